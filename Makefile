@@ -1,0 +1,91 @@
+# Every target works from a clean clone, and says what the machine lacks when it can't.
+# One environment and one cargo target folder per Python, so that switching with PYTHON=... rebuilds nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+# For `make test-hard`: a debug build of CPython (its sys.gettotalrefcount counts every reference).
+DEBUG_PYTHON ?= python3.14d
+# Processes that the tests are spread over. Many tests wait rather than work, so more than there are cores.
+JOBS ?= 4
+# A path or any other arguments for pytest, e.g. make test TESTS="tests/loop -k sendfile".
+TESTS ?= tests
+BENCH_ARGS ?=
+HARD_ARGS ?=
+
+IDENTITY := $(shell $(PYTHON) -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], sys.abiflags), sysconfig.get_config_var("EXT_SUFFIX"))' 2>/dev/null)
+ID := $(or $(word 1,$(IDENTITY)),unknown)
+EXTENSION := python/aioxide/_aioxide$(word 2,$(IDENTITY))
+VENV := .venv/$(ID)
+PY := $(VENV)/bin/python
+export CARGO_TARGET_DIR := $(CURDIR)/target/$(ID)
+# The crates without Python are the same for every Python: one folder serves their tests.
+RUST_TESTS := CARGO_TARGET_DIR=$(CURDIR)/target/rust cargo test --quiet --package aioxide-core --package aioxide-sys
+SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+
+.PHONY: help run test test-rust test-hard bench lint format wheel build tools clean FORCE
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'PYTHON=/path/to/python3.14 selects the interpreter (3.11 or newer); it is $(PYTHON) ($(ID)) now.'
+
+run: build ## build everything and run the guided tour on our event loop
+	$(PY) -m aioxide examples/guide.py
+
+test: build tools test-rust ## build everything and run all tests
+	$(PY) -m pytest -n $(JOBS) $(TESTS)
+
+test-rust:
+	$(RUST_TESTS)
+
+test-hard: build tools ## the tests under a debug CPython, debug malloc, constant gc, no freelists, AddressSanitizer
+	PYTHON=$(PYTHON) DEBUG_PYTHON=$(DEBUG_PYTHON) JOBS=$(JOBS) scripts/test-hard $(HARD_ARGS)
+
+bench: build ## time every loop that installs on this Python, side by side
+	$(PY) -m benches install
+	$(PY) -m benches $(BENCH_ARGS)
+
+lint: build $(VENV)/.lint-tools ## formatters, linters and type checkers, changing nothing
+	cargo fmt --all --check
+	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict python/aioxide
+	$(PY) -m mypy.stubtest aioxide --ignore-missing-stub
+
+format: $(VENV)/.lint-tools ## let the formatters and the linter's safe fixes change the files
+	cargo fmt --all
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+wheel: $(VENV)/.made ## an optimised wheel for this Python, into dist/
+	$(VENV)/bin/maturin build --release --out dist --interpreter $(PY)
+
+build: $(VENV)/.built ## the environment and the optimised extension
+
+tools: $(VENV)/.test-tools
+
+$(VENV)/.made: scripts/environment
+	@AIOXIDE_TARGET='$(firstword $(MAKECMDGOALS))' scripts/environment '$(PYTHON)' '$(VENV)'
+	@touch $@
+
+# The stamp alone does not prove that the extension is there: `git clean` leaves the one and takes the other.
+$(VENV)/.built: $(VENV)/.made $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --quiet --release
+	@touch $@
+
+$(VENV)/.test-tools: $(VENV)/.made tests/requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/.lint-tools: $(VENV)/.made tests/requirements-lint.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements-lint.txt
+	@touch $@
+
+clean: ## remove what the targets above made
+	rm -rf .venv target dist python/aioxide/_aioxide.*.so
