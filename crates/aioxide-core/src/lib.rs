@@ -1,0 +1,5 @@
+//! Data structures and state machines of aioxide: no fd, no clock, no Python, no unsafe code.
+#![forbid(unsafe_code)]
+
+pub mod sendq;
+pub mod timers;

@@ -1,0 +1,5 @@
+//! The only place of aioxide that talks to the operating system: one file per mechanism, `io::Result` everywhere.
+
+pub mod clock;
+pub mod epoll;
+pub mod socket;

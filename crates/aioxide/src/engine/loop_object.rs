@@ -1,0 +1,202 @@
+//! The loop object's memory: the state that tasks know (`LoopState`), and behind it what waits.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use aioxide_sys::clock;
+use aioxide_sys::epoll::{Epoll, Events, Interest};
+use pyo3_ffi::*;
+
+use super::signals::WakePipe;
+use super::source::Sources;
+use crate::ffi::error::{raise_io, runtime_error};
+use crate::ffi::{Obj, Raw, Res, error};
+use crate::task::loop_state::LoopState;
+
+/// Flushes what an object has queued in this turn: `net` registers transports with writes to send.
+pub type FlushFn = unsafe fn(Raw);
+
+#[repr(C)]
+pub struct LoopObject {
+    pub header: PyObject,
+    pub state: LoopState,
+    pub engine: Engine,
+}
+
+/// # Safety
+/// `state` is the state of a loop object: every `LoopState` is.
+#[inline(always)]
+pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
+    // SAFETY: a state knows the object that it is part of.
+    unsafe { &*state.object.cast::<LoopObject>() }
+}
+
+pub struct Engine {
+    /// Made when the loop is, dropped when it closes.
+    epoll: RefCell<Option<Rc<Epoll>>>,
+    /// Room for events, taken out while in use.
+    events: Cell<Events>,
+    pub sources: Sources,
+    pub wake: WakePipe,
+    /// Objects with bytes to send at the end of this turn.
+    flush: RefCell<Vec<(Obj, FlushFn)>>,
+    /// The tick counter at the last poll.
+    pub polled_at: Cell<u64>,
+    /// Something was sent or registered since: the next turn must look.
+    pub io_touched: Cell<bool>,
+    /// This process is a child of fork, and still shares the epoll set of its parent.
+    forked: Cell<bool>,
+}
+
+impl Engine {
+    pub fn new() -> Engine {
+        Engine {
+            epoll: RefCell::new(None),
+            events: Cell::default(),
+            sources: Sources::new(),
+            wake: WakePipe::new(),
+            flush: RefCell::new(Vec::new()),
+            polled_at: Cell::new(0),
+            io_touched: Cell::new(true),
+            forked: Cell::new(false),
+        }
+    }
+
+    /// Makes the epoll set.
+    pub fn open(&self) -> Res<()> {
+        match Epoll::new() {
+            Ok(epoll) => {
+                *self.epoll.borrow_mut() = Some(Rc::new(epoll));
+                Ok(())
+            }
+            Err(why) => raise_io(&why),
+        }
+    }
+
+    /// Lets go of the epoll set and of all that was registered with it.
+    pub fn close(&self) {
+        let epoll = self.epoll.borrow_mut().take();
+        drop(epoll);
+        self.sources.clear();
+        let flush = std::mem::take(&mut *self.flush.borrow_mut());
+        drop(flush);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.epoll.borrow().is_some()
+    }
+
+    /// The descriptor of the epoll set, or -1.
+    pub fn fileno(&self) -> i32 {
+        self.epoll.borrow().as_ref().map_or(-1, |epoll| epoll.fileno())
+    }
+
+    fn epoll(&self) -> io::Result<Rc<Epoll>> {
+        self.leave_parent()?;
+        self.epoll.borrow().clone().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+
+    /// Looks for events without waiting.
+    pub fn look(&self) -> io::Result<Events> {
+        let epoll = self.epoll()?;
+        let mut events = self.events.take();
+        epoll.wait(&mut events, Some(0.0)).map(|()| events)
+    }
+
+    /// Waits for events with the GIL released. Another thread may close or use the loop meanwhile: the epoll set is
+    /// held here, and its system calls may run side by side.
+    pub fn wait(&self, timeout: Option<f64>) -> io::Result<Events> {
+        let epoll = self.epoll()?;
+        let mut events = self.events.take();
+        self.wake.set_waiting(true);
+        // SAFETY: nothing between the two calls touches a Python object or a cell that others use.
+        let result = unsafe {
+            let thread = PyEval_SaveThread();
+            let result = epoll.wait(&mut events, timeout);
+            PyEval_RestoreThread(thread);
+            result
+        };
+        self.wake.set_waiting(false);
+        result.map(|()| events)
+    }
+
+    /// Gives the room of `look` or `wait` back.
+    pub fn recycle(&self, events: Events) {
+        self.events.set(events);
+    }
+
+    /// Tells the kernel what is wanted of `fd` now.
+    pub fn watch(&self, fd: i32, wanted: Interest) -> io::Result<()> {
+        self.io_touched.set(true);
+        self.sources.apply(&*self.epoll()?, fd, wanted)
+    }
+
+    /// Makes a new epoll set with all that is registered: for events of a file that was closed here but lives on in a
+    /// copy of its descriptor, which nothing else can silence; and for the child of a fork, which must not share its
+    /// parent's.
+    pub fn rebuild(&self) -> io::Result<()> {
+        let fresh = Epoll::new()?;
+        self.sources.register_all(&fresh);
+        let old = self.epoll.borrow_mut().replace(Rc::new(fresh));
+        drop(old);
+        Ok(())
+    }
+
+    /// Called in a child of fork. Its epoll set is its parent's too: what it registers and takes out there would show in
+    /// the parent.
+    pub fn after_fork(&self) {
+        self.forked.set(true);
+    }
+
+    /// Makes an epoll set of its own for a child of fork, when it first needs one.
+    #[inline(always)]
+    fn leave_parent(&self) -> io::Result<()> {
+        if self.forked.replace(false) { self.rebuild() } else { Ok(()) }
+    }
+
+    /// Has `flush` called with `object` at the end of this turn.
+    #[inline(always)]
+    pub fn flush_later(&self, object: Obj, flush: FlushFn) {
+        self.flush.borrow_mut().push((object, flush));
+    }
+
+    pub fn has_to_flush(&self) -> bool {
+        !self.flush.borrow().is_empty()
+    }
+
+    /// Sends what was written in this turn. What that makes others write leaves with the next.
+    #[inline(always)]
+    pub fn flush_now(&self) {
+        if self.flush.borrow().is_empty() {
+            return;
+        }
+        self.io_touched.set(true);
+        let batch = std::mem::take(&mut *self.flush.borrow_mut());
+        for (object, flush) in batch {
+            // SAFETY: registered together by `flush_later`.
+            unsafe { flush(object.as_ptr()) };
+        }
+    }
+
+    /// Whether it is time to look at file descriptors though there is work: something may have become ready by our own
+    /// doing, or enough time has passed.
+    #[inline(always)]
+    pub fn poll_due(&self) -> bool {
+        self.io_touched.get() || clock::ticks().wrapping_sub(self.polled_at.get()) > POLL_TICKS
+    }
+}
+
+/// How long ready work may run before file descriptors are looked at again: 30 to 50 microseconds, by the speed of the
+/// tick counter. A poll costs as much as two switches between tasks.
+const POLL_TICKS: u64 = 100_000;
+
+/// Raises where the loop has no epoll set: it was closed, or `__init__` was not called.
+pub fn check_open(engine: &Engine) -> Res<()> {
+    if engine.is_open() { Ok(()) } else { runtime_error(c"Event loop is closed") }
+}
+
+/// Raises an I/O error as the subclass of OSError that fits.
+pub fn io_result<T>(result: io::Result<T>) -> Res<T> {
+    result.or_else(|why| error::raise_io(&why))
+}

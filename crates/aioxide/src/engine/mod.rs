@@ -1,0 +1,10 @@
+//! Floor 3: one iteration of a loop. Waits for file descriptors, then runs what is ready.
+
+pub mod fileno;
+pub mod loop_object;
+pub mod signals;
+pub mod source;
+pub mod turn;
+pub mod watch;
+
+pub use loop_object::{Engine, LoopObject};

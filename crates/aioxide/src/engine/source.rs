@@ -1,0 +1,251 @@
+//! Who watches which file descriptor: handles of `add_reader` and `add_writer`, or one owner of a higher floor.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::io;
+
+use aioxide_sys::epoll::{Epoll, Interest};
+use aioxide_sys::socket;
+use pyo3_ffi::visitproc;
+
+use crate::ffi::guard::visit;
+use crate::ffi::{Obj, Raw};
+use crate::task::handle;
+use crate::task::loop_state::LoopState;
+
+/// Tells an owner what its descriptor is ready for. Leaf code: it may queue work, not run it.
+pub type NotifyFn = unsafe fn(&LoopState, Raw, Interest);
+
+/// The one owner of a descriptor that the engine serves itself, as transports are.
+pub struct Owner {
+    object: Raw,
+    notify: NotifyFn,
+    /// What keeps the object alive; without it, the object takes itself out of the table before it goes.
+    held: Option<Obj>,
+}
+
+impl Owner {
+    pub fn new(object: Raw, notify: NotifyFn) -> Owner {
+        Owner { object, notify, held: Some(Obj::new(object)) }
+    }
+}
+
+#[derive(Default)]
+struct Watch {
+    reader: Option<Obj>,
+    writer: Option<Obj>,
+    owner: Option<Owner>,
+    /// What the kernel was told; empty where it was told nothing.
+    registered: Option<Interest>,
+    /// Counts the registrations of this number, to tell an event of an earlier one.
+    generation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Read,
+    Write,
+}
+
+/// Indexed by descriptor: the kernel hands out the lowest free number, so the table stays small.
+pub struct Sources(UnsafeCell<Vec<Watch>>);
+
+impl Sources {
+    pub fn new() -> Sources {
+        Sources(UnsafeCell::new(Vec::new()))
+    }
+
+    /// Short access to one entry, made if it is new. Nothing in `body` may call into Python or release a reference.
+    fn with<T>(&self, fd: i32, body: impl FnOnce(&mut Watch) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` in this file is leaf code.
+        let table = unsafe { &mut *self.0.get() };
+        let at = fd.max(0) as usize;
+        if at >= table.len() && self.reserve(fd).is_err() {
+            // `apply` says why there is no room for it.
+            return body(&mut Watch::default());
+        }
+        // SAFETY: as above; `reserve` may have moved the table.
+        body(unsafe { &mut (&mut *self.0.get())[at] })
+    }
+
+    /// Makes the table reach to a descriptor: to one that is open only, as the number may be anything.
+    pub fn reserve(&self, fd: i32) -> io::Result<()> {
+        // SAFETY: as `with`.
+        let table = unsafe { &mut *self.0.get() };
+        let size = fd.max(0) as usize + 1;
+        if size > table.len() {
+            socket::check_open(fd)?;
+            let more = size - table.len();
+            table.try_reserve(more).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            table.resize_with(size, Watch::default);
+        }
+        Ok(())
+    }
+
+    /// As `with`, where the entry may not exist.
+    fn peek<T>(&self, fd: i32, body: impl FnOnce(&Watch) -> T) -> Option<T> {
+        // SAFETY: as `with`.
+        let table = unsafe { &*self.0.get() };
+        usize::try_from(fd).ok().and_then(|at| table.get(at)).map(body)
+    }
+
+    /// Puts a handle in place; the one that stood there is returned.
+    pub fn set_handle(&self, fd: i32, side: Side, handle: Option<Obj>) -> Option<Obj> {
+        self.with(fd, |watch| match side {
+            Side::Read => std::mem::replace(&mut watch.reader, handle),
+            Side::Write => std::mem::replace(&mut watch.writer, handle),
+        })
+    }
+
+    pub fn handle(&self, fd: i32, side: Side) -> Option<Obj> {
+        self.peek(fd, |watch| match side {
+            Side::Read => watch.reader.clone(),
+            Side::Write => watch.writer.clone(),
+        })
+        .flatten()
+    }
+
+    /// What the handles of `fd` want to know.
+    pub fn wanted(&self, fd: i32) -> Interest {
+        self.peek(fd, |watch| {
+            let mut wanted = Interest::empty();
+            wanted.set(Interest::IN, watch.reader.is_some());
+            wanted.set(Interest::OUT, watch.writer.is_some());
+            wanted
+        })
+        .unwrap_or(Interest::empty())
+    }
+
+    pub fn set_owner(&self, fd: i32, owner: Option<Owner>) -> Option<Owner> {
+        self.with(fd, |watch| std::mem::replace(&mut watch.owner, owner))
+    }
+
+    pub fn owner(&self, fd: i32) -> Option<Obj> {
+        self.peek(fd, |watch| watch.owner.as_ref().map(|owner| Obj::new(owner.object))).flatten()
+    }
+
+    pub fn is_owner(&self, fd: i32, object: Raw) -> bool {
+        self.peek(fd, |watch| watch.owner.as_ref().is_some_and(|owner| owner.object == object))
+            .unwrap_or(false)
+    }
+
+    /// Whether the table keeps the owner alive. What it held is returned, to be released when the table is whole.
+    pub fn hold(&self, fd: i32, object: Raw, held: bool) -> Option<Obj> {
+        self.with(fd, |watch| match &mut watch.owner {
+            Some(owner) if owner.object == object && held && owner.held.is_none() => {
+                owner.held.replace(Obj::new(object))
+            }
+            Some(owner) if owner.object == object && !held => owner.held.take(),
+            _ => None,
+        })
+    }
+
+    /// Descriptors with a handle or owner, in order.
+    pub fn watched(&self) -> Vec<i32> {
+        // SAFETY: as `with`.
+        let table = unsafe { &*self.0.get() };
+        let busy = |watch: &Watch| watch.reader.is_some() || watch.writer.is_some() || watch.owner.is_some();
+        table.iter().enumerate().filter(|(_, watch)| busy(watch)).map(|(fd, _)| fd as i32).collect()
+    }
+
+    /// Brings the kernel's record of `fd` in line with `wanted`.
+    pub fn apply(&self, epoll: &Epoll, fd: i32, wanted: Interest) -> io::Result<()> {
+        if !wanted.is_empty() {
+            self.reserve(fd)?;
+        }
+        self.with(fd, |watch| {
+            if wanted.is_empty() {
+                if watch.registered.take().is_some() {
+                    // Closed behind our back: then the kernel has dropped it already.
+                    let _ = epoll.delete(fd);
+                }
+                return Ok(());
+            }
+            if watch.registered.is_some() {
+                epoll.modify(fd, wanted, data_of(fd, watch.generation))?;
+            } else {
+                watch.generation = watch.generation.wrapping_add(1);
+                epoll.add(fd, wanted, data_of(fd, watch.generation))?;
+            }
+            watch.registered = Some(wanted);
+            Ok(())
+        })
+    }
+
+    /// Registers everything with a fresh epoll set. What cannot be (it was closed behind our back) is left out.
+    pub fn register_all(&self, epoll: &Epoll) {
+        // SAFETY: as `with`.
+        for (fd, watch) in unsafe { &mut *self.0.get() }.iter_mut().enumerate() {
+            if let Some(wanted) = watch.registered
+                && epoll.add(fd as i32, wanted, data_of(fd as i32, watch.generation)).is_err()
+            {
+                watch.registered = None;
+            }
+        }
+    }
+
+    /// Hands an event to whom it concerns. False for an event of a registration that is no more.
+    #[inline(always)]
+    pub fn dispatch(&self, state: &LoopState, data: u64, flags: Interest, ready: impl Fn(&Obj)) -> bool {
+        let (fd, generation) = (data as u32 as i32, (data >> 32) as u32);
+        self.peek(fd, |watch| {
+            if watch.generation != generation || watch.registered.is_none() {
+                return false;
+            }
+            if let Some(owner) = &watch.owner {
+                // SAFETY: an owner's function takes the owner's object.
+                unsafe { (owner.notify)(state, owner.object, flags) };
+                return true;
+            }
+            // As `selectors.EpollSelector`: an error or a hang-up is for both sides.
+            if let Some(reader) = &watch.reader
+                && !(flags & !Interest::OUT).is_empty()
+            {
+                ready(reader);
+            }
+            if let Some(writer) = &watch.writer
+                && !(flags & !Interest::IN).is_empty()
+            {
+                ready(writer);
+            }
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    /// Forgets everything; handles lose their callbacks, as on a loop that is closed none will run.
+    pub fn clear(&self) {
+        // SAFETY: the table is taken out before anything in it is released.
+        let table = std::mem::take(unsafe { &mut *self.0.get() });
+        for watch in table {
+            for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
+                // SAFETY: a handle.
+                unsafe { handle::retire(handle.as_ptr()) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// Called from the loop's `tp_traverse`.
+    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            for watch in &*self.0.get() {
+                for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
+                    let stop = handle::traverse_queued(handle.as_ptr(), visitor, arg);
+                    if stop != 0 {
+                        return stop;
+                    }
+                }
+                if let Some(Owner { held: Some(object), .. }) = &watch.owner {
+                    visit!(object.as_ptr(), visitor, arg);
+                }
+            }
+        }
+        0
+    }
+}
+
+fn data_of(fd: i32, generation: u32) -> u64 {
+    (u64::from(generation) << 32) | u64::from(fd as u32)
+}

@@ -1,0 +1,290 @@
+//! One iteration of the loop, in asyncio's order: file descriptors, timers, then all that was ready by then.
+
+use std::cell::RefCell;
+use std::io;
+
+use aioxide_sys::clock;
+use aioxide_sys::epoll::Events;
+use pyo3_ffi::*;
+
+use super::loop_object::{LoopObject, check_open, io_result};
+use super::{signals, watch};
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{call, call_method, import_from};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
+use crate::task::handle;
+use crate::task::loop_state::{Item, LoopState};
+use crate::task::overrides::TIME;
+use crate::task::report::{self, seconds_attr};
+use crate::task::{registry, step, task_type};
+
+/// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
+const LONGEST_WAIT: f64 = 24.0 * 3600.0;
+
+/// Runs until `stop` is called. `Err` is what must leave the loop; all that was not run yet stays queued.
+pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
+    let engine = &this.engine;
+    engine.io_touched.set(true);
+    let result = loop {
+        if let Err(Raised) = turn(this) {
+            break Err(Raised);
+        }
+        if this.state.stopping.get() {
+            break Ok(());
+        }
+    };
+    registry_leave(&this.state);
+    // What was written in the last turn still leaves.
+    let pending = error::take();
+    engine.flush_now();
+    error::restore(pending);
+    result
+}
+
+fn registry_leave(state: &LoopState) {
+    if crate::ffi::compat::has_layout() {
+        registry::leave(state);
+    }
+}
+
+/// One iteration.
+pub fn turn(this: &LoopObject) -> Res<()> {
+    let (state, engine) = (&this.state, &this.engine);
+    // What was written while the loop did not run, or by what the last flush called.
+    engine.flush_now();
+    let idle = state.ready_len() == 0;
+    if idle || state.stopping.get() || engine.poll_due() {
+        poll(this)?;
+    }
+    run_due_timers(this)?;
+    let batch = state.ready_len();
+    for _ in 0..batch {
+        let Some(item) = state.pop() else { break };
+        if state.debug.get() { run_debug(state, item)? } else { run_item(state, item)? }
+    }
+    engine.flush_now();
+    Ok(())
+}
+
+/// The loop's clock: `time.monotonic`, or the user's.
+pub fn now(state: &LoopState) -> Res<f64> {
+    let now = if state.overrides.has(state.object, TIME) {
+        let value = call_method(names().time, &[state.object])?;
+        // SAFETY: converts or raises.
+        let now = unsafe { PyFloat_AsDouble(value.as_ptr()) };
+        if now == -1.0 && error::occurred() {
+            return Err(Raised);
+        }
+        now
+    } else {
+        clock::monotonic()
+    };
+    state.now.set(now);
+    Ok(now)
+}
+
+/// Timers that were due at the last reading of the clock, which each poll renews, are run without another.
+fn run_due_timers(this: &LoopObject) -> Res<()> {
+    let state = &this.state;
+    if state.timer_count() == 0 {
+        return Ok(());
+    }
+    if let Some(when) = state.next_timer()
+        && when <= state.now.get()
+    {
+        state.take_due_timers(state.now.get());
+    }
+    Ok(())
+}
+
+/// Looks at the file descriptors; waits when there is nothing else to do.
+fn poll(this: &LoopObject) -> Res<()> {
+    let (state, engine) = (&this.state, &this.engine);
+    check_open(engine)?;
+    let timeout = if state.ready_len() > 0 || state.stopping.get() || engine.has_to_flush() {
+        Some(0.0)
+    } else {
+        match state.next_timer() {
+            Some(when) => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
+            None => None,
+        }
+    };
+    engine.io_touched.set(false);
+    let events = if timeout == Some(0.0) {
+        engine.look()
+    } else {
+        registry_leave(state);
+        engine.wait(timeout)
+    };
+    engine.polled_at.set(clock::ticks());
+    if state.timer_count() > 0 {
+        now(state)?;
+    }
+    match events {
+        Ok(events) => {
+            let result = dispatch(this, &events);
+            engine.recycle(events);
+            result?;
+        }
+        Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+        Err(why) => return io_result(Err(why)),
+    }
+    signals::check_signals()
+}
+
+fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
+    let (state, engine) = (&this.state, &this.engine);
+    let mut stale = false;
+    let cancelled = RefCell::new(Vec::new());
+    for (data, flags) in events.iter() {
+        let known = engine.sources.dispatch(state, data, flags, |handle| {
+            // SAFETY: the table holds handles only.
+            if unsafe { handle::is_cancelled(handle.as_ptr()) } {
+                cancelled.borrow_mut().push(data as u32 as i32);
+            } else {
+                state.push(Item::Run(handle.clone()));
+            }
+        });
+        stale |= !known;
+    }
+    for fd in cancelled.into_inner() {
+        watch::drop_cancelled(this, fd);
+    }
+    if stale {
+        io_result(engine.rebuild())?;
+    }
+    Ok(())
+}
+
+// --------------------------------------------------------------------------------------------------------- items
+
+/// Runs one entry. An exception goes to the loop's exception handler, unless it must leave the loop.
+#[inline(always)]
+fn run_item(state: &LoopState, item: Item) -> Res<()> {
+    // SAFETY: items hold what their names say; tasks exist only where the layout is known.
+    unsafe {
+        match item {
+            Item::Step(task) => step::run(state, task, None).or_else(|Raised| step_failed(state)),
+            Item::Run(handle) => {
+                registry_leave(state);
+                handle::run(handle)
+            }
+            Item::Done { callback, future, context } => {
+                registry_leave(state);
+                run_done(state, callback, future, context)
+            }
+            Item::Job { object, run } => {
+                registry_leave(state);
+                run(state, object.as_ptr()).or_else(|Raised| job_failed(object.as_ptr()))
+            }
+            Item::Wake { task, future } => {
+                step::wake(state, task, future).or_else(|Raised| step_failed(state))
+            }
+            Item::Throw { task, exception } => {
+                step::run(state, task, Some(exception)).or_else(|Raised| step_failed(state))
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn run_done(state: &LoopState, callback: Obj, future: Obj, context: Obj) -> Res<()> {
+    let result = match context::enter(context.as_ptr()) {
+        Err(Raised) if context::is_context(context.as_ptr()) => Err(Raised),
+        Err(Raised) => {
+            error::clear();
+            context::run_by_method(context.as_ptr(), callback.as_ptr(), &[future.as_ptr()])
+        }
+        Ok(()) => {
+            // SAFETY: live objects.
+            let result = Obj::steal(unsafe { PyObject_CallOneArg(callback.as_ptr(), future.as_ptr()) });
+            context::exit(context.as_ptr());
+            result
+        }
+    };
+    match result {
+        Ok(_) => Ok(()),
+        Err(Raised) => done_failed(state, &callback, &future, &context),
+    }
+}
+
+/// As if a handle had run the callback: makes one, for the report.
+#[cold]
+fn done_failed(state: &LoopState, callback: &Obj, future: &Obj, context: &Obj) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    let handle = handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())?;
+    handle::report_failure(&handle, exception)
+}
+
+/// A step that failed after the coroutine's part in it, when its outcome was to be told: reported as asyncio reports a
+/// failed callback.
+#[cold]
+fn step_failed(state: &LoopState) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    // SAFETY: constant text.
+    let message =
+        Obj::steal(unsafe { PyUnicode_FromString(c"Exception in callback Task.__step()".as_ptr()) })?;
+    let n = names();
+    report::report_context(state.object, &[(n.message, message.as_ptr()), (n.exception, exception.as_ptr())])
+}
+
+#[cold]
+fn job_failed(object: Raw) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    error::unraisable(object);
+    Ok(())
+}
+
+// --------------------------------------------------------------------------------------------------- debug mode
+
+/// Runs one entry in debug mode: says which is running, and complains if it took long.
+#[cold]
+fn run_debug(state: &LoopState, item: Item) -> Res<()> {
+    let shown = shown_as_handle(state, &item)?;
+    let start = now(state)?;
+    state.current_handle.set(shown.clone());
+    let result = run_item(state, item);
+    state.current_handle.clear();
+    result?;
+    let took = now(state)? - start;
+    if took >= seconds_attr(state.object, names().slow_callback_duration)? {
+        warn_slow(&shown, took)?;
+    }
+    Ok(())
+}
+
+fn warn_slow(shown: &Obj, took: f64) -> Res<()> {
+    let text = call(stdlib().format_handle, &[shown.as_ptr()])?;
+    let took = crate::ffi::object::float(took)?;
+    let format = crate::ffi::object::string("Executing %s took %.3f seconds")?;
+    // By the name under which the inherited code has it, where users put their own in its place.
+    let logger = import_from(c"asyncio.base_events", c"logger")?;
+    let args = [logger.as_ptr(), format.as_ptr(), text.as_ptr(), took.as_ptr()];
+    call_method(names().warning, &args).map(drop)
+}
+
+/// The handle that asyncio would have made for an entry.
+fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
+    match item {
+        Item::Run(handle) => Ok(handle.clone()),
+        Item::Done { callback, future, context } => {
+            handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
+        }
+        Item::Step(task) | Item::Wake { task, .. } | Item::Throw { task, .. } => {
+            let step = task_type::step_callable(task.as_ptr(), None)?;
+            handle::new(state.object, step.as_ptr(), &[], NULL)
+        }
+        Item::Job { object, .. } => {
+            let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
+            handle::new(state.object, shown.as_ptr(), &[], NULL)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Watching descriptors for users: `add_reader` and its kin, level-triggered, as `selectors` does.
+
+use super::loop_object::{LoopObject, io_result};
+use super::source::Side;
+use crate::ffi::{Obj, Raw, Res};
+use crate::task::handle;
+
+/// Calls `callback(*args)` whenever `fd` is ready; replaces, and cancels, the handle that was there.
+pub fn add(this: &LoopObject, fd: i32, side: Side, callback: Raw, args: &[Raw]) -> Res {
+    this.state.check_closed()?;
+    if let Some(owner) = this.engine.sources.owner(fd) {
+        return used_by(fd, &owner);
+    }
+    let made = handle::new_repeating(this.state.object, callback, args)?;
+    if this.state.debug.get() {
+        handle::record_source(&made)?;
+    }
+    let sources = &this.engine.sources;
+    io_result(sources.reserve(fd))?;
+    let before = sources.set_handle(fd, side, Some(made.clone()));
+    if let Err(why) = this.engine.watch(fd, sources.wanted(fd)) {
+        // Nothing has changed for the user: the handle that worked before, if one did, stays.
+        let refused = sources.set_handle(fd, side, before);
+        drop(refused);
+        return io_result(Err(why));
+    }
+    if let Some(before) = before {
+        handle::cancel(&before)?;
+    }
+    Ok(made)
+}
+
+/// Two who read from one descriptor would lose each other's bytes: asyncio's own words for it.
+#[cold]
+fn used_by(fd: i32, owner: &Obj) -> Res {
+    let fd = crate::ffi::object::int(fd.into())?;
+    let text = c"File descriptor %R is used by transport %R";
+    // SAFETY: reads a static of the interpreter.
+    crate::ffi::error::raise_with(unsafe { pyo3_ffi::PyExc_RuntimeError }, text, fd.as_ptr(), owner.as_ptr())
+}
+
+/// Stops watching one side of `fd`; false if it was not watched.
+pub fn remove(this: &LoopObject, fd: i32, side: Side) -> Res<bool> {
+    if this.state.closed.get() || this.engine.sources.handle(fd, side).is_none() {
+        return Ok(false);
+    }
+    let before = this.engine.sources.set_handle(fd, side, None);
+    io_result(this.engine.watch(fd, this.engine.sources.wanted(fd)))?;
+    if let Some(before) = &before {
+        handle::cancel(before)?;
+    }
+    Ok(true)
+}
+
+/// A handle was cancelled by hand and its descriptor fired: stops watching, as `_process_events` does.
+pub fn drop_cancelled(this: &LoopObject, fd: i32) {
+    for side in [Side::Read, Side::Write] {
+        let cancelled = |handle: &Obj| {
+            // SAFETY: the table holds handles only.
+            unsafe { handle::is_cancelled(handle.as_ptr()) }
+        };
+        if this.engine.sources.handle(fd, side).as_ref().is_some_and(cancelled) {
+            drop(this.engine.sources.set_handle(fd, side, None));
+            let _ = this.engine.watch(fd, this.engine.sources.wanted(fd));
+        }
+    }
+}

@@ -1,0 +1,569 @@
+//! Floor 5, the face: one function a loop operation, with bodies of a few lines that call down.
+//!
+//! `aioxide._aioxide.Loop` is the base that `aioxide.EventLoop` puts in front of `asyncio.SelectorEventLoop`: what is
+//! here is native, the rest of `AbstractEventLoop` is asyncio's own Python.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3_ffi::*;
+
+use crate::engine::fileno::fileno;
+use crate::engine::source::Side;
+use crate::engine::{Engine, LoopObject, signals, turn, watch};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, truth};
+use crate::ffi::typedef::TypeDef;
+use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
+use crate::net::{connect, server, stream_type};
+use crate::task::loop_state::{Item, LoopState};
+use crate::task::overrides::{self, CALL_AT};
+use crate::task::{future_type, handle, registry, task_type};
+
+#[inline(always)]
+unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
+    // SAFETY: callers pass a loop, alive for the time of use.
+    unsafe { &*slf.cast::<LoopObject>() }
+}
+
+// ----------------------------------------------------------------------------------------------------- callbacks
+
+fastcall!(call_soon, |slf, args| {
+    args.require(&["callback"], "BaseEventLoop.call_soon")?;
+    let context = args.only_keyword(names().context, "BaseEventLoop.call_soon")?;
+    let state = &of(slf).state;
+    state.check_schedule()?;
+    schedule(state, args, context, c"call_soon", handle::new)
+});
+
+fastcall!(call_soon_threadsafe, |slf, args| {
+    args.require(&["callback"], "BaseEventLoop.call_soon_threadsafe")?;
+    let context = args.only_keyword(names().context, "BaseEventLoop.call_soon_threadsafe")?;
+    let this = of(slf);
+    this.state.check_closed()?;
+    let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
+    this.engine.wake.wake();
+    Ok(made)
+});
+
+#[inline(always)]
+fn schedule(
+    state: &LoopState,
+    args: Args,
+    context: Raw,
+    method: &'static std::ffi::CStr,
+    new: impl Fn(Raw, Raw, &[Raw], Raw) -> Res,
+) -> Res {
+    let given = args.positional();
+    if state.debug.get() {
+        check_callback(given[0], method)?;
+    }
+    let made = new(state.object, given[0], &given[1..], context)?;
+    if state.debug.get() {
+        handle::record_source(&made)?;
+    }
+    state.push(Item::Run(made.clone()));
+    Ok(made)
+}
+
+/// Debug mode refuses what cannot be called, and coroutines: `BaseEventLoop._check_callback`.
+#[cold]
+fn check_callback(callback: Raw, method: &'static std::ffi::CStr) -> Res<()> {
+    let check = getattr(stdlib().base_event_loop, intern(c"_check_callback")?)?;
+    let method = Obj::new(intern(method)?);
+    // The method uses nothing of its receiver.
+    call(check.as_ptr(), &[none().as_ptr(), callback, method.as_ptr()]).map(drop)
+}
+
+fastcall!(call_later, |slf, args| {
+    args.require(&["delay", "callback"], "BaseEventLoop.call_later")?;
+    let context = args.only_keyword(names().context, "BaseEventLoop.call_later")?;
+    let given = args.positional();
+    if is_none(given[0]) {
+        return error::type_error(c"delay must not be None");
+    }
+    let state = &of(slf).state;
+    if state.overrides.has(slf, CALL_AT) {
+        return call_at_by_method(slf, args);
+    }
+    arm(state, due_after(state, given[0])?, args, context)
+});
+
+/// `time() + delay`, for whatever can be added to a float.
+#[inline(always)]
+unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
+    // SAFETY: type checks and an addition of live objects.
+    unsafe {
+        let now = turn::now(state)?;
+        if PyFloat_CheckExact(delay) != 0 || PyLong_Check(delay) != 0 {
+            return Ok(now + number(delay)?);
+        }
+        let now = float(now)?;
+        let when = Obj::steal(PyNumber_Add(now.as_ptr(), delay))?;
+        number(when.as_ptr())
+    }
+}
+
+/// `self.call_at(self.time() + delay, ...)`, where `call_at` is the user's.
+#[cold]
+unsafe fn call_at_by_method(slf: Raw, args: Args) -> Res {
+    // SAFETY: adds two live objects.
+    unsafe {
+        let now = call_method(names().time, &[slf])?;
+        let when = Obj::steal(PyNumber_Add(now.as_ptr(), args.positional()[0]))?;
+        let method = getattr(slf, names().call_at)?;
+        let (all, kwnames) = args.all();
+        let mut values = all.to_vec();
+        values[0] = when.as_ptr();
+        call_kw(method.as_ptr(), &values, args.len(), kwnames)
+    }
+}
+
+fastcall!(call_at, |slf, args| {
+    args.require(&["when", "callback"], "BaseEventLoop.call_at")?;
+    let context = args.only_keyword(names().context, "BaseEventLoop.call_at")?;
+    let given = args.positional();
+    if is_none(given[0]) {
+        return error::type_error(c"when cannot be None");
+    }
+    arm(&of(slf).state, number(given[0])?, args, context)
+});
+
+#[inline(always)]
+fn arm(state: &LoopState, when: f64, args: Args, context: Raw) -> Res {
+    state.check_schedule()?;
+    let given = args.positional();
+    if state.debug.get() {
+        check_callback(given[1], c"call_at")?;
+    }
+    let made = handle::new_timer(state.object, when, given[1], &given[2..], context)?;
+    if state.debug.get() {
+        handle::record_source(&made)?;
+    }
+    state.push_timer(when, made.clone());
+    Ok(made)
+}
+
+#[inline(always)]
+fn number(value: Raw) -> Res<f64> {
+    // SAFETY: converts, or raises TypeError.
+    let number = unsafe { PyFloat_AsDouble(value) };
+    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
+}
+
+noargs!(time, |slf| {
+    let _ = slf;
+    float(aioxide_sys::clock::monotonic())
+});
+
+// ---------------------------------------------------------------------------------------------- futures and tasks
+
+noargs!(create_future, |slf| {
+    let state = &of(slf).state;
+    if !compat::has_layout() {
+        return inherited(slf, c"create_future", &[], NULL);
+    }
+    let made = future_type::new(state)?;
+    if !state.is_plain() {
+        let debug = call_method(names().get_debug, &[slf])?;
+        if truth(debug.as_ptr())? {
+            crate::task::future::of(made.as_ptr()).record_source()?;
+        }
+    }
+    Ok(made)
+});
+
+fastcall!(create_task, |slf, args| {
+    args.require(&["coro"], "BaseEventLoop.create_task")?;
+    args.at_most(1, "BaseEventLoop.create_task")?;
+    let state = &of(slf).state;
+    state.check_closed()?;
+    if state.task_factory.is_set() || !compat::has_layout() {
+        let (all, kwnames) = args.all();
+        return inherited(slf, c"create_task", all, kwnames);
+    }
+    let n = names();
+    let mut values = [NULL; 3];
+    args.keywords(&[n.name, n.context, n.eager_start], &mut values, "BaseEventLoop.create_task")?;
+    let [name, context, eager] = values;
+    let options = task_type::Options {
+        name,
+        context: crate::task::future::given(context),
+        eager_start: !eager.is_null() && truth(eager)?,
+    };
+    task_type::new(state, args.positional()[0], options)
+});
+
+/// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, keywords behind.
+unsafe fn inherited(slf: Raw, name: &'static std::ffi::CStr, values: &[Raw], kwnames: Raw) -> Res {
+    let method = getattr(stdlib().base_event_loop, intern(name)?)?;
+    let mut all = vec![slf];
+    all.extend_from_slice(values);
+    // SAFETY: kwnames is null or a tuple.
+    let keywords = if kwnames.is_null() { 0 } else { unsafe { PyTuple_GET_SIZE(kwnames) as usize } };
+    call_kw(method.as_ptr(), &all, all.len() - keywords, kwnames)
+}
+
+// ------------------------------------------------------------------------------------------------------- running
+
+noargs!(run_until_stopped, |slf| {
+    turn::run_until_stopped(of(slf))?;
+    Ok(none())
+});
+
+noargs!(run_once, |slf| {
+    of(slf).engine.io_touched.set(true);
+    turn::turn(of(slf))?;
+    Ok(none())
+});
+
+noargs!(stop, |slf| {
+    of(slf).state.stopping.set(true);
+    Ok(none())
+});
+
+noargs!(is_running, |slf| Ok(boolean(of(slf).state.thread.get() != 0)));
+noargs!(is_closed, |slf| Ok(boolean(of(slf).state.closed.get())));
+noargs!(get_debug, |slf| Ok(boolean(of(slf).state.debug.get())));
+
+noargs!(check_closed, |slf| {
+    of(slf).state.check_closed()?;
+    Ok(none())
+});
+
+onearg!(timer_handle_cancelled, |_slf, _handle| Ok(none()));
+
+// --------------------------------------------------------------------------------------------- file descriptors
+
+/// Nobody can have watched what is no descriptor.
+unsafe fn stop_watching(slf: Raw, fd: Raw, side: Side) -> Res {
+    // SAFETY: a loop and a live argument.
+    unsafe {
+        let this = of(slf);
+        match fileno(fd) {
+            Ok(fd) => {
+                Ok(boolean(watch::remove(this, fd, side)? || (side == Side::Read && server::stop(this, fd))))
+            }
+            Err(Raised) if error::matches(PyExc_OverflowError) => {
+                error::clear();
+                Ok(boolean(false))
+            }
+            Err(Raised) => Err(Raised),
+        }
+    }
+}
+
+unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &str) -> Res {
+    args.require(&["fd", "callback"], name)?;
+    let given = args.positional();
+    // SAFETY: a loop and a live argument.
+    unsafe { watch::add(of(slf), fileno(given[0])?, side, given[1], &given[2..]) }
+}
+
+fastcall!(add_reader, |slf, args| watch_side(slf, args, Side::Read, "_add_reader"));
+fastcall!(add_writer, |slf, args| watch_side(slf, args, Side::Write, "_add_writer"));
+onearg!(remove_reader, |slf, fd| stop_watching(slf, fd, Side::Read));
+onearg!(remove_writer, |slf, fd| stop_watching(slf, fd, Side::Write));
+
+onearg!(add_callback, |slf, given| {
+    let state = &of(slf).state;
+    if handle::is_handle(given) {
+        if !handle::is_cancelled(given) {
+            state.push(Item::Run(Obj::new(given)));
+        }
+    } else if !truth(getattr(given, intern(c"_cancelled")?)?.as_ptr())? {
+        state.push(Item::Job { object: Obj::new(given), run: run_foreign_handle });
+    }
+    Ok(none())
+});
+
+unsafe fn run_foreign_handle(_: &LoopState, object: Raw) -> Res<()> {
+    call_method(intern(c"_run")?, &[object]).map(drop)
+}
+
+// `_serve(sock, protocol_factory, server, backlog, arguments of asyncio's _accept_connection)`.
+fastcall!(serve, |slf, args| {
+    args.require(&["sock", "protocol_factory", "server", "backlog", "fallback"], "_serve")?;
+    let given = args.positional();
+    let backlog = PyLong_AsLongLong(given[3]);
+    if backlog == -1 && error::occurred() {
+        return Err(Raised);
+    }
+    server::serve(of(slf), fileno(given[0])?, given[1], given[2], backlog, given[4])?;
+    Ok(none())
+});
+
+// `_begin_connect(host, port)`: (fd, connected), or None where the host is no literal address.
+fastcall!(begin_connect, |_slf, args| {
+    args.require(&["host", "port"], "_begin_connect")?;
+    connect::begin(args.positional()[0], args.positional()[1])
+});
+
+// `_finish_connect(fd, host, port, protocol, waiter)`: the transport, or the error of the connection.
+fastcall!(finish_connect, |slf, args| {
+    args.require(&["fd", "host", "port", "protocol", "waiter"], "_finish_connect")?;
+    let given = args.positional();
+    connect::finish(of(slf), fileno(given[0])?, given[1], given[2], given[3], given[4])
+});
+
+// `_transport_of(fd)`: the native transport that owns a descriptor, or None.
+onearg!(transport_of, |slf, fd| {
+    let owner = of(slf).engine.sources.owner(fileno(fd)?);
+    Ok(owner.filter(|owner| stream_type::is_transport(owner.as_ptr())).unwrap_or_else(none))
+});
+
+// `_watched()`: rows of (fd, reader, writer, transport).
+noargs!(watched, |slf| {
+    let sources = &of(slf).engine.sources;
+    let list = Obj::steal(PyList_New(0))?;
+    for fd in sources.watched() {
+        let number = int(fd.into())?;
+        let or_none = |object: Option<Obj>| object.unwrap_or_else(none);
+        let parts = [
+            or_none(sources.handle(fd, Side::Read)),
+            or_none(sources.handle(fd, Side::Write)),
+            or_none(sources.owner(fd)),
+        ];
+        let row = crate::ffi::object::tuple(&[
+            number.as_ptr(),
+            parts[0].as_ptr(),
+            parts[1].as_ptr(),
+            parts[2].as_ptr(),
+        ])?;
+        crate::ffi::object::check(PyList_Append(list.as_ptr(), row.as_ptr()))?;
+    }
+    Ok(list)
+});
+
+// ---------------------------------------------------------------------------------------------- life of the loop
+
+noargs!(open, |slf| {
+    of(slf).engine.open()?;
+    Ok(none())
+});
+
+fastcall!(attach_wake, |slf, args| {
+    args.require(&["receiver", "sender"], "_attach_wake")?;
+    let given = args.positional();
+    signals::attach(&of(slf).state, fileno(given[0])?, fileno(given[1])?)?;
+    Ok(none())
+});
+
+noargs!(detach_wake, |slf| {
+    signals::detach(&of(slf).state);
+    Ok(none())
+});
+
+noargs!(after_fork, |slf| {
+    of(slf).engine.after_fork();
+    Ok(none())
+});
+
+noargs!(close_engine, |slf| {
+    of(slf).engine.close();
+    Ok(none())
+});
+
+noargs!(clear_ready, |slf| {
+    of(slf).state.clear_ready();
+    Ok(none())
+});
+
+noargs!(clear_timers, |slf| {
+    of(slf).state.clear_timers();
+    Ok(none())
+});
+
+fn list_of(objects: Vec<Obj>) -> Res {
+    let raws: Vec<Raw> = objects.iter().map(Obj::as_ptr).collect();
+    let items = crate::ffi::object::tuple(&raws)?;
+    // SAFETY: a live tuple.
+    Obj::steal(unsafe { PySequence_List(items.as_ptr()) })
+}
+
+noargs!(ready_handles, |slf| list_of(of(slf).state.ready_handles()));
+noargs!(timer_handles, |slf| list_of(of(slf).state.timer_handles()));
+noargs!(ready_count, |slf| int(of(slf).state.ready_len() as i64));
+noargs!(live_tasks, |slf| list_of(registry::live_tasks(&of(slf).state)));
+noargs!(poller_fileno, |slf| int(of(slf).engine.fileno().into()));
+
+getter!(get_closed, |slf| Ok(boolean(of(slf).state.closed.get())));
+setter!(set_closed, |slf, value| {
+    if !value.is_null() && truth(value)? {
+        of(slf).state.closed.set(true);
+        of(slf).state.overrides.set_closed();
+    }
+    Ok(())
+});
+
+getter!(get_debug_attr, |slf| Ok(boolean(of(slf).state.debug.get())));
+setter!(set_debug_attr, |slf, value| {
+    let on = !value.is_null() && truth(value)?;
+    of(slf).state.debug.set(on);
+    of(slf).state.overrides.set_debug(on);
+    Ok(())
+});
+
+getter!(get_stopping, |slf| Ok(boolean(of(slf).state.stopping.get())));
+setter!(set_stopping, |slf, value| {
+    of(slf).state.stopping.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+
+getter!(get_thread_id, |slf| {
+    match of(slf).state.thread.get() {
+        0 => Ok(none()),
+        ident => Obj::steal(PyLong_FromUnsignedLongLong(ident)),
+    }
+});
+setter!(set_thread_id, |slf, value| {
+    let ident = if value.is_null() || is_none(value) { 0 } else { PyLong_AsUnsignedLongLong(value) };
+    of(slf).state.thread.set(if error::occurred() { 0 } else { ident });
+    if error::occurred() { Err(Raised) } else { Ok(()) }
+});
+
+getter!(get_task_factory, |slf| Ok(of(slf).state.task_factory.or_none()));
+setter!(set_task_factory, |slf, value| {
+    let factory = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
+    drop(of(slf).state.task_factory.replace(factory));
+    Ok(())
+});
+
+getter!(get_current_handle, |slf| Ok(of(slf).state.current_handle.or_none()));
+setter!(set_current_handle, |slf, value| {
+    let handle = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
+    drop(of(slf).state.current_handle.replace(handle));
+    Ok(())
+});
+
+unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
+    // SAFETY: fills the zeroed body of a fresh loop; the collector may look at it only after this.
+    guarded(NULL, || unsafe {
+        let made = PyType_GenericAlloc(kind, 0);
+        if !made.is_null() {
+            let this = made.cast::<LoopObject>();
+            std::ptr::write(&raw mut (*this).state, LoopState::new(made));
+            std::ptr::write(&raw mut (*this).engine, Engine::new());
+        }
+        made
+    })
+}
+
+/// Sees which of the loop's methods a user hides in an instance.
+unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded(-1, || unsafe {
+        let status = PyObject_GenericSetAttr(slf, name, value);
+        if status == 0 && overrides::is_watched(name) {
+            of(slf).state.overrides.look_at_instance(slf);
+        }
+        status
+    })
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        crate::ffi::guard::visit!(Py_TYPE(slf).cast(), visit, arg);
+        let stop = of(slf).state.traverse(visit, arg);
+        if stop != 0 { stop } else { of(slf).engine.sources.traverse(visit, arg) }
+    }
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        of(slf).state.clear();
+        of(slf).engine.close();
+    });
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone. Tasks that outlive their loop do not exist: each holds a reference to it.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        tp_clear(slf);
+        let this = slf.cast::<LoopObject>();
+        std::ptr::drop_in_place(&raw mut (*this).state);
+        std::ptr::drop_in_place(&raw mut (*this).engine);
+        let kind = Py_TYPE(slf);
+        if let Some(free) = (*kind).tp_free {
+            free(slf.cast());
+        }
+        Py_DECREF(kind.cast());
+    });
+}
+
+const CREATE_TASK_DOC: &std::ffi::CStr = if cfg!(Py_3_14) {
+    c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return the Task."
+} else {
+    c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return the Task."
+};
+
+/// Makes the type; the module exports it.
+pub fn load() -> Res<*mut PyTypeObject> {
+    let kind = methods()
+        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .doc(c"The native core of aioxide.EventLoop.")
+        .slot(Py_tp_new, tp_new as *mut c_void)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .slot(Py_tp_setattro, tp_setattro as *mut c_void)
+        .build(NULL)?;
+    overrides::load(kind)?;
+    crate::task::loop_state::set_loop_type(kind);
+    Ok(kind)
+}
+
+fn methods() -> TypeDef {
+    TypeDef::new(c"aioxide._aioxide.Loop", size_of::<LoopObject>() - size_of::<PyObject>())
+        .fast(c"call_soon", call_soon, c"call_soon($self, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called in the next iteration.")
+        .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
+        .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
+        .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
+        .noargs(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
+        .noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
+        .fast(c"create_task", create_task, CREATE_TASK_DOC)
+        .noargs(c"stop", stop, c"stop($self)\n--\n\nStop running after the current iteration.")
+        .noargs(c"is_running", is_running, c"is_running($self)\n--\n\nReturn True if the loop runs.")
+        .noargs(c"is_closed", is_closed, c"is_closed($self)\n--\n\nReturn True if the loop is closed.")
+        .noargs(c"get_debug", get_debug, c"get_debug($self)\n--\n\nReturn True in debug mode.")
+        .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
+        .noargs(c"_run_once", run_once, c"Run one iteration.")
+        .noargs(c"_check_closed", check_closed, c"Raise RuntimeError if the loop is closed.")
+        .onearg(c"_timer_handle_cancelled", timer_handle_cancelled, c"Called by asyncio's own timer handles.")
+        .fast(c"_add_reader", add_reader, c"Watch a descriptor for reading.")
+        .fast(c"_add_writer", add_writer, c"Watch a descriptor for writing.")
+        .onearg(c"_remove_reader", remove_reader, c"Stop watching a descriptor for reading.")
+        .onearg(c"_remove_writer", remove_writer, c"Stop watching a descriptor for writing.")
+        .onearg(c"_add_callback", add_callback, c"Queue a handle.")
+        .fast(c"_serve", serve, c"Accept connections on a listening socket.")
+        .onearg(
+            c"_transport_of",
+            transport_of,
+            c"Return the native transport that owns a descriptor, or None.",
+        )
+        .fast(c"_begin_connect", begin_connect, c"Start to connect to a literal address.")
+        .fast(c"_finish_connect", finish_connect, c"Make the transport of a connection that was begun.")
+        .noargs(c"_watched", watched, c"List what is watched.")
+        .noargs(c"_open", open, c"Make the epoll set.")
+        .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
+        .noargs(c"_detach_wake", detach_wake, c"Stop watching it.")
+        .noargs(c"_after_fork", after_fork, c"Share nothing with the parent process from now on.")
+        .noargs(c"_close_engine", close_engine, c"Let go of the epoll set.")
+        .noargs(c"_clear_ready", clear_ready, c"Forget the ready queue.")
+        .noargs(c"_clear_timers", clear_timers, c"Forget the timers.")
+        .noargs(c"_ready_handles", ready_handles, c"List the handles in the ready queue.")
+        .noargs(c"_timer_handles", timer_handles, c"List the timer handles.")
+        .noargs(c"_ready_count", ready_count, c"Return how much is ready to run.")
+        .noargs(c"_live_tasks", live_tasks, c"List the live native tasks.")
+        .noargs(c"_poller_fileno", poller_fileno, c"Return the descriptor of the epoll set.")
+        .getset(c"_closed", get_closed, set_closed)
+        .getset(c"_debug", get_debug_attr, set_debug_attr)
+        .getset(c"_stopping", get_stopping, set_stopping)
+        .getset(c"_thread_id", get_thread_id, set_thread_id)
+        .getset(c"_task_factory", get_task_factory, set_task_factory)
+        .getset(c"_current_handle", get_current_handle, set_current_handle)
+}

@@ -1,0 +1,55 @@
+//! `contextvars` contexts: every callback and every task runs in one (PEP 567).
+
+use pyo3_ffi::*;
+
+use super::error::Res;
+use super::object::{Obj, Raw};
+
+/// A copy of the current context: what `call_soon` and `create_task` take where the caller gives none.
+#[inline(always)]
+pub fn copy_current() -> Res {
+    // SAFETY: plain constructor.
+    Obj::steal(unsafe { PyContext_CopyCurrent() })
+}
+
+/// The context to run in: the caller's, or a copy of the current one where `given` is null.
+#[inline(always)]
+pub fn given_or_copy(given: Raw) -> Res {
+    if given.is_null() { copy_current() } else { Ok(Obj::new(given)) }
+}
+
+/// Enters `context`; raises `RuntimeError` when it is entered already and `TypeError` when it is none.
+#[inline(always)]
+pub fn enter(context: Raw) -> Res<()> {
+    // SAFETY: checks the type itself.
+    super::object::check(unsafe { PyContext_Enter(context) })
+}
+
+/// Leaves `context`, which was entered last, whether or not an exception is set.
+#[inline(always)]
+pub fn exit(context: Raw) {
+    // SAFETY: `enter` succeeded for it. PyContext_Exit neither reads nor changes the error indicator unless it fails,
+    // which it does only where the context is not the current one.
+    unsafe { PyContext_Exit(context) };
+}
+
+/// `context.run(callable, *args)`, for what a user gave as a context and is none: `enter` has refused it.
+#[cold]
+pub fn run_by_method(context: Raw, callable: Raw, args: &[Raw]) -> Res {
+    let all = [&[context, callable], args].concat();
+    super::object::call_method(super::names::names().run, &all)
+}
+
+pub fn is_context(object: Raw) -> bool {
+    // SAFETY: looks at the type of a live object.
+    unsafe { PyContext_CheckExact(object) != 0 }
+}
+
+/// Runs `body` in `context`.
+#[inline(always)]
+pub fn run<T>(context: Raw, body: impl FnOnce() -> Res<T>) -> Res<T> {
+    enter(context)?;
+    let result = body();
+    exit(context);
+    result
+}

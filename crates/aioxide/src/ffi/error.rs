@@ -1,0 +1,166 @@
+//! The error indicator: `Raised` says that an exception is set, and these functions read, write and route it.
+
+use std::ffi::CStr;
+use std::io;
+
+use pyo3_ffi::*;
+
+use super::object::{NULL, Obj, Raw};
+
+/// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
+#[derive(Debug, Clone, Copy)]
+pub struct Raised;
+
+pub type Res<T = Obj> = Result<T, Raised>;
+
+/// Sets `kind(message)`.
+pub fn raise<T>(kind: Raw, message: &CStr) -> Res<T> {
+    // SAFETY: an exception class and a NUL-terminated text.
+    unsafe { PyErr_SetString(kind, message.as_ptr()) };
+    Err(Raised)
+}
+
+pub fn type_error<T>(message: &CStr) -> Res<T> {
+    // SAFETY: reads a static of the interpreter.
+    raise(unsafe { PyExc_TypeError }, message)
+}
+
+pub fn runtime_error<T>(message: &CStr) -> Res<T> {
+    // SAFETY: reads a static of the interpreter.
+    raise(unsafe { PyExc_RuntimeError }, message)
+}
+
+pub fn value_error<T>(message: &CStr) -> Res<T> {
+    // SAFETY: reads a static of the interpreter.
+    raise(unsafe { PyExc_ValueError }, message)
+}
+
+/// Sets `kind(format % (first, second))`; the format takes `%R` or `%S` for each object.
+pub fn raise_with<T>(kind: Raw, format: &CStr, first: Raw, second: Raw) -> Res<T> {
+    // SAFETY: the formats in this crate use at most two object conversions, and both arguments are objects.
+    unsafe { PyErr_Format(kind, format.as_ptr(), first, second) };
+    Err(Raised)
+}
+
+/// The name of an object's type, as `%T` shows it from 3.13 on.
+pub fn type_name(object: Raw) -> Res {
+    // SAFETY: formats the name of a live type.
+    unsafe { Obj::steal(PyUnicode_FromString((*Py_TYPE(object)).tp_name)) }
+}
+
+/// Sets the `OSError` subclass that fits an I/O error.
+pub fn raise_io<T>(error: &io::Error) -> Res<T> {
+    if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() {
+        // SAFETY: sets the exception.
+        unsafe { PyErr_NoMemory() };
+    } else if let Some(exc) = os_error(error) {
+        raise_value(exc);
+    }
+    Err(Raised)
+}
+
+/// The `OSError` (subclass by errno, as PEP 3151) for an I/O error; nothing if even that failed, with the exception
+/// of the failure set.
+pub fn os_error(error: &io::Error) -> Option<Obj> {
+    let code = error.raw_os_error().unwrap_or(0);
+    // SAFETY: `OSError(errno, strerror)` by the C API; the text is the C library's.
+    unsafe {
+        let number = Obj::steal(PyLong_FromLong(code.into())).ok()?;
+        let text = Obj::steal(PyUnicode_DecodeLocale(strerror(code), c"surrogateescape".as_ptr())).ok()?;
+        super::object::call(PyExc_OSError, &[number.as_ptr(), text.as_ptr()]).ok()
+    }
+}
+
+unsafe extern "C" {
+    fn strerror(code: std::ffi::c_int) -> *const std::ffi::c_char;
+}
+
+/// Raises an exception instance.
+pub fn raise_value(exc: Obj) {
+    // SAFETY: `exc` is an exception instance; its class is its type.
+    unsafe { PyErr_SetObject(Py_TYPE(exc.as_ptr()).cast(), exc.as_ptr()) };
+}
+
+pub fn occurred() -> bool {
+    // SAFETY: reads the error indicator.
+    unsafe { !PyErr_Occurred().is_null() }
+}
+
+pub fn clear() {
+    // SAFETY: clears the error indicator.
+    unsafe { PyErr_Clear() };
+}
+
+/// Whether the exception that is set is an instance of `kind`.
+pub fn matches(kind: Raw) -> bool {
+    // SAFETY: an exception is set when this is asked.
+    unsafe { PyErr_ExceptionMatches(kind) != 0 }
+}
+
+/// Whether the exception that is set must leave the loop: asyncio lets only these two through.
+pub fn is_exit() -> bool {
+    // SAFETY: reads statics of the interpreter.
+    unsafe { matches(PyExc_SystemExit) || matches(PyExc_KeyboardInterrupt) }
+}
+
+/// Whether `exc` is an instance of `kind`.
+pub fn is_instance(exc: Raw, kind: Raw) -> bool {
+    // SAFETY: both are live objects.
+    unsafe { PyErr_GivenExceptionMatches(exc, kind) != 0 }
+}
+
+/// Takes the exception that is set, normalised and with its traceback; none where nothing is set.
+#[cfg(Py_3_12)]
+pub fn take() -> Option<Obj> {
+    // SAFETY: returns an owned reference or null.
+    Obj::steal(unsafe { PyErr_GetRaisedException() }).ok()
+}
+
+#[cfg(not(Py_3_12))]
+#[allow(deprecated)]
+pub fn take() -> Option<Obj> {
+    // SAFETY: fetches, normalises and takes over the three references of 3.11's error indicator.
+    unsafe {
+        let (mut kind, mut value, mut trace) = (NULL, NULL, NULL);
+        PyErr_Fetch(&mut kind, &mut value, &mut trace);
+        if kind.is_null() {
+            return None;
+        }
+        PyErr_NormalizeException(&mut kind, &mut value, &mut trace);
+        if !trace.is_null() {
+            PyException_SetTraceback(value, trace);
+            Py_DECREF(trace);
+        }
+        Py_DECREF(kind);
+        Obj::steal(value).ok()
+    }
+}
+
+/// Puts back what `take` took.
+#[cfg(Py_3_12)]
+pub fn restore(exc: Option<Obj>) {
+    // SAFETY: hands over an owned exception, or null to clear.
+    unsafe { PyErr_SetRaisedException(exc.map_or(NULL, Obj::into_raw)) };
+}
+
+#[cfg(not(Py_3_12))]
+#[allow(deprecated)]
+pub fn restore(exc: Option<Obj>) {
+    // SAFETY: hands over owned references to class, value and traceback, or nulls to clear.
+    unsafe {
+        match exc {
+            None => PyErr_Restore(NULL, NULL, NULL),
+            Some(exc) => {
+                let kind = Obj::new(Py_TYPE(exc.as_ptr()).cast());
+                let trace = PyException_GetTraceback(exc.as_ptr());
+                PyErr_Restore(kind.into_raw(), exc.into_raw(), trace);
+            }
+        }
+    }
+}
+
+/// Reports the exception that is set through `sys.unraisablehook`: nobody is there to raise it to.
+pub fn unraisable(source: Raw) {
+    // SAFETY: an exception is set; `source` may be null.
+    unsafe { PyErr_WriteUnraisable(source) };
+}

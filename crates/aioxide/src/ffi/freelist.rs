@@ -1,0 +1,80 @@
+//! Freelists: released objects of one type, kept for the next allocation.
+
+use std::cell::{Cell, UnsafeCell};
+
+use pyo3_ffi::*;
+
+use super::error::Res;
+use super::object::{Obj, Raw};
+
+/// How many objects a freelist keeps. 1,024 rather than 256: a batch of a thousand tasks is common, and an object
+/// from the list does not move the garbage collector's counter.
+const CAPACITY: usize = 1024;
+
+static LIMIT: Limit = Limit(Cell::new(CAPACITY));
+
+struct Limit(Cell<usize>);
+
+// SAFETY: read and written under the GIL.
+unsafe impl Sync for Limit {}
+
+/// Turns freelists off, for test runs that want each release to reach the allocator (`AIOXIDE_FREELIST=0`).
+pub fn disable() {
+    LIMIT.0.set(0);
+}
+
+pub struct FreeList {
+    objects: UnsafeCell<Vec<Raw>>,
+}
+
+// SAFETY: read and written under the GIL, for a few instructions each, with no call into Python between.
+unsafe impl Sync for FreeList {}
+
+impl FreeList {
+    pub const fn new() -> FreeList {
+        FreeList { objects: UnsafeCell::new(Vec::new()) }
+    }
+
+    /// An object of exactly `kind`, whose body behind the header is zeroed if it is fresh and as it was put away if not.
+    /// A kind with the garbage collector's header comes *untracked* from the list and *tracked* from the allocator:
+    /// the second value says which.
+    ///
+    /// # Safety
+    /// Only objects of `kind` were put into this list.
+    #[inline(always)]
+    pub unsafe fn get(&self, kind: *mut PyTypeObject) -> Res<(Obj, bool)> {
+        // SAFETY: exclusive under the GIL; the object was released to this list by `put` and has no references.
+        unsafe {
+            match (*self.objects.get()).pop() {
+                Some(object) => {
+                    PyObject_Init(object, kind);
+                    Ok((Obj::own(object), false))
+                }
+                None => Ok((Obj::steal(PyType_GenericAlloc(kind, 0))?, true)),
+            }
+        }
+    }
+
+    /// Releases the memory of `object` into the list, or to the allocator when the list is full.
+    ///
+    /// # Safety
+    /// Called at the end of a `tp_dealloc`: no reference to `object` is left, all that it owned is released, it is
+    /// untracked, its weak references are cleared, and its type is exactly the list's. Also releases the type.
+    #[inline(always)]
+    pub unsafe fn put(&self, object: Raw, has_gc: bool) {
+        // SAFETY: by the contract nobody else can reach `object`.
+        unsafe {
+            let kind = Py_TYPE(object);
+            let objects = &mut *self.objects.get();
+            // The collector's mark that a finaliser has run stays with the memory: its next user would go without.
+            if objects.len() < LIMIT.0.get() && !(has_gc && PyObject_GC_IsFinalized(object) != 0) {
+                objects.push(object);
+            } else if has_gc {
+                PyObject_GC_Del(object.cast());
+            } else {
+                PyObject_Free(object.cast());
+            }
+            Py_DECREF(kind.cast());
+        }
+    }
+}

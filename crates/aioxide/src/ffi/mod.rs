@@ -1,0 +1,19 @@
+//! Floor 1: CPython's C API with ownership, errors and panics made safe to handle.
+//!
+//! Every function here needs the GIL, and so does everything above: the module declares that it needs the GIL
+//! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` cannot leave its thread.
+
+pub mod args;
+pub mod compat;
+pub mod context;
+pub mod error;
+pub mod freelist;
+pub mod guard;
+pub mod names;
+pub mod object;
+pub mod typedef;
+
+pub use args::Args;
+pub use error::{Raised, Res};
+pub use names::names;
+pub use object::{Global, NULL, Obj, Raw, Slot, none};

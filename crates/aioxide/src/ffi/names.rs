@@ -1,0 +1,175 @@
+//! Interned names and the standard library's objects that the native code calls: looked up once, at import.
+
+use std::ffi::CStr;
+
+use pyo3_ffi::*;
+
+use super::error::Res;
+use super::object::{Global, Obj, Raw, import_from, tuple};
+
+macro_rules! interned {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        /// Interned strings, one field a name.
+        #[allow(non_snake_case)]
+        pub struct Names {
+            $(pub $name: Raw,)*
+            /// Keyword-name tuples for calls made with keywords.
+            pub kw_context: Raw,
+            pub kw_msg: Raw,
+        }
+
+        impl Names {
+            fn load() -> Res<Names> {
+                $(let $name = intern($text)?;)*
+                let kw_context = tuple(&[intern(c"context")?])?.into_raw();
+                let kw_msg = tuple(&[intern(c"msg")?])?.into_raw();
+                Ok(Names { $($name,)* kw_context, kw_msg })
+            }
+        }
+    };
+}
+
+interned! {
+    acquire = c"acquire",
+    add_done_callback = c"add_done_callback",
+    asyncio_future_blocking = c"_asyncio_future_blocking",
+    buffer_updated = c"buffer_updated",
+    call_at = c"call_at",
+    call_exception_handler = c"call_exception_handler",
+    call_soon = c"call_soon",
+    cancel = c"cancel",
+    client_connected = c"connection_made",
+    close = c"close",
+    connection_lost = c"connection_lost",
+    context = c"context",
+    coro = c"coro",
+    create_future = c"create_future",
+    data_received = c"data_received",
+    default = c"default",
+    dunder_name = c"__name__",
+    eager_start = c"eager_start",
+    eof_received = c"eof_received",
+    exception = c"exception",
+    file = c"file",
+    fileno = c"fileno",
+    future = c"future",
+    get_buffer = c"get_buffer",
+    get_debug = c"get_debug",
+    get_loop = c"get_loop",
+    handle = c"handle",
+    high = c"high",
+    is_running = c"is_running",
+    limit = c"limit",
+    loop_ = c"loop",
+    low = c"low",
+    message = c"message",
+    msg = c"msg",
+    name = c"name",
+    pause_writing = c"pause_writing",
+    private_loop = c"_loop",
+    process_self_data = c"_process_self_data",
+    protocol = c"protocol",
+    resume_writing = c"resume_writing",
+    release = c"release",
+    result = c"result",
+    run = c"run",
+    slow_callback_duration = c"slow_callback_duration",
+    source_traceback = c"source_traceback",
+    task = c"task",
+    throw = c"throw",
+    time = c"time",
+    transport = c"transport",
+    warning = c"warning",
+}
+
+static NAMES: Global<Names> = Global::new();
+
+#[inline(always)]
+pub fn names() -> &'static Names {
+    // SAFETY: filled by `load` at import, before any slot can run.
+    unsafe { NAMES.get() }
+}
+
+pub fn intern(text: &CStr) -> Res<Raw> {
+    // SAFETY: a NUL-terminated text; the reference is kept for ever.
+    Ok(Obj::steal(unsafe { PyUnicode_InternFromString(text.as_ptr()) })?.into_raw())
+}
+
+macro_rules! imported {
+    ($($field:ident = $module:literal . $name:literal),* $(,)?) => {
+        /// Objects of the standard library.
+        pub struct Stdlib {
+            $(pub $field: Raw,)*
+            /// `asyncio.constants._SendfileMode.TRY_NATIVE`.
+            pub try_native: Raw,
+            /// `asyncio.events._ThreadSafeHandle`, or `Handle` where there is none (before 3.14).
+            pub thread_safe_handle_type: Raw,
+        }
+
+        impl Stdlib {
+            fn load() -> Res<Stdlib> {
+                let mode = import_from(c"asyncio.constants", c"_SendfileMode")?;
+                let try_native = super::object::getattr(mode.as_ptr(), intern(c"TRY_NATIVE")?)?.into_raw();
+                let events = super::object::import(c"asyncio.events")?;
+                let handle = super::object::getattr_opt(events.as_ptr(), intern(c"_ThreadSafeHandle")?)?;
+                let thread_safe_handle_type = match handle {
+                    Some(handle) => handle,
+                    None => import_from(c"asyncio.events", c"Handle")?,
+                };
+                Ok(Stdlib {
+                    $($field: import_from($module, $name)?.into_raw(),)*
+                    try_native,
+                    thread_safe_handle_type: thread_safe_handle_type.into_raw(),
+                })
+            }
+        }
+    };
+}
+
+imported! {
+    base_event_loop = c"asyncio.base_events" . c"BaseEventLoop",
+    cancelled_error = c"asyncio.exceptions" . c"CancelledError",
+    invalid_state_error = c"asyncio.exceptions" . c"InvalidStateError",
+    future_type = c"_asyncio" . c"Future",
+    task_type = c"_asyncio" . c"Task",
+    handle_type = c"asyncio.events" . c"Handle",
+    timer_handle_type = c"asyncio.events" . c"TimerHandle",
+    transport_type = c"asyncio.transports" . c"_FlowControlMixin",
+    iscoroutine = c"asyncio.coroutines" . c"iscoroutine",
+    get_event_loop = c"asyncio.events" . c"get_event_loop",
+    future_repr = c"asyncio.base_futures" . c"_future_repr",
+    task_repr = c"asyncio.base_tasks" . c"_task_repr",
+    task_get_stack = c"asyncio.base_tasks" . c"_task_get_stack",
+    task_print_stack = c"asyncio.base_tasks" . c"_task_print_stack",
+    format_callback_source = c"asyncio.format_helpers" . c"_format_callback_source",
+    format_handle = c"asyncio.base_events" . c"_format_handle",
+    helpers_extract_stack = c"asyncio.format_helpers" . c"extract_stack",
+    allocate_lock = c"_thread" . c"allocate_lock",
+    extract_stack = c"traceback" . c"extract_stack",
+    logger = c"asyncio.log" . c"logger",
+    buffered_protocol = c"asyncio.protocols" . c"BufferedProtocol",
+    set_result_unless_cancelled = c"asyncio.futures" . c"_set_result_unless_cancelled",
+    socket_type = c"socket" . c"socket",
+    transport_socket = c"asyncio.trsock" . c"TransportSocket",
+}
+
+impl Stdlib {
+    #[inline(always)]
+    pub fn has_thread_safe_handles(&self) -> bool {
+        self.thread_safe_handle_type != self.handle_type
+    }
+}
+
+static STDLIB: Global<Stdlib> = Global::new();
+
+#[inline(always)]
+pub fn stdlib() -> &'static Stdlib {
+    // SAFETY: filled by `load` at import, before any slot can run.
+    unsafe { STDLIB.get() }
+}
+
+pub fn load() -> Res<()> {
+    NAMES.set(Names::load()?);
+    STDLIB.set(Stdlib::load()?);
+    Ok(())
+}

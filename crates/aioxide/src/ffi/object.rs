@@ -1,0 +1,327 @@
+//! `Obj`, an owned reference, and the calls that are made on one.
+
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+
+use pyo3_ffi::*;
+
+use super::error::{Raised, Res};
+
+/// A borrowed pointer to a Python object, as the C API hands it around.
+pub type Raw = *mut PyObject;
+
+pub const NULL: Raw = std::ptr::null_mut();
+
+/// A strong reference. `Option<Obj>` is one word, so it can stand in the body of a Python object as a nullable slot:
+/// `drop(slot.take())` empties the slot before the object that it held is released, which may run any code.
+#[repr(transparent)]
+pub struct Obj(NonNull<PyObject>);
+
+impl Obj {
+    /// Takes over a reference that the C API returned; null means that an exception is set.
+    #[inline(always)]
+    pub fn steal(raw: Raw) -> Res {
+        NonNull::new(raw).map(Obj).ok_or(Raised)
+    }
+
+    /// Takes over a reference that is known not to be null.
+    ///
+    /// # Safety
+    /// `raw` is a live object and the caller owns one reference to it.
+    #[inline(always)]
+    pub unsafe fn own(raw: Raw) -> Obj {
+        // SAFETY: not null by the contract of this function.
+        Obj(unsafe { NonNull::new_unchecked(raw) })
+    }
+
+    /// A new reference to a borrowed object.
+    #[inline(always)]
+    pub fn new(raw: Raw) -> Obj {
+        // SAFETY: callers hand in live objects only, as every function of the C API requires.
+        unsafe {
+            Py_INCREF(raw);
+            Obj::own(raw)
+        }
+    }
+
+    /// A new reference, or nothing for null.
+    #[inline(always)]
+    pub fn maybe(raw: Raw) -> Option<Obj> {
+        if raw.is_null() { None } else { Some(Obj::new(raw)) }
+    }
+
+    #[inline(always)]
+    pub fn as_ptr(&self) -> Raw {
+        self.0.as_ptr()
+    }
+
+    #[inline(always)]
+    pub fn into_raw(self) -> Raw {
+        let raw = self.0.as_ptr();
+        std::mem::forget(self);
+        raw
+    }
+
+    #[inline(always)]
+    pub fn type_of(&self) -> *mut PyTypeObject {
+        // SAFETY: a live object has a type.
+        unsafe { Py_TYPE(self.as_ptr()) }
+    }
+}
+
+impl Clone for Obj {
+    #[inline(always)]
+    fn clone(&self) -> Obj {
+        Obj::new(self.as_ptr())
+    }
+}
+
+impl Drop for Obj {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: this value owns one reference.
+        unsafe { Py_DECREF(self.as_ptr()) }
+    }
+}
+
+/// Turns a `Res` into what a slot returns: the reference, or null with the exception set.
+#[inline(always)]
+pub fn ret(result: Res) -> Raw {
+    match result {
+        Ok(obj) => obj.into_raw(),
+        Err(Raised) => NULL,
+    }
+}
+
+/// A new reference to `None`.
+#[inline(always)]
+pub fn none() -> Obj {
+    // SAFETY: None always lives.
+    Obj::new(unsafe { Py_None() })
+}
+
+#[inline(always)]
+pub fn is_none(raw: Raw) -> bool {
+    // SAFETY: compares addresses only.
+    raw == unsafe { Py_None() }
+}
+
+#[inline(always)]
+pub fn boolean(value: bool) -> Obj {
+    // SAFETY: True and False always live.
+    Obj::new(unsafe { if value { Py_True() } else { Py_False() } })
+}
+
+pub fn float(value: f64) -> Res {
+    // SAFETY: plain constructor.
+    Obj::steal(unsafe { PyFloat_FromDouble(value) })
+}
+
+pub fn int(value: i64) -> Res {
+    // SAFETY: plain constructor.
+    Obj::steal(unsafe { PyLong_FromLongLong(value) })
+}
+
+pub fn string(text: &str) -> Res {
+    // SAFETY: `text` is valid UTF-8 of that length.
+    Obj::steal(unsafe { PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as Py_ssize_t) })
+}
+
+pub fn bytes(data: &[u8]) -> Res {
+    // SAFETY: copies `data.len()` bytes from a live slice.
+    Obj::steal(unsafe { PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t) })
+}
+
+pub fn tuple(items: &[Raw]) -> Res {
+    // SAFETY: a new tuple of that size, each slot filled once with a new reference.
+    unsafe {
+        let made = Obj::steal(PyTuple_New(items.len() as Py_ssize_t))?;
+        for (i, item) in items.iter().enumerate() {
+            PyTuple_SET_ITEM(made.as_ptr(), i as Py_ssize_t, Obj::new(*item).into_raw());
+        }
+        Ok(made)
+    }
+}
+
+/// A dict from pairs of interned names and objects.
+pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
+    // SAFETY: keys and values are live objects.
+    unsafe {
+        let made = Obj::steal(PyDict_New())?;
+        for (key, value) in pairs {
+            if PyDict_SetItem(made.as_ptr(), *key, *value) < 0 {
+                return Err(Raised);
+            }
+        }
+        Ok(made)
+    }
+}
+
+#[inline(always)]
+pub fn getattr(obj: Raw, name: Raw) -> Res {
+    // SAFETY: both are live objects.
+    Obj::steal(unsafe { PyObject_GetAttr(obj, name) })
+}
+
+/// The attribute, or `None` where it does not exist; other errors stay errors.
+pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
+    match getattr(obj, name) {
+        Ok(value) => Ok(Some(value)),
+        Err(Raised) if super::error::matches(exc_attribute_error()) => {
+            super::error::clear();
+            Ok(None)
+        }
+        Err(Raised) => Err(Raised),
+    }
+}
+
+fn exc_attribute_error() -> Raw {
+    // SAFETY: reads a static of the interpreter.
+    unsafe { PyExc_AttributeError }
+}
+
+pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {
+    // SAFETY: all are live objects.
+    check(unsafe { PyObject_SetAttr(obj, name, value) })
+}
+
+#[inline(always)]
+pub fn call(callable: Raw, args: &[Raw]) -> Res {
+    // SAFETY: `args` are live for the call.
+    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), args.len(), NULL) })
+}
+
+/// `args` are the positional arguments followed by the values for `kwnames`, a tuple of strings.
+#[inline(always)]
+pub fn call_kw(callable: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
+    // SAFETY: `args` are live for the call and as many as positional plus keywords.
+    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), positional, kwnames) })
+}
+
+/// Calls `args[0].name(*args[1:])`.
+#[inline(always)]
+pub fn call_method(name: Raw, args: &[Raw]) -> Res {
+    // SAFETY: `args` are live for the call and `args[0]` is the receiver.
+    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), args.len(), NULL) })
+}
+
+#[inline(always)]
+pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
+    // SAFETY: as `call_kw`, and `args[0]` is the receiver, counted among `positional`.
+    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
+}
+
+pub fn truth(obj: Raw) -> Res<bool> {
+    // SAFETY: a live object.
+    match unsafe { PyObject_IsTrue(obj) } {
+        -1 => Err(Raised),
+        value => Ok(value == 1),
+    }
+}
+
+pub fn import(module: &std::ffi::CStr) -> Res {
+    // SAFETY: a NUL-terminated name.
+    Obj::steal(unsafe { PyImport_ImportModule(module.as_ptr()) })
+}
+
+/// `module.name`, for what is looked up once at import.
+pub fn import_from(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Res {
+    let module = import(module)?;
+    // SAFETY: a live module and a NUL-terminated name.
+    Obj::steal(unsafe { PyObject_GetAttrString(module.as_ptr(), name.as_ptr()) })
+}
+
+/// For C functions that return -1 with an exception set.
+#[inline(always)]
+pub fn check(status: std::ffi::c_int) -> Res<()> {
+    if status < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// A value of the one interpreter that this module can be loaded in: written at import, read ever after, all under
+/// the GIL.
+pub struct Global<T>(UnsafeCell<Option<T>>);
+
+// SAFETY: every access is made with the GIL held (see the module's head).
+unsafe impl<T> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    pub const fn new() -> Self {
+        Global(UnsafeCell::new(None))
+    }
+
+    pub fn set(&self, value: T) {
+        // SAFETY: called at import only, before any reader exists.
+        unsafe { *self.0.get() = Some(value) }
+    }
+
+    /// # Safety
+    /// `set` has been called: true for everything that runs after the module's import.
+    #[inline(always)]
+    pub unsafe fn get(&self) -> &T {
+        // SAFETY: set at import by the contract, and never written again.
+        unsafe { (*self.0.get()).as_ref().unwrap_unchecked() }
+    }
+
+    pub fn is_set(&self) -> bool {
+        // SAFETY: reads under the GIL.
+        unsafe { (*self.0.get()).is_some() }
+    }
+}
+
+/// A nullable owned reference in the body of a Python object. Shared code reads and writes it, so it hands out no
+/// borrow of its inside: `get` gives a pointer that holds until the next write.
+#[repr(transparent)]
+pub struct Slot(UnsafeCell<Option<Obj>>);
+
+impl Slot {
+    pub const fn empty() -> Slot {
+        Slot(UnsafeCell::new(None))
+    }
+
+    /// The object or null, borrowed.
+    #[inline(always)]
+    pub fn get(&self) -> Raw {
+        // SAFETY: under the GIL, and the borrow ends here.
+        unsafe { (*self.0.get()).as_ref().map_or(NULL, Obj::as_ptr) }
+    }
+
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        !self.get().is_null()
+    }
+
+    /// A new reference.
+    #[inline(always)]
+    pub fn share(&self) -> Option<Obj> {
+        Obj::maybe(self.get())
+    }
+
+    /// A new reference to the object, or to `None`.
+    #[inline(always)]
+    pub fn or_none(&self) -> Obj {
+        self.share().unwrap_or_else(none)
+    }
+
+    #[inline(always)]
+    pub fn take(&self) -> Option<Obj> {
+        // SAFETY: as `get`; taking runs no code.
+        unsafe { (*self.0.get()).take() }
+    }
+
+    /// Replaces the object. The old one is returned, so that it is released after the slot is whole again.
+    #[inline(always)]
+    pub fn replace(&self, value: Option<Obj>) -> Option<Obj> {
+        // SAFETY: as `get`; replacing runs no code.
+        unsafe { std::mem::replace(&mut *self.0.get(), value) }
+    }
+
+    #[inline(always)]
+    pub fn set(&self, value: Obj) {
+        drop(self.replace(Some(value)));
+    }
+
+    #[inline(always)]
+    pub fn clear(&self) {
+        drop(self.take());
+    }
+}

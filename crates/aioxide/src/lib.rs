@@ -1,0 +1,158 @@
+//! Floor 6: the extension module `aioxide._aioxide`, a list of exports.
+
+mod engine;
+mod event_loop;
+mod ffi;
+mod net;
+mod task;
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3_ffi::*;
+
+use ffi::object::{boolean, check, dict, none, string};
+use ffi::{Obj, Raw, Res, compat, error};
+
+fn load(module: Raw) -> Res<()> {
+    if std::env::var_os("AIOXIDE_FREELIST").is_some_and(|value| value == "0") {
+        ffi::freelist::disable();
+    }
+    ffi::names::load()?;
+    task::handle::load()?;
+    task::iter::load()?;
+    task::step::load()?;
+    let missing = compat::Layout::probe()?.err();
+    if missing.is_none() {
+        task::future_type::load()?;
+        task::task_type::load()?;
+        task::classes::load()?;
+        add(module, c"Future", &Obj::new(task::future_type::type_object()))?;
+        add(module, c"Task", &Obj::new(task::task_type::exact().cast()))?;
+    }
+    net::server::load()?;
+    add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
+    add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
+    BUILD.set(build_info(missing)?);
+    Ok(())
+}
+
+static BUILD: ffi::Global<Obj> = ffi::Global::new();
+
+ffi::guard::noargs!(py_build_info, |_module| {
+    // SAFETY: set at import.
+    Obj::steal(PyDict_Copy(BUILD.get().as_ptr()))
+});
+
+/// What `aioxide.build_info()` shows of the native part.
+fn build_info(missing: Option<&str>) -> Res {
+    let key = ffi::names::intern;
+    let layout = if compat::has_layout() { Some(*compat::layout()) } else { None };
+    let features = dict(&[
+        (key(c"native_tasks")?, boolean(missing.is_none()).as_ptr()),
+        (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.as_ptr()),
+        (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).as_ptr()),
+        (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
+    ])?;
+    dict(&[
+        (key(c"version")?, string(env!("CARGO_PKG_VERSION"))?.as_ptr()),
+        (key(c"rustc")?, string(env!("AIOXIDE_RUSTC"))?.as_ptr()),
+        (key(c"profile")?, string(if cfg!(debug_assertions) { "debug" } else { "release" })?.as_ptr()),
+        (key(c"target")?, string(env!("AIOXIDE_TARGET"))?.as_ptr()),
+        (key(c"python")?, string(built_for())?.as_ptr()),
+        (key(c"features")?, features.as_ptr()),
+    ])
+}
+
+/// The CPython that this module was built for.
+fn built_for() -> &'static str {
+    match () {
+        () if cfg!(Py_3_15) => "3.15",
+        () if cfg!(Py_3_14) => "3.14",
+        () if cfg!(Py_3_13) => "3.13",
+        () if cfg!(Py_3_12) => "3.12",
+        () => "3.11",
+    }
+}
+
+fn add(module: Raw, name: &CStr, value: &Obj) -> Res<()> {
+    // SAFETY: a live module; the reference is taken over by it on success only, so it gets one of its own.
+    check(unsafe { PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) })
+}
+
+unsafe extern "C" fn exec(module: Raw) -> c_int {
+    ffi::guard::guarded(-1, || {
+        if let Err(ffi::Raised) = refuse_second_interpreter() {
+            return -1;
+        }
+        if load(module).is_ok() { 0 } else { -1 }
+    })
+}
+
+/// The module keeps its objects in statics: it can live in one interpreter only.
+fn refuse_second_interpreter() -> Res<()> {
+    // SAFETY: compares addresses.
+    if unsafe { PyInterpreterState_Get() == PyInterpreterState_Main() } {
+        return Ok(());
+    }
+    // SAFETY: reads a static of the interpreter.
+    error::raise(
+        unsafe { PyExc_ImportError },
+        c"aioxide does not support subinterpreters: import it in the main interpreter only",
+    )
+}
+
+const SLOT_COUNT: usize = if cfg!(Py_3_13) {
+    4
+} else if cfg!(Py_3_12) {
+    3
+} else {
+    2
+};
+
+static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
+    // SAFETY: an all-zero slot ends the table.
+    let mut slots: [PyModuleDef_Slot; SLOT_COUNT] = unsafe { std::mem::zeroed() };
+    slots[0] = PyModuleDef_Slot { slot: Py_mod_exec, value: exec as *mut c_void };
+    #[cfg(Py_3_12)]
+    {
+        slots[1] = PyModuleDef_Slot {
+            slot: Py_mod_multiple_interpreters,
+            value: Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED,
+        };
+    }
+    #[cfg(Py_3_13)]
+    {
+        slots[2] = PyModuleDef_Slot { slot: Py_mod_gil, value: Py_MOD_GIL_USED };
+    }
+    slots
+};
+
+static mut METHODS: [PyMethodDef; 2] = [
+    PyMethodDef {
+        ml_name: c"build_info".as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: py_build_info },
+        ml_flags: METH_NOARGS,
+        ml_doc: c"Say how the native module was built and what it found in this interpreter.".as_ptr(),
+    },
+    PyMethodDef::zeroed(),
+];
+
+static mut DEFINITION: PyModuleDef = PyModuleDef {
+    m_base: PyModuleDef_HEAD_INIT,
+    m_name: c"aioxide._aioxide".as_ptr(),
+    m_doc: c"The native part of aioxide.".as_ptr(),
+    m_size: 0,
+    m_methods: &raw mut METHODS as *mut PyMethodDef,
+    m_slots: &raw mut SLOTS as *mut PyModuleDef_Slot,
+    m_traverse: None,
+    m_clear: None,
+    m_free: None,
+};
+
+/// The entry point that the interpreter calls.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C" fn PyInit__aioxide() -> Raw {
+    // SAFETY: the definition lives for ever and is written by the interpreter only.
+    unsafe { PyModuleDef_Init(&raw mut DEFINITION) }
+}

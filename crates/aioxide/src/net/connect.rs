@@ -1,0 +1,74 @@
+//! Connecting to one address given as a number, which needs no resolver, no task and no Python socket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::info::address_tuple;
+use super::stream::{Parts, start};
+use crate::engine::loop_object::LoopObject;
+use crate::ffi::object::{boolean, call, int, is_none, tuple};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+
+/// The address, if host and port are given as `"127.0.0.1"` or `"::1"` and a number.
+pub fn literal(host: Raw, port: Raw) -> Option<SocketAddr> {
+    // SAFETY: type checks on live objects; the text is borrowed from the string for the parse.
+    unsafe {
+        if PyUnicode_CheckExact(host) == 0 || PyLong_CheckExact(port) == 0 {
+            return None;
+        }
+        let mut size = 0;
+        let data = PyUnicode_AsUTF8AndSize(host, &mut size);
+        let port = PyLong_AsLong(port);
+        if data.is_null() || (port == -1 && error::occurred()) {
+            error::clear();
+            return None;
+        }
+        let text = std::str::from_utf8(std::slice::from_raw_parts(data.cast(), size as usize)).ok()?;
+        Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, u16::try_from(port).ok()?))
+    }
+}
+
+/// Starts to connect: `(fd, connected)`, or None where the address is no literal.
+pub fn begin(host: Raw, port: Raw) -> Res {
+    let Some(address) = literal(host, port) else { return Ok(crate::ffi::none()) };
+    match socket::connect(&address) {
+        Ok((fd, connected)) => {
+            let (fd, connected) = (int(fd.into())?, boolean(connected));
+            tuple(&[fd.as_ptr(), connected.as_ptr()])
+        }
+        Err(why) => refused(&why, &address),
+    }
+}
+
+/// Raises what asyncio raises: `OSError(errno, "Connect call failed ('127.0.0.1', 80)")`.
+fn refused(why: &std::io::Error, address: &SocketAddr) -> Res {
+    let number = int(why.raw_os_error().unwrap_or(0).into())?;
+    let shown = address_tuple(address)?;
+    // SAFETY: formats one object; the class is the interpreter's.
+    unsafe {
+        let text = Obj::steal(PyUnicode_FromFormat(c"Connect call failed %R".as_ptr(), shown.as_ptr()))?;
+        error::raise_value(call(PyExc_OSError, &[number.as_ptr(), text.as_ptr()])?);
+    }
+    Err(Raised)
+}
+
+/// Makes the transport of a connection that was begun; raises if it has failed meanwhile.
+pub fn finish(owner: &LoopObject, fd: i32, host: Raw, port: Raw, protocol: Raw, waiter: Raw) -> Res {
+    let peer = literal(host, port);
+    if let (Err(why), Some(address)) = (socket::connect_result(fd), peer) {
+        return refused(&why, &address);
+    }
+    let waiter = if is_none(waiter) { NULL } else { waiter };
+    start(Parts {
+        owner,
+        fd,
+        protocol: Obj::new(protocol),
+        sock: None,
+        server: NULL,
+        peer,
+        extra: NULL,
+        waiter,
+    })
+}

@@ -1,0 +1,149 @@
+//! What `get_extra_info` tells: the socket and its addresses, made when somebody asks.
+
+use std::net::SocketAddr;
+
+use pyo3_ffi::*;
+
+use super::stream::Stream;
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{call, call_kw, call_method, dict, int, string, tuple};
+use crate::ffi::{Obj, Raised, Raw, Res, error};
+
+/// The Python socket of the connection; made from the descriptor for a connection that `accept` made without one.
+pub fn socket_of(this: &Stream) -> Res {
+    if let Some(sock) = this.sock.share() {
+        return Ok(sock);
+    }
+    if this.fd.get() < 0 {
+        return closed_socket();
+    }
+    let fd = int(this.fd.get().into())?;
+    let kwnames = tuple(&[intern(c"fileno")?])?;
+    let sock = call_kw(stdlib().socket_type, &[fd.as_ptr()], 0, kwnames.as_ptr())?;
+    set_non_blocking(&sock)?;
+    this.sock.set(sock.clone());
+    Ok(sock)
+}
+
+/// The descriptor is non-blocking already; the Python object has to know.
+fn set_non_blocking(sock: &Obj) -> Res<()> {
+    let zero = int(0)?;
+    call_method(intern(c"settimeout")?, &[sock.as_ptr(), zero.as_ptr()]).map(drop)
+}
+
+/// What stands for the socket of a connection that is closed: a socket that is closed.
+fn closed_socket() -> Res {
+    let sock = call(stdlib().socket_type, &[])?;
+    call_method(crate::ffi::names().close, &[sock.as_ptr()])?;
+    Ok(sock)
+}
+
+/// The dict behind `get_extra_info`: what the maker of the transport gave, and what the socket knows, as asyncio fills
+/// it when it makes a transport.
+pub fn extra_of(this: &Stream) -> Res {
+    if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
+        return Ok(this.extra.or_none());
+    }
+    let extra = match this.extra.share() {
+        // A copy: the caller's dict is not ours to fill.
+        // SAFETY: a dict.
+        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) })?,
+        None => dict(&[])?,
+    };
+    let sock = socket_of(this)?;
+    let transport_socket = call(stdlib().transport_socket, &[sock.as_ptr()])?;
+    put(&extra, c"socket", &transport_socket)?;
+    let sockname = address(&sock, c"getsockname")?;
+    if !has(&extra, c"sockname")? {
+        put(&extra, c"sockname", &sockname)?;
+    }
+    if !has(&extra, c"peername")? {
+        let peername = match this.peer.get() {
+            Some(peer) => address_tuple(&peer)?,
+            None => address(&sock, c"getpeername")?,
+        };
+        put(&extra, c"peername", &peername)?;
+    }
+    this.extra.set(extra.clone());
+    Ok(extra)
+}
+
+fn is_about_the_socket(name: Raw) -> Res<bool> {
+    for known in [c"socket", c"peername", c"sockname"] {
+        // SAFETY: live objects; names are str in nearly every call, and anything else is only compared.
+        if unsafe { PyObject_RichCompareBool(intern(known)?, name, Py_EQ) } == 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What the socket answers, or None where it answers with an error.
+fn address(sock: &Obj, method: &'static std::ffi::CStr) -> Res {
+    call_method(intern(method)?, &[sock.as_ptr()]).or_else(|Raised| {
+        // SAFETY: reads a static of the interpreter.
+        if error::matches(unsafe { PyExc_OSError }) {
+            error::clear();
+            return Ok(crate::ffi::none());
+        }
+        Err(Raised)
+    })
+}
+
+/// An address as the socket module gives it.
+pub fn address_tuple(address: &SocketAddr) -> Res {
+    let host = string(&address.ip().to_string())?;
+    let port = int(address.port().into())?;
+    match address {
+        SocketAddr::V4(_) => tuple(&[host.as_ptr(), port.as_ptr()]),
+        SocketAddr::V6(address) => {
+            let (flow, scope) = (int(address.flowinfo().into())?, int(address.scope_id().into())?);
+            tuple(&[host.as_ptr(), port.as_ptr(), flow.as_ptr(), scope.as_ptr()])
+        }
+    }
+}
+
+fn has(extra: &Obj, key: &'static std::ffi::CStr) -> Res<bool> {
+    // SAFETY: a dict and an interned key.
+    match unsafe { PyDict_Contains(extra.as_ptr(), intern(key)?) } {
+        -1 => Err(Raised),
+        found => Ok(found == 1),
+    }
+}
+
+fn put(extra: &Obj, key: &'static std::ffi::CStr, value: &Obj) -> Res<()> {
+    // SAFETY: a dict, an interned key and a live value.
+    crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
+}
+
+/// Fetches the local address while the kernel still knows it, so that it can be asked for when the connection is gone.
+pub fn remember_before_close(this: &Stream) {
+    if this.fd.get() < 0 || this.sock.is_set() || this.extra.is_set() {
+        return;
+    }
+    let Ok(Some(local)) = aioxide_sys::socket::local_address(this.fd.get()) else { return };
+    let kept = || -> Res<()> {
+        let extra = dict(&[])?;
+        put(&extra, c"sockname", &address_tuple(&local)?)?;
+        this.extra.set(extra);
+        Ok(())
+    };
+    if kept().is_err() {
+        error::clear();
+    }
+}
+
+/// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
+pub fn get(this: &Stream, name: Raw, default: Raw) -> Res {
+    let extra = if is_about_the_socket(name)? { Some(extra_of(this)?) } else { this.extra.share() };
+    let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
+    // SAFETY: a dict and a live key; the value is borrowed from the dict.
+    let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };
+    if !found.is_null() {
+        return Ok(Obj::new(found));
+    }
+    if error::occurred() {
+        return Err(Raised);
+    }
+    Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none))
+}

@@ -1,0 +1,12 @@
+//! Floor 4: bytes. Stream transports and the acceptor that makes them.
+//!
+//! A byte's way in: kernel > `engine::source` > `recv` > `protocol` > user; out: user > `send` > kernel.
+
+pub mod connect;
+pub mod info;
+pub mod protocol;
+pub mod recv;
+pub mod send;
+pub mod server;
+pub mod stream;
+pub mod stream_type;

@@ -1,0 +1,355 @@
+//! Bytes out: a turn's writes leave together, in one system call a connection.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+
+use aioxide_core::sendq::SendQueue;
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::protocol;
+use super::stream::{Chunk, Stream, connection_lost, fatal_error, of};
+use crate::engine::loop_object::io_result;
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{call_method, getattr, string};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
+use crate::task::loop_state::{Item, LoopState};
+
+/// asyncio's default high-water mark of a write buffer, in bytes.
+pub const HIGH_WATER: usize = 64 * 1024;
+/// Writes to a lost connection before asyncio starts to complain.
+const LOG_THRESHOLD: u32 = 5;
+/// Chunks that are gathered without an allocation.
+const GATHER: usize = 16;
+
+#[derive(Default)]
+pub struct Writing {
+    /// The kernel would take no more: an edge will say when it does.
+    pub blocked: Cell<bool>,
+    /// The edge is asked for. It stays so: taking it back would cost a system call for each.
+    pub watched: Cell<bool>,
+    /// In the engine's list for the end of this turn.
+    flush_due: Cell<bool>,
+    /// A write is in the ready queue.
+    scheduled: Cell<bool>,
+    pub protocol_paused: Cell<bool>,
+}
+
+/// A chunk of what the user wrote: the `bytes` object itself, or a copy of what could change later.
+#[inline(always)]
+fn chunk_of(data: Raw) -> Res<Chunk> {
+    // SAFETY: a type check on a live object.
+    if unsafe { PyBytes_CheckExact(data) } != 0 { Ok(Chunk(Obj::new(data))) } else { copy_of(data) }
+}
+
+/// Copies a buffer; one with gaps raises BufferError, as the socket's own `send` does.
+fn copy_of(data: Raw) -> Res<Chunk> {
+    // SAFETY: an all-zero Py_buffer is what PyObject_GetBuffer wants to fill; it is held while the bytes are copied.
+    unsafe {
+        let mut view: Py_buffer = std::mem::zeroed();
+        crate::ffi::object::check(PyObject_GetBuffer(data, &mut view, PyBUF_SIMPLE))?;
+        let copy = Obj::steal(PyBytes_FromStringAndSize(view.buf.cast(), view.len));
+        PyBuffer_Release(&mut view);
+        copy.map(Chunk)
+    }
+}
+
+/// `write` takes three types, `writelines` every buffer.
+fn check_type(data: Raw) -> Res<()> {
+    // SAFETY: type checks on a live object.
+    unsafe {
+        if PyBytes_Check(data) != 0 || PyByteArray_Check(data) != 0 || PyMemoryView_Check(data) != 0 {
+            return Ok(());
+        }
+        let name = getattr(Py_TYPE(data).cast(), names().dunder_name)?;
+        let text = if cfg!(Py_3_14) {
+            c"data argument must be a bytes, bytearray, or memoryview object, not %R"
+        } else {
+            c"data argument must be a bytes-like object, not %R"
+        };
+        error::raise_with(PyExc_TypeError, text, name.as_ptr(), NULL)
+    }
+}
+
+/// `Transport.write`.
+#[inline]
+pub fn write(slf: Raw, this: &Stream, data: Raw) -> Res<()> {
+    // SAFETY: a type check on a live object.
+    if unsafe { PyBytes_CheckExact(data) } == 0 {
+        check_type(data)?;
+    }
+    check_writable(
+        this,
+        c"Cannot call write() after write_eof()",
+        c"unable to write; sendfile is in progress",
+    )?;
+    let chunk = match chunk_of(data) {
+        Ok(chunk) if chunk.as_ref().is_empty() => return Ok(()),
+        Ok(chunk) => chunk,
+        Err(Raised) => return refused_buffer(slf, this),
+    };
+    if this.lost.get() > 0 || !this.owner.is_set() {
+        return write_to_lost(this);
+    }
+    this.with_queue(|queue| queue.push(chunk));
+    written(slf, this)
+}
+
+/// `Transport.writelines`.
+pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
+    let texts = if cfg!(Py_3_12) {
+        (c"Cannot call writelines() after write_eof()", c"unable to writelines; sendfile is in progress")
+    } else {
+        (c"Cannot call write() after write_eof()", c"unable to write; sendfile is in progress")
+    };
+    check_writable(this, texts.0, texts.1)?;
+    if !crate::ffi::object::truth(lines)? {
+        return Ok(());
+    }
+    if this.lost.get() > 0 || !this.owner.is_set() {
+        return write_to_lost(this);
+    }
+    let chunks = chunks_of(lines)?;
+    // Converting may have run code of the buffers' own.
+    if this.lost.get() > 0 || !this.owner.is_set() {
+        return Ok(());
+    }
+    this.with_queue(|queue| chunks.into_iter().for_each(|chunk| queue.push(chunk)));
+    if this.queued() == 0 { Ok(()) } else { written(slf, this) }
+}
+
+/// A chunk for each buffer that an iterable gives, whatever its layout.
+fn chunks_of(lines: Raw) -> Res<Vec<Chunk>> {
+    // SAFETY: live objects; each item is held while it is converted, and its bytes are copied.
+    unsafe {
+        let iterator = Obj::steal(PyObject_GetIter(lines))?;
+        let mut chunks = Vec::new();
+        while let Ok(item) = Obj::steal(PyIter_Next(iterator.as_ptr())) {
+            if PyBytes_CheckExact(item.as_ptr()) != 0 {
+                chunks.push(Chunk(item));
+                continue;
+            }
+            if PyObject_CheckBuffer(item.as_ptr()) == 0 {
+                let text = c"memoryview: a bytes-like object is required, not %R";
+                let name = getattr(Py_TYPE(item.as_ptr()).cast(), names().dunder_name)?;
+                return error::raise_with(PyExc_TypeError, text, name.as_ptr(), NULL);
+            }
+            chunks.push(Chunk(Obj::steal(PyBytes_FromObject(item.as_ptr()))?));
+        }
+        if error::occurred() { Err(Raised) } else { Ok(chunks) }
+    }
+}
+
+fn check_writable(this: &Stream, after_eof: &std::ffi::CStr, sendfile: &std::ffi::CStr) -> Res<()> {
+    if this.eof_written.get() {
+        return error::runtime_error(after_eof);
+    }
+    if this.empty_waiter.is_set() {
+        return error::runtime_error(sendfile);
+    }
+    Ok(())
+}
+
+/// A buffer with gaps ends the connection, as the socket's refusal does in asyncio; one that is no more is the caller's
+/// mistake.
+#[cold]
+fn refused_buffer(slf: Raw, this: &Stream) -> Res<()> {
+    // SAFETY: reads a static of the interpreter.
+    if !error::matches(unsafe { PyExc_BufferError }) {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    fatal_error(slf, this, exception, c"Fatal write error on socket transport")
+}
+
+#[cold]
+fn write_to_lost(this: &Stream) -> Res<()> {
+    if this.lost.get() >= LOG_THRESHOLD {
+        let text = string("socket.send() raised exception.")?;
+        call_method(names().warning, &[stdlib().logger, text.as_ptr()])?;
+    }
+    this.lost.set(this.lost.get() + 1);
+    Ok(())
+}
+
+/// Something was queued: it leaves at the end of the turn, or now if it is much.
+#[inline(always)]
+fn written(slf: Raw, this: &Stream) -> Res<()> {
+    if !this.writing.blocked.get() {
+        if this.queued() <= this.high_water.get().min(HIGH_WATER) {
+            if !this.writing.flush_due.replace(true) {
+                this.require_loop()?.engine.flush_later(Obj::new(slf), flush_at_end_of_turn);
+            }
+            return Ok(());
+        }
+        send_queued(slf, this)?;
+    }
+    maybe_pause_protocol(slf, this)
+}
+
+unsafe fn flush_at_end_of_turn(slf: Raw) {
+    // SAFETY: registered with a transport.
+    let this = unsafe { of(slf) };
+    if this.in_context(|| flush_queued(slf, this)).is_err() {
+        error::unraisable(slf);
+    }
+}
+
+/// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
+/// left.
+pub fn flush_queued(slf: Raw, this: &Stream) -> Res<()> {
+    this.writing.flush_due.set(false);
+    if this.queued() == 0 || this.writing.blocked.get() || this.lost.get() > 0 {
+        return Ok(());
+    }
+    send_queued(slf, this)?;
+    if this.queued() == 0 { drained(slf, this) } else { maybe_pause_protocol(slf, this) }
+}
+
+/// The edge came: the kernel takes bytes again.
+pub fn on_writable(state: &LoopState, slf: Raw, this: &Stream) {
+    if this.writing.blocked.get() && !this.writing.scheduled.replace(true) {
+        state.push(Item::Job { object: Obj::new(slf), run: write_ready });
+    }
+}
+
+unsafe fn write_ready(_: &LoopState, slf: Raw) -> Res<()> {
+    // SAFETY: queued with a transport.
+    let this = unsafe { of(slf) };
+    this.writing.scheduled.set(false);
+    this.writing.blocked.set(false);
+    let Some(context) = this.resume_context.share() else { return this.in_context(|| send_ready(slf, this)) };
+    let result = context::run(context.as_ptr(), || send_ready(slf, this));
+    if !this.writing.blocked.get() {
+        this.resume_context.clear();
+    }
+    result
+}
+
+fn send_ready(slf: Raw, this: &Stream) -> Res<()> {
+    if this.lost.get() > 0 || this.queued() == 0 {
+        return Ok(());
+    }
+    send_queued(slf, this)?;
+    if this.lost.get() > 0 {
+        return Ok(());
+    }
+    maybe_resume_protocol(slf, this)?;
+    this.hold(slf);
+    if this.queued() == 0 && this.lost.get() == 0 { drained(slf, this) } else { Ok(()) }
+}
+
+/// All has left: what waited for that comes now.
+fn drained(slf: Raw, this: &Stream) -> Res<()> {
+    if let Some(waiter) = this.empty_waiter.share() {
+        let none = crate::ffi::none();
+        call_method(intern(c"set_result")?, &[waiter.as_ptr(), none.as_ptr()])?;
+    }
+    if this.closing.get() {
+        if this.lost.get() == 0 {
+            this.lost.set(1);
+            return connection_lost(slf, this, NULL);
+        }
+    } else if this.eof_written.get() {
+        return shutdown_write(this);
+    }
+    Ok(())
+}
+
+/// Sends as much as the kernel takes. A failure ends the connection.
+#[inline(always)]
+fn send_queued(slf: Raw, this: &Stream) -> Res<()> {
+    loop {
+        let unsent = this.queued();
+        match this.with_queue(|queue| send_once(this.fd.get(), queue)) {
+            Ok(sent) => {
+                this.with_queue(|queue| queue.advance(sent, drop));
+                if sent == unsent {
+                    return Ok(());
+                }
+            }
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) if socket::would_block(&why) => return wait_for_room(slf, this),
+            Err(why) => return failed(slf, this, &why),
+        }
+    }
+}
+
+fn send_once(fd: i32, queue: &SendQueue<Chunk>) -> io::Result<usize> {
+    let mut slices = queue.slices();
+    if queue.chunk_count() == 1
+        && let Some(only) = slices.next()
+    {
+        return socket::send(fd, only);
+    }
+    if queue.chunk_count() <= GATHER {
+        let mut chunks = [IoSlice::new(&[]); GATHER];
+        chunks.iter_mut().zip(slices).for_each(|(chunk, slice)| *chunk = IoSlice::new(slice));
+        return socket::send_vectored(fd, &chunks[..queue.chunk_count()]);
+    }
+    let chunks: Vec<_> = slices.take(socket::MAX_CHUNKS).map(IoSlice::new).collect();
+    socket::send_vectored(fd, &chunks)
+}
+
+fn wait_for_room(slf: Raw, this: &Stream) -> Res<()> {
+    this.writing.blocked.set(true);
+    if !this.resume_context.is_set() {
+        this.resume_context.set(context::copy_current()?);
+    }
+    this.hold(slf);
+    if !this.writing.watched.replace(true) {
+        let engine = &this.require_loop()?.engine;
+        if this.reading.begun.get() {
+            return io_result(engine.watch(this.fd.get(), this.interest()));
+        }
+        // Written in `connection_made`, before the descriptor is watched at all.
+        return this.register(slf);
+    }
+    Ok(())
+}
+
+fn failed(slf: Raw, this: &Stream, why: &io::Error) -> Res<()> {
+    let Some(exception) = error::os_error(why) else { return Err(Raised) };
+    drop(this.with_queue(SendQueue::take));
+    let waiter = this.empty_waiter.share();
+    fatal_error(slf, this, exception.clone(), c"Fatal write error on socket transport")?;
+    if let Some(waiter) = waiter {
+        call_method(intern(c"set_exception")?, &[waiter.as_ptr(), exception.as_ptr()])?;
+        this.empty_waiter.clear();
+    }
+    Ok(())
+}
+
+/// `Transport.write_eof`.
+pub fn write_eof(slf: Raw, this: &Stream) -> Res<()> {
+    if this.closing.get() || this.eof_written.get() || !this.owner.is_set() {
+        return Ok(());
+    }
+    flush_queued(slf, this)?;
+    if this.eof_written.replace(true) || this.queued() > 0 || this.lost.get() > 0 {
+        return Ok(());
+    }
+    shutdown_write(this)
+}
+
+fn shutdown_write(this: &Stream) -> Res<()> {
+    io_result(socket::shutdown_write(this.fd.get()))
+}
+
+// -------------------------------------------------------------------------------------------------- flow control
+
+/// Tells the protocol to stop writing once the queue is above the high-water mark.
+#[inline(always)]
+pub fn maybe_pause_protocol(slf: Raw, this: &Stream) -> Res<()> {
+    if this.queued() <= this.high_water.get() || this.writing.protocol_paused.replace(true) {
+        return Ok(());
+    }
+    protocol::flow(slf, this, names().pause_writing, c"protocol.pause_writing() failed")
+}
+
+fn maybe_resume_protocol(slf: Raw, this: &Stream) -> Res<()> {
+    if this.queued() > this.low_water.get() || !this.writing.protocol_paused.replace(false) {
+        return Ok(());
+    }
+    protocol::flow(slf, this, names().resume_writing, c"protocol.resume_writing() failed")
+}

@@ -1,0 +1,204 @@
+//! The acceptor: takes connections from a listening socket and makes their transports.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::net::SocketAddr;
+
+use aioxide_sys::epoll::Interest;
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::stream::{Parts, start};
+use crate::engine::loop_object::{LoopObject, io_result, loop_of};
+use crate::engine::source::Owner;
+use crate::ffi::guard::{guarded, visit};
+use crate::ffi::names::intern;
+use crate::ffi::object::{call, call_method, string};
+use crate::ffi::typedef::TypeDef;
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
+use crate::task::loop_state::{Item, LoopState};
+use crate::task::{handle, report};
+
+#[repr(C)]
+struct Acceptor {
+    header: PyObject,
+    factory: Slot,
+    server: Slot,
+    /// The context in which serving was started: each connection begins with a copy.
+    context: Slot,
+    /// The arguments for asyncio's own `_accept_connection`, which knows what to do when descriptors run out.
+    fallback: Slot,
+    fd: Cell<i32>,
+    backlog: Cell<i64>,
+    scheduled: Cell<bool>,
+}
+
+static TYPE: Global<*mut PyTypeObject> = Global::new();
+
+unsafe fn of<'a>(raw: Raw) -> &'a Acceptor {
+    // SAFETY: callers pass an acceptor, alive for the time of use.
+    unsafe { &*raw.cast::<Acceptor>() }
+}
+
+/// Starts accepting on a listening, non-blocking socket.
+pub fn serve(owner: &LoopObject, fd: i32, factory: Raw, server: Raw, backlog: i64, fallback: Raw) -> Res<()> {
+    owner.state.check_closed()?;
+    // SAFETY: a zeroed object of the type, filled before the engine sees it.
+    let made = unsafe { Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))? };
+    // SAFETY: just made.
+    let this = unsafe { of(made.as_ptr()) };
+    this.factory.set(Obj::new(factory));
+    this.server.set(Obj::new(server));
+    this.context.set(context::copy_current()?);
+    this.fallback.set(Obj::new(fallback));
+    this.fd.set(fd);
+    this.backlog.set(backlog);
+    drop(owner.engine.sources.set_owner(fd, Some(Owner::new(made.as_ptr(), on_connection))));
+    io_result(owner.engine.watch(fd, Interest::IN))
+}
+
+/// Stops accepting; false if the descriptor has no acceptor.
+pub fn stop(owner: &LoopObject, fd: i32) -> bool {
+    let Some(acceptor) = owner.engine.sources.owner(fd) else { return false };
+    // SAFETY: set at import.
+    if acceptor.type_of() != unsafe { *TYPE.get() } {
+        return false;
+    }
+    // SAFETY: an acceptor by its type.
+    unsafe { of(acceptor.as_ptr()) }.fd.set(-1);
+    let _ = owner.engine.watch(fd, Interest::empty());
+    drop(owner.engine.sources.set_owner(fd, None));
+    true
+}
+
+unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
+    // SAFETY: registered with an acceptor.
+    if !unsafe { of(slf) }.scheduled.replace(true) {
+        state.push(Item::Job { object: Obj::new(slf), run: accept_ready });
+    }
+}
+
+/// Accepts what has come, at most a backlog's worth and one, as asyncio.
+unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
+    // SAFETY: queued with an acceptor, for its loop.
+    let (this, owner) = unsafe { (of(slf), loop_of(state)) };
+    this.scheduled.set(false);
+    for _ in 0..=this.backlog.get() {
+        if this.fd.get() < 0 {
+            return Ok(());
+        }
+        match socket::accept(this.fd.get()) {
+            Ok((fd, peer)) => accepted(owner, this, fd, peer)?,
+            Err(why) if socket::would_block(&why) || why.kind() == io::ErrorKind::ConnectionAborted => {
+                return Ok(());
+            }
+            Err(_) => return fall_back(state, this),
+        }
+    }
+    Ok(())
+}
+
+/// No descriptor or memory left, or the socket is broken: asyncio's own code meets the same error, reports it, and
+/// begins again after a second.
+#[cold]
+fn fall_back(state: &LoopState, this: &Acceptor) -> Res<()> {
+    let arguments = this.fallback.or_none();
+    let method = crate::ffi::object::getattr(state.object, intern(c"_accept_connection")?)?;
+    // SAFETY: a callable and a tuple.
+    let result = Obj::steal(unsafe { PyObject_CallObject(method.as_ptr(), arguments.as_ptr()) });
+    let Err(Raised) = result else { return Ok(()) };
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    let made = handle::new(state.object, method.as_ptr(), &[], this.context.get())?;
+    handle::report_failure(&made, exception)
+}
+
+fn accepted(owner: &LoopObject, this: &Acceptor, fd: i32, peer: Option<SocketAddr>) -> Res<()> {
+    // SAFETY: a live context.
+    let fresh = Obj::steal(unsafe { PyContext_Copy(this.context.get()) })?;
+    let made = context::run(fresh.as_ptr(), || {
+        let protocol = call(this.factory.get(), &[])?;
+        start(Parts {
+            owner,
+            fd,
+            protocol,
+            sock: None,
+            server: this.server.get(),
+            peer,
+            extra: NULL,
+            waiter: NULL,
+        })
+    });
+    match made {
+        Ok(_) => Ok(()),
+        Err(Raised) => {
+            socket::close(fd);
+            refused(owner)
+        }
+    }
+}
+
+/// A protocol factory that raises costs its connection; debug mode says why, as asyncio does.
+#[cold]
+fn refused(owner: &LoopObject) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    let state = &owner.state;
+    let debug = call_method(names().get_debug, &[state.object])?;
+    if !crate::ffi::object::truth(debug.as_ptr())? {
+        return Ok(());
+    }
+    let text = string("Error on transport creation for incoming connection")?;
+    let n = names();
+    report::report_context(state.object, &[(n.message, text.as_ptr()), (n.exception, exception.as_ptr())])
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        visit!(Py_TYPE(slf).cast(), visitor, arg);
+        let this = of(slf);
+        for slot in [&this.factory, &this.server, &this.context, &this.fallback] {
+            visit!(slot.get(), visitor, arg);
+        }
+    }
+    0
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        let this = of(slf);
+        for slot in [&this.factory, &this.server, &this.context, &this.fallback] {
+            slot.clear();
+        }
+    });
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        tp_clear(slf);
+        let kind = Py_TYPE(slf);
+        PyObject_GC_Del(slf.cast());
+        Py_DECREF(kind.cast());
+    });
+}
+
+pub fn load() -> Res<()> {
+    let made = TypeDef::new(c"aioxide.Acceptor", size_of::<Acceptor>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .build(NULL)?;
+    TYPE.set(made);
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! One stream connection: its fields, and its life from `connection_made` to `connection_lost`.
+
+use std::cell::{Cell, UnsafeCell};
+use std::net::SocketAddr;
+
+use aioxide_core::sendq::SendQueue;
+use aioxide_sys::epoll::Interest;
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::{protocol, recv, send, stream_type};
+use crate::engine::loop_object::{LoopObject, io_result};
+use crate::engine::source::Owner;
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{call_method, getattr, is_none};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
+use crate::task::loop_state::{Item, LoopState};
+use crate::task::{handle, report};
+
+/// Bytes that wait to be sent: `bytes` objects, which cannot change.
+pub struct Chunk(pub Obj);
+
+impl AsRef<[u8]> for Chunk {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `send` makes chunks of exact `bytes` only, which never change while the reference is held.
+        unsafe {
+            let data = PyBytes_AsString(self.0.as_ptr()).cast::<u8>();
+            std::slice::from_raw_parts(data, PyBytes_Size(self.0.as_ptr()) as usize)
+        }
+    }
+}
+
+/// Our fields, behind those of `asyncio.Transport`.
+#[repr(C)]
+pub struct Stream {
+    pub weakrefs: Slot,
+    pub dict: Slot,
+    pub owner: Slot,
+    pub protocol: Slot,
+    pub server: Slot,
+    /// The Python socket, once there is one: a server's connection has none until somebody asks.
+    pub sock: Slot,
+    /// What `get_extra_info` answers, as far as it was made.
+    pub extra: Slot,
+    /// The context of the protocol's callbacks.
+    pub context: Slot,
+    /// The context of whoever wrote more than the kernel took: sending goes on in it, and `resume_writing` is called.
+    pub resume_context: Slot,
+    pub empty_waiter: Slot,
+    pub sending: UnsafeCell<SendQueue<Chunk>>,
+    /// Who connected to us, as `accept` said: the kernel forgets when the peer hangs up.
+    pub peer: Cell<Option<SocketAddr>>,
+    /// -1 when it is closed.
+    pub fd: Cell<i32>,
+    /// The number that it had or has, to be shown.
+    pub number: Cell<i32>,
+    pub high_water: Cell<usize>,
+    pub low_water: Cell<usize>,
+    /// Counts the writes after the connection was lost, as asyncio's `_conn_lost`.
+    pub lost: Cell<u32>,
+    /// `close` was called, or the connection is lost.
+    pub closing: Cell<bool>,
+    pub eof_written: Cell<bool>,
+    pub reading: recv::Reading,
+    pub writing: send::Writing,
+    pub protocol_kind: Cell<protocol::Kind>,
+    pub protocol_connected: Cell<bool>,
+}
+
+/// The body of a transport.
+///
+/// # Safety
+/// `raw` is an instance of our stream transport, alive for the time of use.
+#[inline(always)]
+pub unsafe fn of<'a>(raw: Raw) -> &'a Stream {
+    // SAFETY: by the contract of this function.
+    unsafe { &*raw.cast::<u8>().add(stream_type::body_offset()).cast::<Stream>() }
+}
+
+impl Stream {
+    /// The loop. It is there while the transport is not closed for good.
+    #[inline(always)]
+    pub fn loop_object(&self) -> Option<&LoopObject> {
+        // SAFETY: `owner` is a loop of ours, and keeps it alive.
+        unsafe { self.owner.get().cast::<LoopObject>().as_ref() }
+    }
+
+    /// Raises where the transport was never initialised, or its connection is gone.
+    pub fn require_loop(&self) -> Res<&LoopObject> {
+        match self.loop_object() {
+            Some(this) => Ok(this),
+            None => error::runtime_error(c"unable to perform operation on a transport that is closed"),
+        }
+    }
+
+    /// Short access to the queue of bytes to send. Nothing in `body` may call into Python.
+    #[inline(always)]
+    pub fn with_queue<T>(&self, body: impl FnOnce(&mut SendQueue<Chunk>) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` is leaf code. Releasing a chunk is, too: `bytes` runs no code.
+        body(unsafe { &mut *self.sending.get() })
+    }
+
+    #[inline(always)]
+    pub fn queued(&self) -> usize {
+        self.with_queue(|queue| queue.len())
+    }
+
+    /// Runs `body` in the context of the protocol's callbacks.
+    #[inline(always)]
+    pub fn in_context<T>(&self, body: impl FnOnce() -> Res<T>) -> Res<T> {
+        match self.context.share() {
+            Some(context) => context::run(context.as_ptr(), body),
+            None => body(),
+        }
+    }
+
+    /// The engine keeps a transport alive while it reads or waits to send. One that does neither is its users' to keep:
+    /// when they drop it, it says so and closes.
+    pub fn hold(&self, slf: Raw) {
+        if let Some(this) = self.loop_object() {
+            let idle = self.reading.paused.get() && !self.writing.blocked.get();
+            drop(this.engine.sources.hold(self.fd.get(), slf, !idle));
+        }
+    }
+
+    /// Tells the kernel what is wanted: edges, so one registration serves the connection's whole life.
+    pub fn register(&self, slf: Raw) -> Res<()> {
+        let this = self.require_loop()?;
+        let owner = Owner::new(slf, on_event);
+        drop(this.engine.sources.set_owner(self.fd.get(), Some(owner)));
+        io_result(this.engine.watch(self.fd.get(), self.interest()))
+    }
+
+    pub fn interest(&self) -> Interest {
+        let mut wanted = Interest::IN | Interest::RDHUP | Interest::ET;
+        wanted.set(Interest::OUT, self.writing.watched.get());
+        wanted
+    }
+
+    /// Takes the descriptor out of the engine's table.
+    pub fn unregister(&self) {
+        if let Some(this) = self.loop_object()
+            && self.fd.get() >= 0
+        {
+            // SAFETY: a body knows its object by its offset.
+            if this.engine.sources.is_owner(self.fd.get(), unsafe { self.object() }) {
+                let _ = this.engine.watch(self.fd.get(), Interest::empty());
+                drop(this.engine.sources.set_owner(self.fd.get(), None));
+            }
+        }
+    }
+
+    /// # Safety
+    /// `self` is the body of a transport object.
+    pub unsafe fn object(&self) -> Raw {
+        // SAFETY: by the contract of this function.
+        unsafe { std::ptr::from_ref(self).cast::<u8>().sub(stream_type::body_offset()).cast_mut().cast() }
+    }
+}
+
+/// What a new transport is made of.
+pub struct Parts<'a> {
+    pub owner: &'a LoopObject,
+    pub fd: i32,
+    pub protocol: Obj,
+    pub sock: Option<Obj>,
+    pub server: Raw,
+    pub peer: Option<SocketAddr>,
+    pub extra: Raw,
+    pub waiter: Raw,
+}
+
+/// Makes the transport of a connected, non-blocking socket, and schedules `connection_made`, then reading, then the
+/// waiter's result, each in a callback of its own, as asyncio does.
+pub fn start(parts: Parts<'_>) -> Res {
+    let made = stream_type::alloc()?;
+    // SAFETY: just made.
+    let this = unsafe { of(made.as_ptr()) };
+    if begin(parts, made.as_ptr(), this).is_err() {
+        // The descriptor goes back to the caller.
+        this.fd.set(-1);
+        return Err(Raised);
+    }
+    Ok(made)
+}
+
+fn begin(parts: Parts<'_>, slf: Raw, this: &Stream) -> Res<()> {
+    let state = &parts.owner.state;
+    this.fd.set(parts.fd);
+    this.number.set(parts.fd);
+    this.owner.set(Obj::new(state.object));
+    drop(this.sock.replace(parts.sock));
+    drop(this.server.replace(present(parts.server)));
+    drop(this.extra.replace(present(parts.extra)));
+    this.peer.set(parts.peer);
+    this.context.set(context::copy_current()?);
+    this.high_water.set(send::HIGH_WATER);
+    this.low_water.set(send::HIGH_WATER / 4);
+    set_protocol(this, parts.protocol)?;
+    // A socket that is not TCP refuses; nobody minds.
+    let _ = socket::set_nodelay(parts.fd);
+    protocol::attach_server(this, slf)?;
+    let connection_made = getattr(this.protocol.get(), names().client_connected)?;
+    let made = handle::new(state.object, connection_made.as_ptr(), &[slf], NULL)?;
+    if state.debug.get() {
+        handle::record_source(&made)?;
+    }
+    state.push(Item::Run(made));
+    state.push(Item::Job { object: Obj::new(slf), run: recv::begin });
+    if !parts.waiter.is_null() && !is_none(parts.waiter) {
+        let set_result = stdlib().set_result_unless_cancelled;
+        let args = [parts.waiter, crate::ffi::none().as_ptr()];
+        state.push(Item::Run(handle::new(state.object, set_result, &args, NULL)?));
+    }
+    Ok(())
+}
+
+fn present(value: Raw) -> Option<Obj> {
+    Obj::maybe(value).filter(|value| !is_none(value.as_ptr()))
+}
+
+/// Puts another protocol in place.
+pub fn set_protocol(this: &Stream, given: Obj) -> Res<()> {
+    this.protocol_kind.set(protocol::kind_of(given.as_ptr())?);
+    this.protocol.set(given);
+    this.protocol_connected.set(true);
+    Ok(())
+}
+
+/// What the kernel says. Leaf code: notes it and queues work.
+unsafe fn on_event(state: &LoopState, slf: Raw, flags: Interest) {
+    // SAFETY: registered with a transport.
+    let this = unsafe { of(slf) };
+    if flags.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR) {
+        if flags.intersects(Interest::RDHUP | Interest::HUP | Interest::ERR) {
+            this.reading.hung_up.set(true);
+        }
+        this.reading.ready.set(true);
+        recv::schedule(state, slf, this);
+    }
+    if flags.intersects(Interest::OUT | Interest::HUP | Interest::ERR) {
+        send::on_writable(state, slf, this);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- closing
+
+/// Closes once what is queued has been sent: `Transport.close`.
+pub fn close(slf: Raw, this: &Stream) -> Res<()> {
+    if this.closing.get() || !this.owner.is_set() {
+        return Ok(());
+    }
+    send::flush_queued(slf, this)?;
+    if this.closing.replace(true) {
+        return Ok(());
+    }
+    if this.queued() == 0 {
+        this.lost.set(this.lost.get() + 1);
+        schedule_lost(slf, this, NULL)?;
+    }
+    Ok(())
+}
+
+/// Closes now; what is queued is dropped: `_force_close`.
+pub fn force_close(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
+    if this.lost.get() > 0 || !this.owner.is_set() {
+        return Ok(());
+    }
+    drop(this.with_queue(SendQueue::take));
+    this.writing.blocked.set(false);
+    this.closing.set(true);
+    this.lost.set(this.lost.get() + 1);
+    schedule_lost(slf, this, exception)
+}
+
+/// `loop.call_soon(self._call_connection_lost, exc)`.
+fn schedule_lost(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
+    let state = &this.require_loop()?.state;
+    let method = getattr(slf, intern(c"_call_connection_lost")?)?;
+    let none = crate::ffi::none();
+    let exception = if exception.is_null() { none.as_ptr() } else { exception };
+    let args = [state.object, method.as_ptr(), exception];
+    call_method(names().call_soon, &args).map(drop)
+}
+
+/// Tells the protocol, then lets go of everything: the end of `_call_connection_lost`.
+pub fn connection_lost(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
+    if !this.owner.is_set() {
+        return Ok(());
+    }
+    let told =
+        if this.protocol_connected.get() { protocol::call_connection_lost(this, exception) } else { Ok(()) };
+    let pending = if told.is_err() { error::take() } else { None };
+    let released = release(slf, this);
+    if pending.is_some() {
+        error::restore(pending);
+    }
+    told.and(released)
+}
+
+fn release(slf: Raw, this: &Stream) -> Res<()> {
+    super::info::remember_before_close(this);
+    this.unregister();
+    close_socket(this)?;
+    let server = this.server.take();
+    let waiter = this.empty_waiter.take();
+    drop((this.protocol.take(), this.owner.take(), this.context.take(), this.resume_context.take()));
+    if let Some(server) = server {
+        protocol::detach_server(&server, slf)?;
+    }
+    if let Some(waiter) = waiter {
+        let text = crate::ffi::object::string("Connection is closed by peer")?;
+        // SAFETY: reads a static of the interpreter.
+        let gone = crate::ffi::object::call(unsafe { PyExc_ConnectionError }, &[text.as_ptr()])?;
+        call_method(intern(c"set_exception")?, &[waiter.as_ptr(), gone.as_ptr()])?;
+    }
+    Ok(())
+}
+
+/// Closes the descriptor, by its Python socket where there is one.
+pub fn close_socket(this: &Stream) -> Res<()> {
+    let fd = this.fd.replace(-1);
+    match this.sock.take() {
+        Some(sock) => call_method(names().close, &[sock.as_ptr()]).map(drop),
+        None => {
+            socket::close(fd);
+            Ok(())
+        }
+    }
+}
+
+/// An error that ends the connection: `_fatal_error`. OSErrors are the network's business, all else is reported.
+pub fn fatal_error(slf: Raw, this: &Stream, exception: Obj, message: &std::ffi::CStr) -> Res<()> {
+    let Some(owner) = this.owner.share() else { return Ok(()) };
+    // SAFETY: reads a static of the interpreter.
+    let is_os_error = error::is_instance(exception.as_ptr(), unsafe { PyExc_OSError });
+    let text = Obj::new(intern(message)?);
+    if is_os_error {
+        protocol::log_fatal(this, slf, &exception, &text)?;
+    } else {
+        let n = names();
+        let protocol = this.protocol.or_none();
+        let pairs = [
+            (n.message, text.as_ptr()),
+            (n.exception, exception.as_ptr()),
+            (n.transport, slf),
+            (n.protocol, protocol.as_ptr()),
+        ];
+        report::report_context(owner.as_ptr(), &pairs)?;
+    }
+    force_close(slf, this, exception.as_ptr())
+}

@@ -1,0 +1,479 @@
+//! The Python type of stream transports: a real subclass of `asyncio.Transport`, one function a method.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3_ffi::*;
+
+use super::stream::{self, Stream, of};
+use super::{info, recv, send};
+use crate::ffi::args::type_error_text;
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{boolean, call_method, int, is_none, ret, string, tuple};
+use crate::ffi::typedef::{TypeDef, size_of_type};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error, names, none};
+
+static TYPE: Global<*mut PyTypeObject> = Global::new();
+static BODY: Global<usize> = Global::new();
+
+#[inline(always)]
+pub fn body_offset() -> usize {
+    // SAFETY: set at import.
+    unsafe { *BODY.get() }
+}
+
+pub fn is_transport(object: Raw) -> bool {
+    // SAFETY: a live object; the type is set at import.
+    unsafe { Py_TYPE(object) == *TYPE.get() }
+}
+
+/// A transport with empty fields.
+pub fn alloc() -> Res {
+    // SAFETY: a zeroed body is valid but for the two that are written here; `fd` -1 says that nothing is open.
+    unsafe {
+        let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
+        let this = made.as_ptr().cast::<u8>().add(body_offset()).cast::<Stream>();
+        std::ptr::write(&raw mut (*this).sending, std::cell::UnsafeCell::default());
+        (*this).fd.set(-1);
+        Ok(made)
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- methods
+
+onearg!(py_write, |slf, data| {
+    send::write(slf, of(slf), data)?;
+    Ok(none())
+});
+
+onearg!(py_writelines, |slf, lines| {
+    send::write_lines(slf, of(slf), lines)?;
+    Ok(none())
+});
+
+noargs!(py_write_eof, |slf| {
+    send::write_eof(slf, of(slf))?;
+    Ok(none())
+});
+
+noargs!(py_can_write_eof, |_slf| Ok(boolean(true)));
+
+noargs!(py_close, |slf| {
+    stream::close(slf, of(slf))?;
+    Ok(none())
+});
+
+noargs!(py_abort, |slf| {
+    stream::force_close(slf, of(slf), NULL)?;
+    Ok(none())
+});
+
+onearg!(py_force_close, |slf, exception| {
+    stream::force_close(slf, of(slf), if is_none(exception) { NULL } else { exception })?;
+    Ok(none())
+});
+
+fastcall!(py_fatal_error, |slf, args| {
+    args.require(&["exc"], "_fatal_error")?;
+    let given = args.positional();
+    let text = match given.get(1) {
+        Some(text) => Obj::new(*text),
+        None => string("Fatal error on transport")?,
+    };
+    let mut size = 0;
+    let data = PyUnicode_AsUTF8AndSize(text.as_ptr(), &mut size);
+    if data.is_null() {
+        return Err(Raised);
+    }
+    stream::fatal_error(slf, of(slf), Obj::new(given[0]), std::ffi::CStr::from_ptr(data))?;
+    Ok(none())
+});
+
+onearg!(py_call_connection_lost, |slf, exception| {
+    stream::connection_lost(slf, of(slf), if is_none(exception) { NULL } else { exception })?;
+    Ok(none())
+});
+
+noargs!(py_is_closing, |slf| Ok(boolean(of(slf).closing.get())));
+noargs!(py_is_reading, |slf| Ok(boolean(!of(slf).closing.get() && !of(slf).reading.paused.get())));
+
+noargs!(py_pause_reading, |slf| {
+    recv::pause(slf, of(slf));
+    Ok(none())
+});
+
+noargs!(py_resume_reading, |slf| {
+    recv::resume(slf, of(slf))?;
+    Ok(none())
+});
+
+noargs!(py_get_protocol, |slf| Ok(of(slf).protocol.or_none()));
+
+onearg!(py_set_protocol, |slf, protocol| {
+    stream::set_protocol(of(slf), Obj::new(protocol))?;
+    recv::protocol_changed(slf, of(slf));
+    Ok(none())
+});
+
+fastcall!(py_get_extra_info, |slf, args| {
+    let mut values = [NULL; 2];
+    args.bind(&[names().name, names().default], 2, &mut values, "get_extra_info")?;
+    if values[0].is_null() {
+        args.require(&["name"], "BaseTransport.get_extra_info")?;
+    }
+    info::get(of(slf), values[0], values[1])
+});
+
+noargs!(py_get_write_buffer_size, |slf| {
+    send::flush_queued(slf, of(slf))?;
+    int(of(slf).queued() as i64)
+});
+
+noargs!(py_get_write_buffer_limits, |slf| {
+    let (low, high) = (int(of(slf).low_water.get() as i64)?, int(of(slf).high_water.get() as i64)?);
+    tuple(&[low.as_ptr(), high.as_ptr()])
+});
+
+fastcall!(py_set_write_buffer_limits, |slf, args| {
+    let mut values = [NULL; 2];
+    args.bind(&[names().high, names().low], 2, &mut values, "set_write_buffer_limits")?;
+    // asyncio's own rule sets the two attributes below, or says what is wrong.
+    let or_none = |value: Raw| Obj::maybe(value).unwrap_or_else(none);
+    let (high, low) = (or_none(values[0]), or_none(values[1]));
+    call_method(intern(c"_set_write_buffer_limits")?, &[slf, high.as_ptr(), low.as_ptr()])?;
+    let this = of(slf);
+    send::flush_queued(slf, this)?;
+    send::maybe_pause_protocol(slf, this)?;
+    Ok(none())
+});
+
+/// A mark in bytes; one beyond what memory can hold is never reached, whatever it is.
+fn mark(value: Raw) -> Res<usize> {
+    if value.is_null() {
+        return error::type_error(c"cannot delete attribute");
+    }
+    // SAFETY: converts or raises.
+    let number = unsafe { PyFloat_AsDouble(value) };
+    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number as usize) }
+}
+
+// The two that `loop.sendfile` uses to know when what was written has left.
+noargs!(py_make_empty_waiter, |slf| {
+    let this = of(slf);
+    if this.empty_waiter.is_set() {
+        return error::runtime_error(c"Empty waiter is already set");
+    }
+    send::flush_queued(slf, this)?;
+    let owner = this.require_loop()?;
+    let waiter = call_method(names().create_future, &[owner.state.object])?;
+    if this.queued() == 0 {
+        call_method(intern(c"set_result")?, &[waiter.as_ptr(), none().as_ptr()])?;
+    }
+    this.empty_waiter.set(waiter.clone());
+    Ok(waiter)
+});
+
+noargs!(py_reset_empty_waiter, |slf| {
+    of(slf).empty_waiter.clear();
+    Ok(none())
+});
+
+// The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
+noargs!(py_detach_engine, |slf| {
+    of(slf).unregister();
+    Ok(none())
+});
+
+noargs!(py_attach_engine, |slf| {
+    let this = of(slf);
+    if this.owner.is_set() && this.fd.get() >= 0 {
+        this.register(slf)?;
+    }
+    Ok(none())
+});
+
+unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe { ret(string(&describe(of(slf)))) })
+}
+
+/// As asyncio's selector transports show themselves.
+fn describe(this: &Stream) -> String {
+    let mut parts = vec![String::from("_SelectorSocketTransport")];
+    if !this.owner.is_set() {
+        parts.push("closed".into());
+    } else if this.closing.get() {
+        parts.push("closing".into());
+    }
+    parts.push(format!("fd={}", this.number.get()));
+    if this.loop_object().is_some_and(|owner| !owner.state.closed.get()) {
+        let polls = this.reading.begun.get() && !this.reading.paused.get() && !this.closing.get();
+        parts.push(format!("read={}", if polls { "polling" } else { "idle" }));
+        let writes = if this.writing.blocked.get() { "polling" } else { "idle" };
+        parts.push(format!("write=<{writes}, bufsize={}>", this.queued()));
+    }
+    format!("<{}>", parts.join(" "))
+}
+
+// ---------------------------------------------------------------------------------------------------- attributes
+
+getter!(get_extra, |slf| info::extra_of(of(slf)));
+getter!(get_sock, |slf| {
+    let this = of(slf);
+    if this.fd.get() < 0 { Ok(none()) } else { info::socket_of(this) }
+});
+getter!(get_sock_fd, |slf| int(of(slf).number.get().into()));
+getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
+getter!(get_protocol, |slf| Ok(of(slf).protocol.or_none()));
+getter!(get_server, |slf| Ok(of(slf).server.or_none()));
+getter!(get_closing, |slf| Ok(boolean(of(slf).closing.get())));
+getter!(get_paused, |slf| Ok(boolean(of(slf).reading.paused.get())));
+getter!(get_eof, |slf| Ok(boolean(of(slf).eof_written.get())));
+getter!(get_conn_lost, |slf| int(of(slf).lost.get().into()));
+getter!(get_protocol_connected, |slf| Ok(boolean(of(slf).protocol_connected.get())));
+getter!(get_protocol_paused, |slf| Ok(boolean(of(slf).writing.protocol_paused.get())));
+setter!(set_protocol_paused, |slf, value| {
+    of(slf).writing.protocol_paused.set(!value.is_null() && crate::ffi::object::truth(value)?);
+    Ok(())
+});
+getter!(get_high_water, |slf| int(of(slf).high_water.get() as i64));
+getter!(get_low_water, |slf| int(of(slf).low_water.get() as i64));
+setter!(set_high_water, |slf, value| {
+    of(slf).high_water.set(mark(value)?);
+    Ok(())
+});
+setter!(set_low_water, |slf, value| {
+    of(slf).low_water.set(mark(value)?);
+    Ok(())
+});
+getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
+getter!(get_buffer, |slf| {
+    let list = Obj::steal(PyList_New(0))?;
+    for slice in of(slf).with_queue(|queue| queue.slices().map(<[u8]>::to_vec).collect::<Vec<_>>()) {
+        let data = crate::ffi::object::bytes(&slice)?;
+        crate::ffi::object::check(PyList_Append(list.as_ptr(), data.as_ptr()))?;
+    }
+    Ok(list)
+});
+getter!(get_true, |_slf| Ok(boolean(true)));
+getter!(get_sendfile_mode, |_slf| Ok(Obj::new(stdlib().try_native)));
+
+// ------------------------------------------------------------------------------------------------ life and death
+
+unsafe extern "C" fn tp_new(_: *mut PyTypeObject, args: Raw, kwargs: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe { ret(construct(args, kwargs)) })
+}
+
+/// All is done by `tp_new`; the base's `__init__` would only set an attribute that ours hides.
+unsafe extern "C" fn tp_init(_: Raw, _: Raw, _: Raw) -> c_int {
+    0
+}
+
+/// `SocketTransport(loop, sock, protocol, waiter, extra, server)`: what `_make_socket_transport` calls.
+unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
+    // SAFETY: a tuple and a dict or null, as the interpreter passes them.
+    unsafe {
+        if !kwargs.is_null() || PyTuple_GET_SIZE(args) != 6 {
+            return type_error_text(
+                "SocketTransport is made by the loop: use loop.create_connection()".into(),
+            );
+        }
+        let item = |at| PyTuple_GET_ITEM(args, at);
+        let (owner, sock) = (item(0), item(1));
+        if crate::task::loop_state::native_state(owner).is_none() {
+            return error::type_error(c"SocketTransport needs a loop of aioxide");
+        }
+        let fd = call_method(names().fileno, &[sock])?;
+        let fd = PyLong_AsLong(fd.as_ptr()) as i32;
+        stream::start(stream::Parts {
+            owner: &*owner.cast::<crate::engine::LoopObject>(),
+            fd,
+            protocol: Obj::new(item(2)),
+            sock: Some(Obj::new(sock)),
+            server: item(5),
+            peer: None,
+            extra: item(4),
+            waiter: item(3),
+        })
+    }
+}
+
+unsafe extern "C" fn tp_finalize(slf: Raw) {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        let this = of(slf);
+        if this.fd.get() < 0 {
+            return;
+        }
+        let pending = error::take();
+        let warned = warn_unclosed(slf);
+        if warned.is_err() {
+            error::unraisable(slf);
+        }
+        this.unregister();
+        let server = this.server.take();
+        if stream::close_socket(this).is_err() {
+            error::unraisable(slf);
+        }
+        if let Some(server) = server.filter(|_| cfg!(Py_3_13))
+            && super::protocol::detach_server(&server, slf).is_err()
+        {
+            error::unraisable(slf);
+        }
+        error::restore(pending);
+    });
+}
+
+/// `ResourceWarning: unclosed transport ...`.
+unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
+    // SAFETY: formats one object.
+    unsafe {
+        let text = c"unclosed transport %R".as_ptr();
+        crate::ffi::object::check(PyErr_ResourceWarning(slf, 1, text, slf))
+    }
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        // The base is a Python class: its own function would look for the first that is not, and call this one.
+        visit!(Py_TYPE(slf).cast(), visitor, arg);
+        for slot in slots(of(slf)) {
+            visit!(slot.get(), visitor, arg);
+        }
+    }
+    0
+}
+
+fn slots(this: &Stream) -> [&crate::ffi::Slot; 9] {
+    [
+        &this.dict,
+        &this.owner,
+        &this.protocol,
+        &this.server,
+        &this.sock,
+        &this.extra,
+        &this.context,
+        &this.empty_waiter,
+        &this.resume_context,
+    ]
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        let this = of(slf);
+        for slot in [
+            &this.dict,
+            &this.protocol,
+            &this.server,
+            &this.extra,
+            &this.empty_waiter,
+            &this.context,
+            &this.resume_context,
+        ] {
+            slot.clear();
+        }
+        drop(this.with_queue(aioxide_core::sendq::SendQueue::take));
+    });
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone, unless the finaliser makes a new one.
+    guarded((), || unsafe {
+        let this = of(slf);
+        if this.fd.get() >= 0 && PyObject_CallFinalizerFromDealloc(slf) < 0 {
+            return;
+        }
+        PyObject_GC_UnTrack(slf.cast());
+        if this.weakrefs.is_set() {
+            PyObject_ClearWeakRefs(slf);
+        }
+        tp_clear(slf);
+        this.owner.clear();
+        this.sock.clear();
+        std::ptr::drop_in_place(this.sending.get());
+        let kind = Py_TYPE(slf);
+        PyObject_GC_Del(slf.cast());
+        Py_DECREF(kind.cast());
+    });
+}
+
+pub fn load() -> Res<*mut PyTypeObject> {
+    let base = stdlib().transport_type;
+    let body = size_of_type(base).next_multiple_of(align_of::<Stream>());
+    BODY.set(body);
+    let padding = body - size_of_type(base);
+    let def = TypeDef::new(c"aioxide._SelectorSocketTransport", padding + size_of::<Stream>())
+        .flags(Py_TPFLAGS_HAVE_GC)
+        .doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
+        .slot(Py_tp_new, tp_new as *mut c_void)
+        .slot(Py_tp_init, tp_init as *mut c_void)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_finalize, tp_finalize as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .slot(Py_tp_repr, tp_repr as *mut c_void)
+        .offset_member(c"__weaklistoffset__", body + std::mem::offset_of!(Stream, weakrefs))
+        .offset_member(c"__dictoffset__", body + std::mem::offset_of!(Stream, dict));
+    let made = attributes(methods(def)).build(base)?;
+    TYPE.set(made);
+    Ok(made)
+}
+
+fn methods(def: TypeDef) -> TypeDef {
+    def.onearg(c"write", py_write, c"Send bytes; they leave at the end of this turn of the loop, in order.")
+        .onearg(c"writelines", py_writelines, c"Send several bytes objects.")
+        .noargs(c"write_eof", py_write_eof, c"Close the sending side once all has been sent.")
+        .noargs(c"can_write_eof", py_can_write_eof, c"Return True: the sending side can be closed alone.")
+        .noargs(c"close", py_close, c"Close once all has been sent.")
+        .noargs(c"abort", py_abort, c"Close now; what was not sent is lost.")
+        .noargs(c"is_closing", py_is_closing, c"Return True if it is closing or closed.")
+        .noargs(c"is_reading", py_is_reading, c"Return True if it receives.")
+        .noargs(c"pause_reading", py_pause_reading, c"Stop receiving.")
+        .noargs(c"resume_reading", py_resume_reading, c"Receive again.")
+        .noargs(c"get_protocol", py_get_protocol, c"Return the protocol.")
+        .onearg(c"set_protocol", py_set_protocol, c"Set another protocol.")
+        .fast(c"get_extra_info", py_get_extra_info, c"Return what is known by that name, or default.")
+        .noargs(c"get_write_buffer_size", py_get_write_buffer_size, c"Return how many bytes wait to be sent.")
+        .noargs(c"get_write_buffer_limits", py_get_write_buffer_limits, c"Return (low, high), in bytes.")
+        .fast(
+            c"set_write_buffer_limits",
+            py_set_write_buffer_limits,
+            c"Set the marks of flow control, in bytes.",
+        )
+        .noargs(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
+        .noargs(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
+        .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
+        .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
+        .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")
+        .fast(c"_fatal_error", py_fatal_error, c"Report an exception and close now.")
+        .onearg(
+            c"_call_connection_lost",
+            py_call_connection_lost,
+            c"Tell the protocol and release everything.",
+        )
+}
+
+fn attributes(def: TypeDef) -> TypeDef {
+    def.get(c"_extra", get_extra)
+        .get(c"_sock", get_sock)
+        .get(c"_sock_fd", get_sock_fd)
+        .get(c"_loop", get_owner)
+        .get(c"_protocol", get_protocol)
+        .get(c"_server", get_server)
+        .get(c"_closing", get_closing)
+        .get(c"_paused", get_paused)
+        .get(c"_eof", get_eof)
+        .get(c"_conn_lost", get_conn_lost)
+        .get(c"_protocol_connected", get_protocol_connected)
+        .getset(c"_protocol_paused", get_protocol_paused, set_protocol_paused)
+        .getset(c"_high_water", get_high_water, set_high_water)
+        .getset(c"_low_water", get_low_water, set_low_water)
+        .get(c"_empty_waiter", get_empty_waiter)
+        .get(c"_buffer", get_buffer)
+        .get(c"_start_tls_compatible", get_true)
+        .get(c"_sendfile_compatible", get_sendfile_mode)
+}

@@ -1,0 +1,91 @@
+//! What `isinstance` and `issubclass` say of `aioxide.Future` and `aioxide.Task`.
+//!
+//! Both inherit from `_asyncio`'s; that Task is a Future as well, two layouts in one object, the interpreter's own rules
+//! cannot express. Ours begin at the same place, so a task's memory does begin with a future, and Future is put into
+//! Task's method resolution order by hand. And where these two stand in for asyncio's own names, futures that CPython or
+//! another loop has made must not stop being futures: so the two ask whether an object is one of `_asyncio`'s.
+
+use std::ffi::CStr;
+
+use pyo3_ffi::*;
+
+use super::{future_type, task_type};
+use crate::ffi::guard::onearg;
+use crate::ffi::names::{intern, stdlib};
+use crate::ffi::object::{boolean, call, import_from};
+use crate::ffi::typedef::TypeDef;
+use crate::ffi::{Global, Obj, Raised, Raw, Res, compat};
+
+/// `abc.ABCMeta`, the base of our metaclass: with `type` as its base, no class could derive from a future and an
+/// abstract class, `collections.abc.Awaitable` say.
+static ABC_META: Global<Obj> = Global::new();
+
+/// Whose instances count as instances of `class`, if it is exactly our Future or Task.
+fn stands_for(class: Raw) -> Option<Raw> {
+    match class.cast() {
+        kind if kind == future_type::exact() => Some(stdlib().future_type),
+        kind if kind == task_type::exact() => Some(stdlib().task_type),
+        _ => None,
+    }
+}
+
+onearg!(instance_check, |class, object| {
+    match stands_for(class) {
+        Some(stock) => answer(PyObject_IsInstance(object, stock)),
+        None => usual(class, object, c"__instancecheck__"),
+    }
+});
+
+onearg!(subclass_check, |class, other| {
+    match stands_for(class) {
+        Some(stock) => answer(PyObject_IsSubclass(other, stock)),
+        None => usual(class, other, c"__subclasscheck__"),
+    }
+});
+
+fn answer(status: std::ffi::c_int) -> Res {
+    if status < 0 { Err(Raised) } else { Ok(boolean(status != 0)) }
+}
+
+/// The rule for classes that users derive: `type`'s, then that of abstract classes if it is one.
+fn usual(class: Raw, object: Raw, name: &'static CStr) -> Res {
+    // SAFETY: a live class, whose dict is borrowed for one look-up.
+    unsafe {
+        let check = |meta: Raw| {
+            let method = Obj::steal(PyObject_GetAttrString(meta, name.as_ptr()))?;
+            call(method.as_ptr(), &[class, object])
+        };
+        let found = check((&raw mut PyType_Type).cast())?;
+        // Not there in a class that C code has made past `ABCMeta.__new__`.
+        let abstract_class = PyDict_Contains((*class.cast::<PyTypeObject>()).tp_dict, intern(c"_abc_impl")?);
+        if found.as_ptr() == Py_True() || abstract_class != 1 {
+            return Ok(found);
+        }
+        check(ABC_META.get().as_ptr())
+    }
+}
+
+/// Makes Task a subclass of Future, and gives both the metaclass.
+pub fn load() -> Res<()> {
+    ABC_META.set(import_from(c"abc", c"ABCMeta")?);
+    // SAFETY: set above.
+    let base = unsafe { ABC_META.get() };
+    let meta = TypeDef::new(c"aioxide.FutureMeta", 0)
+        .flags(Py_TPFLAGS_BASETYPE)
+        .doc(
+            c"The class of aioxide.Future and aioxide.Task: asyncio's own futures and tasks count as theirs.",
+        )
+        .onearg(c"__instancecheck__", instance_check, c"Implement isinstance(object, cls).")
+        .onearg(c"__subclasscheck__", subclass_check, c"Implement issubclass(other, cls).")
+        .build(base.as_ptr())?;
+    let (future, task) = (future_type::exact(), task_type::exact());
+    compat::insert_base(task, stdlib().future_type, future.cast())?;
+    for kind in [future, task] {
+        // SAFETY: heap types whose metaclass was `type`, of which ours is a subclass without fields of its own.
+        unsafe {
+            (*kind.cast::<PyObject>()).ob_type = Obj::new(meta.cast()).into_raw().cast();
+            PyType_Modified(kind);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,568 @@
+//! Futures: the state, its transitions, and who is told of them. The Python type around it is `future_type`.
+
+use std::cell::{Cell, UnsafeCell};
+
+use pyo3_ffi::*;
+
+use super::loop_state::{Item, LoopState, native_state};
+use super::overrides::CALL_SOON;
+use super::{registry, task, task_type};
+use crate::ffi::compat::layout;
+use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
+use crate::ffi::names::stdlib;
+use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    Pending,
+    Cancelled,
+    /// Finished with a result.
+    Returned,
+    /// Finished with an exception.
+    Raised,
+}
+
+/// How a future was yielded to the task that runs, if it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Blocking {
+    No,
+    /// By code that set `_asyncio_future_blocking` itself: it expects the outcome to be sent or thrown in.
+    ByHand,
+    /// By our own iterator: it takes the outcome from the future itself when it is resumed.
+    ByIterator,
+}
+
+/// Somebody to tell when the future is done: a callback with its context, or a task that waits (no context).
+#[derive(Clone)]
+pub struct Waiter {
+    pub callback: Obj,
+    pub context: Option<Obj>,
+}
+
+/// Our fields, behind those of `_asyncio.Future`. All cells: user code may re-enter at any call.
+#[repr(C)]
+pub struct Future {
+    /// Null in an object that was not initialised.
+    pub owner: Slot,
+    /// The state of `owner` if it is a loop of ours, else null.
+    native: Cell<*const LoopState>,
+    /// The result, the exception, or the `CancelledError` that a cancelled task ended with.
+    outcome: Slot,
+    first: Slot,
+    first_context: Slot,
+    /// Waiters behind the first.
+    // Boxed: one word in the many futures that have no second waiter.
+    #[expect(clippy::box_collection)]
+    more: UnsafeCell<Option<Box<Vec<Waiter>>>>,
+    rare: UnsafeCell<Option<Box<Rare>>>,
+    state: Cell<State>,
+    pub blocking: Cell<Blocking>,
+    pub log_traceback: Cell<bool>,
+    pub is_task: Cell<bool>,
+    /// For `compat::clear_managed_dict`.
+    pub attributes_emptied: Cell<bool>,
+}
+
+/// What few futures have.
+#[derive(Default)]
+struct Rare {
+    cancel_message: Option<Obj>,
+    /// The exception's traceback as it was set.
+    traceback: Option<Obj>,
+    source_traceback: Option<Obj>,
+}
+
+/// The body of a future or task.
+///
+/// # Safety
+/// `raw` is an instance of our Future or Task, alive for the time of use.
+#[inline(always)]
+pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
+    // SAFETY: by the contract of this function.
+    unsafe { &*raw.cast::<u8>().add(layout().body).cast::<Future>() }
+}
+
+impl Future {
+    #[inline(always)]
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    #[inline(always)]
+    pub fn is_pending(&self) -> bool {
+        self.state.get() == State::Pending
+    }
+
+    /// The loop's state if the loop is ours.
+    #[inline(always)]
+    pub fn native(&self) -> Option<&LoopState> {
+        // SAFETY: `owner` keeps the loop alive, and its state is a part of it.
+        unsafe { self.native.get().as_ref() }
+    }
+
+    /// Binds a fresh body to a loop of ours.
+    #[inline(always)]
+    pub fn bind(&self, state: &LoopState) {
+        self.owner.replace(Some(Obj::new(state.object)));
+        self.native.set(state);
+        self.state.set(State::Pending);
+        self.blocking.set(Blocking::No);
+        self.log_traceback.set(false);
+    }
+
+    /// Binds a body that may have been in use to any loop, as `__init__` does.
+    pub fn init(&self, slf: Raw, owner: Raw) -> Res<()> {
+        if self.owner.is_set() && layout().habits.init_once {
+            // SAFETY: reads a static of the interpreter, and the name of a live object's type.
+            let (kind, name) = unsafe { (PyExc_RuntimeError, type_name(slf)?) };
+            return error::raise_with(kind, c"%S object is already initialized", name.as_ptr(), NULL);
+        }
+        self.release();
+        let native = native_state(owner);
+        self.owner.set(Obj::new(owner));
+        self.native.set(native.unwrap_or(std::ptr::null()));
+        self.state.set(State::Pending);
+        self.blocking.set(Blocking::No);
+        self.log_traceback.set(false);
+        let debug = match self.native() {
+            Some(state) if state.is_plain() => false,
+            _ => {
+                let debug = call_method(names().get_debug, &[owner])?;
+                truth(debug.as_ptr())?
+            }
+        };
+        if debug {
+            self.record_source()?;
+        }
+        Ok(())
+    }
+
+    /// Where the future was made, for debug mode.
+    pub fn record_source(&self) -> Res<()> {
+        let frames = call(stdlib().extract_stack, &[])?;
+        self.rare().source_traceback = Some(frames);
+        Ok(())
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn rare(&self) -> &mut Rare {
+        // SAFETY: used for one assignment at a time, with no Python code between.
+        unsafe { (*self.rare.get()).get_or_insert_default() }
+    }
+
+    fn rare_opt(&self) -> Option<&Rare> {
+        // SAFETY: as `rare`; what is read is cloned at once.
+        unsafe { (*self.rare.get()).as_deref() }
+    }
+
+    pub fn cancel_message(&self) -> Option<Obj> {
+        self.rare_opt().and_then(|rare| rare.cancel_message.clone())
+    }
+
+    pub fn set_cancel_message(&self, message: Raw) {
+        let message = Obj::maybe(message).filter(|message| !is_none(message.as_ptr()));
+        if message.is_some() || self.rare_opt().is_some() {
+            let old = std::mem::replace(&mut self.rare().cancel_message, message);
+            drop(old);
+        }
+    }
+
+    pub fn source_traceback(&self) -> Option<Obj> {
+        self.rare_opt().and_then(|rare| rare.source_traceback.clone())
+    }
+
+    pub fn exception_traceback(&self) -> Option<Obj> {
+        self.rare_opt().and_then(|rare| rare.traceback.clone())
+    }
+
+    /// The value or exception, without a look at the state.
+    pub fn outcome(&self) -> Option<Obj> {
+        self.outcome.share()
+    }
+
+    /// Raises where the object was not initialised: a subclass's `__init__` need not call ours.
+    #[inline(always)]
+    pub fn check_alive(&self) -> Res<()> {
+        if self.owner.is_set() { Ok(()) } else { self.not_alive() }
+    }
+
+    #[cold]
+    fn not_alive(&self) -> Res<()> {
+        error::runtime_error(c"Future object is not initialized.")
+    }
+
+    #[inline(always)]
+    fn check_pending(&self) -> Res<()> {
+        if self.is_pending() { Ok(()) } else { raise(stdlib().invalid_state_error, c"invalid state") }
+    }
+
+    /// Finishes with a result.
+    #[inline(always)]
+    pub fn set_result(&self, slf: Raw, result: Obj) -> Res<()> {
+        self.check_pending()?;
+        self.outcome.replace(Some(result));
+        self.state.set(State::Returned);
+        self.tell(slf)
+    }
+
+    /// Finishes with an exception instance or class, checked as `Future.set_exception` checks it.
+    pub fn set_exception(&self, slf: Raw, given: Raw) -> Res<()> {
+        self.check_pending()?;
+        let exception = instance_of(given)?;
+        // Making the instance ran user code.
+        self.check_pending()?;
+        self.finish_exception(slf, exception)
+    }
+
+    /// Finishes with an exception instance.
+    pub fn finish_exception(&self, slf: Raw, exception: Obj) -> Res<()> {
+        // SAFETY: an exception instance.
+        let traceback = Obj::steal(unsafe { PyException_GetTraceback(exception.as_ptr()) }).ok();
+        if traceback.is_some() {
+            self.rare().traceback = traceback;
+        }
+        self.outcome.replace(Some(exception));
+        self.state.set(State::Raised);
+        self.log_traceback.set(true);
+        self.tell(slf)
+    }
+
+    /// Cancels; false if it was done.
+    pub fn cancel(&self, slf: Raw, message: Raw) -> Res<bool> {
+        self.log_traceback.set(false);
+        if !self.is_pending() {
+            return Ok(false);
+        }
+        self.state.set(State::Cancelled);
+        self.set_cancel_message(message);
+        self.tell(slf)?;
+        Ok(true)
+    }
+
+    /// Keeps the `CancelledError` that ended a task, so that whoever asks for the result gets that very one.
+    pub fn keep_cancelled_error(&self, exception: Obj) {
+        self.outcome.set(exception);
+    }
+
+    /// The `CancelledError` to raise: the kept one the first time, a new one after.
+    pub fn make_cancelled_error(&self) -> Res {
+        if self.state() != State::Returned
+            && self.state() != State::Raised
+            && let Some(kept) = self.outcome.take()
+        {
+            return Ok(kept);
+        }
+        match self.cancel_message() {
+            None => call(stdlib().cancelled_error, &[]),
+            Some(message) => call(stdlib().cancelled_error, &[message.as_ptr()]),
+        }
+    }
+
+    /// The result; or raises the exception, `CancelledError`, or `InvalidStateError` if it is not done.
+    #[inline(always)]
+    pub fn result(&self) -> Res {
+        match self.state() {
+            State::Returned => Ok(self.outcome.or_none()),
+            _ => self.no_result(),
+        }
+    }
+
+    #[cold]
+    fn no_result(&self) -> Res {
+        match self.state() {
+            State::Returned => Ok(self.outcome.or_none()),
+            State::Pending => raise(stdlib().invalid_state_error, c"Result is not set."),
+            State::Cancelled => {
+                raise_value(self.make_cancelled_error()?);
+                Err(Raised)
+            }
+            State::Raised => {
+                self.log_traceback.set(false);
+                let exception = self.outcome.or_none();
+                if let Some(traceback) = self.exception_traceback() {
+                    // SAFETY: an exception and a traceback.
+                    unsafe { PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
+                }
+                raise_value(exception);
+                Err(Raised)
+            }
+        }
+    }
+
+    /// The exception, or nothing for a result; raises as `result` does otherwise.
+    pub fn exception(&self) -> Res<Option<Obj>> {
+        match self.state() {
+            State::Returned => Ok(None),
+            State::Pending => raise(stdlib().invalid_state_error, c"Exception is not set."),
+            State::Cancelled => {
+                raise_value(self.make_cancelled_error()?);
+                Err(Raised)
+            }
+            State::Raised => {
+                self.log_traceback.set(false);
+                Ok(self.outcome.share())
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- waiters
+
+    /// Queues a waiter of a future that is pending.
+    #[inline(always)]
+    pub fn add_waiter(&self, waiter: Waiter) {
+        // SAFETY: pushing runs no Python code.
+        let more = unsafe { &mut *self.more.get() };
+        // There can be others without a first while one is being removed.
+        if !self.first.is_set() && more.as_ref().is_none_or(|more| more.is_empty()) {
+            self.first.replace(Some(waiter.callback));
+            self.first_context.replace(waiter.context);
+            return;
+        }
+        more.get_or_insert_default().push(waiter);
+    }
+
+    /// Takes all waiters out, first to last.
+    fn take_waiters(&self) -> Vec<Waiter> {
+        let first = self.first.take().map(|callback| Waiter { callback, context: self.first_context.take() });
+        // SAFETY: taking runs no Python code.
+        let more = unsafe { (*self.more.get()).take() };
+        first.into_iter().chain(more.map(|more| *more).unwrap_or_default()).collect()
+    }
+
+    /// Copies of all waiters.
+    pub fn waiters(&self) -> Vec<Waiter> {
+        let first =
+            self.first.share().map(|callback| Waiter { callback, context: self.first_context.share() });
+        let more = self.with_more(|more| more.clone());
+        first.into_iter().chain(more).collect()
+    }
+
+    /// Calls `add_done_callback`'s rule: at once by the loop if it is done, else when it is.
+    pub fn add_done_callback(&self, slf: Raw, callback: Obj, context: Obj) -> Res<()> {
+        let waiter = Waiter { callback, context: Some(context) };
+        if self.is_pending() {
+            self.add_waiter(waiter);
+            return Ok(());
+        }
+        self.tell_one(slf, waiter)
+    }
+
+    /// Removes the callbacks equal to `callback`, and counts them. Comparing runs user code, which may come back here,
+    /// add callbacks or finish the future: as `_asyncio` does it, the waiters stay in place while they are looked at.
+    pub fn remove_done_callback(&self, callback: Raw) -> Res<usize> {
+        let mut removed = 0;
+        if let Some(callback0) = self.first.share()
+            && is_equal(&callback0, self.first_context.is_set(), callback)?
+        {
+            drop((self.first.take(), self.first_context.take()));
+            removed = 1;
+        }
+        let before = self.with_more(|more| more.len());
+        let mut kept = Vec::new();
+        let mut at = 0;
+        while let Some(waiter) = self.with_more(|more| more.get(at).cloned()) {
+            if !is_equal(&waiter.callback, waiter.context.is_some(), callback)? {
+                kept.push(waiter);
+            }
+            at += 1;
+            if before == 1 {
+                // A single one is looked at alone: what its comparison adds is not compared.
+                kept.extend(self.with_more(|more| more.get(at..).unwrap_or_default().to_vec()));
+                break;
+            }
+        }
+        if before > 0 && self.with_more(|more| more.is_empty()) {
+            // A comparison has finished the future.
+            return Ok(removed + before);
+        }
+        let left = kept.len();
+        let replaced = self.with_more(|more| std::mem::replace(more, kept));
+        let there = replaced.len();
+        drop(replaced);
+        self.fill_first();
+        Ok(removed + there.saturating_sub(left))
+    }
+
+    /// Short access to the waiters behind the first. Nothing in `body` may release a reference.
+    fn with_more<T>(&self, body: impl FnOnce(&mut Vec<Waiter>) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` in this file is leaf code.
+        let more = unsafe { &mut *self.more.get() };
+        match more {
+            Some(more) => body(more),
+            None => body(&mut Vec::new()),
+        }
+    }
+
+    /// Moves the next waiter to where the first one was removed.
+    fn fill_first(&self) {
+        if self.first.is_set() {
+            return;
+        }
+        let next = self.with_more(|more| if more.is_empty() { None } else { Some(more.remove(0)) });
+        if let Some(waiter) = next {
+            self.first.replace(Some(waiter.callback));
+            self.first_context.replace(waiter.context);
+        }
+    }
+
+    /// Schedules all waiters: the future is done.
+    #[inline(always)]
+    fn tell(&self, slf: Raw) -> Res<()> {
+        if self.is_task.get() {
+            // SAFETY: the flag says that `slf` is a task.
+            unsafe { registry::unregister(slf) };
+        }
+        // SAFETY: taking runs no Python code.
+        let more = unsafe { (*self.more.get()).take() };
+        if let Some(callback) = self.first.take() {
+            self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
+        }
+        if let Some(more) = more {
+            more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn tell_one(&self, slf: Raw, waiter: Waiter) -> Res<()> {
+        if let Some(state) = self.native() {
+            if !state.is_plain() {
+                // In debug mode the method looks at the callback, and notes where it was called.
+                let noted = state.debug.get() && waiter.context.is_some();
+                if noted || state.overrides.has(state.object, CALL_SOON) {
+                    return self.tell_by_method(slf, waiter);
+                }
+                state.check_schedule()?;
+            }
+            state.push(match waiter.context {
+                Some(context) => Item::Done { callback: waiter.callback, future: Obj::new(slf), context },
+                // SAFETY: a waiter without context is a task.
+                None if unsafe { task::of(waiter.callback.as_ptr()).waits_by_hand.get() } => {
+                    Item::Wake { task: waiter.callback, future: Obj::new(slf) }
+                }
+                None => Item::Step(waiter.callback),
+            });
+            return Ok(());
+        }
+        self.tell_by_method(slf, waiter)
+    }
+
+    /// `loop.call_soon(callback, self, context=context)`: for loops that are not ours, and methods that are not.
+    #[cold]
+    fn tell_by_method(&self, slf: Raw, waiter: Waiter) -> Res<()> {
+        let (callback, context) = match waiter.context {
+            Some(context) => (waiter.callback, context),
+            None => {
+                // SAFETY: a waiter without context is a task.
+                let context = unsafe { task::context_of(waiter.callback.as_ptr()) };
+                (task_type::wakeup_callable(waiter.callback.as_ptr())?, context)
+            }
+        };
+        let args = [self.owner.get(), callback.as_ptr(), slf, context.as_ptr()];
+        call_method_kw(names().call_soon, &args, 3, names().kw_context).map(drop)
+    }
+
+    // --------------------------------------------------------------------------------------- garbage collection
+
+    /// Visits what our fields hold.
+    ///
+    /// # Safety
+    /// Called from a `tp_traverse`.
+    pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            for slot in [&self.owner, &self.outcome, &self.first, &self.first_context] {
+                crate::ffi::guard::visit!(slot.get(), visit, arg);
+            }
+            if let Some(more) = &*self.more.get() {
+                for waiter in more.iter() {
+                    crate::ffi::guard::visit!(waiter.callback.as_ptr(), visit, arg);
+                    crate::ffi::guard::visit_opt!(waiter.context, visit, arg);
+                }
+            }
+            if let Some(rare) = &*self.rare.get() {
+                crate::ffi::guard::visit_opt!(rare.cancel_message, visit, arg);
+                crate::ffi::guard::visit_opt!(rare.traceback, visit, arg);
+                crate::ffi::guard::visit_opt!(rare.source_traceback, visit, arg);
+            }
+        }
+        0
+    }
+
+    /// Releases everything but the loop: while that stands, no method needs to ask whether the object is whole.
+    #[inline(always)]
+    pub fn release(&self) {
+        self.outcome.clear();
+        // SAFETY: only looks.
+        if self.first.is_set() || unsafe { (*self.more.get()).is_some() } {
+            drop(self.take_waiters());
+        }
+        // SAFETY: the box is taken out before what it holds is released.
+        drop(unsafe { (*self.rare.get()).take() });
+    }
+
+    /// Releases the loop too, at the end of the object's life.
+    #[inline(always)]
+    pub fn release_owner(&self) {
+        self.native.set(std::ptr::null());
+        self.owner.clear();
+    }
+}
+
+/// Whether `remove_done_callback` means this waiter: a callback that compares equal, or the method by which a task is
+/// shown in `_callbacks`.
+fn is_equal(waiter: &Obj, is_callback: bool, callback: Raw) -> Res<bool> {
+    let shown = if is_callback {
+        waiter.clone()
+    } else {
+        // SAFETY: looks at the type of a live object.
+        if unsafe { PyCFunction_CheckExact(callback) } == 0 {
+            return Ok(false);
+        }
+        task_type::wakeup_callable(waiter.as_ptr())?
+    };
+    // SAFETY: both are alive.
+    match unsafe { PyObject_RichCompareBool(shown.as_ptr(), callback, Py_EQ) } {
+        -1 => Err(Raised),
+        answer => Ok(answer == 1),
+    }
+}
+
+/// What `set_exception` was given, as an instance that may be set.
+fn instance_of(given: Raw) -> Res {
+    // SAFETY: type checks and constructors on live objects.
+    unsafe {
+        let exception = if PyExceptionClass_Check(given) != 0 { call(given, &[])? } else { Obj::new(given) };
+        if PyExceptionInstance_Check(exception.as_ptr()) == 0 {
+            return type_error(c"invalid exception object");
+        }
+        if !error::is_instance(exception.as_ptr(), PyExc_StopIteration) {
+            return Ok(exception);
+        }
+        let text = c"StopIteration interacts badly with generators and cannot be raised into a Future";
+        if layout().habits.refuses_stop {
+            return type_error(text);
+        }
+        let message = Obj::steal(PyUnicode_FromString(text.as_ptr()))?;
+        let wrapped = call(PyExc_RuntimeError, &[message.as_ptr()])?;
+        PyException_SetCause(wrapped.as_ptr(), exception.clone().into_raw());
+        PyException_SetContext(wrapped.as_ptr(), exception.into_raw());
+        Ok(wrapped)
+    }
+}
+
+/// `future.get_loop()`, or `future._loop` where it has no such method: `asyncio.futures._get_loop`.
+pub fn loop_of(future: Raw) -> Res {
+    match crate::ffi::object::getattr_opt(future, names().get_loop)? {
+        Some(method) => call(method.as_ptr(), &[]),
+        None => crate::ffi::object::getattr(future, names().private_loop),
+    }
+}
+
+/// Null stands for "no argument" in what follows `bind`.
+pub fn given(value: Raw) -> Raw {
+    if value.is_null() || is_none(value) { NULL } else { value }
+}

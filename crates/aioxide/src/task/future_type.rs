@@ -1,0 +1,457 @@
+//! The Python type `aioxide.Future`, a real subclass of `_asyncio.Future` of which nothing is used but its place in
+//! memory: every method and attribute of the base is overridden here, since the base's own fields stay empty.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3_ffi::*;
+
+use super::future::{Blocking, Future, State, given, of};
+use super::loop_state::LoopState;
+use super::report::report_context;
+use super::task::{self, raw_or_null};
+use super::{iter, task_type};
+use crate::ffi::args::{bind_init, type_error_text};
+use crate::ffi::compat::{self, layout};
+use crate::ffi::freelist::FreeList;
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::names::stdlib;
+use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
+use crate::ffi::typedef::{TypeDef, size_of_type};
+use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, none};
+
+static TYPE: Global<*mut PyTypeObject> = Global::new();
+static FREE: FreeList = FreeList::new();
+
+/// The type itself, not a subclass.
+#[inline(always)]
+pub fn exact() -> *mut PyTypeObject {
+    // SAFETY: set at import.
+    unsafe { *TYPE.get() }
+}
+
+/// A new pending future of a loop of ours.
+#[inline(always)]
+pub fn new(state: &LoopState) -> Res {
+    // SAFETY: the list holds futures of exactly this type, whose fields were emptied.
+    unsafe {
+        let (made, tracked) = FREE.get(exact())?;
+        of(made.as_ptr()).bind(state);
+        if !tracked {
+            PyObject_GC_Track(made.as_ptr().cast());
+        }
+        Ok(made)
+    }
+}
+
+/// The loop that was given, or the current one as asyncio finds it.
+pub fn loop_or_current(owner: Raw) -> Res {
+    let owner = given(owner);
+    if owner.is_null() { call(stdlib().get_event_loop, &[]) } else { Ok(Obj::new(owner)) }
+}
+
+unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded(-1, || unsafe {
+        let init = || -> Res<()> {
+            let mut values = [NULL];
+            bind_init(args, kwargs, &[names().loop_], 0, &mut values, "Future")?;
+            let owner = loop_or_current(values[0])?;
+            of(slf).init(slf, owner.as_ptr())
+        };
+        if init().is_ok() { 0 } else { -1 }
+    })
+}
+
+// ------------------------------------------------------------------------------------------------------- methods
+
+/// What `result` and `exception` raise where `__init__` never ran.
+fn check_initialised(this: &Future) -> Res<()> {
+    if this.owner.is_set() {
+        return Ok(());
+    }
+    error::raise(stdlib().invalid_state_error, c"Future object is not initialized.")
+}
+
+noargs!(py_result, |slf| {
+    check_initialised(of(slf))?;
+    of(slf).result()
+});
+
+noargs!(py_exception, |slf| {
+    check_initialised(of(slf))?;
+    Ok(of(slf).exception()?.unwrap_or_else(none))
+});
+
+onearg!(py_set_result, |slf, value| {
+    of(slf).check_alive()?;
+    of(slf).set_result(slf, Obj::new(value))?;
+    Ok(none())
+});
+
+onearg!(py_set_exception, |slf, value| {
+    of(slf).check_alive()?;
+    of(slf).set_exception(slf, value)?;
+    Ok(none())
+});
+
+fastcall!(pub_add_done_callback, |slf, args| {
+    let this = of(slf);
+    if args.len() != 1 {
+        return type_error_text(format!(
+            "add_done_callback() takes exactly 1 positional argument ({} given)",
+            args.len()
+        ));
+    }
+    let given = args.only_keyword(names().context, "add_done_callback")?;
+    if !this.owner.is_set() {
+        return error::runtime_error(c"uninitialized Future object");
+    }
+    let context = context::given_or_copy(given)?;
+    this.add_done_callback(slf, Obj::new(args.positional()[0]), context)?;
+    Ok(none())
+});
+
+onearg!(pub_remove_done_callback, |slf, callback| {
+    of(slf).check_alive()?;
+    int(of(slf).remove_done_callback(callback)? as i64)
+});
+
+fastcall!(py_cancel, |slf, args| {
+    of(slf).check_alive()?;
+    let mut message = [NULL];
+    args.bind(&[names().msg], 1, &mut message, "cancel")?;
+    Ok(boolean(of(slf).cancel(slf, message[0])?))
+});
+
+noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
+noargs!(pub_done, |slf| Ok(boolean(of(slf).owner.is_set() && !of(slf).is_pending())));
+
+noargs!(pub_get_loop, |slf| {
+    of(slf).check_alive()?;
+    Ok(of(slf).owner.or_none())
+});
+
+noargs!(pub_make_cancelled_error, |slf| of(slf).make_cancelled_error());
+
+unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| iter::new(slf))) })
+}
+
+unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| call(stdlib().future_repr, &[slf]))) })
+}
+
+// ---------------------------------------------------------------------------------------------------- attributes
+
+getter!(get_blocking, |slf| Ok(boolean(of(slf).blocking.get() != Blocking::No)));
+setter!(set_blocking, |slf, value| {
+    refuse_delete(value)?;
+    of(slf).check_alive()?;
+    let on = truth(value)?;
+    of(slf).blocking.set(if on { Blocking::ByHand } else { Blocking::No });
+    Ok(())
+});
+
+fn refuse_delete(value: Raw) -> Res<()> {
+    if !value.is_null() {
+        return Ok(());
+    }
+    // SAFETY: reads a static of the interpreter.
+    error::raise(unsafe { PyExc_AttributeError }, c"cannot delete attribute")
+}
+
+getter!(get_log_traceback, |slf| {
+    of(slf).check_alive()?;
+    Ok(boolean(of(slf).log_traceback.get()))
+});
+setter!(set_log_traceback, |slf, value| {
+    refuse_delete(value)?;
+    if truth(value)? {
+        return error::value_error(c"_log_traceback can only be set to False");
+    }
+    of(slf).log_traceback.set(false);
+    Ok(())
+});
+
+getter!(get_state, |slf| {
+    of(slf).check_alive()?;
+    string(match of(slf).state() {
+        State::Pending => "PENDING",
+        State::Cancelled => "CANCELLED",
+        State::Returned | State::Raised => "FINISHED",
+    })
+});
+
+getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
+
+getter!(get_result, |slf| {
+    of(slf).check_alive()?;
+    let this = of(slf);
+    Ok(if this.state() == State::Returned { this.outcome() } else { None }.unwrap_or_else(none))
+});
+
+getter!(get_exception, |slf| {
+    of(slf).check_alive()?;
+    let this = of(slf);
+    Ok(if this.state() == State::Raised { this.outcome() } else { None }.unwrap_or_else(none))
+});
+
+getter!(get_source_traceback, |slf| Ok(of(slf).source_traceback().unwrap_or_else(none)));
+
+getter!(get_cancel_message, |slf| Ok(of(slf).cancel_message().unwrap_or_else(none)));
+setter!(set_cancel_message, |slf, value| {
+    refuse_delete(value)?;
+    of(slf).set_cancel_message(value);
+    Ok(())
+});
+
+getter!(get_callbacks, |slf| {
+    of(slf).check_alive()?;
+    let waiters = of(slf).waiters();
+    if waiters.is_empty() {
+        return Ok(none());
+    }
+    let list = Obj::steal(PyList_New(0))?;
+    for waiter in waiters {
+        let (callback, context) = match waiter.context {
+            Some(context) => (waiter.callback, context),
+            None => {
+                let task = waiter.callback.as_ptr();
+                (task_type::wakeup_callable(task)?, task::context_of(task))
+            }
+        };
+        let pair = tuple(&[callback.as_ptr(), context.as_ptr()])?;
+        check(PyList_Append(list.as_ptr(), pair.as_ptr()))?;
+    }
+    Ok(list)
+});
+
+getter!(get_awaited_by, |slf| {
+    let Some(at) = layout().awaited_by else { return Ok(none()) };
+    let awaited_by = task::base_slot(slf, at).get();
+    if awaited_by.is_null() {
+        return Ok(none());
+    }
+    // One awaiter stands there itself, several in a set.
+    let all = Obj::steal(PyFrozenSet_New(if PyAnySet_Check(awaited_by) != 0 { awaited_by } else { NULL }))?;
+    if PyAnySet_Check(awaited_by) == 0 {
+        check(PySet_Add(all.as_ptr(), awaited_by))?;
+    }
+    Ok(all)
+});
+
+// ------------------------------------------------------------------------------------------- the end of a future
+
+/// "... exception was never retrieved".
+///
+/// # Safety
+/// `slf` is an instance of our Future or Task.
+pub unsafe fn report_unretrieved(slf: Raw) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let this = of(slf);
+        if !this.log_traceback.replace(false) || !this.owner.is_set() {
+            return;
+        }
+        let exception = this.outcome();
+        let report = || -> Res<()> {
+            let class = Py_TYPE(slf).cast();
+            let name = crate::ffi::object::getattr(class, names().dunder_name)?;
+            let text = PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr());
+            let message = Obj::steal(text)?;
+            let pairs = [(names().exception, raw_or_null(&exception)), (names().future, slf)];
+            report(slf, message, &pairs)
+        };
+        run_finaliser(slf, report);
+    }
+}
+
+/// Tells the loop's exception handler, with the traceback of where the object was made.
+///
+/// # Safety
+/// As `report_unretrieved`.
+pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
+    let n = names();
+    // SAFETY: by the contract.
+    let this = unsafe { of(slf) };
+    let frames = this.source_traceback();
+    let mut all = pairs.to_vec();
+    all.push((n.message, message.as_ptr()));
+    if let Some(frames) = &frames {
+        all.push((n.source_traceback, frames.as_ptr()));
+    }
+    report_context(this.owner.get(), &all)
+}
+
+/// Runs a finaliser's report with the error indicator put aside.
+pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
+    let pending = error::take();
+    if report().is_err() {
+        error::unraisable(slf);
+    }
+    error::restore(pending);
+}
+
+unsafe extern "C" fn tp_finalize(slf: Raw) {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe { report_unretrieved(slf) });
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe { traverse_with_base(slf, stdlib().future_type, visit, arg) }
+}
+
+/// Visits the base's fields, which foreign code may have filled, the type, the `__dict__`, and ours.
+///
+/// # Safety
+/// Called from a `tp_traverse`; `base` is the base of the type of `slf`.
+pub unsafe fn traverse_with_base(slf: Raw, base: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if let Some(traverse) = (*base.cast::<PyTypeObject>()).tp_traverse {
+            let stop = traverse(slf, visit, arg);
+            if stop != 0 {
+                return stop;
+            }
+        }
+        of(slf).traverse(visit, arg)
+    }
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        clear_base(slf, stdlib().future_type);
+        of(slf).release();
+    });
+    0
+}
+
+/// Empties the base's fields by the base's own function.
+///
+/// # Safety
+/// `base` is the base of the type of `slf`.
+pub unsafe fn clear_base(slf: Raw, base: Raw) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if let Some(clear) = (*base.cast::<PyTypeObject>()).tp_clear {
+            clear(slf);
+        }
+    }
+}
+
+/// Empties the base's fields if any of them is not empty: rarely so, since only foreign code writes there. Says whether
+/// it was.
+///
+/// # Safety
+/// As `clear_base`; `size` is the base's size.
+#[inline(always)]
+pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        compat::clear_managed_dict(slf, &of(slf).attributes_emptied);
+        let flags_word = layout().is_task.map_or(usize::MAX, |at| at / 8);
+        let words = slf.cast::<u64>();
+        let used = (2..size / 8).filter(|word| *word != flags_word).any(|word| *words.add(word) != 0);
+        if used {
+            clear_base(slf, base);
+        }
+        used
+    }
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone, unless the finaliser makes a new one.
+    guarded((), || unsafe {
+        let this = of(slf);
+        if this.log_traceback.get() && PyObject_CallFinalizerFromDealloc(slf) < 0 {
+            return;
+        }
+        PyObject_GC_UnTrack(slf.cast());
+        compat::clear_weakrefs(slf, exact());
+        this.release();
+        this.release_owner();
+        clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
+        if Py_TYPE(slf) == exact() {
+            FREE.put(slf, true);
+        } else {
+            free_subclass(slf);
+        }
+    });
+}
+
+/// Frees an instance of a subclass.
+///
+/// # Safety
+/// The end of a `tp_dealloc`.
+pub unsafe fn free_subclass(slf: Raw) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let kind = Py_TYPE(slf);
+        PyObject_GC_Del(slf.cast());
+        Py_DECREF(kind.cast());
+    }
+}
+
+/// The attributes and methods that Future and Task have in common.
+pub fn common(def: TypeDef) -> TypeDef {
+    let def = def
+        .slot(Py_tp_iter, tp_iter as *mut c_void)
+        .slot(Py_am_await, tp_iter as *mut c_void)
+        .noargs(
+            c"result",
+            py_result,
+            c"Return the result; raise the exception, CancelledError or InvalidStateError.",
+        )
+        .noargs(c"exception", py_exception, c"Return the exception that was set, or None.")
+        .fast(c"add_done_callback", pub_add_done_callback, c"Call fn(self) when done, in the given context.")
+        .onearg(
+            c"remove_done_callback",
+            pub_remove_done_callback,
+            c"Remove all instances of a callback; return how many.",
+        )
+        .noargs(c"cancelled", pub_cancelled, c"Return True if it was cancelled.")
+        .noargs(c"done", pub_done, c"Return True if it is done: result, exception or cancellation.")
+        .noargs(c"get_loop", pub_get_loop, c"Return the event loop it is bound to.")
+        .noargs(c"_make_cancelled_error", pub_make_cancelled_error, c"Return the CancelledError to raise.")
+        .getset(c"_asyncio_future_blocking", get_blocking, set_blocking)
+        .getset(c"_log_traceback", get_log_traceback, set_log_traceback)
+        .getset(c"_cancel_message", get_cancel_message, set_cancel_message)
+        .get(c"_state", get_state)
+        .get(c"_loop", get_owner)
+        .get(c"_result", get_result)
+        .get(c"_exception", get_exception)
+        .get(c"_source_traceback", get_source_traceback)
+        .get(c"_callbacks", get_callbacks);
+    if cfg!(Py_3_14) { def.get(c"_asyncio_awaited_by", get_awaited_by) } else { def }
+}
+
+const DOC: &CStr =
+    c"Future(*, loop=None)\n--\n\nThe result of an operation, when it is there: asyncio.Future, native.";
+
+pub fn load() -> Res<()> {
+    let padding = layout().body - size_of_type(stdlib().future_type);
+    let def = TypeDef::new(c"aioxide.Future", padding + size_of::<Future>())
+        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+        .doc(DOC)
+        .slot(Py_tp_init, tp_init as *mut c_void)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_finalize, tp_finalize as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .slot(Py_tp_repr, tp_repr as *mut c_void)
+        .onearg(c"set_result", py_set_result, c"Mark it done with a result.")
+        .onearg(c"set_exception", py_set_exception, c"Mark it done with an exception.")
+        .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.");
+    let made = common(def).build(stdlib().future_type)?;
+    TYPE.set(made);
+    Ok(())
+}
+
+/// The type, for the module's namespace.
+pub fn type_object() -> Raw {
+    exact().cast()
+}

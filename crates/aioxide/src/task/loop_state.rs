@@ -1,0 +1,346 @@
+//! What a loop has to run: the ready queue, the timers, and the flags that every schedule looks at.
+
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+
+use aioxide_core::timers::Timers;
+use pyo3_ffi::*;
+
+use super::handle;
+use super::overrides::Overrides;
+use crate::ffi::error::{Res, runtime_error};
+use crate::ffi::{NULL, Obj, Raw, Slot};
+
+/// Runs one piece of work of a higher floor: given the object it was queued with.
+pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
+
+/// One entry of the ready queue. Not a handle with a bound method: a task's step or a future's callback needs none.
+pub enum Item {
+    /// Run a handle.
+    Run(Obj),
+    /// Resume a task: send `None`, or let it raise what its future holds.
+    Step(Obj),
+    /// Resume a task with the outcome of a future that it yielded by hand.
+    Wake { task: Obj, future: Obj },
+    /// Throw an exception into a task.
+    Throw { task: Obj, exception: Obj },
+    /// Call a future's done callback.
+    Done { callback: Obj, future: Obj, context: Obj },
+    /// Work of a higher floor.
+    Job { object: Obj, run: JobFn },
+}
+
+/// The part of a loop that tasks and futures know. Every field is a cell: user code may re-enter at any call.
+pub struct LoopState {
+    /// The loop object, borrowed: this state is a part of it.
+    pub object: Raw,
+    ready: UnsafeCell<VecDeque<Item>>,
+    timers: UnsafeCell<Timers<Obj>>,
+    /// Timers that were cancelled and are still in the heap.
+    pub cancelled_timers: Cell<usize>,
+    /// Callbacks to be called by attribute because the user has put their own in place, and what else is not plain.
+    pub overrides: Overrides,
+    pub closed: Cell<bool>,
+    pub debug: Cell<bool>,
+    pub stopping: Cell<bool>,
+    /// The thread that runs the loop; 0 when none does.
+    pub thread: Cell<u64>,
+    /// The clock at its last reading, in seconds: what has been due then needs no new reading.
+    pub now: Cell<f64>,
+    pub task_factory: Slot,
+    /// The task that asyncio's bookkeeping has as current for this loop; see `registry`.
+    pub entered: Slot,
+    /// The newest live task, the head of a list through their `newer` and `older` links (3.11 to 3.13).
+    pub tasks: Cell<Raw>,
+    /// Where `AbstractEventLoop` debugging shows which handle runs.
+    pub current_handle: Slot,
+}
+
+impl LoopState {
+    pub fn new(object: Raw) -> LoopState {
+        LoopState {
+            object,
+            ready: UnsafeCell::new(VecDeque::with_capacity(64)),
+            timers: UnsafeCell::new(Timers::default()),
+            cancelled_timers: Cell::new(0),
+            overrides: Overrides::new(),
+            closed: Cell::new(false),
+            debug: Cell::new(false),
+            stopping: Cell::new(false),
+            thread: Cell::new(0),
+            now: Cell::new(f64::NEG_INFINITY),
+            task_factory: Slot::empty(),
+            entered: Slot::empty(),
+            tasks: Cell::new(NULL),
+            current_handle: Slot::empty(),
+        }
+    }
+
+    /// Short access to the queue. Nothing in `body` may call into Python or release a reference.
+    #[inline(always)]
+    fn with_ready<T>(&self, body: impl FnOnce(&mut VecDeque<Item>) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` in this file is leaf code, so no second borrow can exist.
+        body(unsafe { &mut *self.ready.get() })
+    }
+
+    #[inline(always)]
+    fn with_timers<T>(&self, body: impl FnOnce(&mut Timers<Obj>) -> T) -> T {
+        // SAFETY: as `with_ready`.
+        body(unsafe { &mut *self.timers.get() })
+    }
+
+    #[inline(always)]
+    pub fn push(&self, item: Item) {
+        self.with_ready(|ready| ready.push_back(item));
+    }
+
+    #[inline(always)]
+    pub fn pop(&self) -> Option<Item> {
+        self.with_ready(VecDeque::pop_front)
+    }
+
+    #[inline(always)]
+    pub fn ready_len(&self) -> usize {
+        self.with_ready(|ready| ready.len())
+    }
+
+    /// Whether work may be queued past the Python method `call_soon`: not overridden, not closed, not in debug mode.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.overrides.none(self.object)
+    }
+
+    /// Raises what `call_soon` raises on a loop that is closed, or (debug mode) on the wrong thread.
+    pub fn check_schedule(&self) -> Res<()> {
+        self.check_closed()?;
+        if self.debug.get() { self.check_thread() } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    pub fn check_closed(&self) -> Res<()> {
+        if self.closed.get() { runtime_error(c"Event loop is closed") } else { Ok(()) }
+    }
+
+    pub fn check_thread(&self) -> Res<()> {
+        let running = self.thread.get();
+        if running == 0 || running == thread_ident() {
+            return Ok(());
+        }
+        runtime_error(c"Non-thread-safe operation invoked on an event loop other than the current one")
+    }
+
+    /// Arms a timer handle. No number is due at once, as it is in asyncio whenever its heap comes to look at it.
+    #[inline]
+    pub fn push_timer(&self, when: f64, timer: Obj) {
+        let when = if when.is_nan() { f64::NEG_INFINITY } else { when };
+        self.with_timers(|timers| timers.push(when, timer));
+    }
+
+    /// When the next timer is due, cancelled ones at the head having been dropped.
+    pub fn next_timer(&self) -> Option<f64> {
+        loop {
+            // SAFETY: the heap holds a reference to the handle that is looked at.
+            let stale = self.with_timers(|timers| match timers.first() {
+                // SAFETY: live objects, under the GIL.
+                Some(timer) if unsafe { handle::is_cancelled(timer.as_ptr()) } => timers.pop(),
+                _ => None,
+            });
+            match stale {
+                Some(timer) => self.drop_stale_timer(timer),
+                None => return self.with_timers(|timers| timers.next()),
+            }
+        }
+    }
+
+    fn drop_stale_timer(&self, timer: Obj) {
+        self.cancelled_timers.set(self.cancelled_timers.get().saturating_sub(1));
+        // SAFETY: a timer handle, as all that the heap holds.
+        unsafe {
+            handle::set_unscheduled(timer.as_ptr());
+            handle::retire(timer.as_ptr());
+        }
+    }
+
+    /// Moves all timers that are due at `now` to the ready queue.
+    pub fn take_due_timers(&self, now: f64) {
+        let mut stale = Vec::new();
+        self.with_timers(|timers| {
+            timers.take_due(now, |timer| {
+                // SAFETY: a timer handle, as all that the heap holds.
+                unsafe {
+                    handle::set_unscheduled(timer.as_ptr());
+                    if handle::is_cancelled(timer.as_ptr()) {
+                        stale.push(timer);
+                    } else {
+                        self.push(Item::Run(timer));
+                    }
+                }
+            });
+        });
+        stale.into_iter().for_each(|timer| self.drop_stale_timer(timer));
+    }
+
+    pub fn timer_count(&self) -> usize {
+        self.with_timers(|timers| timers.len())
+    }
+
+    /// A timer in the heap was cancelled. Sweeps when most of a large heap is: the rule of `BaseEventLoop._run_once`.
+    pub fn timer_cancelled(&self) {
+        let cancelled = self.cancelled_timers.get() + 1;
+        self.cancelled_timers.set(cancelled);
+        let total = self.timer_count();
+        if total > 100 && cancelled * 2 > total {
+            self.cancelled_timers.set(0);
+            self.sweep_timers();
+        }
+    }
+
+    fn sweep_timers(&self) {
+        let mut stale = Vec::new();
+        self.with_timers(|timers| {
+            timers.retain(|timer| {
+                // SAFETY: a timer handle, as all that the heap holds.
+                let keep = unsafe { !handle::is_cancelled(timer.as_ptr()) };
+                if !keep {
+                    stale.push(timer.clone());
+                }
+                keep
+            });
+        });
+        for timer in &stale {
+            // SAFETY: as above.
+            unsafe {
+                handle::set_unscheduled(timer.as_ptr());
+                handle::retire(timer.as_ptr());
+            }
+        }
+    }
+
+    /// Forgets all that was to run, as `close` does.
+    pub fn clear_ready(&self) {
+        let items = self.with_ready(std::mem::take);
+        for item in items {
+            if let Item::Run(handle) = &item {
+                // SAFETY: a handle.
+                unsafe { handle::retire(handle.as_ptr()) };
+            }
+        }
+    }
+
+    pub fn clear_timers(&self) {
+        let timers = self.with_timers(Timers::drain);
+        self.cancelled_timers.set(0);
+        for timer in timers {
+            // SAFETY: a timer handle.
+            unsafe {
+                handle::set_unscheduled(timer.as_ptr());
+                handle::retire(timer.as_ptr());
+            }
+        }
+    }
+
+    /// The handles that wait in the ready queue, for `_ready`; other items have none.
+    pub fn ready_handles(&self) -> Vec<Obj> {
+        self.with_ready(|ready| {
+            let handle = |item: &Item| if let Item::Run(handle) = item { Some(handle.clone()) } else { None };
+            ready.iter().filter_map(handle).collect()
+        })
+    }
+
+    pub fn timer_handles(&self) -> Vec<Obj> {
+        self.with_timers(|timers| timers.iter().cloned().collect())
+    }
+
+    /// Visits what the queues hold.
+    ///
+    /// # Safety
+    /// Called from the loop's `tp_traverse`.
+    pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+        // SAFETY: the visitor neither calls back into us nor changes references.
+        unsafe {
+            for item in &*self.ready.get() {
+                let stop = item.traverse(visit, arg);
+                if stop != 0 {
+                    return stop;
+                }
+            }
+            for timer in (*self.timers.get()).iter() {
+                let stop = handle::traverse_queued(timer.as_ptr(), visit, arg);
+                if stop != 0 {
+                    return stop;
+                }
+            }
+            for slot in [&self.task_factory, &self.entered, &self.current_handle] {
+                crate::ffi::guard::visit!(slot.get(), visit, arg);
+            }
+        }
+        0
+    }
+
+    pub fn clear(&self) {
+        self.clear_ready();
+        self.clear_timers();
+        self.task_factory.clear();
+        self.entered.clear();
+        self.current_handle.clear();
+    }
+}
+
+impl Item {
+    unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+        // SAFETY: as `LoopState::traverse`.
+        unsafe {
+            let objects: [Raw; 3] = match self {
+                Item::Run(handle) => return handle::traverse_queued(handle.as_ptr(), visit, arg),
+                Item::Step(task) => [task.as_ptr(), NULL, NULL],
+                Item::Wake { task, future } => [task.as_ptr(), future.as_ptr(), NULL],
+                Item::Throw { task, exception } => [task.as_ptr(), exception.as_ptr(), NULL],
+                Item::Done { callback, future, context } => {
+                    [callback.as_ptr(), future.as_ptr(), context.as_ptr()]
+                }
+                Item::Job { object, .. } => [object.as_ptr(), NULL, NULL],
+            };
+            for object in objects {
+                crate::ffi::guard::visit!(object, visit, arg);
+            }
+        }
+        0
+    }
+}
+
+/// The head of every loop object: all that this floor needs to know of its layout.
+#[repr(C)]
+pub struct LoopHead {
+    pub header: PyObject,
+    pub state: LoopState,
+}
+
+static LOOP_TYPE: crate::ffi::Global<*mut PyTypeObject> = crate::ffi::Global::new();
+
+/// Tells this floor the type of loop objects, which is made above.
+pub fn set_loop_type(kind: *mut PyTypeObject) {
+    LOOP_TYPE.set(kind);
+}
+
+/// The state of `object` if it is a loop of ours.
+#[inline(always)]
+pub fn native_state(object: Raw) -> Option<*const LoopState> {
+    // SAFETY: the type is set at import; an instance begins with a `LoopHead`.
+    unsafe {
+        if !crate::ffi::compat::is_subtype(Py_TYPE(object), *LOOP_TYPE.get()) {
+            return None;
+        }
+        Some(&raw const (*object.cast::<LoopHead>()).state)
+    }
+}
+
+/// `threading.get_ident()`.
+#[inline(always)]
+pub fn thread_ident() -> u64 {
+    // SAFETY: needs nothing.
+    unsafe { PyThread_get_thread_ident() as u64 }
+}
+
+unsafe extern "C" {
+    fn PyThread_get_thread_ident() -> std::ffi::c_ulong;
+}

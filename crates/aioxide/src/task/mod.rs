@@ -1,0 +1,18 @@
+//! Floor 2: what runs. The ready queue and the timers of a loop, handles, futures and tasks; no fd, no clock but for
+//! timers, nothing that waits.
+
+pub mod classes;
+pub mod future;
+pub mod future_type;
+pub mod handle;
+pub mod iter;
+pub mod loop_state;
+pub mod overrides;
+pub mod registry;
+pub mod report;
+pub mod step;
+#[cfg(Py_3_12)]
+pub mod stop_iteration;
+#[expect(clippy::module_inception)]
+pub mod task;
+pub mod task_type;

@@ -1,0 +1,135 @@
+//! Which methods of a loop the user has put their own in place of.
+//!
+//! Users override and patch loops: Sentry `close`, tracers `call_soon`, tests `time`. Native code that would go past
+//! such a method asks here first. A subclass or a patched class shows in the type's version tag, a patched instance in
+//! `tp_setattro`.
+
+use std::cell::Cell;
+
+use pyo3_ffi::*;
+
+use crate::ffi::object::getattr;
+use crate::ffi::{Global, Obj, Raw, Res, compat, error, names};
+
+pub const CALL_SOON: u16 = 1;
+pub const CALL_AT: u16 = 1 << 1;
+pub const TIME: u16 = 1 << 2;
+pub const GET_DEBUG: u16 = 1 << 3;
+/// Not methods, but reasons all the same not to queue work directly.
+const CLOSED: u16 = 1 << 14;
+const DEBUG: u16 = 1 << 15;
+
+fn watched() -> [(Raw, u16); 4] {
+    let n = names();
+    [(n.call_soon, CALL_SOON), (n.call_at, CALL_AT), (n.time, TIME), (n.get_debug, GET_DEBUG)]
+}
+
+pub struct Overrides {
+    /// The version tag for which `by_class` holds.
+    version: Cell<u32>,
+    by_class: Cell<u16>,
+    by_instance: Cell<u16>,
+    flags: Cell<u16>,
+    /// The three above, together.
+    any: Cell<u16>,
+}
+
+/// The loop type's own methods, to compare with.
+static OWN: Global<Vec<Obj>> = Global::new();
+
+/// Remembers the methods of the native loop type.
+pub fn load(loop_type: *mut PyTypeObject) -> Res<()> {
+    let own = watched().iter().map(|(name, _)| getattr(loop_type.cast(), *name)).collect::<Res<Vec<_>>>()?;
+    OWN.set(own);
+    Ok(())
+}
+
+impl Overrides {
+    pub fn new() -> Overrides {
+        Overrides {
+            version: Cell::new(0),
+            by_class: Cell::new(0),
+            by_instance: Cell::new(0),
+            flags: Cell::new(0),
+            any: Cell::new(0),
+        }
+    }
+
+    /// Whether nothing at all stands against the direct way.
+    #[inline(always)]
+    pub fn none(&self, object: Raw) -> bool {
+        // SAFETY: a live loop object.
+        let tag = compat::version_tag(unsafe { Py_TYPE(object) });
+        if tag != self.version.get() || tag == 0 {
+            self.look_at_class(object);
+        }
+        self.any.get() == 0
+    }
+
+    /// Whether the user replaced the method.
+    #[inline(always)]
+    pub fn has(&self, object: Raw, method: u16) -> bool {
+        !self.none(object) && self.any.get() & method != 0
+    }
+
+    #[cold]
+    fn look_at_class(&self, object: Raw) {
+        // SAFETY: a live loop object; the methods were remembered at import.
+        unsafe {
+            let kind = Py_TYPE(object);
+            let mut found = 0;
+            for ((name, bit), own) in watched().iter().zip(OWN.get()) {
+                match getattr(kind.cast(), *name) {
+                    Ok(method) if method.as_ptr() == own.as_ptr() => {}
+                    Ok(_) => found |= bit,
+                    Err(_) => {
+                        error::clear();
+                        found |= bit;
+                    }
+                }
+            }
+            self.by_class.set(found);
+            // The look-ups above have given the type a tag, unless the interpreter has run out of them.
+            self.version.set(compat::version_tag(kind));
+            self.join();
+        }
+    }
+
+    /// An attribute of the instance was set or deleted: looks whether one of ours is hidden now.
+    pub fn look_at_instance(&self, object: Raw) {
+        // SAFETY: a live loop object; the dict is borrowed for the look-ups.
+        unsafe {
+            let Ok(dict) = Obj::steal(PyObject_GenericGetDict(object, std::ptr::null_mut())) else {
+                return error::clear();
+            };
+            let hidden = |(name, bit)| if PyDict_Contains(dict.as_ptr(), name) == 1 { bit } else { 0 };
+            self.by_instance.set(watched().map(hidden).iter().fold(0, |bits, bit| bits | bit));
+            self.join();
+        }
+    }
+
+    pub fn set_closed(&self) {
+        self.flags.set(self.flags.get() | CLOSED);
+        self.join();
+    }
+
+    pub fn set_debug(&self, debug: bool) {
+        let rest = self.flags.get() & !DEBUG;
+        self.flags.set(if debug { rest | DEBUG } else { rest });
+        self.join();
+    }
+
+    fn join(&self) {
+        self.any.set(self.by_class.get() | self.by_instance.get() | self.flags.get());
+    }
+}
+
+/// Whether `name` is one of the methods that are looked after.
+pub fn is_watched(name: Raw) -> bool {
+    // SAFETY: both are str: attribute names are.
+    watched().iter().any(|(known, _)| *known == name || unsafe { PyUnicode_Compare(*known, name) } == 0)
+}
+
+unsafe extern "C" {
+    fn PyObject_GenericGetDict(object: Raw, context: *mut std::ffi::c_void) -> Raw;
+}

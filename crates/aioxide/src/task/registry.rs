@@ -1,0 +1,211 @@
+//! asyncio's own bookkeeping: `asyncio.current_task()` and `asyncio.all_tasks()`, and through them `asyncio ps`.
+
+use pyo3_ffi::*;
+
+use super::loop_state::LoopState;
+use super::task;
+use crate::ffi::compat::{AllTasks, CurrentTask, layout};
+use crate::ffi::error;
+use crate::ffi::object::{check, import_from};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, none};
+
+/// Makes `task` the current one of a loop of ours. The entry is kept over consecutive steps of tasks and replaced by
+/// the next: `leave` is for what is not a task.
+///
+/// # Safety
+/// `task` is an instance of our Task.
+#[inline(always)]
+pub unsafe fn enter(state: &LoopState, task: Raw) -> Res<()> {
+    if state.entered.get() == task {
+        return Ok(());
+    }
+    match layout().current {
+        // SAFETY: by the contract of this function.
+        CurrentTask::Dict(dict) => check(unsafe { PyDict_SetItem(dict, state.object, task) })?,
+        CurrentTask::Swap(swap) => swap.call(&[state.object, task])?,
+    }
+    let before = state.entered.replace(Some(Obj::new(task)));
+    drop(before);
+    Ok(())
+}
+
+/// Says that no task is current: before anything but a task runs, and before the loop waits.
+#[inline(always)]
+pub fn leave(state: &LoopState) {
+    if state.entered.is_set() {
+        leave_now(state);
+    }
+}
+
+fn leave_now(state: &LoopState) {
+    let before = state.entered.take();
+    let done = match layout().current {
+        // SAFETY: a dict and a live key.
+        CurrentTask::Dict(dict) => check(unsafe { PyDict_DelItem(dict, state.object) }),
+        CurrentTask::Swap(swap) => swap.call(&[state.object, none().as_ptr()]),
+    };
+    if done.is_err() {
+        // Somebody else has taken the entry away; then there is nothing left to do.
+        error::clear();
+    }
+    drop(before);
+}
+
+/// Makes `task` current for the time of a call, whatever was before: an eager start, or a step on a foreign loop.
+pub struct Swapped {
+    owner: Obj,
+    before: Option<Obj>,
+}
+
+impl Swapped {
+    /// # Safety
+    /// `task` is an instance of our Task, `owner` its loop.
+    pub unsafe fn enter(owner: Raw, task: Raw) -> Res<Swapped> {
+        // SAFETY: by the contract of this function.
+        let before = unsafe { swap(owner, task)? };
+        Ok(Swapped { owner: Obj::new(owner), before })
+    }
+
+    /// Puts back what was current. The exception that is set, if one is, stays.
+    pub fn leave(self) -> Res<()> {
+        let pending = error::take();
+        let before = self.before.as_ref().map_or(NULL, Obj::as_ptr);
+        // SAFETY: `before` is what was current: a task or nothing.
+        let result = unsafe { swap(self.owner.as_ptr(), before) };
+        if pending.is_some() {
+            error::restore(pending);
+        }
+        result.map(drop)
+    }
+}
+
+/// `asyncio.tasks._swap_current_task`, which 3.11 lacks.
+unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        match layout().current {
+            CurrentTask::Dict(dict) => {
+                let before = Obj::maybe(PyDict_GetItemWithError(dict, owner));
+                if !task.is_null() {
+                    check(PyDict_SetItem(dict, owner, task))?;
+                } else if before.is_some() {
+                    check(PyDict_DelItem(dict, owner))?;
+                }
+                Ok(before)
+            }
+            CurrentTask::Swap(_) => {
+                let function = import_from(c"_asyncio", c"_swap_current_task")?;
+                let task = if task.is_null() { Py_None() } else { task };
+                let before = crate::ffi::object::call(function.as_ptr(), &[owner, task])?;
+                Ok(Some(before).filter(|before| !crate::ffi::object::is_none(before.as_ptr())))
+            }
+        }
+    }
+}
+
+/// Enters a task that is about to take its first step into the list of all tasks.
+///
+/// # Safety
+/// `raw` is an initialised instance of our Task.
+#[inline(always)]
+pub unsafe fn register(raw: Raw) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let this = task::of(raw);
+        match (layout().all, this.future.native()) {
+            (AllTasks::Register { add, .. }, _) => add.call(&[raw])?,
+            (AllTasks::WeakSet, Some(state)) => link(state, raw),
+            (AllTasks::WeakSet, None) => {
+                let function = import_from(c"asyncio.tasks", c"_register_task")?;
+                crate::ffi::object::call(function.as_ptr(), &[raw])?;
+                return Ok(());
+            }
+        }
+        this.registered.set(true);
+        Ok(())
+    }
+}
+
+/// Takes a task that is done, or about to go, out of the list.
+///
+/// # Safety
+/// `raw` is an instance of our Task.
+#[inline(always)]
+pub unsafe fn unregister(raw: Raw) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let this = task::of(raw);
+        if !this.registered.replace(false) {
+            return;
+        }
+        match layout().all {
+            AllTasks::Register { remove, .. } => {
+                if let Err(Raised) = remove.call(&[raw]) {
+                    error::unraisable(raw);
+                }
+            }
+            AllTasks::WeakSet => {
+                if let Some(state) = this.future.native() {
+                    unlink(state, raw);
+                }
+            }
+        }
+    }
+}
+
+/// Takes a task that is about to go out of asyncio's own list, where other code than ours may have put it.
+///
+/// # Safety
+/// `raw` is an instance of our Task.
+pub unsafe fn unlink_foreign(raw: Raw) {
+    if let AllTasks::Register { remove, .. } = layout().all
+        && remove.call(&[raw]).is_err()
+    {
+        error::unraisable(NULL);
+    }
+}
+
+unsafe fn link(state: &LoopState, raw: Raw) {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let head = state.tasks.replace(raw);
+        task::of(raw).newer.set(NULL);
+        task::of(raw).older.set(head);
+        if !head.is_null() {
+            task::of(head).newer.set(raw);
+        }
+    }
+}
+
+unsafe fn unlink(state: &LoopState, raw: Raw) {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let this = task::of(raw);
+        let (newer, older) = (this.newer.replace(NULL), this.older.replace(NULL));
+        if newer.is_null() {
+            state.tasks.set(older);
+        } else {
+            task::of(newer).older.set(older);
+        }
+        if !older.is_null() {
+            task::of(older).newer.set(newer);
+        }
+    }
+}
+
+/// New references to the live tasks of a loop, newest first: what 3.11 to 3.13 cannot find by themselves.
+pub fn live_tasks(state: &LoopState) -> Vec<Obj> {
+    let mut tasks = Vec::new();
+    let mut at = state.tasks.get();
+    while !at.is_null() {
+        // SAFETY: a task unlinks itself before it goes, so each in the list is alive; but one whose count has reached
+        // zero, and whose finaliser is running, must not be handed out.
+        unsafe {
+            if Py_REFCNT(at) > 0 {
+                tasks.push(Obj::new(at));
+            }
+            at = task::of(at).older.get();
+        }
+    }
+    tasks
+}

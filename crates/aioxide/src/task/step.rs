@@ -1,0 +1,512 @@
+//! How a task runs: resume the coroutine in its context, then see what came out.
+
+use pyo3_ffi::*;
+
+use super::future::{self, Blocking, Future, State, Waiter};
+use super::loop_state::{Item, LoopState};
+use super::overrides::CALL_SOON;
+use super::task::{self, Task, raw_or_null};
+use super::{handle, registry, task_type};
+use crate::ffi::compat::layout;
+use crate::ffi::names::stdlib;
+use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, context, error, names, none};
+
+type SendFn = unsafe extern "C" fn(Raw, Raw, *mut Raw) -> PySendResult;
+
+/// `am_send` of the interpreter's own coroutines, to spare the detour through `PyIter_Send`.
+static CORO_SEND: Global<SendFn> = Global::new();
+
+pub fn load() -> Res<()> {
+    // SAFETY: a static type; its async slots exist in every supported version.
+    let send = unsafe { (*PyCoro_Type.tp_as_async).am_send };
+    match send {
+        Some(send) => CORO_SEND.set(send),
+        None => return error::runtime_error(c"coroutines of this interpreter have no am_send"),
+    }
+    Ok(())
+}
+
+/// What a coroutine did when it was resumed.
+enum Outcome {
+    Yielded(Obj),
+    Returned(Obj),
+    Raised,
+}
+
+/// A step of a task on a loop of ours, from the ready queue: `exception` is thrown in if there is one. `Err` is what
+/// `asyncio.Handle._run` would see: `SystemExit` and `KeyboardInterrupt` leave the loop, the rest is reported.
+///
+/// # Safety
+/// `task` is an instance of our Task, `state` its loop's.
+#[inline(always)]
+pub unsafe fn run(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let raw = task.as_ptr();
+        let this = task::of(raw);
+        let exception = match prepare(raw, this, exception) {
+            Ok(exception) => exception,
+            Err(Raised) => return failed(state, task),
+        };
+        let context = task::context_of(raw);
+        if registry::enter(state, raw).is_err() {
+            return failed(state, task);
+        }
+        if context::enter(context.as_ptr()).is_err() {
+            return refused(state, task, exception, &context);
+        }
+        let outcome = resume(raw, exception);
+        context::exit(context.as_ptr());
+        settle(task, this, outcome)
+    }
+}
+
+/// The context was refused: it is entered already, or it is no context but something with its method `run`.
+#[cold]
+unsafe fn refused(state: &LoopState, task: Obj, exception: Option<Obj>, context: &Obj) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        if !context::is_context(context.as_ptr()) {
+            error::clear();
+            let step = task_type::step_callable(task.as_ptr(), exception)?;
+            if context::run_by_method(context.as_ptr(), step.as_ptr(), &[]).is_ok() {
+                return Ok(());
+            }
+        }
+        failed(state, task)
+    }
+}
+
+/// Reports a step that failed for a reason that is not the coroutine's, as asyncio reports a failed callback: the task
+/// will not be stepped again.
+#[cold]
+unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    let step = task_type::step_callable(task.as_ptr(), None)?;
+    // SAFETY: called with an instance of the type, as every function of this file.
+    let context = unsafe { task::context_of(task.as_ptr()) };
+    let handle = handle::new(state.object, step.as_ptr(), &[], context.as_ptr())?;
+    handle::report_failure(&handle, exception)
+}
+
+/// Resumes a task whose future, yielded by hand, is done: with `None`, or with its exception thrown in.
+///
+/// # Safety
+/// As `run`.
+pub unsafe fn wake(state: &LoopState, task: Obj, future: Obj) -> Res<()> {
+    let exception = exception_of(future)?;
+    // SAFETY: by the contract of this function.
+    unsafe { run(state, task, exception) }
+}
+
+/// The exception that `future.result()` raises, if it does.
+fn exception_of(future: Obj) -> Res<Option<Obj>> {
+    match call_method(names().result, &[future.as_ptr()]) {
+        Ok(_) => Ok(None),
+        Err(Raised) => Ok(error::take()),
+    }
+}
+
+/// A step called as a Python function, in whatever context the caller is: on a foreign loop, or by a handle.
+///
+/// # Safety
+/// `task` is an instance of our Task.
+pub unsafe fn run_called(task: Obj, exception: Option<Obj>) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let raw = task.as_ptr();
+        let this = task::of(raw);
+        let exception = prepare(raw, this, exception)?;
+        let owner = this.future.owner.or_none();
+        if let Some(state) = this.future.native() {
+            registry::leave(state);
+        }
+        enter_called(owner.as_ptr(), raw)?;
+        let outcome = resume(raw, exception);
+        let result = settle(task.clone(), this, outcome);
+        leave_called(owner.as_ptr(), raw, result)
+    }
+}
+
+/// As `run_called`, with a finished future's outcome: what a foreign future calls back.
+///
+/// # Safety
+/// As `run_called`.
+pub unsafe fn wake_called(task: Obj, future: Obj) -> Res<()> {
+    let exception = exception_of(future)?;
+    // SAFETY: by the contract of this function.
+    unsafe { run_called(task, exception) }
+}
+
+fn enter_called(owner: Raw, task: Raw) -> Res<()> {
+    let function = crate::ffi::object::import_from(c"asyncio.tasks", c"_enter_task")?;
+    crate::ffi::object::call(function.as_ptr(), &[owner, task]).map(drop)
+}
+
+fn leave_called(owner: Raw, task: Raw, result: Res<()>) -> Res<()> {
+    let pending = if result.is_err() { error::take() } else { None };
+    let function = crate::ffi::object::import_from(c"asyncio.tasks", c"_leave_task")?;
+    crate::ffi::object::call(function.as_ptr(), &[owner, task])?;
+    if pending.is_some() {
+        error::restore(pending);
+    }
+    result
+}
+
+/// The first step of an eager task, inside the call that makes it. True if it is done after that.
+///
+/// # Safety
+/// `task` is an initialised instance of our Task, not registered yet.
+pub unsafe fn start_eagerly(task: &Obj) -> Res<bool> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let raw = task.as_ptr();
+        let this = task::of(raw);
+        let owner = this.future.owner.or_none();
+        let swapped = registry::Swapped::enter(owner.as_ptr(), raw)?;
+        registry::register(raw)?;
+        let context = task::context_of(raw);
+        let result = context::run(context.as_ptr(), || {
+            let outcome = resume(raw, None);
+            settle(task.clone(), this, outcome)
+        });
+        if let Some(state) = this.future.native() {
+            // `Swapped` puts asyncio's record back; ours must not claim that this task is still in it.
+            forget_entered(state, raw);
+        }
+        swapped.leave()?;
+        result?;
+        let done = this.future.state() != State::Pending;
+        if done {
+            // Not empty: `_asyncio.Task.get_coro` of 3.12 takes for granted that something stands there.
+            task::coro_of(raw).set(none());
+        }
+        Ok(done)
+    }
+}
+
+fn forget_entered(state: &LoopState, raw: Raw) {
+    if state.entered.get() == raw {
+        state.entered.clear();
+    }
+}
+
+/// Takes the task out of its wait, and turns a cancellation that was asked for into an exception to throw.
+#[inline(always)]
+unsafe fn prepare(raw: Raw, this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        if !this.future.is_pending() {
+            return already_done(raw, exception);
+        }
+        let exception = if this.must_cancel.get() { cancelled_instead(this, exception)? } else { exception };
+        if this.waits_for.is_set() {
+            stop_waiting(raw, this);
+        }
+        Ok(exception)
+    }
+}
+
+#[cold]
+unsafe fn already_done(raw: Raw, exception: Option<Obj>) -> Res<Option<Obj>> {
+    let shown = raw_or_null(&exception);
+    // SAFETY: called with an instance of the type, as every function of this file.
+    let shown = if shown.is_null() { unsafe { Py_None() } } else { shown };
+    error::raise_with(stdlib().invalid_state_error, c"__step(): already done: %R %R", raw, shown)
+}
+
+#[cold]
+fn cancelled_instead(this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
+    this.must_cancel.set(false);
+    match exception {
+        Some(exception) if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) => {
+            Ok(Some(exception))
+        }
+        _ => this.future.make_cancelled_error().map(Some),
+    }
+}
+
+#[inline(always)]
+unsafe fn stop_waiting(raw: Raw, this: &Task) {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let Some(waited) = this.waits_for.take() else { return };
+        if let Some(at) = layout().awaited_by {
+            if task_type::is_ours(waited.as_ptr()) && task::base_slot(waited.as_ptr(), at).get() == raw {
+                task::base_slot(waited.as_ptr(), at).clear();
+            } else {
+                discard_awaited_by(waited.as_ptr(), raw);
+            }
+        }
+    }
+}
+
+#[cold]
+fn discard_awaited_by(waited: Raw, raw: Raw) {
+    if let Some(discard) = layout().discard_awaited_by
+        && discard.call(&[waited, raw]).is_err()
+    {
+        error::clear();
+    }
+}
+
+/// Records for the call graph that the task awaits `future`.
+#[inline(always)]
+unsafe fn note_awaited_by(future: Raw, raw: Raw) {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        if let Some(at) = layout().awaited_by {
+            if task_type::is_ours(future) && !task::base_slot(future, at).is_set() {
+                task::base_slot(future, at).replace(Some(Obj::new(raw)));
+            } else if let Some(add) = layout().add_awaited_by
+                && add.call(&[future, raw]).is_err()
+            {
+                error::clear();
+            }
+        }
+    }
+}
+
+/// Sends `None` into the coroutine, or throws.
+#[inline(always)]
+unsafe fn resume(raw: Raw, exception: Option<Obj>) -> Outcome {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        // Held: the coroutine's own code can make the task let go of it.
+        let Some(coro) = task::coro_of(raw).share() else { return no_coro() };
+        if let Some(exception) = exception {
+            return throw(coro.as_ptr(), exception);
+        }
+        let mut out = NULL;
+        let sent = if Py_TYPE(coro.as_ptr()) == &raw mut PyCoro_Type {
+            CORO_SEND.get()(coro.as_ptr(), Py_None(), &mut out)
+        } else {
+            PyIter_Send(coro.as_ptr(), Py_None(), &mut out)
+        };
+        #[cfg(Py_3_12)]
+        super::stop_iteration::release();
+        match sent {
+            PySendResult::PYGEN_NEXT => Outcome::Yielded(Obj::own(out)),
+            PySendResult::PYGEN_RETURN => Outcome::Returned(Obj::own(out)),
+            PySendResult::PYGEN_ERROR => Outcome::Raised,
+        }
+    }
+}
+
+#[cold]
+fn no_coro() -> Outcome {
+    let _ = error::runtime_error::<()>(c"Task object is not initialized.");
+    Outcome::Raised
+}
+
+#[cold]
+fn throw(coro: Raw, exception: Obj) -> Outcome {
+    match call_method(names().throw, &[coro, exception.as_ptr()]) {
+        Ok(yielded) => Outcome::Yielded(yielded),
+        // SAFETY: reads a static of the interpreter.
+        Err(Raised) if error::matches(unsafe { PyExc_StopIteration }) => match error::take() {
+            Some(stop) => Outcome::Returned(stop_value(&stop)),
+            None => Outcome::Raised,
+        },
+        Err(Raised) => Outcome::Raised,
+    }
+}
+
+fn stop_value(stop: &Obj) -> Obj {
+    // SAFETY: an instance of StopIteration or of a subclass, which all begin with these fields.
+    unsafe { Obj::maybe((*stop.as_ptr().cast::<PyStopIterationObject>()).value) }.unwrap_or_else(none)
+}
+
+#[inline(always)]
+unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        match outcome {
+            Outcome::Yielded(out) => wait_for(task, this, out),
+            Outcome::Returned(value) if this.must_cancel.get() => {
+                // Cancelled in the very step that returned.
+                drop(value);
+                this.must_cancel.set(false);
+                let message = this.future.cancel_message();
+                this.future.cancel(task.as_ptr(), raw_or_null(&message)).map(drop)
+            }
+            Outcome::Returned(value) => this.future.set_result(task.as_ptr(), value),
+            Outcome::Raised => end_with_exception(task.as_ptr(), &this.future),
+        }
+    }
+}
+
+#[cold]
+unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
+    let Some(exception) = error::take() else { return Ok(()) };
+    if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) {
+        future.keep_cancelled_error(exception);
+        return future.cancel(raw, NULL).map(drop);
+    }
+    // SAFETY: reads statics of the interpreter.
+    let leaves = unsafe {
+        error::is_instance(exception.as_ptr(), PyExc_KeyboardInterrupt)
+            || error::is_instance(exception.as_ptr(), PyExc_SystemExit)
+    };
+    future.set_exception(raw, exception.as_ptr())?;
+    if leaves {
+        error::restore(Some(exception));
+        return Err(Raised);
+    }
+    Ok(())
+}
+
+/// The coroutine yielded: a future of ours in nearly every case.
+#[inline(always)]
+unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let raw = out.as_ptr();
+        if task_type::is_exactly_ours(raw) && raw != task.as_ptr() {
+            let future = future::of(raw);
+            if future.owner.get() == this.future.owner.get() && future.blocking.get() != Blocking::No {
+                let by_hand = future.blocking.replace(Blocking::No) == Blocking::ByHand;
+                this.waits_by_hand.set(by_hand);
+                note_awaited_by(raw, task.as_ptr());
+                this.waits_for.replace(Some(out));
+                if !future.is_pending() {
+                    // Done between the yield and now: can only be so for a future yielded by hand.
+                    this.waits_by_hand.set(true);
+                    return schedule_wake(task, future);
+                }
+                let slf = task.as_ptr();
+                future.add_waiter(Waiter { callback: task, context: None });
+                return if this.must_cancel.get() { cancel_waited(slf, this) } else { Ok(()) };
+            }
+        }
+        if is_none(raw) {
+            return schedule(task, None);
+        }
+        let kept = task.clone();
+        match (wait_for_other(task, this, out), this.future.native()) {
+            (Err(Raised), Some(state)) => failed(state, kept),
+            (result, _) => result,
+        }
+    }
+}
+
+unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let waited = task::of(task.as_ptr()).waits_for.or_none();
+        let context = task::context_of(task.as_ptr());
+        let callback = task_type::wakeup_callable(task.as_ptr())?;
+        future.add_done_callback(waited.as_ptr(), callback, context)
+    }
+}
+
+/// A cancellation that came during the step is passed on to what the task waits for now.
+#[cold]
+unsafe fn cancel_waited(raw: Raw, this: &Task) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let message = this.future.cancel_message();
+        if let Some(waited) = this.waits_for.share()
+            && task::cancel_any(waited.as_ptr(), raw_or_null(&message))?
+        {
+            task::of(raw).must_cancel.set(false);
+        }
+        Ok(())
+    }
+}
+
+/// Schedules a step: with `exception` thrown in if there is one.
+///
+/// # Safety
+/// `task` is an initialised instance of our Task.
+#[inline(always)]
+pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if let Some(state) = task::of(task.as_ptr()).future.native() {
+            if !state.is_plain() {
+                if state.overrides.has(state.object, CALL_SOON) {
+                    return schedule_by_method(task, exception);
+                }
+                state.check_schedule()?;
+            }
+            state.push(match exception {
+                None => Item::Step(task),
+                Some(exception) => Item::Throw { task, exception },
+            });
+            return Ok(());
+        }
+        schedule_by_method(task, exception)
+    }
+}
+
+#[cold]
+unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let owner = task::of(task.as_ptr()).future.owner.or_none();
+        let context = task::context_of(task.as_ptr());
+        let step = task_type::step_callable(task.as_ptr(), exception)?;
+        let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
+        call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
+    }
+}
+
+/// Something else was yielded: a future-like object, or a mistake, which is thrown back in.
+#[cold]
+unsafe fn wait_for_other(task: Obj, this: &Task, out: Obj) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let (raw, slf) = (out.as_ptr(), task.as_ptr());
+        if raw == slf {
+            return mistake(task, c"Task cannot await on itself: %R", raw, NULL);
+        }
+        let blocking = match getattr_opt(raw, names().asyncio_future_blocking)? {
+            Some(blocking) if !is_none(blocking.as_ptr()) => truth(blocking.as_ptr())?,
+            _ if PyGen_CheckExact(raw) != 0 => {
+                let text = c"yield was used instead of yield from for generator in task %R with %R";
+                return mistake(task, text, slf, raw);
+            }
+            _ => return mistake(task, c"Task got bad yield: %R", raw, NULL),
+        };
+        let owner = future::loop_of(raw)?;
+        if owner.as_ptr() != this.future.owner.get() {
+            return mistake(task, c"Task %R got Future %R attached to a different loop", slf, raw);
+        }
+        if !blocking {
+            return mistake(task, c"yield was used instead of yield from in task %R with %R", slf, raw);
+        }
+        setattr(raw, names().asyncio_future_blocking, Py_False())?;
+        note_awaited_by_any(raw, slf);
+        let wakeup = task_type::wakeup_callable(slf)?;
+        let context = task::context_of(slf);
+        let args = [raw, wakeup.as_ptr(), context.as_ptr()];
+        call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;
+        this.waits_for.set(out);
+        if this.must_cancel.get() { cancel_waited(slf, this) } else { Ok(()) }
+    }
+}
+
+/// `future_add_to_awaited_by` looks itself whether the two are futures.
+fn note_awaited_by_any(future: Raw, raw: Raw) {
+    if let Some(add) = layout().add_awaited_by
+        && add.call(&[future, raw]).is_err()
+    {
+        error::clear();
+    }
+}
+
+/// Has a RuntimeError thrown into the task in its next step.
+#[cold]
+unsafe fn mistake(task: Obj, format: &std::ffi::CStr, first: Raw, second: Raw) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let _ = error::raise_with::<()>(PyExc_RuntimeError, format, first, second);
+        let exception = error::take();
+        schedule(task, exception)
+    }
+}

@@ -1,0 +1,83 @@
+//! How `await` gets a result: from 3.12 on a `StopIteration` object has to be made for each, only to be taken apart at
+//! once. One is kept, and used again where nobody else has it.
+
+use pyo3_ffi::*;
+
+use crate::ffi::object::tuple;
+use crate::ffi::{NULL, Obj, Slot};
+
+static KEPT: Kept = Kept(Slot::empty());
+
+struct Kept(Slot);
+
+// SAFETY: read and written under the GIL.
+unsafe impl Sync for Kept {}
+
+/// Raises `StopIteration(value)`; `value` is not `None`, for which the interpreter needs no object.
+#[inline(always)]
+pub fn raise(value: Obj) {
+    // SAFETY: an exact StopIteration with no other owner, so nobody can see its fields change.
+    unsafe {
+        let kept = KEPT.0.get().cast::<PyStopIterationObject>();
+        if kept.is_null() || !is_as_new(kept) {
+            return raise_fresh(value);
+        }
+        let before = (PyTuple_GET_ITEM((*kept).args, 0), (*kept).value);
+        PyTuple_SET_ITEM((*kept).args, 0, value.clone().into_raw());
+        (*kept).value = value.into_raw();
+        let exception = Obj::new(kept.cast());
+        // What they held may run any code when it goes; the exception has two owners by now, so nobody uses it again.
+        Py_DECREF(before.0);
+        Py_XDECREF(before.1);
+        PyErr_SetRaisedException(exception.into_raw());
+    }
+}
+
+/// Whether nobody else has the exception or its arguments, and nobody who had it has left a trace in it.
+#[inline(always)]
+unsafe fn is_as_new(kept: *mut PyStopIterationObject) -> bool {
+    // SAFETY: a live StopIteration.
+    unsafe {
+        let this = &*kept;
+        let traces = [this.traceback, this.context, this.cause, this.dict, this.notes];
+        Py_REFCNT(kept.cast()) == 1
+            && traces.iter().all(|trace| trace.is_null())
+            && PyTuple_CheckExact(this.args) != 0
+            && PyTuple_GET_SIZE(this.args) == 1
+            && Py_REFCNT(this.args) == 1
+    }
+}
+
+#[cold]
+fn raise_fresh(value: Obj) {
+    // SAFETY: a class of the interpreter, made with one argument: itself a tuple of one at most.
+    unsafe {
+        let Ok(args) = tuple(&[value.as_ptr()]) else { return };
+        let made = Obj::steal(PyObject_Call(PyExc_StopIteration, args.as_ptr(), NULL));
+        let Ok(exception) = made else { return };
+        drop(args);
+        KEPT.0.set(exception.clone());
+        PyErr_SetRaisedException(exception.into_raw());
+    }
+}
+
+/// Lets go of the result that was handed out last: called when a coroutine has been resumed, so that no result lives
+/// on for longer than the step that took it.
+#[inline(always)]
+pub fn release() {
+    // SAFETY: as `raise`.
+    unsafe {
+        let kept = KEPT.0.get().cast::<PyStopIterationObject>();
+        if kept.is_null() || (*kept).value.is_null() {
+            return;
+        }
+        if !is_as_new(kept) {
+            return KEPT.0.clear();
+        }
+        let before = (PyTuple_GET_ITEM((*kept).args, 0), std::mem::replace(&mut (*kept).value, NULL));
+        // Not null: the collector's `get_objects` shows the tuple to anyone.
+        PyTuple_SET_ITEM((*kept).args, 0, Obj::new(Py_None()).into_raw());
+        Py_DECREF(before.0);
+        Py_DECREF(before.1);
+    }
+}

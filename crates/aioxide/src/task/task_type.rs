@@ -1,0 +1,520 @@
+//! The Python type `aioxide.Task`, a real subclass of `_asyncio.Task`; see `future_type` for what that means.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3_ffi::*;
+
+use super::future::{State, given};
+use super::future_type::{self, common, loop_or_current};
+use super::loop_state::LoopState;
+use super::overrides::GET_DEBUG;
+use super::task::{self, Task, coro_of, of};
+use super::{registry, step};
+use crate::ffi::args::{bind_init, type_error_text};
+use crate::ffi::compat::{self, layout};
+use crate::ffi::error::type_name;
+use crate::ffi::freelist::FreeList;
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::names::stdlib;
+use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
+use crate::ffi::typedef::{TypeDef, size_of_type};
+use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, none};
+
+static TYPE: Global<*mut PyTypeObject> = Global::new();
+static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
+static FREE: FreeList = FreeList::new();
+
+/// The type itself, not a subclass.
+#[inline(always)]
+pub fn exact() -> *mut PyTypeObject {
+    // SAFETY: set at import.
+    unsafe { *TYPE.get() }
+}
+
+/// Whether `object` is a future or task of exactly our types.
+#[inline(always)]
+pub fn is_exactly_ours(object: Raw) -> bool {
+    // SAFETY: a live object.
+    let kind = unsafe { Py_TYPE(object) };
+    kind == future_type::exact() || kind == exact()
+}
+
+/// Whether `object` is a future or task of ours, or of a subclass.
+pub fn is_ours(object: Raw) -> bool {
+    // SAFETY: a live object.
+    let kind = unsafe { Py_TYPE(object) };
+    is_exactly_ours(object)
+        || compat::is_subtype(kind, future_type::exact())
+        || compat::is_subtype(kind, exact())
+}
+
+/// What `create_task` gives a new task besides its coroutine; null stands for absent.
+#[derive(Clone, Copy)]
+pub struct Options {
+    pub name: Raw,
+    pub context: Raw,
+    pub eager_start: bool,
+}
+
+/// A new task on a loop of ours, scheduled.
+#[inline(always)]
+pub fn new(state: &LoopState, coro: Raw, options: Options) -> Res {
+    // SAFETY: the list holds tasks of exactly this type, whose fields were emptied.
+    unsafe {
+        check_coroutine(coro)?;
+        check_context(options.context)?;
+        let context = context::given_or_copy(options.context)?;
+        let (made, tracked) = FREE.get(exact())?;
+        let raw = made.as_ptr();
+        of(raw).future.bind(state);
+        fill(raw, coro, context);
+        if !tracked {
+            PyObject_GC_Track(raw.cast());
+        }
+        // Last: asking an object for its text runs its code, and a task that fails for it is one that was never run.
+        task::base_slot(raw, layout().name).set(name_slot(options.name)?);
+        if state.debug.get() || state.overrides.has(state.object, GET_DEBUG) {
+            record_source(raw)?;
+        }
+        begin(made, options.eager_start)
+    }
+}
+
+#[cold]
+unsafe fn record_source(raw: Raw) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let debug = call_method(names().get_debug, &[of(raw).future.owner.get()])?;
+        if truth(debug.as_ptr())? { of(raw).future.record_source() } else { Ok(()) }
+    }
+}
+
+#[inline(always)]
+fn check_coroutine(coro: Raw) -> Res<()> {
+    // SAFETY: a live object.
+    if unsafe { Py_TYPE(coro) } == &raw mut PyCoro_Type { Ok(()) } else { check_coroutine_like(coro) }
+}
+
+#[cold]
+fn check_coroutine_like(coro: Raw) -> Res<()> {
+    let answer = call(stdlib().iscoroutine, &[coro])?;
+    if truth(answer.as_ptr())? {
+        return Ok(());
+    }
+    // SAFETY: reads a static of the interpreter.
+    error::raise_with(unsafe { PyExc_TypeError }, c"a coroutine was expected, got %R", coro, NULL)
+}
+
+/// Raises for what is no context, where the running version's Task does; elsewhere only the first step fails.
+#[inline(always)]
+fn check_context(context: Raw) -> Res<()> {
+    if context.is_null() || context::is_context(context) || !layout().habits.checks_context {
+        return Ok(());
+    }
+    let name = type_name(context)?;
+    // SAFETY: reads a static of the interpreter.
+    let kind = unsafe { PyExc_TypeError };
+    error::raise_with(kind, c"a contextvars.Context was expected, got %S", name.as_ptr(), NULL)
+}
+
+/// What stands in the base's name field: the name, or the number of which `get_name` makes one.
+#[inline(always)]
+fn name_slot(name: Raw) -> Res {
+    let name = given(name);
+    // SAFETY: constructors and a type check on live objects.
+    unsafe {
+        if name.is_null() {
+            return Obj::steal(PyLong_FromUnsignedLongLong(task::next_name_number()));
+        }
+        if PyUnicode_CheckExact(name) != 0 { Ok(Obj::new(name)) } else { Obj::steal(PyObject_Str(name)) }
+    }
+}
+
+#[inline(always)]
+unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let at = layout();
+        coro_of(raw).replace(Some(Obj::new(coro)));
+        drop(task::base_slot(raw, at.context).replace(Some(context)));
+        if let Some(is_task) = at.is_task {
+            *raw.cast::<u8>().add(is_task) = 1;
+        }
+        let this = of(raw);
+        this.future.is_task.set(true);
+        this.cancels.set(0);
+        this.must_cancel.set(false);
+        this.waits_by_hand.set(false);
+        this.log_destroy_pending.set(true);
+    }
+}
+
+/// Starts a task: at once if it is eager and its loop runs, else in the loop's next iteration.
+#[inline(always)]
+unsafe fn begin(made: Obj, eager: bool) -> Res {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        if eager && loop_is_running(made.as_ptr())? {
+            step::start_eagerly(&made)?;
+            return Ok(made);
+        }
+        step::schedule(made.clone(), None)?;
+        registry::register(made.as_ptr())?;
+        Ok(made)
+    }
+}
+
+unsafe fn loop_is_running(raw: Raw) -> Res<bool> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let running = call_method(names().is_running, &[of(raw).future.owner.get()])?;
+        truth(running.as_ptr())
+    }
+}
+
+/// Before 3.14, `_asyncio.Task.get_coro` and `get_context` take for granted that `__init__` has run.
+unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, kwargs: Raw) -> Raw {
+    // SAFETY: a slot of the type; the fields of a fresh object are empty.
+    guarded(NULL, || unsafe {
+        let made = PyType_GenericNew(kind, args, kwargs);
+        if !made.is_null() {
+            for offset in [layout().coro, layout().name, layout().context] {
+                task::base_slot(made, offset).set(none());
+            }
+        }
+        made
+    })
+}
+
+unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded(-1, || unsafe { if init(slf, args, kwargs).is_ok() { 0 } else { -1 } })
+}
+
+unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
+    // SAFETY: called with an instance of the type, as every function of this file.
+    unsafe {
+        let n = names();
+        let mut values = [NULL; 5];
+        bind_init(
+            args,
+            kwargs,
+            &[n.coro, n.loop_, n.name, n.context, n.eager_start],
+            1,
+            &mut values,
+            "Task",
+        )?;
+        let [coro, owner, name, context, eager] = values;
+        if coro.is_null() {
+            return error::type_error(c"Task() missing required argument 'coro' (pos 1)");
+        }
+        let owner = loop_or_current(owner)?;
+        if !layout().habits.init_once {
+            registry::unregister(slf);
+        }
+        of(slf).future.init(slf, owner.as_ptr())?;
+        if let Err(Raised) = check_coroutine(coro) {
+            // Nothing is pending then, and `__del__` must not say so.
+            of(slf).log_destroy_pending.set(false);
+            return Err(Raised);
+        }
+        if let Err(Raised) = check_context(given(context)) {
+            of(slf).log_destroy_pending.set(false);
+            return Err(Raised);
+        }
+        let context = context::given_or_copy(given(context))?;
+        of(slf).waits_for.clear();
+        fill(slf, coro, context);
+        task::base_slot(slf, layout().name).set(name_slot(name)?);
+        let eager = !eager.is_null() && truth(eager)?;
+        begin(Obj::new(slf), eager).map(drop)
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- methods
+
+onearg!(py_set_result, |_slf, _value| {
+    error::runtime_error(c"Task does not support set_result operation")
+});
+onearg!(py_set_exception, |_slf, _value| {
+    error::runtime_error(c"Task does not support set_exception operation")
+});
+
+fastcall!(py_cancel, |slf, args| {
+    let mut message = [NULL];
+    args.bind(&[names().msg], 1, &mut message, "cancel")?;
+    Ok(boolean(task::cancel(slf, message[0])?))
+});
+
+noargs!(py_cancelling, |slf| int(of(slf).cancels.get().into()));
+noargs!(py_uncancel, |slf| int(task::uncancel(slf).into()));
+noargs!(py_get_coro, |slf| Ok(coro_of(slf).or_none()));
+noargs!(py_get_context, |slf| Ok(task::context_of(slf)));
+
+noargs!(py_get_name, |slf| {
+    let slot = task::base_slot(slf, layout().name);
+    if slot.is_set() && PyLong_CheckExact(slot.get()) != 0 {
+        slot.set(Obj::steal(PyUnicode_FromFormat(c"Task-%S".as_ptr(), slot.get()))?);
+    }
+    Ok(slot.or_none())
+});
+
+onearg!(py_set_name, |slf, value| {
+    let name =
+        if PyUnicode_CheckExact(value) != 0 { Obj::new(value) } else { Obj::steal(PyObject_Str(value))? };
+    task::base_slot(slf, layout().name).set(name);
+    Ok(none())
+});
+
+fn no_positional(args: Args, function: &str) -> Res<()> {
+    if args.len() == 0 {
+        return Ok(());
+    }
+    type_error_text(format!("{function}() takes no positional arguments"))
+}
+
+fastcall!(py_get_stack, |slf, args| {
+    no_positional(args, "get_stack")?;
+    let mut limit = [NULL];
+    args.keywords(&[names().limit], &mut limit, "get_stack")?;
+    call(stdlib().task_get_stack, &[slf, or_py_none(limit[0])])
+});
+
+fastcall!(py_print_stack, |slf, args| {
+    no_positional(args, "print_stack")?;
+    let mut values = [NULL; 2];
+    args.keywords(&[names().limit, names().file], &mut values, "print_stack")?;
+    call(stdlib().task_print_stack, &[slf, or_py_none(values[0]), or_py_none(values[1])])
+});
+
+fn or_py_none(value: Raw) -> Raw {
+    // SAFETY: None always lives.
+    if value.is_null() { unsafe { Py_None() } } else { value }
+}
+
+unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe {
+        ret(of(slf).future.check_alive().and_then(|()| call(stdlib().task_repr, &[slf])))
+    })
+}
+
+getter!(get_coro, |slf| Ok(coro_of(slf).or_none()));
+getter!(get_fut_waiter, |slf| Ok(of(slf).waits_for.or_none()));
+getter!(get_must_cancel, |slf| Ok(boolean(of(slf).must_cancel.get())));
+getter!(get_log_destroy_pending, |slf| Ok(boolean(of(slf).log_destroy_pending.get())));
+setter!(set_log_destroy_pending, |slf, value| {
+    if value.is_null() {
+        return error::raise(PyExc_AttributeError, c"cannot delete attribute");
+    }
+    of(slf).log_destroy_pending.set(truth(value)?);
+    Ok(())
+});
+
+// ------------------------------------------------------------------------------- steps as Python callables
+
+/// `task_wakeup`, bound to a task: what a foreign future or loop calls when the future is done.
+pub fn wakeup_callable(task: Raw) -> Res {
+    struct Definition(std::cell::UnsafeCell<PyMethodDef>);
+    // SAFETY: never written.
+    unsafe impl Sync for Definition {}
+    static WAKEUP: Definition = Definition(std::cell::UnsafeCell::new(PyMethodDef {
+        ml_name: c"task_wakeup".as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: py_wakeup },
+        ml_flags: METH_O,
+        ml_doc: std::ptr::null(),
+    }));
+    // SAFETY: a static definition and a live receiver.
+    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.0.get(), task, NULL) })
+}
+
+onearg!(py_wakeup, |slf, future| {
+    step::wake_called(Obj::new(slf), Obj::new(future))?;
+    Ok(none())
+});
+
+/// A step of a task, with an exception to throw or without: what a foreign loop is given to call.
+#[repr(C)]
+struct StepCallable {
+    header: PyObject,
+    task: Slot,
+    exception: Slot,
+}
+
+unsafe fn step_of<'a>(raw: Raw) -> &'a StepCallable {
+    // SAFETY: callers pass an instance of the type, alive for the time of use.
+    unsafe { &*raw.cast::<StepCallable>() }
+}
+
+pub fn step_callable(task: Raw, exception: Option<Obj>) -> Res {
+    // SAFETY: a zeroed object of the type, whose slots are filled before anyone sees it.
+    unsafe {
+        let made = Obj::steal(PyType_GenericAlloc(*STEP_TYPE.get(), 0))?;
+        step_of(made.as_ptr()).task.set(Obj::new(task));
+        drop(step_of(made.as_ptr()).exception.replace(exception));
+        Ok(made)
+    }
+}
+
+unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
+    // SAFETY: a slot of the type.
+    guarded(NULL, || unsafe {
+        let given = PyTuple_GET_SIZE(args) > 0 || (!kwargs.is_null() && PyDict_Size(kwargs) > 0);
+        if given {
+            return ret(error::type_error(c"function takes no positional arguments"));
+        }
+        let Some(task) = step_of(slf).task.share() else { return none().into_raw() };
+        let exception = step_of(slf).exception.share();
+        ret(step::run_called(task, exception).map(|()| none()))
+    })
+}
+
+getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
+getter!(step_qualname, |slf| {
+    let coro = coro_of(step_of(slf).task.get()).or_none();
+    Obj::steal(PyObject_GetAttrString(coro.as_ptr(), c"__qualname__".as_ptr()))
+});
+
+unsafe extern "C" fn step_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        visit!(Py_TYPE(slf).cast(), visitor, arg);
+        visit!(step_of(slf).task.get(), visitor, arg);
+        visit!(step_of(slf).exception.get(), visitor, arg);
+    }
+    0
+}
+
+unsafe extern "C" fn step_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    guarded((), || unsafe {
+        step_of(slf).task.clear();
+        step_of(slf).exception.clear();
+    });
+    0
+}
+
+unsafe extern "C" fn step_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        step_clear(slf);
+        future_type::free_subclass(slf);
+    });
+}
+
+// --------------------------------------------------------------------------------------------- the end of a task
+
+unsafe extern "C" fn tp_finalize(slf: Raw) {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        let this = of(slf);
+        if this.future.state() == State::Pending
+            && this.log_destroy_pending.get()
+            && this.future.owner.is_set()
+        {
+            future_type::run_finaliser(slf, || {
+                let message = string("Task was destroyed but it is pending!")?;
+                future_type::report(slf, message, &[(names().task, slf)])
+            });
+        }
+        future_type::report_unretrieved(slf);
+    });
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        visit!(of(slf).waits_for.get(), visitor, arg);
+        future_type::traverse_with_base(slf, stdlib().task_type, visitor, arg)
+    }
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        of(slf).waits_for.clear();
+        future_type::clear_base(slf, stdlib().task_type);
+        of(slf).future.release();
+    });
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone, unless the finaliser makes a new one.
+    guarded((), || unsafe {
+        let this = of(slf);
+        let speaks = this.future.log_traceback.get() || this.future.state() == State::Pending;
+        if speaks && PyObject_CallFinalizerFromDealloc(slf) < 0 {
+            return;
+        }
+        PyObject_GC_UnTrack(slf.cast());
+        compat::clear_weakrefs(slf, exact());
+        registry::unregister(slf);
+        this.waits_for.clear();
+        for offset in [layout().coro, layout().name, layout().context] {
+            task::base_slot(slf, offset).clear();
+        }
+        this.future.release();
+        this.future.release_owner();
+        if future_type::clear_base_if_used(slf, stdlib().task_type, size_of_type(stdlib().task_type)) {
+            // The exception handler may have registered the task that was on its way out.
+            registry::unlink_foreign(slf);
+        }
+        if Py_TYPE(slf) == exact() {
+            FREE.put(slf, true);
+        } else {
+            future_type::free_subclass(slf);
+        }
+    });
+}
+
+const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
+    A coroutine wrapped in a Future: asyncio.Task, native.";
+
+pub fn load() -> Res<()> {
+    let padding = layout().body - size_of_type(stdlib().task_type);
+    let def = TypeDef::new(c"aioxide.Task", padding + size_of::<Task>())
+        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+        .doc(DOC)
+        .slot(Py_tp_new, tp_new as *mut c_void)
+        .slot(Py_tp_init, tp_init as *mut c_void)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_finalize, tp_finalize as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .slot(Py_tp_repr, tp_repr as *mut c_void)
+        .onearg(c"set_result", py_set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
+        .onearg(
+            c"set_exception",
+            py_set_exception,
+            c"Raise RuntimeError: a task's result is its coroutine's.",
+        )
+        .fast(c"cancel", py_cancel, c"Request that the task cancel itself; return False if it is done.")
+        .noargs(c"cancelling", py_cancelling, c"Return the number of cancellation requests that stand.")
+        .noargs(c"uncancel", py_uncancel, c"Take one cancellation request back; return how many are left.")
+        .noargs(c"get_coro", py_get_coro, c"Return the coroutine.")
+        .noargs(c"get_context", py_get_context, c"Return the contextvars.Context that the coroutine runs in.")
+        .noargs(c"get_name", py_get_name, c"Return the name.")
+        .onearg(c"set_name", py_set_name, c"Set the name.")
+        .fast(c"get_stack", py_get_stack, c"Return the list of stack frames of the coroutine.")
+        .fast(c"print_stack", py_print_stack, c"Print the stack or traceback of the coroutine.")
+        .get(c"_coro", get_coro)
+        .get(c"_fut_waiter", get_fut_waiter)
+        .get(c"_must_cancel", get_must_cancel)
+        .getset(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending);
+    let made = common(def).build(stdlib().task_type)?;
+    TYPE.set(made);
+    let step =
+        TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
+            .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+            .slot(Py_tp_call, step_call as *mut c_void)
+            .slot(Py_tp_dealloc, step_dealloc as *mut c_void)
+            .slot(Py_tp_traverse, step_traverse as *mut c_void)
+            .slot(Py_tp_clear, step_clear as *mut c_void)
+            .get(c"__self__", step_self)
+            .get(c"__qualname__", step_qualname)
+            .build(NULL)?;
+    STEP_TYPE.set(step);
+    Ok(())
+}
