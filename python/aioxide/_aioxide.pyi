@@ -1,0 +1,107 @@
+"""The native module."""
+
+import asyncio
+import contextvars
+import socket
+import sys
+from asyncio.events import Handle, TimerHandle
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any, TypeVar, TypeVarTuple, final
+
+from typing_extensions import disjoint_base
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Ts = TypeVarTuple("_Ts")
+
+def build_info() -> dict[str, Any]: ...
+
+@disjoint_base
+class Future(asyncio.Future[_T]): ...
+
+@disjoint_base
+class Task(asyncio.Task[_T_co]):
+    def __init__(
+        self,
+        coro: Generator[Any, None, _T_co] | Coroutine[Any, Any, _T_co],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        name: object = None,
+        context: contextvars.Context | None = None,
+        eager_start: bool = False,
+    ) -> None: ...
+
+@final
+class SocketTransport(asyncio.Transport):
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        extra: dict[str, Any] | None,
+        server: Any,
+        /,
+    ) -> None: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...
+    # asyncio's own take these arguments by name as well.
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]], /) -> None: ...
+
+@disjoint_base
+class Loop:
+    def time(self) -> float: ...
+    def stop(self) -> None: ...
+    def is_running(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+    def get_debug(self) -> bool: ...
+    def create_future(self) -> asyncio.Future[Any]: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self,
+            coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+            *,
+            name: object = None,
+            context: contextvars.Context | None = None,
+            eager_start: bool | None = None,
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self,
+            coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+            *,
+            name: object = None,
+            context: contextvars.Context | None = None,
+        ) -> asyncio.Task[_T]: ...
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> Handle: ...
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> Handle: ...
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> TimerHandle: ...
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: contextvars.Context | None = None,
+    ) -> TimerHandle: ...
+
+    # What starts with an underscore is for `aioxide._loop`; of that only this is used elsewhere, in
+    # `_registry`.
+    def _live_tasks(self) -> list[asyncio.Task[Any]]: ...
+    def _after_fork(self) -> None: ...
