@@ -1,0 +1,28 @@
+"""Count tests and exclusions without running any: ``python -m tests.cpython.discover`` prints JSON."""
+
+import importlib
+import json
+import unittest
+
+from . import child, runner
+from .exclusions import Exclusions
+
+
+def counts() -> dict[str, int]:
+    """The number of tests in all modules of test.test_asyncio, and of those that are excluded."""
+    exclusions = Exclusions(runner.EXCLUSIONS)
+    tests = excluded = 0
+    for name in runner.modules():
+        try:
+            module = importlib.import_module(child.PREFIX + name)
+        except unittest.SkipTest:
+            tests += 1  # the runner counts a module that skips itself as one
+            continue
+        for test in child.leaves(unittest.defaultTestLoader.loadTestsFromModule(module)):
+            tests += 1
+            excluded += exclusions.reason(child.short_id(test)) is not None
+    return {"tests": tests, "excluded": excluded}
+
+
+if __name__ == "__main__":
+    print(json.dumps(counts()))

@@ -1,0 +1,1 @@
+"""The rules of the house (see ARCHITECTURE.md), read against the sources themselves."""

@@ -1,0 +1,129 @@
+"""The project's files, and as much of Rust's grammar as the rules need."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_OURS = {".git", ".cache", ".hypothesis", ".venv", "target", "dist", "__pycache__", "node_modules"}
+
+
+def project_files(*suffixes):
+    """Every file of the project that ends in one of `suffixes`; every one when none is given."""
+    found = []
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if NOT_OURS.intersection(parts) or any(part.endswith("_cache") for part in parts):
+            continue
+        if path.is_file() and (not suffixes or path.suffix in suffixes):
+            found.append(path)
+    return sorted(found)
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+TOKENS = re.compile(
+    r"""(?P<comment>//[^\n]*|/\*.*?\*/)
+      | (?P<string>\b(?:r|br|cr)(?P<hash>\#*)".*?"(?P=hash)|(?:\b[bc])?"(?:\\.|[^"\\])*")
+      | (?P<char>b?'(?:\\.[^']*|[^'\\])')""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def blank(text, *kinds):
+    """Rust source `text` with the insides of `kinds` (comment, string, char) as spaces; lines stay where
+    they are.
+    """
+
+    def emptied(match):
+        kind = next(kind for kind in ("comment", "string", "char") if match.group(kind) is not None)
+        return re.sub(r"[^\n]", " ", match.group()) if kind in kinds else match.group()
+
+    return TOKENS.sub(emptied, text)
+
+
+def code_only(text):
+    return blank(text, "comment", "string", "char")
+
+
+def closing(code, opening):
+    """The position behind the brace that closes the one at `opening`; `code` is without comments and
+    strings.
+    """
+    depth = 0
+    for position in range(opening, len(code)):
+        depth += {"{": 1, "}": -1}.get(code[position], 0)
+        if depth == 0:
+            return position + 1
+    return len(code)
+
+
+def without_tests(text):
+    """Rust source `text` with `#[cfg(test)]` items blanked."""
+    code = code_only(text)
+    for match in reversed(list(re.finditer(r"#\[cfg\((?:test|all\(test[^\]]*)\)\]", code))):
+        brace = code.find("{", match.end())
+        semicolon = code.find(";", match.end())
+        end = semicolon + 1 if -1 < semicolon < brace or brace < 0 else closing(code, brace)
+        text = text[: match.start()] + re.sub(r"[^\n]", " ", text[match.start() : end]) + text[end:]
+    return text
+
+
+def rust_functions(text):
+    """(name, first line, last line, start, end) of each function with a body in Rust source `text`."""
+    code = code_only(text)
+    found = []
+    for match in re.finditer(r"\bfn\s+(\w+)", code):
+        # A signature ends in a body or, in a trait or an extern block, in a semicolon ([T; 4] has one of
+        # its own).
+        end = re.compile(r"[{;](?![^\[\]]*\])").search(code, match.end())
+        if end is None or end.group() == ";":
+            continue
+        stop = closing(code, end.start())
+        lines = code.count("\n", 0, match.start()) + 1, code.count("\n", 0, stop) + 1
+        found.append((match.group(1), *lines, match.start(), stop))
+    return found
+
+
+def python_functions(text):
+    """(name, first line, last line) of each function in Python source `text`."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.lineno, node.end_lineno
+
+
+def expand(tree):
+    """The paths of a Rust use tree: `a::{b, c::{d, e}}` is a::b, a::c::d, a::c::e."""
+    tree = tree.strip()
+    brace = tree.find("{")
+    if brace < 0:
+        return [re.sub(r"\s+as\s+\w+$", "", tree)]
+    inside, depth, start, found = tree[brace + 1 : tree.rindex("}")], 0, 0, []
+    for position, letter in enumerate(inside + ","):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            if inside[start:position].strip():
+                found += [tree[:brace] + path for path in expand(inside[start:position])]
+            start = position + 1
+    return found
+
+
+def crate_paths(text, depth):
+    """The paths, from the crate's root on, that Rust source `text` names; the file's module is `depth`
+    below it.
+    """
+    code = code_only(text)
+    uses = [path for match in re.finditer(r"\buse\s+([^;]+);", code) for path in expand(match.group(1))]
+    mentions = re.findall(r"\b(?:crate|super(?:\s*::\s*super)*)(?:\s*::\s*\w+)+", code)
+    for path in {re.sub(r"\s", "", path) for path in uses + mentions}:
+        parts = path.split("::")
+        if parts[0] == "crate":
+            yield "::".join(parts[1:])
+        elif parts[0] == "super":
+            ups = next(i for i, part in enumerate(parts) if part != "super")
+            if ups == depth:
+                yield "::".join(parts[ups:])
+        elif depth == 0:
+            yield path

@@ -1,0 +1,135 @@
+"""Sizes, safety comments, and words that stay out."""
+
+import ast
+import re
+
+import pytest
+
+from .sources import ROOT, code_only, name, project_files, python_functions, rust_functions, without_tests
+
+FILE_LINES = 600
+FUNCTION_LINES = 70
+
+# Functions that were too long when the rule came, with their length then: none may grow, none may join them.
+LONG_FUNCTIONS = {}
+
+RUST = sorted((ROOT / "crates").rglob("src/**/*.rs"))
+RAW_ROOMS = ("crates/aioxide/src/ffi/", "crates/aioxide/src/task/")
+SAFETY = re.compile(r"SAFETY|# Safety")
+
+
+@pytest.mark.parametrize("path", project_files(".rs", ".py", ".pyi", ".c"), ids=name)
+def test_file_and_its_functions_fit(path):
+    text = path.read_text()
+    assert text.count("\n") <= FILE_LINES
+    functions = rust_functions(text) if path.suffix == ".rs" else []
+    if path.suffix in {".py", ".pyi"}:
+        functions = list(python_functions(text))
+    for function, first, last, *_ in functions:
+        limit = LONG_FUNCTIONS.get(f"{name(path)}:{function}", FUNCTION_LINES)
+        assert last - first + 1 <= limit, f"{function} in line {first} has {last - first + 1} lines"
+
+
+def lines_above(lines, number, count=3):
+    return "\n".join(lines[max(0, number - 1 - count) : number])
+
+
+def unsafe_blocks(code):
+    """Positions of `unsafe {` and `unsafe impl`: what has a proof to give."""
+    return [match.start() for match in re.finditer(r"\bunsafe\s*(\{|impl\b)", code)]
+
+
+def documented(text, lines, position):
+    """Whether a SAFETY comment stands at the block, in the few lines above it, or first inside it."""
+    number = text.count("\n", 0, position) + 1
+    above = number - 1
+    # A statement may run over several lines before the block in it; its comment stands above the statement.
+    while above > 0 and lines[above - 1].strip() and not SAFETY.search(lines[above - 1]):
+        if re.search(r"[;}]\s*$", lines[above - 1]):
+            break
+        above -= 1
+    return bool(SAFETY.search("\n".join(lines[max(0, above - 1) : number + 1])))
+
+
+@pytest.mark.parametrize("path", RUST, ids=name)
+def test_unsafe_code_says_why_it_is_sound(path):
+    text = without_tests(path.read_text())
+    code, lines = code_only(text), text.split("\n")
+    functions = rust_functions(text)
+    for position in unsafe_blocks(code):
+        line = text.count("\n", 0, position) + 1
+        if name(path).startswith(RAW_ROOMS):
+            # Where every line is a raw call, one comment a function: inside it, or in the comment above it.
+            inside = [(first, start, end) for _, first, _, start, end in functions if start <= position < end]
+            if inside:
+                first, start, end = inside[0]
+                top = first
+                while top > 1 and re.match(r"\s*(//|#\[|\))", lines[top - 2]):
+                    top -= 1
+                said = text[start:end] + "\n".join(lines[top - 1 : first])
+                assert SAFETY.search(said), (
+                    f"the function of line {line} has unsafe code and no SAFETY comment"
+                )
+                continue
+        assert documented(text, lines, position), f"line {line}: unsafe code without a SAFETY comment"
+
+
+@pytest.mark.parametrize("path", RUST, ids=name)
+def test_nothing_panics_on_purpose(path):
+    code = code_only(without_tests(path.read_text()))
+    found = re.findall(r"\.(?:unwrap|expect)\(|\b(?:panic|todo|unimplemented|dbg)!", code)
+    # The guard's own report of a panic is not one; an unreachable!() states an invariant and passes through
+    # it.
+    assert not found, f"{found}: return an error, the process is not ours to end"
+
+
+# Joined from parts, or this file would be the first to break the rule.
+MACHINE_PATHS = re.compile(
+    r"(?<![\w./-])/(?:" + "|".join(["work", "opt/" + "pythons", "root", "farm"]) + r")(?:/|\b(?!\w))"
+)
+
+
+def test_no_file_knows_the_machine_it_was_written_on():
+    found = []
+    for path in project_files():
+        if path.suffix in {".so", ".png", ".ico", ".whl", ".gz"} or path.name == "Cargo.lock":
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
+            if MACHINE_PATHS.search(line):
+                found.append(f"{name(path)}:{number}: {line.strip()[:100]}")
+    assert not found, "\n".join(found)
+
+
+def test_the_map_names_every_room():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    source = ROOT / "crates" / "aioxide" / "src"
+    rooms = {path.name + "/" for path in source.iterdir() if path.is_dir()}
+    rooms |= {path.name for path in source.glob("*.rs")}
+    rooms |= {path.name for path in (ROOT / "crates").iterdir() if path.is_dir()}
+    rooms |= {
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert not {room for room in rooms if room not in text}
+
+
+def unexplained_skips(tree):
+    """Lines with a skip or expected-failure mark that has no reason= beside it."""
+    explained = {
+        id(call.func)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and any(keyword.arg == "reason" for keyword in call.keywords)
+    }
+    for node in ast.walk(tree):
+        mark = isinstance(node, ast.Attribute) and node.attr in {"skip", "skipif", "xfail"}
+        if mark and ast.unparse(node.value) == "pytest.mark" and id(node) not in explained:
+            yield node.lineno
+
+
+def test_every_skip_says_why():
+    files = [path for path in project_files(".py") if ROOT / "tests" in path.parents]
+    found = [
+        f"{name(path)}:{line}" for path in files for line in unexplained_skips(ast.parse(path.read_text()))
+    ]
+    assert not found, f"no reason beside it: {found}"
+    assert list(unexplained_skips(ast.parse("@pytest.mark.skip\ndef test(): ..."))) == [1]
+    assert list(unexplained_skips(ast.parse("mark = pytest.mark.xfail(reason='asyncio hangs')"))) == []

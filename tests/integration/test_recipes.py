@@ -1,0 +1,88 @@
+"""Every block of README.md and docs/ways-in.md does what the page says."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.integration import recipes
+from tests.package.support import finish, start_python
+
+PAGES = {name: recipes.read_page(recipes.ROOT / name) for name in ("README.md", "docs/ways-in.md")}
+
+
+def blocks(kind):
+    return [
+        pytest.param(page, block, id=f"{name} {title}")
+        for name, page in PAGES.items()
+        for title, block in getattr(page, kind).items()
+    ]
+
+
+def skip_without_packages(page, *texts):
+    # A command needs what its files need.
+    named = [source for name, source in page.files.items() if any(_names(name, text) for text in texts)]
+    missing = recipes.missing_package(*texts, *named)
+    if missing:
+        pytest.skip(f"{missing} is not installed (tests/integration/requirements.txt)")
+
+
+def _names(file, text):
+    return (
+        re.search(rf"\b{re.escape(file.removesuffix('.py'))}\b", text) or file.split("/")[0] in text.split()
+    )
+
+
+def test_every_block_of_the_pages_is_run():
+    for name, page in PAGES.items():
+        text = (recipes.ROOT / name).read_text(encoding="utf-8")
+        assert page.blocks == len(re.findall(r"^```", text, re.MULTILINE)) / 2 > 0
+        assert page.blocks == len(page.files) + len(page.programs) + len(page.consoles)
+
+
+@pytest.mark.parametrize(("page", "source"), blocks("programs"))
+def test_program(tmp_path, page, source):
+    skip_without_packages(page, source)
+    (tmp_path / "program.py").write_text(source, encoding="utf-8")
+    done = finish(start_python("-W", "error", "program.py", cwd=tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("page", "commands"), blocks("consoles"))
+def test_console(tmp_path, page, commands):
+    skip_without_packages(page, *(command for command, _ in commands))
+    port = recipes.free_port()
+    recipes.write_files(page, tmp_path, port)
+    if commands[-1][0].startswith("curl "):
+        (server, _), (curl, expected) = commands
+        answer = recipes.serve_and_fetch(server, curl.split()[1], tmp_path, port)
+        assert answer.splitlines() == expected
+        return
+    for command, expected in commands:
+        if command.startswith("make "):
+            # What it would do; doing it here would be this very test run.
+            subprocess.run(
+                ["make", "--dry-run", *command.split()[1:]], cwd=recipes.ROOT, check=True, capture_output=True
+            )
+            continue
+        printed = recipes.run_to_its_end(command, tmp_path, port)
+        lines = iter(printed.splitlines())
+        # Lines may have more at their end (pytest adds how long it took), and others between them.
+        assert all(any(line.startswith(start) for line in lines) for start in expected), printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uvicorn asgi:app --port 8000 --loop asyncio",
+        "gunicorn asgi:app --bind 127.0.0.1:8000 --worker-class asgi --asgi-loop asyncio",
+        "python -m aiohttp.web -H 127.0.0.1 -P 8000 web_app:init",
+    ],
+)
+def test_without_us_they_say_asyncio(tmp_path, command):
+    # That the servers above answered "aioxide" means something.
+    page = PAGES["docs/ways-in.md"]
+    skip_without_packages(page, command)
+    port = recipes.free_port()
+    recipes.write_files(page, tmp_path, port)
+    assert recipes.serve_and_fetch(command, f"http://127.0.0.1:{recipes.PORT}/", tmp_path, port) == "asyncio"

@@ -1,0 +1,3 @@
+"""What must never bring the loop down, nor make it differ from asyncio: see `harness` for how scenarios are
+compared.
+"""

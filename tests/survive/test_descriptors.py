@@ -1,0 +1,301 @@
+"""Descriptors run out, or are closed behind the loop's back: no abort, no spinning, and recovery."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+
+import pytest
+
+from .harness import FACTORIES, NATIVE, child
+
+
+@pytest.fixture(params=FACTORIES)
+def loop(request):
+    loop = FACTORIES[request.param]()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pair():
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    yield near, far
+    near.close()
+    far.close()
+
+
+def busy_seconds(loop, seconds):
+    """The CPU time that the loop uses in this time when it has nothing to do but wait."""
+    loop.call_later(seconds, loop.stop)
+    started = time.thread_time()
+    loop.run_forever()
+    return time.thread_time() - started
+
+
+@pytest.fixture
+def responsive(loop):
+    """A function that tells whether the loop still serves another descriptor."""
+    near, far = socket.socketpair()
+
+    def ask():
+        seen = []
+        loop.add_reader(near, lambda: (seen.append(near.recv(1)), loop.stop()))
+        far.send(b"!")
+        loop.run_forever()
+        return seen == [b"!"] and loop.remove_reader(near)
+
+    yield ask
+    near.close()
+    far.close()
+
+
+@pytest.mark.parametrize("direction", ["reader", "writer"])
+def test_closed_behind_our_back(loop, pair, responsive, direction):
+    near, _ = pair
+    fd = near.fileno()
+    getattr(loop, f"add_{direction}")(fd, lambda: None)
+    near.close()
+    assert responsive()
+    assert busy_seconds(loop, 0.05) < 0.03
+    assert getattr(loop, f"remove_{direction}")(fd)
+    assert not getattr(loop, f"remove_{direction}")(fd)
+    assert responsive()
+
+
+def test_closed_in_its_own_callback(loop, pair):
+    near, far = pair
+    fd, seen = near.fileno(), []
+
+    def readable():
+        seen.append(near.recv(1))
+        near.close()
+        loop.stop()
+
+    loop.add_reader(fd, readable)
+    far.send(b"12")
+    loop.run_forever()
+    assert busy_seconds(loop, 0.05) < 0.03
+    assert loop.remove_reader(fd)
+    assert seen == [b"1"]
+
+
+def test_closed_in_the_callback_of_another(loop):
+    """Both are ready in the same turn, and the first closes the second, which is then not called."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    seen = []
+
+    def readable(mine):
+        seen.append(mine)
+        for index, (near, _) in enumerate(pairs):
+            loop.remove_reader(near)
+            if index != mine:
+                near.close()
+        loop.call_soon(loop.stop)
+
+    for index, (near, far) in enumerate(pairs):
+        loop.add_reader(near, readable, index)
+        far.send(b"x")
+    loop.run_forever()
+    assert len(seen) == 1
+    for each in pairs:
+        for end in each:
+            end.close()
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_number_reused_by_another_file(loop, pair, responsive, removed):
+    """The kernel hands the closed number out again. The new file is watched once somebody asks for it."""
+    near, _ = pair
+    other_near, other_far = socket.socketpair()
+    fd, seen = near.fileno(), []
+    loop.add_reader(fd, seen.append, "the old one")
+    near.close()
+    with other_near, other_far:
+        os.dup2(other_near.fileno(), fd)
+
+        def readable():
+            seen.append(os.read(fd, 1))
+            loop.stop()
+
+        if not removed:
+            # asyncio takes the registration for still good, or fails to change it: in vain, but in peace.
+            with contextlib.suppress(OSError):
+                loop.add_reader(fd, readable)
+            assert busy_seconds(loop, 0.02) < 0.02
+        loop.remove_reader(fd)
+        loop.add_reader(fd, readable)
+        other_far.send(b"n")
+        loop.run_forever()
+        assert seen == [b"n"]
+        assert loop.remove_reader(fd)
+        os.close(fd)
+    assert responsive()
+
+
+@pytest.mark.skipif(
+    not NATIVE, reason="asyncio's own loop spins on a descriptor that it can't unregister any more"
+)
+@pytest.mark.parametrize("loop", ["aioxide"], indirect=True)
+def test_duplicate_that_keeps_firing(loop, responsive):
+    """After dup and close epoll goes on reporting the file, under a number by which it can't be deleted."""
+    near, far = socket.socketpair()
+    fd, seen = near.fileno(), []
+    loop.add_reader(fd, lambda: (seen.append("fired"), loop.stop()))
+    duplicate = os.dup(fd)
+    near.close()
+    far.send(b"never read")
+    loop.run_forever()
+    assert seen == ["fired"]
+    assert loop.remove_reader(fd)
+    assert busy_seconds(loop, 0.1) < 0.05, "the loop spins on a file that nobody watches"
+    assert seen == ["fired"]
+    assert responsive()
+    os.close(duplicate)
+    far.close()
+
+
+@pytest.mark.parametrize("method", ["close", "dup2"])
+def test_transports_socket_closed_behind_its_back(loop, responsive, method):
+    async def main():
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with far:
+            _, writer = await asyncio.open_connection(sock=near)
+            fd = near.fileno()
+            if method == "close":
+                os.close(fd)
+                # Nobody else may get the number while the transport thinks it is its own.
+                os.dup2(far.fileno(), fd)
+            else:
+                os.dup2(far.fileno(), fd)
+            writer.write(b"somewhere")
+            await asyncio.sleep(0.01)
+            writer.transport.abort()
+            await asyncio.sleep(0.01)
+
+    loop.run_until_complete(main())
+    assert responsive()
+
+
+OUT_OF_DESCRIPTORS = """
+import asyncio, os, resource, socket, sys, time
+from tests.survive.harness import FACTORIES
+
+async def main():
+    loop = asyncio.get_running_loop()
+    said, accepted = [], []
+    loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
+    server = await asyncio.start_server(lambda r, w: (accepted.append(1), w.close()), "127.0.0.1", 0)
+    client = socket.create_connection(server.sockets[0].getsockname())
+    await asyncio.sleep(0.01)
+    assert accepted == [1]
+    waiting = [socket.socket() for _ in range(3)]
+    for each in waiting:
+        each.setblocking(False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.open("/dev/null", os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, hard))
+    fillers = []
+    try:
+        while True:
+            fillers.append(os.dup(highest))
+    except OSError:
+        pass
+    for each in waiting:
+        each.connect_ex(server.sockets[0].getsockname())
+    cpu = time.process_time()
+    await asyncio.sleep(0.3)
+    cpu = time.process_time() - cpu
+    print("said", said[:1], "once" if len(said) == 1 else "for each of the backlog")
+    print("busy" if cpu > 0.1 else "quiet", "meanwhile, accepted", len(accepted))
+    for each in fillers:
+        os.close(each)
+    await asyncio.sleep(1.0)
+    print("accepted afterwards:", len(accepted))
+    server.close()
+
+loop = FACTORIES[sys.argv[1]]()
+loop.run_until_complete(main())
+loop.close()
+"""
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_accept_out_of_descriptors(name):
+    """Say so, leave the listener alone for a second, then accept what waits (asyncio's
+    ACCEPT_RETRY_DELAY).
+    """
+    result = child(OUT_OF_DESCRIPTORS, name)
+    assert result.returncode == 0, result.stderr
+    said, *rest = result.stdout.splitlines()
+    # asyncio goes on trying and saying so for the whole backlog before it backs off.
+    assert said in {
+        "said ['socket.accept() out of system resource'] once",
+        "said ['socket.accept() out of system resource'] for each of the backlog",
+    }
+    assert rest == ["quiet meanwhile, accepted 1", "accepted afterwards: 4"]
+
+
+EACH_LIMIT = """
+import asyncio, gc, os, resource, sys
+from tests.survive.harness import FACTORIES, NATIVE, open_fds
+
+async def connection():
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    async with server:
+        # 3.11 passes over an address for which there is no socket, and returns a server without one.
+        if not server.sockets:
+            raise OSError("a deaf server")
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        await asyncio.wait_for(reader.read(), 0.1)
+
+async def process():
+    process = await asyncio.create_subprocess_exec("true", stdin=-1, stdout=-1)
+    await process.communicate()
+
+def attempt(what, loop=None):
+    try:
+        loop = loop or FACTORIES[sys.argv[1]]()
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(what())
+        return True
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        if loop is not None:
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+
+for what in (connection, process):
+    assert attempt(what)  # imports what it needs
+    before = open_fds()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    base = max(map(int, before)) + 1
+    for allowed in range(1, 40):
+        # asyncio's own loop leaves its epoll set open when it can't have its socket pair.
+        loop = FACTORIES["asyncio"]() if sys.argv[1] == "asyncio" or not NATIVE else None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (base + allowed, hard))
+        worked = attempt(what, loop)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.collect()
+        assert len(open_fds()) == len(before), (what, allowed, os.listdir("/proc/self/fd"))
+        if worked:
+            break
+    print(what.__name__, "worked after", "some" if worked and allowed > 3 else allowed, "failures")
+"""
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_way_to_run_out_of_descriptors(name):
+    """With room for one, for two, and so on: each failure is an exception, and leaves none open."""
+    result = child(EACH_LIMIT, name)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "connection worked after some failures",
+        "process worked after some failures",
+    ]

@@ -1,0 +1,356 @@
+"""Ctrl-C in every phase of a program: it ends as under asyncio, and no callback that was queued is lost."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from .harness import FACTORIES, HARD, NATIVE, assert_same, start_child
+
+PHASES = """
+import asyncio, os, signal, sys, threading, time
+from tests.survive.harness import FACTORIES
+
+factory = FACTORIES[sys.argv[1]]
+
+def ready():
+    print("ready", flush=True)
+
+def note(text):
+    print(text, flush=True)
+
+async def sleeping():
+    ready()
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+
+async def stubborn():
+    ready()
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        note("shrugs it off")
+    return "result"
+
+async def busy_task():
+    ready()
+    try:
+        while True:
+            await asyncio.sleep(0)
+    finally:
+        note("cleaned up")
+
+async def in_a_thread():
+    ready()
+    try:
+        await asyncio.to_thread(time.sleep, 0.5)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+
+async def in_a_process():
+    process = await asyncio.create_subprocess_exec("sleep", "30", start_new_session=True)
+    ready()
+    try:
+        await process.wait()
+    finally:
+        process.kill()
+        note("killed")
+        await process.wait()
+
+async def serve(reader, writer):
+    await reader.read()
+    writer.close()
+
+async def reading():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    ready()
+    try:
+        await reader.read()
+    finally:
+        note("stops reading")
+        writer.close()
+        server.close()
+
+def with_runner(main):
+    with asyncio.Runner(loop_factory=factory) as runner:
+        note(runner.run(main()))
+
+def idle_forever():
+    loop = factory()
+    loop.call_soon(ready)
+    try:
+        loop.run_forever()
+    finally:
+        note(f"running {loop.is_running()}")
+        note(f"still works {loop.run_until_complete(asyncio.sleep(0, 'yes'))}")
+        loop.close()
+
+def busy_forever():
+    loop = factory()
+    def again():
+        loop.call_soon(again)
+    again()
+    loop.call_soon(ready)
+    try:
+        loop.run_forever()
+    finally:
+        note(f"running {loop.is_running()}")
+        loop.close()
+
+def stuck_in_python():
+    async def spin():
+        ready()
+        while True:
+            pass
+
+    loop = factory()
+    try:
+        loop.run_until_complete(spin())
+    finally:
+        note(f"running {loop.is_running()}, tasks {len(asyncio.all_tasks(loop))}")
+        loop.close()
+
+def until_complete():
+    loop = factory()
+    try:
+        loop.run_until_complete(sleeping())
+    finally:
+        note(f"running {loop.is_running()}, tasks {len(asyncio.all_tasks(loop))}")
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+def own_handler():
+    loop = factory()
+    def stop():
+        note("handled")
+        loop.stop()
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.call_soon(ready)
+    loop.run_forever()
+    loop.remove_signal_handler(signal.SIGINT)
+    loop.close()
+
+def handler_of_the_signal_module():
+    loop = factory()
+    def handle(number, frame):
+        note("handled")
+        loop.call_soon_threadsafe(loop.stop)
+    signal.signal(signal.SIGINT, handle)
+    loop.call_soon(ready)
+    loop.run_forever()
+    loop.close()
+
+def ignored():
+    loop = factory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.call_soon(ready)
+    loop.call_later(0.3, loop.stop)
+    loop.run_forever()
+    note("not disturbed")
+    loop.close()
+
+def loop_in_a_thread():
+    loop = factory()
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: (loop.run_forever(), over.set()))
+    thread.start()
+    loop.call_soon_threadsafe(ready)
+    try:
+        over.wait()
+    finally:
+        note("main thread interrupted")
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+phase = globals()[sys.argv[2]]
+if asyncio.iscoroutinefunction(phase) if sys.version_info < (3, 12) else sys.argv[3] == "coroutine":
+    with_runner(phase)
+else:
+    phase()
+"""
+
+COROUTINES = [
+    "sleeping",
+    "stubborn",
+    "busy_task",
+    "stuck_in_python",
+    "in_a_thread",
+    "in_a_process",
+    "reading",
+]
+FUNCTIONS = [
+    "idle_forever",
+    "busy_forever",
+    "stuck_in_python",
+    "until_complete",
+    "own_handler",
+    "handler_of_the_signal_module",
+    "ignored",
+    "loop_in_a_thread",
+]
+# Programs that deal with the signal themselves and end as if nothing had happened.
+UNHARMED = {"stubborn", "own_handler", "handler_of_the_signal_module", "ignored"}
+
+
+def interrupted(name, phase):
+    """Exit status, output, and the kind of exception on the last line of standard error, of a program that is
+    sent SIGINT while it is in `phase`.
+    """
+    kind = "coroutine" if phase in COROUTINES else "function"
+    process = start_child(PHASES, name, phase, kind)
+    with process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        # Not at once: most phases begin only after the word.
+        threading.Event().wait(0.05)
+        process.send_signal(signal.SIGINT)
+        # Not communicate(): it would pass over what readline() has read ahead.
+        output, errors = process.stdout.read(), process.stderr.read()
+    last = errors.strip().splitlines()[-1:] or [""]
+    return process.returncode, output, last[0].split(":")[0]
+
+
+@pytest.mark.parametrize("phase", COROUTINES + FUNCTIONS)
+def test_interrupt_ends_the_program_as_under_asyncio(phase):
+    expected = interrupted("asyncio", phase)
+    status, _, error = expected
+    assert (status, error) == ((0, "") if phase in UNHARMED else (-signal.SIGINT, "KeyboardInterrupt"))
+    assert interrupted("aioxide", phase) == expected
+
+
+def queued_callbacks(run, exception):
+    """One of many callbacks raises what leaves run_forever; the others are run by the next one, in order."""
+
+    def fail():
+        if exception is KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+        else:
+            raise exception
+
+    for number in range(5):
+        run.loop.call_soon(run.log, "callback", number)
+        run.loop.call_later(0, run.log, "timer", number)
+    run.loop.call_soon(fail)
+    for number in range(5, 10):
+        run.loop.call_soon(run.log, "callback", number)
+        run.loop.call_soon_threadsafe(run.log, "callback", "from a thread", number)
+    run.attempt("main", run.loop.run_forever)
+    run.log("main", len(run.history["callback"]), run.loop.is_running(), asyncio._get_running_loop())
+    run.settle()
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_queued_callbacks_survive_what_leaves_the_loop(exception):
+    history = assert_same(queued_callbacks, exception, reached=exception.__name__)
+    assert len(history["callback"]) == 15
+    assert len(history["timer"]) == 5
+
+
+def interrupts_at_random(loop, rounds):
+    """Run C functions as callbacks while a thread keeps sending SIGINT; the callbacks that never ran."""
+    seen, interrupts, over = [], 0, threading.Event()
+    for number in range(rounds):
+        loop.call_soon(seen.append, number)
+        loop.call_later(0, seen.append, rounds + number)
+    loop.call_soon(loop.call_soon, loop.call_soon, over.set)
+    main = threading.main_thread().ident
+
+    def send():
+        while not over.wait(0.0002):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        while not over.is_set():
+            try:
+                loop.call_later(0.001, loop.stop)
+                loop.run_forever()
+            except KeyboardInterrupt:
+                interrupts += 1
+    except KeyboardInterrupt:
+        interrupts += 1
+    while True:
+        try:
+            over.set()
+            thread.join()
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+    # What an interrupt kept from running is still queued.
+    for _ in range(3):
+        loop.call_later(0.002, loop.stop)
+        loop.run_forever()
+    return interrupts, set(range(2 * rounds)) - set(seen)
+
+
+RANDOM = """
+import sys
+from tests.survive.harness import FACTORIES
+from tests.survive.test_interrupt import interrupts_at_random
+loop = FACTORIES["aioxide"]()
+interrupts, lost = interrupts_at_random(loop, int(sys.argv[1]))
+print("interrupted" if interrupts else "never interrupted", "lost", sorted(lost)[:10])
+"""
+
+
+@pytest.mark.skipif(
+    not NATIVE, reason="asyncio itself loses a callback when Ctrl-C comes between popleft and its run"
+)
+def test_no_callback_is_lost_to_an_interrupt():
+    """A C function can't be interrupted, so each callback either ran whole or is still queued."""
+    process = start_child(RANDOM, 300_000 if HARD else 30_000)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert output.strip() == "interrupted lost []"
+
+
+def test_second_interrupt_ends_a_stubborn_program():
+    """The first cancels the main task; when that takes too long a second one raises where the program is."""
+    for name in FACTORIES:
+        program = PHASES.replace(
+            'note("shrugs it off")', 'note("stays"); [time.sleep(0.01) for _ in range(2000)]'
+        )
+        with start_child(program, name, "stubborn", "coroutine") as process:
+            assert process.stdout.readline() == "ready\n"
+            threading.Event().wait(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "stays\n"
+            process.send_signal(signal.SIGINT)
+            errors = process.stderr.read()
+            assert process.wait(10) == -signal.SIGINT
+            assert errors.strip().endswith("KeyboardInterrupt")
+
+
+def test_sigterm_kills_as_ever():
+    for name in FACTORIES:
+        with start_child(PHASES, name, "idle_forever", "function") as process:
+            assert process.stdout.readline() == "ready\n"
+            process.terminate()
+            assert process.wait(20) == -signal.SIGTERM
+
+
+def test_child_processes_get_default_signals():
+    """Nothing that the loop does to signals is inherited by a program that it starts."""
+    program = "from signal import *; print(getsignal(SIGINT) is default_int_handler, pthread_sigmask(0, []))"
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, print)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+        return (await process.communicate())[0]
+
+    for factory in FACTORIES.values():
+        loop = factory()
+        assert loop.run_until_complete(main()).strip() == b"True set()"
+        loop.close()

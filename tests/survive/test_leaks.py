@@ -1,0 +1,77 @@
+"""Descriptors, memory and references stay flat, however often a thing is done."""
+
+import itertools
+import json
+import sys
+
+import pytest
+
+from .harness import FACTORIES, HARD, NATIVE, child
+
+BATCHES = 4
+
+# Operations a batch, here and in the hard run, which makes 100,000 connections and 1,000,000 tasks and
+# handles of each kind.
+SIZES = {
+    "connections": (300, 25_000),
+    "protocols": (300, 25_000),
+    "reset_connections": (100, 5_000),
+    "refused_connections": (300, 5_000),
+    "cancelled_connects": (150, 5_000),
+    "tls_connections": (40, 500),
+    "tasks": (5_000, 250_000),
+    "failing_tasks": (2_000, 100_000),
+    "timeouts": (2_000, 100_000),
+    "futures": (5_000, 250_000),
+    "handles": (8_000, 250_000),
+    "cancelled_timers": (10_000, 250_000),
+    "readers": (1_000, 50_000),
+    "threads": (2_000, 100_000),
+    "processes": (400, 5_000),
+    "generators": (2_000, 50_000),
+    "loops": (100, 2_000),
+    "forgotten_memory": (2_000, 2_000),
+    "forgotten_objects": (2_000, 2_000),
+}
+REAL = [activity for activity in SIZES if not activity.startswith("forgotten_")]
+
+PROGRAM = (
+    "import sys; from tests.survive.activities import main; main(*sys.argv[1:3], *map(int, sys.argv[3:]))"
+)
+
+
+def measurements(name, activity):
+    count = SIZES[activity][HARD]
+    # With malloc for everything, malloc's own account is exact to the byte, for our Rust as for CPython.
+    result = child(PROGRAM, name, activity, count, BATCHES, timeout=1800, env={"PYTHONMALLOC": "malloc"})
+    assert result.returncode == 0, result.stderr
+    return count, [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def growth(measured, what):
+    """The least growth from one batch to the next. A leak is in every one; caches fill in some, and then
+    are full.
+    """
+    return min(later[what] - earlier[what] for earlier, later in itertools.pairwise(measured))
+
+
+@pytest.mark.parametrize("activity", REAL)
+@pytest.mark.parametrize("name", ["aioxide"] if NATIVE else FACTORIES)
+def test_nothing_grows(name, activity):
+    count, measured = measurements(name, activity)
+    assert len(measured) == BATCHES + 1
+    assert measured[-1]["descriptors"] == measured[0]["descriptors"], measured
+    # One thing forgotten in each operation would be a reference and an object, and some tens of bytes.
+    assert growth(measured, "references") < 50 + count / 20, measured
+    assert growth(measured, "objects") < 20 + count / 100, measured
+    assert growth(measured, "bytes") < 8192 + 16 * count, measured
+    if hasattr(sys, "gettotalrefcount"):
+        assert measured[0]["references"] > 0
+
+
+@pytest.mark.parametrize(
+    ("activity", "kept"), [("forgotten_memory", "bytes"), ("forgotten_objects", "objects")]
+)
+def test_a_leak_would_be_seen(activity, kept):
+    with pytest.raises(AssertionError, match=f"'{kept}'"):
+        test_nothing_grows("asyncio", activity)

@@ -1,0 +1,145 @@
+"""Who is an instance of what: `aioxide.Future` and `Task` among themselves, with `_asyncio`'s, and in users' hands."""
+
+import _asyncio
+import asyncio
+import collections.abc
+import gc
+import inspect
+import sys
+import typing
+import weakref
+
+import aioxide
+import pytest
+
+T = typing.TypeVar("T")
+
+
+@pytest.fixture
+def loop():
+    loop = aioxide.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def objects(loop):
+    async def nothing():
+        pass
+
+    made = {
+        "future": loop.create_future(),
+        "task": loop.create_task(nothing()),
+        "stock future": _asyncio.Future(loop=loop),
+        "stock task": _asyncio.Task(nothing(), loop=loop),
+    }
+    yield made
+    loop.run_until_complete(asyncio.gather(made["task"], made["stock task"]))
+
+
+def test_instances(objects):
+    assert {name for name, one in objects.items() if isinstance(one, aioxide.Future)} == set(objects)
+    assert {name for name, one in objects.items() if isinstance(one, aioxide.Task)} == {"task", "stock task"}
+    assert {name for name, one in objects.items() if isinstance(one, _asyncio.Future)} == set(objects)
+    assert not isinstance(7, aioxide.Future)
+
+
+def test_subclasses():
+    assert issubclass(aioxide.Task, aioxide.Future)
+    assert not issubclass(aioxide.Future, aioxide.Task)
+    assert issubclass(_asyncio.Future, aioxide.Future) and issubclass(_asyncio.Task, aioxide.Task)
+    assert inspect.getmro(aioxide.Task)[:4] == (
+        aioxide.Task,
+        _asyncio.Task,
+        aioxide.Future,
+        _asyncio.Future,
+    )
+    with pytest.raises(TypeError):
+        issubclass(7, aioxide.Future)
+
+
+def test_methods_of_futures_take_tasks(loop):
+    async def nothing():
+        await asyncio.sleep(0)
+
+    seen = []
+    task = loop.create_task(nothing())
+    aioxide.Future.add_done_callback(task, seen.append)
+    assert aioxide.Future.done(task) is False
+    loop.run_until_complete(task)
+    assert seen == [task] and aioxide.Future.result(task) is None
+
+
+def test_derived_classes_count_their_own_only(loop, objects):
+    class Future(aioxide.Future):
+        pass
+
+    class Task(aioxide.Task):
+        pass
+
+    own = Future(loop=loop)
+    assert isinstance(own, Future) and isinstance(own, aioxide.Future)
+    assert not any(isinstance(one, Future | Task) for one in objects.values())
+    assert issubclass(Task, aioxide.Future) and not issubclass(aioxide.Task, Task)
+
+
+def test_abstract_and_generic_bases_mix_in(loop):
+    class Awaitable(aioxide.Future, collections.abc.Awaitable):
+        pass
+
+    class Generic(aioxide.Future, typing.Generic[T]):
+        pass
+
+    Awaitable.register(int)
+    assert isinstance(7, Awaitable) and not isinstance("text", Awaitable)
+    assert isinstance(Awaitable(loop=loop), Awaitable)
+    assert isinstance(Generic[int](loop=loop), aioxide.Future)
+    assert aioxide.Future[int].__origin__ is aioxide.Future
+    assert not inspect.isabstract(aioxide.Future)
+
+
+def test_the_classes_are_as_immutable_as_asyncios():
+    for kind in (aioxide.Future, aioxide.Task):
+        with pytest.raises(TypeError, match=r"immutable|can't set|cannot set"):
+            kind.done = None
+
+
+def test_attributes_and_weak_references(loop):
+    class Marker:
+        pass
+
+    for make in (loop.create_future, lambda: aioxide.Future(loop=loop)):
+        for _ in range(3):  # the second and third may be the memory of the first
+            future = make()
+            marker = future.marker = Marker()
+            future.itself = future
+            seen = weakref.ref(marker), weakref.ref(future)
+            assert (
+                future.__dict__ == {"marker": marker, "itself": future}
+                if hasattr(future, "__dict__")
+                else True
+            )
+            del future, marker
+            gc.collect()
+            assert [reference() for reference in seen] == [None, None]
+            with pytest.raises(AttributeError):
+                make().marker
+
+
+def test_a_future_on_a_loop_that_it_keeps_alive_is_collected():
+    """The attribute leads to the loop and the loop to the future: on 3.14 such rings stayed for ever."""
+    loop = aioxide.new_event_loop()
+    future = loop.create_future()
+    future.loop, loop.future = loop, [future]
+    loop.close()
+    gone = weakref.ref(loop)
+    del loop, future
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_this_interpreter_offers_was_found():
+    """Each has something slower or less in its place where the probe meets an interpreter that it does not know."""
+    features = aioxide.build_info()["features"]
+    assert features["native_tasks"] and features["native_tasks_missing"] is None
+    assert features["task_is_task"] == features["call_graph"] == (sys.version_info >= (3, 14))
