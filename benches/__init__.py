@@ -1,0 +1,1 @@
+"""The benchmarks: `python -m benches --help`; see README.md beside this file."""

@@ -1,0 +1,131 @@
+//! Ping-pong on N connections, each with one message under way, from one thread.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::args::{Args, Result};
+use crate::epoll::{EDGE, Epoll, READ, WRITE};
+use crate::net;
+
+const STALLED: Duration = Duration::from_secs(3);
+
+struct Connection {
+    stream: TcpStream,
+    sent: usize,
+    received: usize,
+}
+
+impl Connection {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self.stream.write(&message[self.sent..]) {
+            Ok(sent) => self.sent += sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Go on after an event; true when the whole message came back. Nothing more can be under way then, so the
+    /// edge needs no second recv.
+    fn ready(&mut self, message: &[u8], chunk: &mut [u8]) -> Result<bool> {
+        if self.sent < message.len() {
+            self.send(message)?;
+        }
+        let wanted = message.len() - self.received;
+        match self.stream.read(&mut chunk[..wanted]) {
+            Ok(0) => return Err("the server closed a connection".into()),
+            Ok(received) => {
+                if chunk[..received] != message[self.received..self.received + received] {
+                    return Err("the server sent back something else".into());
+                }
+                self.received += received;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.received == message.len())
+    }
+
+    fn restart(&mut self, message: &[u8]) -> io::Result<()> {
+        (self.sent, self.received) = (0, 0);
+        self.send(message)
+    }
+}
+
+/// A measured stretch of time: what was done, how long it took, and what it cost both sides.
+pub struct Window {
+    server: u32,
+    started: Instant,
+    server_cpu: Duration,
+    own_cpu: Duration,
+    count: u64,
+}
+
+impl Window {
+    pub fn open(server: u32, count: u64) -> Result<Self> {
+        let own_cpu = net::cpu_time(std::process::id())?;
+        Ok(Self { server, server_cpu: net::cpu_time(server)?, own_cpu, started: Instant::now(), count })
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Print the window as a line of JSON.
+    pub fn close(&self, count: u64) -> Result<()> {
+        let seconds = self.elapsed().as_secs_f64();
+        let server_cpu = (net::cpu_time(self.server)? - self.server_cpu).as_secs_f64();
+        let own_cpu = (net::cpu_time(std::process::id())? - self.own_cpu).as_secs_f64();
+        let count = count - self.count;
+        println!(
+            "{{\"count\": {count}, \"seconds\": {seconds:.9}, \"server_cpu\": {server_cpu:.9}, \
+             \"client_cpu\": {own_cpu:.9}}}"
+        );
+        Ok(())
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let (port, server): (u16, u32) = (args.get("port")?, args.get("pid")?);
+    let (conns, size): (usize, usize) = (args.get("conns")?, args.get("size")?);
+    let (warmup, length) = (args.seconds("warmup")?, args.seconds("seconds")?);
+    // A pattern of period 251 (a prime): a shifted or swapped piece shows.
+    let message: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+    let mut chunk = vec![0; size];
+    let mut epoll = Epoll::new()?;
+    let mut connections = Vec::with_capacity(conns);
+    for key in 0..conns {
+        let stream = net::connect(port, key)?;
+        epoll.add(&stream, READ | WRITE | EDGE, key)?;
+        connections.push(Connection { stream, sent: 0, received: 0 });
+    }
+    for connection in &mut connections {
+        connection.send(&message)?;
+    }
+
+    let begin = Instant::now();
+    let mut window: Option<Window> = None;
+    let (mut count, mut last, mut last_count) = (0, begin, 0);
+    let mut ready = Vec::new();
+    loop {
+        ready.clear();
+        ready.extend(epoll.wait(1_000)?.map(|(key, _)| key));
+        for &key in &ready {
+            if connections[key].ready(&message, &mut chunk)? {
+                count += 1;
+                connections[key].restart(&message)?;
+            }
+        }
+        match &window {
+            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count)?),
+            Some(window) if window.elapsed() >= length => return window.close(count),
+            _ => {}
+        }
+        if count != last_count {
+            (last, last_count) = (Instant::now(), count);
+        } else if last.elapsed() > STALLED {
+            return Err("no message came back for 3 s".into());
+        }
+    }
+}
