@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod epoll;
 pub mod socket;
+pub mod thread;

@@ -51,6 +51,10 @@ fn build_info(missing: Option<&str>) -> Res {
         (key(c"native_tasks")?, boolean(missing.is_none()).as_ptr()),
         (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.as_ptr()),
         (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).as_ptr()),
+        (
+            key(c"tasks_listed_in_place")?,
+            boolean(layout.is_some_and(|layout| layout.lists_in_place())).as_ptr(),
+        ),
         (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
     ])?;
     dict(&[

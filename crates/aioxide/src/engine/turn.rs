@@ -59,8 +59,13 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     run_due_timers(this)?;
     let batch = state.ready_len();
     for _ in 0..batch {
-        let Some(item) = state.pop() else { break };
-        if state.debug.get() { run_debug(state, item)? } else { run_item(state, item)? }
+        if state.debug.get() {
+            let Some(item) = state.pop() else { break };
+            run_debug(state, item)?;
+        } else {
+            let Some(item) = state.pop() else { break };
+            run_item(state, item)?;
+        }
     }
     engine.flush_now();
     Ok(())
@@ -116,7 +121,7 @@ fn poll(this: &LoopObject) -> Res<()> {
         registry_leave(state);
         engine.wait(timeout)
     };
-    engine.polled_at.set(clock::ticks());
+    engine.note_poll();
     if state.timer_count() > 0 {
         now(state)?;
     }
