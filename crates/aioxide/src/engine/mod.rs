@@ -4,6 +4,7 @@ pub mod fileno;
 pub mod loop_object;
 pub mod signals;
 pub mod source;
+pub mod spin;
 pub mod turn;
 pub mod watch;
 
