@@ -39,6 +39,11 @@ pub fn ticks(microseconds: f64) -> u64 {
     (microseconds.max(0.0) * 1e-6 * clock::ticks_per_second()) as u64
 }
 
+/// Ticks in seconds.
+pub fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / clock::ticks_per_second()
+}
+
 /// `os.process_cpu_count()`, which `-X cpu_count` and `PYTHON_CPU_COUNT` can set; before 3.13 the affinity mask.
 pub fn processors() -> usize {
     let ask = || -> Res<Option<i64>> {

@@ -116,7 +116,6 @@ fn poll(this: &LoopObject) -> Res<()> {
         registry_leave(state);
         engine.wait(timeout)
     };
-    engine.polled_at.set(clock::ticks());
     if state.timer_count() > 0 {
         now(state)?;
     }

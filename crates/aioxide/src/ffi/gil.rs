@@ -6,7 +6,7 @@
 //! time until the holder says so. `HOLDER` is a hint, not a lock: threads that are not ours take and release the GIL
 //! without a word. What comes of a wrong hint is the wait that there would have been without it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use aioxide_sys::clock;
 use pyo3_ffi::*;
@@ -43,19 +43,49 @@ pub unsafe fn release() -> Released {
 
 impl Released {
     /// Takes the GIL again. Before it asks for it, it waits for at most `patience` ticks of the counter until the
-    /// holder has let go.
+    /// holder has let go: unless that has not helped of late.
     #[inline(always)]
     pub fn take(self, patience: u64) {
-        if patience > 0 && HOLDER.load(Ordering::Acquire) != 0 {
-            let start = clock::ticks();
-            while HOLDER.load(Ordering::Acquire) != 0 && clock::ticks().wrapping_sub(start) < patience {
-                std::hint::spin_loop();
-            }
+        if patience > 0 && HOLDER.load(Ordering::Acquire) != 0 && worth_waiting() {
+            wait_for_holder(patience);
         }
         // SAFETY: this thread's own state, which `release` gave.
         unsafe { PyEval_RestoreThread(self.0) };
         HOLDER.store(me(), Ordering::Relaxed);
     }
+}
+
+/// How waiting has helped: up with each time that it did, down with each that it did not. A holder that has gone into
+/// other code, and has let go of the GIL there or keeps it, says nothing.
+static PATIENCE: AtomicI32 = AtomicI32::new(8);
+
+fn worth_waiting() -> bool {
+    /// While it does not help, it is tried once in so many times.
+    const PROBE: i32 = 32;
+    let score = PATIENCE.load(Ordering::Relaxed);
+    if score > 0 {
+        return true;
+    }
+    let next = if score <= -PROBE { 1 } else { score - 1 };
+    PATIENCE.store(next, Ordering::Relaxed);
+    false
+}
+
+fn wait_for_holder(patience: u64) {
+    let start = clock::ticks();
+    while HOLDER.load(Ordering::Acquire) != 0 {
+        if clock::ticks().wrapping_sub(start) >= patience {
+            PATIENCE.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    PATIENCE.store((PATIENCE.load(Ordering::Relaxed) + 2).min(8), Ordering::Relaxed);
+}
+
+/// A thread of ours ends, or goes back to code that is not ours for long: nobody need wait for it to say that it let go.
+pub fn leave() {
+    let _ = HOLDER.compare_exchange(me(), 0, Ordering::Release, Ordering::Relaxed);
 }
 
 /// A child of fork has one thread only, and that one holds the GIL.

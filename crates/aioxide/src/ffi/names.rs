@@ -37,6 +37,7 @@ interned! {
     call_at = c"call_at",
     call_exception_handler = c"call_exception_handler",
     call_soon = c"call_soon",
+    call_soon_threadsafe = c"call_soon_threadsafe",
     cancel = c"cancel",
     client_connected = c"connection_made",
     close = c"close",
