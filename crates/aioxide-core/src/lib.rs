@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod gauge;
+pub mod histogram;
 pub mod sendq;
 pub mod timers;

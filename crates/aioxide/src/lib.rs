@@ -34,6 +34,9 @@ fn load(module: Raw) -> Res<()> {
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
     add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
+    let (pool, queue) = pools::thread_type::load()?;
+    add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
+    add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
@@ -53,6 +56,22 @@ ffi::guard::onearg!(py_register_future, |_module, class| {
 
 ffi::guard::onearg!(py_register_pool, |_module, class| {
     pools::dispatch::register(class)?;
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_standard_pool, |_module, class| {
+    pools::thread_type::set_standard(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_end_pools, |_module| {
+    pools::thread_queue::end_all();
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_after_fork, |_module| {
+    ffi::gil::after_fork();
+    pools::seat::after_fork();
     Ok(none())
 });
 
@@ -140,7 +159,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 4] = [
+static mut METHODS: [PyMethodDef; 7] = [
     method(
         c"build_info",
         py_build_info,
@@ -159,6 +178,19 @@ static mut METHODS: [PyMethodDef; 4] = [
         METH_O,
         c"Tell of a class of pools with a method _run_for_loop(loop, func, args).",
     ),
+    method(
+        c"_register_standard_pool",
+        py_register_standard_pool,
+        METH_O,
+        c"Tell of the standard library's ThreadPoolExecutor.",
+    ),
+    method(
+        c"_end_pools",
+        py_end_pools,
+        METH_NOARGS,
+        c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
+    ),
+    method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
     PyMethodDef::zeroed(),
 ];
 

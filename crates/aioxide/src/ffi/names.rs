@@ -148,6 +148,7 @@ imported! {
     transport_type = c"asyncio.transports" . c"_FlowControlMixin",
     iscoroutine = c"asyncio.coroutines" . c"iscoroutine",
     get_event_loop = c"asyncio.events" . c"get_event_loop",
+    get_running_loop = c"asyncio.events" . c"_get_running_loop",
     future_repr = c"asyncio.base_futures" . c"_future_repr",
     task_repr = c"asyncio.base_tasks" . c"_task_repr",
     task_get_stack = c"asyncio.base_tasks" . c"_task_get_stack",

@@ -3,3 +3,7 @@
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
+pub mod seat;
+pub mod thread_queue;
+pub mod thread_type;
+pub mod worker;
