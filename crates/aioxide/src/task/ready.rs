@@ -7,6 +7,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
+use super::finish::Outcome;
 use super::loop_state::JobFn;
 use crate::ffi::{Obj, Raw};
 
@@ -22,6 +23,8 @@ pub enum Item {
     Throw { task: Obj, exception: Obj },
     /// Call a future's done callback.
     Done { callback: Obj, future: Obj, context: Obj },
+    /// Finish a future with what another thread has worked out.
+    Finish { future: Obj, outcome: Outcome },
     /// Work of a higher floor.
     Job { object: Obj, run: JobFn },
 }
@@ -43,6 +46,10 @@ enum Kind {
     Wake,
     Throw,
     Done,
+    /// `Finish`, a kind for each outcome.
+    Return,
+    Raise,
+    Cancel,
     Job,
 }
 
@@ -80,6 +87,11 @@ impl Ready {
             Item::Done { callback, future, context } => {
                 self.put(Kind::Done, &[word(callback), word(future), word(context)]);
             }
+            Item::Finish { future, outcome } => match outcome {
+                Outcome::Returned(value) => self.put(Kind::Return, &[word(future), word(value)]),
+                Outcome::Raised(exception) => self.put(Kind::Raise, &[word(future), word(exception)]),
+                Outcome::Cancelled => self.put(Kind::Cancel, &[word(future)]),
+            },
             Item::Job { object, run } => self.put(Kind::Job, &[word(object), run as *mut c_void]),
         }
     }
@@ -133,8 +145,8 @@ impl Ready {
             unsafe {
                 let entry = self.slots[self.slot(offset)].as_ptr();
                 let count = match (*entry).kind {
-                    Kind::Run | Kind::Step | Kind::Job => 1,
-                    Kind::Wake | Kind::Throw => 2,
+                    Kind::Run | Kind::Step | Kind::Cancel | Kind::Job => 1,
+                    Kind::Wake | Kind::Throw | Kind::Return | Kind::Raise => 2,
                     Kind::Done => 3,
                 };
                 let words = (&raw const (*entry).words).cast::<Raw>();
@@ -160,6 +172,9 @@ impl Entry {
                 Kind::Wake => Item::Wake { task: object(0), future: object(1) },
                 Kind::Throw => Item::Throw { task: object(0), exception: object(1) },
                 Kind::Done => Item::Done { callback: object(0), future: object(1), context: object(2) },
+                Kind::Return => Item::Finish { future: object(0), outcome: Outcome::Returned(object(1)) },
+                Kind::Raise => Item::Finish { future: object(0), outcome: Outcome::Raised(object(1)) },
+                Kind::Cancel => Item::Finish { future: object(0), outcome: Outcome::Cancelled },
                 Kind::Job => {
                     let run = std::mem::transmute::<*mut c_void, JobFn>((*entry).words[1]);
                     Item::Job { object: object(0), run }
