@@ -41,7 +41,10 @@ def main() -> int:
         print(f"this Python was installed without test.test_concurrent_futures: {reason}", file=sys.stderr)
         return 2
     results = runner.run_modules(
-        names, options, workers=chosen.workers, done=lambda result: print_result(result, chosen.verbose, "pools")
+        names,
+        options,
+        workers=chosen.workers,
+        done=lambda result: print_result(result, chosen.verbose, "pools"),
     )
     print_summary(results, chosen.stock, "pools", "an aioxide pool or Future", "concurrent.futures")
     if chosen.json:

@@ -22,7 +22,8 @@ class Recorder(child.Recorder):
         from test import support
 
         if support.environment_altered and self.outcome == "passed":
-            self.outcome, self.detail = "failed", "left a thread or a child process behind (see the output above)"
+            self.outcome = "failed"
+            self.detail = "left a thread or a child process behind (see the output above)"
         support.environment_altered = False
         super().stopTest(test)
 

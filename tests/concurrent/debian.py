@@ -10,8 +10,9 @@ import platform
 import shutil
 import subprocess
 import sys
-import test
 from pathlib import Path
+
+import test
 
 VERSION = "{}.{}".format(*sys.version_info[:2])
 PACKAGE = f"libpython{VERSION}-testsuite"
@@ -59,7 +60,11 @@ def _unpack(making: Path) -> Path:
     """Download the package into `making`; where its test module or package is then."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise Unavailable(f"this is no Debian, whose {PACKAGE} has them")
-    private = [f"-oDir::State::Lists={making}/lists", f"-oDir::Cache={making}/cache", "-oAPT::Sandbox::User=root"]
+    private = [
+        f"-oDir::State::Lists={making}/lists",
+        f"-oDir::Cache={making}/cache",
+        "-oAPT::Sandbox::User=root",
+    ]
     download = ["apt-get", "-qq", "download", PACKAGE]
     # By the lists that the machine has; where it has none, or old ones, by fresh ones of our own.
     if _fails(making, download):

@@ -22,8 +22,8 @@ POOLLESS = frozenset({"test_future"})
 
 def part_of(class_name: str) -> str:
     """The part in which the tests of a class are run: by its start method, or with the threads."""
-    for part, prefix in (("forkserver", "ProcessPoolForkserver"), ("fork", "ProcessPoolFork"), ("spawn", "ProcessPoolSpawn")):
-        if class_name.startswith(prefix):
+    for part in ("forkserver", "fork", "spawn"):
+        if class_name.startswith(f"ProcessPool{part.title()}"):
             return part
     return "threads"
 

@@ -120,7 +120,9 @@ def test_a_test_that_leaves_a_thread_behind_fails(tmp_path, monkeypatch):
 
 def test_the_counts_in_the_docs_are_not_stale():
     here = options()
-    assert VERSION in report.rows(report.CONCURRENT), "run `python -m tests.concurrent --write-docs` on this Python"
+    assert VERSION in report.rows(report.CONCURRENT), (
+        "run `python -m tests.concurrent --write-docs` on this Python"
+    )
     command = [sys.executable, "-m", "tests.concurrent.discover"]
     environment = runner.child_environment() | dict(here.environment)
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)

@@ -40,7 +40,8 @@ def print_result(result: runner.ModuleResult, verbose: bool, made: str = "loops"
     words = ", ".join(f"{count[o]} {o}" for o in runner.OUTCOMES if count[o]) or "no tests"
     mark = "ok  " if result.ok else "FAIL"
     print(
-        f"{mark} {result.module:24} {words}; {result.loops} aioxide {made}, {result.seconds:.1f} s", flush=True
+        f"{mark} {result.module:24} {words}; {result.loops} aioxide {made}, {result.seconds:.1f} s",
+        flush=True,
     )
     for problem in result.problems:
         lines = problem.strip().splitlines()
