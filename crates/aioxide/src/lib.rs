@@ -4,6 +4,7 @@ mod engine;
 mod event_loop;
 mod ffi;
 mod net;
+mod pools;
 mod task;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -17,6 +18,7 @@ fn load(module: Raw) -> Res<()> {
     if std::env::var_os("AIOXIDE_FREELIST").is_some_and(|value| value == "0") {
         ffi::freelist::disable();
     }
+    aioxide_sys::clock::calibrate();
     ffi::names::load()?;
     task::handle::load()?;
     task::iter::load()?;
@@ -31,6 +33,10 @@ fn load(module: Raw) -> Res<()> {
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
+    add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
+    let (pool, queue) = pools::thread_type::load()?;
+    add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
+    add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
@@ -41,6 +47,32 @@ static BUILD: ffi::Global<Obj> = ffi::Global::new();
 ffi::guard::noargs!(py_build_info, |_module| {
     // SAFETY: set at import.
     Obj::steal(PyDict_Copy(BUILD.get().as_ptr()))
+});
+
+ffi::guard::onearg!(py_register_future, |_module, class| {
+    pools::future::set_class(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_pool, |_module, class| {
+    pools::dispatch::register(class)?;
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_standard_pool, |_module, class| {
+    pools::thread_type::set_standard(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_end_pools, |_module| {
+    pools::thread_queue::end_all();
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_after_fork, |_module| {
+    ffi::gil::after_fork();
+    pools::seat::after_fork();
+    Ok(none())
 });
 
 /// What `aioxide.build_info()` shows of the native part.
@@ -127,15 +159,54 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 2] = [
-    PyMethodDef {
-        ml_name: c"build_info".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_build_info },
-        ml_flags: METH_NOARGS,
-        ml_doc: c"Say how the native module was built and what it found in this interpreter.".as_ptr(),
-    },
+static mut METHODS: [PyMethodDef; 7] = [
+    method(
+        c"build_info",
+        py_build_info,
+        METH_NOARGS,
+        c"Say how the native module was built and what it found in this interpreter.",
+    ),
+    method(
+        c"_register_future",
+        py_register_future,
+        METH_O,
+        c"Tell which class the futures of pools are of.",
+    ),
+    method(
+        c"_register_pool",
+        py_register_pool,
+        METH_O,
+        c"Tell of a class of pools with a method _run_for_loop(loop, func, args).",
+    ),
+    method(
+        c"_register_standard_pool",
+        py_register_standard_pool,
+        METH_O,
+        c"Tell of the standard library's ThreadPoolExecutor.",
+    ),
+    method(
+        c"_end_pools",
+        py_end_pools,
+        METH_NOARGS,
+        c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
+    ),
+    method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
     PyMethodDef::zeroed(),
 ];
+
+const fn method(
+    name: &'static CStr,
+    function: PyCFunction,
+    flags: c_int,
+    doc: &'static CStr,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
 
 static mut DEFINITION: PyModuleDef = PyModuleDef {
     m_base: PyModuleDef_HEAD_INIT,
