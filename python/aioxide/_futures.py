@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import collections
 import concurrent.futures
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 _T = TypeVar("_T")
+
+
+class PoolMeta(abc.ABCMeta):
+    """The class of our pools: the standard library's own pools count as theirs, as asyncio's tasks do as `Task`.
+
+    `install(namespace=True)` puts our classes in the standard names, and what asks `isinstance` there
+    (`loop.set_default_executor()` does) must go on to accept pools that were made before, and
+    `InterpreterPoolExecutor`. It derives from `ABCMeta` so that users can mix abstract classes in.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        standard = cls.__dict__.get("_stands_for")
+        return super().__instancecheck__(instance) if standard is None else isinstance(instance, standard)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        standard = cls.__dict__.get("_stands_for")
+        return super().__subclasscheck__(subclass) if standard is None else issubclass(subclass, standard)
 
 
 class Future(_aioxide.PoolFuture, concurrent.futures.Future[_T]):

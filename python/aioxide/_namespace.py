@@ -5,9 +5,12 @@ our name too (`aioxide.streams` is `asyncio.streams`), which is why our own modu
 """
 
 import asyncio
+import concurrent.futures
+import contextlib
+import importlib
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +28,13 @@ _DEPRECATED = {
     "AbstractEventLoopPolicy": ("asyncio.events", "_AbstractEventLoopPolicy"),
     "DefaultEventLoopPolicy": ("asyncio.unix_events", "_DefaultEventLoopPolicy"),
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
+}
+
+# Our pools, and where they are: looked up when somebody asks for one, as `import aioxide` must neither import
+# multiprocessing nor register anything to be done when the interpreter ends.
+_POOLS = {
+    "ThreadPoolExecutor": "aioxide._threads",
+    "ProcessPoolExecutor": "aioxide._processes",
 }
 
 
@@ -88,6 +98,11 @@ def module_getattr(name: str) -> Any:
         module, attribute = _DEPRECATED[name]
         __import__(module)
         return getattr(sys.modules[module], attribute)
+    if name in _POOLS:
+        pool = load_pool(name)
+        if pool is not None:
+            setattr(sys.modules["aioxide"], name, pool)
+            return pool
     if name == "__version__":
         from ._build import build_info
 
@@ -97,10 +112,36 @@ def module_getattr(name: str) -> Any:
     raise AttributeError(f"module 'aioxide' has no attribute {name!r}")
 
 
+def load_pool(name: str) -> Any:
+    """Return our pool class of that name, or None where there is no such module."""
+    module = _POOLS[name]
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return None
+        raise
+    return getattr(sys.modules[module], name)
+
+
+def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
+    """What `install(namespace=True)` puts in the names of `concurrent.futures`: (owner, name, value)."""
+    package = concurrent.futures
+    # Its class derives from the standard ThreadPoolExecutor, and does so once it is imported.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("concurrent.futures.interpreter")
+    for name, submodule in (("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process")):
+        pool = load_pool(name)
+        if pool is None:
+            continue
+        yield package, name, pool
+        yield importlib.import_module(f"concurrent.futures.{submodule}"), name, pool
+
+
 def module_dir() -> list[str]:
     """`aioxide.__dir__`: our names and asyncio's."""
     ours = vars(sys.modules["aioxide"])
-    return sorted(ours.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
+    return sorted(ours.keys() | _POOLS.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
 
 
 def _is_foreign_module(value: object) -> bool:

@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _aioxide
-from ._futures import checked_seconds, map_calls
+from ._futures import PoolMeta, checked_seconds, map_calls
 from ._stats import ThreadPoolStats
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_StandardPool = _standard.ThreadPoolExecutor
+StandardPool = _standard.ThreadPoolExecutor
 _logger = logging.getLogger("concurrent.futures")
 
 
-class ThreadPoolExecutor(_aioxide.ThreadPool, _StandardPool):
+class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     """A `concurrent.futures.ThreadPoolExecutor` whose queue and workers are native.
 
     It takes the arguments of the running version's class, behaves as that one does, and takes these as well:
@@ -56,6 +56,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, _StandardPool):
     A subclass that starts its threads itself (that has its own `_adjust_thread_count`) gets the standard
     library's queue for it, and none of the keywords of ours.
     """
+
+    _stands_for = StandardPool
 
     def __init__(
         self,
@@ -234,19 +236,19 @@ class _Worker:
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 
 
-def _starts_threads_itself(cls: type[_StandardPool]) -> bool:
+def _starts_threads_itself(cls: type[StandardPool]) -> bool:
     """Whether a subclass has its own way of starting threads, as those do that want daemon threads."""
     names = ("_adjust_thread_count", "_initializer_failed")
-    return any(getattr(cls, name) is not getattr(_StandardPool, name) for name in names)
+    return any(getattr(cls, name) is not getattr(StandardPool, name) for name in names)
 
 
-def _has_own_context(cls: type[_StandardPool]) -> bool:
+def _has_own_context(cls: type[StandardPool]) -> bool:
     """Whether a subclass has its own `prepare_context` (3.14)."""
     own = getattr(cls, "prepare_context", None)
     return own is not None and own.__func__ is not _PREPARE_CONTEXT.__func__
 
 
-_PREPARE_CONTEXT: Any = getattr(_StandardPool, "prepare_context", None)
+_PREPARE_CONTEXT: Any = getattr(StandardPool, "prepare_context", None)
 
 # --------------------------------------------------------------------------- the end of the interpreter, and fork
 
@@ -316,5 +318,5 @@ def _after_fork() -> None:
 # threads of pools that start theirs themselves.
 threading._register_atexit(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)
-_aioxide._register_standard_pool(_StandardPool)
+_aioxide._register_standard_pool(StandardPool)
 _aioxide._register_pool(ThreadPoolExecutor)

@@ -30,6 +30,7 @@ PYTHON_FLOORS = {
     "_children": 1,
     "_build": 1,
     "_futures": 1,
+    "_stats": 1,
     "_threads": 2,
     "_loop": 3,
     "_namespace": 4,

@@ -14,9 +14,19 @@ use crate::ffi::object::{call, call_kw, getattr, import_from, string, tuple};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, gil};
 use crate::task::finish::Outcome;
 
-/// How long a worker holds the GIL while calls are queued, in microseconds: calls of C functions never come to the place
-/// where the interpreter lets other threads in.
-const HOLD: f64 = 1000.0;
+/// How long a worker holds the GIL while calls are queued, in ticks: calls of C functions never come to the place where
+/// the interpreter lets other threads in. Twice the switch interval: a thread that waits must have had one to itself
+/// before its wish is known, and letting go more often would wake it for nothing each time, so that it never has.
+fn hold() -> u64 {
+    let ask = || -> Res<f64> {
+        let seconds = call(import_from(c"sys", c"getswitchinterval")?.as_ptr(), &[])?;
+        // SAFETY: a float.
+        Ok(unsafe { PyFloat_AsDouble(seconds.as_ptr()) })
+    };
+    let seconds = ask().unwrap_or(0.005);
+    error::clear();
+    spin::ticks(2e6 * seconds)
+}
 
 /// Runs calls until the pool is over, or the worker has been idle for too long: then true. `run` is what a call is given
 /// to (a worker context of 3.14); null for calls that are functions.
@@ -26,7 +36,7 @@ pub fn serve(queue: &Queue, run: Raw) -> bool {
     queue.starting.set(queue.starting.get().saturating_sub(1));
     queue.add_seat(&seat);
     seat::set_current_queue(queue);
-    let worker = Worker { queue, seat, run, hold: spin::ticks(HOLD), generation };
+    let worker = Worker { queue, seat, run, hold: hold(), generation };
     let retired = worker.serve();
     seat::set_current_queue(std::ptr::null());
     if !worker.is_orphan_of_fork() {
