@@ -1,5 +1,6 @@
 //! Data structures and state machines of aioxide: no fd, no clock, no Python, no unsafe code.
 #![forbid(unsafe_code)]
 
+pub mod frames;
 pub mod sendq;
 pub mod timers;

@@ -2,4 +2,6 @@
 
 pub mod clock;
 pub mod epoll;
+pub mod memfd;
+pub mod process;
 pub mod socket;
