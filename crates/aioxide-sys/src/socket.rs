@@ -113,6 +113,11 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
+/// A descriptor of nothing: sending to it fails, and receiving too.
+pub fn nothing() -> io::Result<OwnedFd> {
+    Ok(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?)
+}
+
 /// Descriptors that one `send_with` can take along.
 pub const MAX_FDS: usize = 64;
 

@@ -4,6 +4,7 @@ mod engine;
 mod event_loop;
 mod ffi;
 mod net;
+mod pools;
 mod task;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -32,6 +33,7 @@ fn load(module: Raw) -> Res<()> {
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
+    add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
@@ -127,12 +129,24 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 2] = [
+static mut METHODS: [PyMethodDef; 4] = [
     PyMethodDef {
         ml_name: c"build_info".as_ptr(),
         ml_meth: PyMethodDefPointer { PyCFunction: py_build_info },
         ml_flags: METH_NOARGS,
         ml_doc: c"Say how the native module was built and what it found in this interpreter.".as_ptr(),
+    },
+    PyMethodDef {
+        ml_name: c"forked_pools".as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: pools::process_type::forked_pools },
+        ml_flags: METH_NOARGS,
+        ml_doc: c"Close, in a child of fork, what it inherited of the parent's process pools.".as_ptr(),
+    },
+    PyMethodDef {
+        ml_name: c"shared_memory".as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: pools::process_worker::shared_memory },
+        ml_flags: METH_FASTCALL | METH_KEYWORDS,
+        ml_doc: c"Return a new buffer that worker processes get without a copy.".as_ptr(),
     },
     PyMethodDef::zeroed(),
 ];
