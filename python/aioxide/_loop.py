@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import concurrent.futures
 import contextvars
 import os
 import selectors
@@ -222,6 +223,11 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             # The inherited method has let go of the wake-up descriptor with the last handler.
             self._borrow_wakeup_fd()
         return removed
+
+    def _make_default_executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+        self._default_executor = executor
+        return executor
 
     # ---------------------------------------------------------------------------------------------- transports
 

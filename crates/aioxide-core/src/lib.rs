@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod frames;
+pub mod gauge;
 pub mod sendq;
 pub mod timers;

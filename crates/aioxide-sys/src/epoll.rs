@@ -25,6 +25,14 @@ pub struct Epoll {
 pub struct Events(Vec<epoll::Event>);
 
 impl Events {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Data and flags, an event each.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (u64, Interest)> {

@@ -16,6 +16,7 @@ use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, in
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
+use crate::pools::dispatch;
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
@@ -155,6 +156,8 @@ noargs!(time, |slf| {
     let _ = slf;
     float(aioxide_sys::clock::monotonic())
 });
+
+fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
 
 // ---------------------------------------------------------------------------------------------- futures and tasks
 
@@ -528,6 +531,7 @@ fn methods() -> TypeDef {
         .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
         .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
         .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
+        .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
         .noargs(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
         .noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
         .fast(c"create_task", create_task, CREATE_TASK_DOC)

@@ -18,6 +18,7 @@ fn load(module: Raw) -> Res<()> {
     if std::env::var_os("AIOXIDE_FREELIST").is_some_and(|value| value == "0") {
         ffi::freelist::disable();
     }
+    aioxide_sys::clock::calibrate();
     ffi::names::load()?;
     task::handle::load()?;
     task::iter::load()?;
@@ -32,6 +33,7 @@ fn load(module: Raw) -> Res<()> {
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
+    add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
     add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
@@ -43,6 +45,16 @@ static BUILD: ffi::Global<Obj> = ffi::Global::new();
 ffi::guard::noargs!(py_build_info, |_module| {
     // SAFETY: set at import.
     Obj::steal(PyDict_Copy(BUILD.get().as_ptr()))
+});
+
+ffi::guard::onearg!(py_register_future, |_module, class| {
+    pools::future::set_class(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_pool, |_module, class| {
+    pools::dispatch::register(class)?;
+    Ok(none())
 });
 
 /// What `aioxide.build_info()` shows of the native part.
@@ -129,27 +141,53 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 4] = [
-    PyMethodDef {
-        ml_name: c"build_info".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_build_info },
-        ml_flags: METH_NOARGS,
-        ml_doc: c"Say how the native module was built and what it found in this interpreter.".as_ptr(),
-    },
-    PyMethodDef {
-        ml_name: c"forked_pools".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: pools::process_type::forked_pools },
-        ml_flags: METH_NOARGS,
-        ml_doc: c"Close, in a child of fork, what it inherited of the parent's process pools.".as_ptr(),
-    },
-    PyMethodDef {
-        ml_name: c"shared_memory".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: pools::process_worker::shared_memory },
-        ml_flags: METH_FASTCALL | METH_KEYWORDS,
-        ml_doc: c"Return a new buffer that worker processes get without a copy.".as_ptr(),
-    },
+static mut METHODS: [PyMethodDef; 6] = [
+    method(
+        c"build_info",
+        py_build_info,
+        METH_NOARGS,
+        c"Say how the native module was built and what it found in this interpreter.",
+    ),
+    method(
+        c"_register_future",
+        py_register_future,
+        METH_O,
+        c"Tell which class the futures of pools are of.",
+    ),
+    method(
+        c"_register_pool",
+        py_register_pool,
+        METH_O,
+        c"Tell of a class of pools with a method _run_for_loop(loop, func, args).",
+    ),
+    method(
+        c"_forked_pools",
+        pools::process_type::forked_pools,
+        METH_NOARGS,
+        c"Close, in a child of fork, what it inherited of the parent's process pools.",
+    ),
+    method(
+        c"_shared_memory",
+        pools::process_type::shared_memory,
+        METH_O,
+        c"Return a new buffer that worker processes get without a copy.",
+    ),
     PyMethodDef::zeroed(),
 ];
+
+const fn method(
+    name: &'static CStr,
+    function: PyCFunction,
+    flags: c_int,
+    doc: &'static CStr,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
 
 static mut DEFINITION: PyModuleDef = PyModuleDef {
     m_base: PyModuleDef_HEAD_INIT,

@@ -12,7 +12,7 @@ use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
-use crate::task::handle;
+use crate::task::{finish, handle};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
@@ -116,7 +116,6 @@ fn poll(this: &LoopObject) -> Res<()> {
         registry_leave(state);
         engine.wait(timeout)
     };
-    engine.polled_at.set(clock::ticks());
     if state.timer_count() > 0 {
         now(state)?;
     }
@@ -172,6 +171,10 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
             Item::Done { callback, future, context } => {
                 registry_leave(state);
                 run_done(state, callback, future, context)
+            }
+            Item::Finish { future, outcome } => {
+                registry_leave(state);
+                finish::finish(future.as_ptr(), outcome).or_else(|Raised| step_failed(state))
             }
             Item::Job { object, run } => {
                 registry_leave(state);
@@ -282,7 +285,7 @@ fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
             let step = task_type::step_callable(task.as_ptr(), None)?;
             handle::new(state.object, step.as_ptr(), &[], NULL)
         }
-        Item::Job { object, .. } => {
+        Item::Job { object, .. } | Item::Finish { future: object, .. } => {
             let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
             handle::new(state.object, shown.as_ptr(), &[], NULL)
         }

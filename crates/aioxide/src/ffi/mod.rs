@@ -8,6 +8,7 @@ pub mod compat;
 pub mod context;
 pub mod error;
 pub mod freelist;
+pub mod gil;
 pub mod guard;
 pub mod names;
 pub mod object;

@@ -17,6 +17,7 @@ use pyo3_ffi::*;
 use super::process_page::{self as page, Page};
 use super::process_slab::{Arena, Known, Payload, Slab};
 use super::process_worker::SHARED;
+use crate::engine::calls::LoopCall;
 use crate::ffi::{Obj, Raw, Slot};
 
 /// Whose turn of waiting serves a pool.
@@ -30,12 +31,26 @@ pub enum Home {
     Reactor,
 }
 
+/// Who gets the outcome of a task.
+pub enum Target {
+    /// An `aioxide._futures.Future`.
+    Future(Obj),
+    /// A loop.
+    Call(LoopCall),
+}
+
+impl Target {
+    pub fn future(&self) -> &Obj {
+        match self {
+            Target::Future(future) => future,
+            Target::Call(waiting) => waiting.future(),
+        }
+    }
+}
+
 pub struct Task {
     pub id: u64,
-    /// A `concurrent.futures.Future`, or a future of `owner`.
-    pub future: Obj,
-    /// The loop that waits for the result; none for a `concurrent.futures.Future`.
-    pub owner: Option<Obj>,
+    pub target: Target,
     pub payload: Payload,
     /// The future knows that it runs: it was with a worker before.
     pub announced: bool,
@@ -454,8 +469,7 @@ impl Pool {
             let state = &*self.state.get();
             let held = state.workers.iter().flat_map(|worker| worker.slots.iter().flatten());
             for task in state.pending.iter().chain(&state.lost).chain(held) {
-                crate::ffi::guard::visit!(task.future.as_ptr(), visit, arg);
-                crate::ffi::guard::visit_opt!(task.owner, visit, arg);
+                crate::ffi::guard::visit!(task.target.future().as_ptr(), visit, arg);
             }
         }
         0

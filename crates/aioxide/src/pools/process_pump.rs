@@ -9,16 +9,14 @@ use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Pool, Task};
+use super::process::{self as pool, Event, Pool, Target, Task};
 use super::process_slab::{self as slab, Slab};
 use super::process_worker::SHARED;
 use super::{process_pickle as pickle, process_submit as submit};
-use crate::engine::LoopObject;
 use crate::ffi::names::intern;
 use crate::ffi::object::{call_method, int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
-use crate::task::future;
-use crate::task::loop_state::{self, native_state};
+use crate::task::finish::{self, Outcome};
 
 /// Bytes that are asked for at a time.
 const ROOM: usize = 1 << 16;
@@ -229,8 +227,9 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     pool.learn(header.nanos);
     let outcome = read_outcome(pool, key, decoder, frame);
     let interrupted = matches!(&outcome, Err(Raised)) && error::matches(keyboard_interrupt());
-    finish(pool, &task, outcome);
-    drop(task);
+    let Task { target, payload, .. } = *task;
+    drop(payload);
+    finish(pool, target, outcome);
     task_gone(pool);
     if leaves {
         let key = int(key.into())?;
@@ -308,68 +307,32 @@ pub fn task_gone(pool: &Pool) {
     }
 }
 
-/// Gives the future its outcome: a value, or the exception that is set.
-pub fn finish(pool: &Pool, task: &Task, outcome: Res) {
+/// Gives a task its outcome: a value, or the exception that is set.
+pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
     count.set(count.get() + 1);
-    let told = match &task.owner {
-        Some(owner) => finish_in_loop(pool, task, owner, outcome),
-        None => finish_future(task, outcome),
+    let future = target.future().clone();
+    // SAFETY: the target's future is of the kind that each function takes.
+    let told = unsafe {
+        match target {
+            Target::Call(waiting) if waiting.is_here() => finish::finish(future.as_ptr(), Outcome::of(outcome)),
+            Target::Call(waiting) => {
+                waiting.finish(Outcome::of(outcome));
+                Ok(())
+            }
+            // Cancelled meanwhile, where running tasks can be: nobody wants to know.
+            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
+                error::clear();
+                Ok(())
+            }
+            Target::Future(_) => match Outcome::of(outcome) {
+                Outcome::Returned(value) => super::future::set_result(future.as_ptr(), value),
+                Outcome::Raised(exception) => super::future::set_exception(future.as_ptr(), exception),
+                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
+            },
+        }
     };
     if told.is_err() {
-        error::unraisable(task.future.as_ptr());
+        error::unraisable(future.as_ptr());
     }
-}
-
-fn finish_future(task: &Task, outcome: Res) -> Res<()> {
-    let future = task.future.as_ptr();
-    let told = match outcome {
-        Ok(value) => call_method(intern(c"set_result")?, &[future, value.as_ptr()]),
-        Err(Raised) => {
-            let exception = error::take().unwrap_or_else(none);
-            call_method(intern(c"set_exception")?, &[future, exception.as_ptr()])
-        }
-    };
-    // Cancelled meanwhile, where running tasks can be: nobody wants to know.
-    told.map(drop).or_else(|Raised| {
-        let done = call_method(intern(c"done")?, &[future]).is_ok();
-        if done { error::clear() }
-        if done { Ok(()) } else { Err(Raised) }
-    })
-}
-
-/// Finishes the future of a loop: directly under the GIL, whatever thread this is, and wakes the loop if it sleeps.
-fn finish_in_loop(pool: &Pool, task: &Task, owner: &Obj, outcome: Res) -> Res<()> {
-    let future = task.future.as_ptr();
-    let exception = match &outcome {
-        Ok(_) => None,
-        Err(Raised) => Some(error::take().unwrap_or_else(none)),
-    };
-    let direct = submit::is_native(future) && native_state(owner.as_ptr()).is_some();
-    // SAFETY: just checked; the task holds the loop, of which the state is a part.
-    let plain = direct && unsafe { native_state(owner.as_ptr()).is_some_and(|state| (*state).is_plain()) };
-    if !plain {
-        let value = outcome.unwrap_or_else(|Raised| none());
-        let error = exception.unwrap_or_else(none);
-        let manager = pool.manager.or_none();
-        let args = [manager.as_ptr(), owner.as_ptr(), future, value.as_ptr(), error.as_ptr()];
-        return call_method(intern(c"finish_in_loop")?, &args).map(drop);
-    }
-    // SAFETY: `plain` says what these are.
-    unsafe {
-        let body = future::of(future);
-        if !body.is_pending() {
-            return Ok(());
-        }
-        match (outcome, exception) {
-            (Ok(value), _) => body.set_result(future, value)?,
-            (Err(Raised), Some(exception)) => body.set_exception(future, exception.as_ptr())?,
-            (Err(Raised), None) => {}
-        }
-        let object = &*owner.as_ptr().cast::<LoopObject>();
-        if object.state.thread.get() != loop_state::thread_ident() {
-            object.engine.wake.wake();
-        }
-    }
-    Ok(())
 }

@@ -4,12 +4,11 @@ use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::process_pickle as pickle;
-use super::process::{Pool, Task};
+use super::process::{Pool, Target, Task};
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, truth, tuple};
+use crate::ffi::object::{call_method, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
-use crate::task::future;
 
 /// So many waiting tasks are worth a system call though every worker is busy.
 const BATCH: usize = 16;
@@ -62,10 +61,10 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj) -> Res<pickle::Pickl
 }
 
 /// Queues a task, and sends it if a worker is free.
-pub fn enqueue(pool: &Pool, future: Obj, owner: Option<Obj>, payload: Payload) -> u64 {
+pub fn enqueue(pool: &Pool, target: Target, payload: Payload) {
     let id = pool.next_id.get();
     pool.next_id.set(id + 1);
-    let task = Task { id, future, owner, payload, announced: false, submitted: clock::nanos() };
+    let task = Task { id, target, payload, announced: false, submitted: clock::nanos() };
     let (waiting, free) = pool.with(|state| {
         state.pending.push_back(Box::new(task));
         let free = state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes());
@@ -76,7 +75,6 @@ pub fn enqueue(pool: &Pool, future: Obj, owner: Option<Obj>, payload: Payload) -
     if free || waiting >= BATCH {
         dispatch(pool);
     }
-    id
 }
 
 /// Whether a worker should be started for the task that comes.
@@ -151,37 +149,15 @@ fn hand_over(pool: &Pool, key: u32, batch: Vec<Box<Task>>) {
 
 /// Tells the future that its task runs; false where nobody wants it any more.
 fn announce(task: &Task) -> bool {
-    if task.owner.is_some() {
-        return is_waiting(&task.future);
-    }
-    let running = intern(c"set_running_or_notify_cancel")
-        .and_then(|name| call_method(name, &[task.future.as_ptr()]))
-        .and_then(|answer| truth(answer.as_ptr()));
-    running.unwrap_or_else(|Raised| {
-        error::unraisable(task.future.as_ptr());
+    let future = match &task.target {
+        Target::Call(waiting) => return waiting.is_wanted(),
+        Target::Future(future) => future.as_ptr(),
+    };
+    // SAFETY: `submit` takes futures of ours only.
+    unsafe { super::future::set_running(future) }.unwrap_or_else(|Raised| {
+        error::unraisable(future);
         false
     })
-}
-
-/// Whether the future of a loop has no outcome yet.
-pub fn is_waiting(future: &Obj) -> bool {
-    if is_native(future.as_ptr()) {
-        // SAFETY: just checked.
-        return unsafe { future::of(future.as_ptr()) }.is_pending();
-    }
-    let done = intern(c"done").and_then(|name| call_method(name, &[future.as_ptr()]));
-    match done.and_then(|done| truth(done.as_ptr())) {
-        Ok(done) => !done,
-        Err(Raised) => {
-            error::unraisable(future.as_ptr());
-            false
-        }
-    }
-}
-
-pub fn is_native(raw: Raw) -> bool {
-    // SAFETY: compares the address of a live object's type.
-    crate::ffi::compat::has_layout() && unsafe { Py_TYPE(raw) } == crate::task::future_type::exact()
 }
 
 /// An idle worker takes half of what a busy one has not begun with.

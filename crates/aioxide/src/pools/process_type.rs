@@ -11,7 +11,7 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::{clock, socket};
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Home, Pool, PoolObject, Task, Worker, event_data};
+use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, Task, Worker, event_data};
 use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
 use crate::engine::loop_object::io_result;
 use crate::ffi::error::raise_io;
@@ -19,8 +19,8 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call, call_method, check, float, int, is_none, none, truth, tuple};
 use crate::ffi::typedef::TypeDef;
+use crate::engine::calls::LoopCall;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
-use crate::task::future_type;
 use crate::task::loop_state::native_state;
 
 /// # Safety
@@ -75,23 +75,22 @@ fn may_go_to_future() -> bool {
     unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
 }
 
-// `submit(future, fn, args, kwargs)`: queues a task; its number, or None where it could not be pickled, and the future
-// has the exception.
+// `submit(future, fn, args, kwargs)`: queues a task, and returns its future: the one that is given, or a new one for None.
+// An exception from pickling goes to it.
 fastcall!(submit_task, |slf, args| {
     args.require(&["future", "fn", "args", "kwargs"], "submit")?;
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, true)?;
+    let future = if is_none(given[0]) { super::future::new()? } else { Obj::new(given[0]) };
     match submit::pickle_call(pool, given[1], given[2], given[3]) {
         Ok(payload) => {
             home::to_reactor(slf)?;
-            int(submit::enqueue(pool, Obj::new(given[0]), None, payload) as i64)
+            submit::enqueue(pool, Target::Future(future.clone()), payload);
         }
-        Err(Raised) if may_go_to_future() => {
-            pickling_failed(pool, given[0])?;
-            Ok(none())
-        }
-        Err(Raised) => Err(Raised),
+        Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
+        Err(Raised) => return Err(Raised),
     }
+    Ok(future)
 });
 
 #[cold]
@@ -103,19 +102,19 @@ fn pickling_failed(pool: &Pool, future: Raw) -> Res<()> {
     call_method(intern(c"pickling_failed")?, &args).map(drop)
 }
 
-// `run_for_loop(loop, fn, args)`: the future of a loop for a task's result.
+// `run_for_loop(loop, fn, args)`: the future of a loop for a task's result; None where that loop's futures have to be made
+// or finished by methods of the user's.
 fastcall!(run_for_loop, |slf, args| {
     args.require(&["loop", "fn", "args"], "run_for_loop")?;
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, false)?;
-    let future = match native_state(given[0]) {
-        Some(state) if (*state).is_plain() && crate::ffi::compat::has_layout() => future_type::new(&*state)?,
-        _ => call_method(intern(c"create_future")?, &[given[0]])?,
-    };
+    let Some(state) = native_state(given[0]) else { return Ok(none()) };
+    let Some(waiting) = LoopCall::new(&*state, true)? else { return Ok(none()) };
+    let future = waiting.future().clone();
     match submit::pickle_call(pool, given[1], given[2], NULL) {
         Ok(payload) => {
             home::use_from_loop(slf, given[0])?;
-            submit::enqueue(pool, future.clone(), Some(Obj::new(given[0])), payload);
+            submit::enqueue(pool, Target::Call(waiting), payload);
         }
         Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
         Err(Raised) => return Err(Raised),
@@ -139,7 +138,7 @@ fn describe(worker: Option<&Worker>, task: &Task) -> Res {
 onearg!(find, |slf, future| {
     // `describe` makes plain ints and tuples of them: no code of users.
     of(slf).with(|state| {
-        let of_future = |task: &&Box<Task>| task.future.as_ptr() == future;
+        let of_future = |task: &&Box<Task>| task.target.future().as_ptr() == future;
         if let Some(task) = state.pending.iter().find(of_future) {
             return describe(None, task);
         }
@@ -161,7 +160,7 @@ noargs!(take_pending, |slf| {
         state.pending = kept.into();
         taken
     });
-    let futures: Vec<Obj> = tasks.iter().map(|task| task.future.clone()).collect();
+    let futures: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
     pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
     pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
     drop(tasks);
@@ -193,11 +192,10 @@ onearg!(fail_all, |slf, make| {
 fn fail(pool: &Pool, tasks: Vec<Box<Task>>, make: Raw) -> Res {
     let count = tasks.len();
     for task in tasks {
-        if let Ok(exception) = call(make, &[task.future.as_ptr()]) {
+        if let Ok(exception) = call(make, &[task.target.future().as_ptr()]) {
             error::raise_value(exception);
         }
-        pump::finish(pool, &task, Err(Raised));
-        drop(task);
+        pump::finish(pool, task.target, Err(Raised));
         pump::task_gone(pool);
     }
     int(count as i64)
@@ -576,4 +574,10 @@ noargs!(
         home::forked();
         Ok(none())
     }
+);
+
+onearg!(
+    /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
+    shared_memory,
+    |_module, size| super::process_slab::new_shared(super::process_slab::size_from(size)?)
 );

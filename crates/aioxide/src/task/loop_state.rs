@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use aioxide_core::timers::Timers;
 use pyo3_ffi::*;
 
+use super::finish::Outcome;
 use super::handle;
 use super::overrides::Overrides;
 use crate::ffi::error::{Res, runtime_error};
@@ -26,6 +27,8 @@ pub enum Item {
     Throw { task: Obj, exception: Obj },
     /// Call a future's done callback.
     Done { callback: Obj, future: Obj, context: Obj },
+    /// Finish a future with what another thread has worked out.
+    Finish { future: Obj, outcome: Outcome },
     /// Work of a higher floor.
     Job { object: Obj, run: JobFn },
 }
@@ -297,6 +300,13 @@ impl Item {
                 Item::Throw { task, exception } => [task.as_ptr(), exception.as_ptr(), NULL],
                 Item::Done { callback, future, context } => {
                     [callback.as_ptr(), future.as_ptr(), context.as_ptr()]
+                }
+                Item::Finish { future, outcome } => {
+                    let stop = outcome.traverse(visit, arg);
+                    if stop != 0 {
+                        return stop;
+                    }
+                    [future.as_ptr(), NULL, NULL]
                 }
                 Item::Job { object, .. } => [object.as_ptr(), NULL, NULL],
             };

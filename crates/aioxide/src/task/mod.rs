@@ -2,6 +2,7 @@
 //! timers, nothing that waits.
 
 pub mod classes;
+pub mod finish;
 pub mod future;
 pub mod future_type;
 pub mod handle;
