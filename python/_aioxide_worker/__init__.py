@@ -131,3 +131,23 @@ def unshare(memory, slab, parts):
 def call_chunk(fn, chunk):
     """Call `fn` with each tuple of arguments in turn: one task of `map(chunksize=...)`."""
     return [fn(*args) for args in chunk]
+
+
+class ByCloudpickle:
+    """Stands for a function that only cloudpickle can send.
+
+    Args:
+        data: what `cloudpickle.dumps` made of it.
+    """
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce__(self):
+        return _by_cloudpickle, (self.data,)
+
+
+def _by_cloudpickle(data):
+    import cloudpickle
+
+    return cloudpickle.loads(data)

@@ -5,6 +5,7 @@ our name too (`aioxide.streams` is `asyncio.streams`), which is why our own modu
 """
 
 import asyncio
+import importlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,12 @@ NATIVE_NAMES = (
     "Future",
     "Task",
 )
+
+# Names of ours that are imported when they are first asked for: `import aioxide` must not load multiprocessing.
+_LAZY = {
+    "ProcessPoolExecutor": "_processes",
+    "shared": "shared",
+}
 
 # Names that asyncio itself gives only with a warning since 3.14, and where they are kept.
 _DEPRECATED = {
@@ -88,6 +95,9 @@ def module_getattr(name: str) -> Any:
         module, attribute = _DEPRECATED[name]
         __import__(module)
         return getattr(sys.modules[module], attribute)
+    if name in _LAZY:
+        module = importlib.import_module(f"aioxide.{_LAZY[name]}")
+        return module if name == "shared" else getattr(module, name)
     if name == "__version__":
         from ._build import build_info
 

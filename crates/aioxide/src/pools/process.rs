@@ -276,18 +276,29 @@ impl Worker {
             if taken.len() == count {
                 break;
             }
-            if !self.page().revoke(slot) {
-                continue;
-            }
-            if let Some(task) = self.slots[slot as usize].take() {
-                task.payload.handed_over.set(false);
-                self.revoked.push(slot);
-                self.inflight -= 1;
-                self.budget = self.budget.saturating_add(1);
-                taken.push(task);
-            }
+            taken.extend(self.revoke_slot(slot));
         }
         taken
+    }
+
+    /// Takes one task back, if the worker has not begun with it.
+    pub fn revoke_slot(&mut self, slot: u16) -> Option<Box<Task>> {
+        if !self.page().revoke(slot) {
+            return None;
+        }
+        let task = self.slots[slot as usize].take()?;
+        task.payload.handed_over.set(false);
+        self.revoked.push(slot);
+        self.inflight -= 1;
+        self.budget = self.budget.saturating_add(1);
+        Some(task)
+    }
+
+    /// Where the task of a future is, and its number.
+    pub fn slot_of(&self, future: Raw) -> Option<(u16, u64)> {
+        let at = |task: &Option<Box<Task>>| task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future);
+        let slot = self.slots.iter().position(at)?;
+        self.slots[slot].as_ref().map(|task| (slot as u16, task.id))
     }
 
     pub fn send_exit(&mut self) {
@@ -372,12 +383,16 @@ pub struct Pool {
     pub on_demand: Cell<bool>,
     /// The manager wants to be told when nothing is under way any more.
     pub tell_idle: Cell<bool>,
+    /// It must be served though no task is under way: workers end, or are watched.
+    pub stays: Cell<bool>,
     /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
     pub average: Cell<u64>,
     pub submitted: Cell<u64>,
     pub finished: Cell<u64>,
     pub failed: Cell<u64>,
     pub cancelled: Cell<u64>,
+    /// Results and exceptions that workers have sent.
+    pub answers: Cell<u64>,
     /// Pumps without a look at all descriptors.
     pub quick: Cell<u32>,
 }
@@ -399,11 +414,13 @@ impl Pool {
             max_workers: Cell::new(1),
             on_demand: Cell::new(false),
             tell_idle: Cell::new(false),
+            stays: Cell::new(false),
             average: Cell::new(0),
             submitted: Cell::new(0),
             finished: Cell::new(0),
             failed: Cell::new(0),
             cancelled: Cell::new(0),
+            answers: Cell::new(0),
             quick: Cell::new(0),
         }
     }

@@ -138,7 +138,7 @@ pub fn loop_stops(loop_: Raw) {
         if pool.home.get() != Home::Loop || pool.home_loop.get() != loop_ {
             continue;
         }
-        if pool.outstanding.get() == 0 && !pool.tell_idle.get() {
+        if pool.outstanding.get() == 0 && !pool.stays.get() {
             leave(slf.as_ptr(), pool);
         } else if to_reactor(slf.as_ptr()).is_err() {
             crate::ffi::error::unraisable(slf.as_ptr());

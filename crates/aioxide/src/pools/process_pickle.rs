@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::process_slab as slab;
 use crate::ffi::guard::{guarded, onearg};
 use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, bytes, call, call_kw, call_method, import, import_from, none, setattr, tuple};
+use crate::ffi::object::{boolean, bytes, call, call_kw, call_method, import_from, none, setattr, tuple};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
 
@@ -148,7 +148,7 @@ fn pickling() -> &'static Pickling {
     unsafe { PICKLING.get() }
 }
 
-/// Looks the standard library's parts up, unless the other module of this library has.
+/// Looks the standard library's parts up, when the first pool is made: it imports multiprocessing.
 pub fn load() -> Res<()> {
     if PICKLING.is_set() {
         return Ok(());
@@ -267,9 +267,4 @@ pub unsafe fn load_from(start: *const u8, size: usize, buffers: &[Obj]) -> Res {
         }
         result
     }
-}
-
-/// Imports a module that must be there before the first pickle: its reducers.
-pub fn import_reducers() -> Res<()> {
-    import(c"multiprocessing.reduction").map(drop)
 }

@@ -151,6 +151,33 @@ onearg!(find, |slf, future| {
     })
 });
 
+// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
+// is not to be found.
+onearg!(withdraw, |slf, future| {
+    let pool = of(slf);
+    let (taken, running) = pool.with(|state| {
+        let at = state.pending.iter().position(|task| task.target.future().as_ptr() == future);
+        if let Some(at) = at {
+            return (state.pending.remove(at), None);
+        }
+        for worker in &mut state.workers {
+            if let Some((slot, id)) = worker.slot_of(future) {
+                let taken = worker.revoke_slot(slot);
+                return (taken, Some((worker.key, id)));
+            }
+        }
+        (None, None)
+    });
+    if let Some(task) = taken {
+        pool.cancelled.set(pool.cancelled.get() + 1);
+        drop(task);
+        pump::task_gone(pool);
+        return Ok(boolean(true));
+    }
+    let Some((key, id)) = running else { return Ok(none()) };
+    tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
+});
+
 // `take_pending()`: takes out the tasks that no worker has; their futures.
 noargs!(take_pending, |slf| {
     let pool = of(slf);
@@ -255,7 +282,7 @@ onearg!(bury, |slf, key| {
     let (pool, key) = (of(slf), integer(key)? as u32);
     pump::receive(pool, key)?;
     let Some(mut worker) = pool.remove_worker(key) else { return Ok(none()) };
-    let done = worker.done;
+    let (done, ready) = (worker.done, worker.ready);
     let mut again = worker.revoke(usize::MAX);
     again.sort_by_key(|task| std::cmp::Reverse(task.id));
     let lost: Vec<Box<Task>> = worker.slots.iter_mut().filter_map(Option::take).collect();
@@ -265,7 +292,7 @@ onearg!(bury, |slf, key| {
         state.lost.extend(lost);
     });
     drop(worker);
-    tuple(&[int(count as i64)?.as_ptr(), int(done as i64)?.as_ptr()])
+    tuple(&[int(count as i64)?.as_ptr(), int(done as i64)?.as_ptr(), boolean(ready).as_ptr()])
 });
 
 // `exit_worker(key)`: takes back what it has not begun with, and tells it to end when it is done.
@@ -351,7 +378,7 @@ noargs!(workers, |slf| {
     list(&made)
 });
 
-// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task).
+// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers).
 noargs!(counts, |slf| {
     let pool = of(slf);
     let (queued, held, bytes) = pool.with(|state| {
@@ -369,6 +396,7 @@ noargs!(counts, |slf| {
     ];
     let mut items = numbers.into_iter().map(|number| int(number as i64)).collect::<Res<Vec<Obj>>>()?;
     items.push(float(pool.average.get() as f64 * 1e-9)?);
+    items.push(int(pool.answers.get() as i64)?);
     tuple(&items.iter().map(Obj::as_ptr).collect::<Vec<_>>())
 });
 
@@ -428,6 +456,12 @@ noargs!(to_reactor, |slf| {
 
 noargs!(has_home, |slf| Ok(boolean(of(slf).home.get() != Home::None)));
 
+// `leave_home()`: nobody serves it, until somebody uses it or waits for it.
+noargs!(leave_home, |slf| {
+    home::leave(slf, of(slf));
+    Ok(none())
+});
+
 // `home()`: the loop that serves it, "reactor", or None.
 noargs!(home_of, |slf| {
     match of(slf).home.get() {
@@ -453,6 +487,22 @@ noargs!(dispatch, |slf| {
     Ok(none())
 });
 
+getter!(get_stays, |slf| Ok(boolean(of(slf).stays.get())));
+setter!(set_stays, |slf, value| {
+    of(slf).stays.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+getter!(get_on_demand, |slf| Ok(boolean(of(slf).on_demand.get())));
+setter!(set_on_demand, |slf, value| {
+    of(slf).on_demand.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+getter!(get_max_pending, |slf| {
+    match of(slf).max_pending.get() {
+        usize::MAX => Ok(none()),
+        limit => int(limit as i64),
+    }
+});
 getter!(get_outstanding, |slf| int(of(slf).outstanding.get() as i64));
 getter!(get_closed, |slf| Ok(boolean(of(slf).closed.get())));
 setter!(set_closed, |slf, value| {
@@ -494,7 +544,7 @@ fn init(made: Obj, args: Raw) -> Res {
             pool.max_pending.set(integer(item(3))?.max(1) as usize);
             pool.tell_idle.set(true);
         }
-        super::process_pickle::import_reducers()?;
+        super::process_pickle::load()?;
         Ok(made)
     }
 }
@@ -541,6 +591,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .fast(c"submit", submit_task, c"Queue a task for a future.")
         .fast(c"run_for_loop", run_for_loop, c"Queue a task for a loop; return the loop's future.")
         .onearg(c"find", find, c"Say where the task of a future is.")
+        .onearg(c"withdraw", withdraw, c"Take the task of a future back.")
         .noargs(c"take_pending", take_pending, c"Take out the tasks that no worker has.")
         .onearg(c"fail_lost", fail_lost, c"Fail the tasks that were with dead workers.")
         .onearg(c"fail_all", fail_all, c"Fail every task.")
@@ -559,9 +610,13 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"to_reactor", to_reactor, c"Have the reactor thread serve the pool.")
         .noargs(c"has_home", has_home, c"Return True if somebody serves the pool.")
         .noargs(c"home", home_of, c"Return who serves the pool.")
+        .noargs(c"leave_home", leave_home, c"Have nobody serve the pool.")
         .noargs(c"close", close, c"Let go of everything.")
         .noargs(c"dispatch", dispatch, c"Give waiting tasks to workers.")
         .get(c"outstanding", get_outstanding)
+        .get(c"max_pending", get_max_pending)
+        .getset(c"stays", get_stays, set_stays)
+        .getset(c"on_demand", get_on_demand, set_on_demand)
         .getset(c"closed", get_closed, set_closed)
         .getset(c"tell_idle", get_tell_idle, set_tell_idle)
         .build(NULL)

@@ -82,7 +82,7 @@ impl Worker {
             self.decoder.shrink(1 << 20);
             match self.receive() {
                 Ok(0) => return Ok(Next::End),
-                Ok(_) => {}
+                Ok(count) => self.decoder.filled(count),
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => idle_signals()?,
                 Err(why) if why.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::End),
                 Err(why) => return raise_io(&why),
