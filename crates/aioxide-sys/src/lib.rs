@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod cpus;
 pub mod epoll;
+pub mod memfd;
 pub mod park;
+pub mod process;
 pub mod socket;
