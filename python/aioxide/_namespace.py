@@ -23,6 +23,11 @@ NATIVE_NAMES = (
     "Task",
 )
 
+# Names of ours that are imported when they are first asked for: `import aioxide` must not load multiprocessing.
+_LAZY = {
+    "shared": "shared",
+}
+
 # Names that asyncio itself gives only with a warning since 3.14, and where they are kept.
 _DEPRECATED = {
     "AbstractEventLoopPolicy": ("asyncio.events", "_AbstractEventLoopPolicy"),
@@ -103,6 +108,9 @@ def module_getattr(name: str) -> Any:
         if pool is not None:
             setattr(sys.modules["aioxide"], name, pool)
             return pool
+    if name in _LAZY:
+        module = importlib.import_module(f"aioxide.{_LAZY[name]}")
+        return module if name == "shared" else getattr(module, name)
     if name == "__version__":
         from ._build import build_info
 

@@ -11,6 +11,13 @@ pub fn monotonic() -> f64 {
     now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
 }
 
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[inline]
+pub fn nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// Something that counts up steadily, at one to a few steps a nanosecond, for a third of the cost of the clock.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]

@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod cpus;
 pub mod epoll;
+pub mod memfd;
 pub mod park;
+pub mod process;
 pub mod socket;
 pub mod thread;

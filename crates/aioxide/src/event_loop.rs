@@ -211,7 +211,11 @@ unsafe fn inherited(slf: Raw, name: &'static std::ffi::CStr, values: &[Raw], kwn
 // ------------------------------------------------------------------------------------------------------- running
 
 noargs!(run_until_stopped, |slf| {
-    turn::run_until_stopped(of(slf))?;
+    let result = turn::run_until_stopped(of(slf));
+    let raised = error::take();
+    crate::pools::process_home::loop_stops(slf);
+    error::restore(raised);
+    result?;
     Ok(none())
 });
 
@@ -364,6 +368,7 @@ noargs!(after_fork, |slf| {
 });
 
 noargs!(close_engine, |slf| {
+    crate::pools::process_home::loop_stops(slf);
     of(slf).engine.close();
     Ok(none())
 });

@@ -38,6 +38,7 @@ fn load(module: Raw) -> Res<()> {
     add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
     add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
+    add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
@@ -163,7 +164,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 7] = [
+static mut METHODS: [PyMethodDef; 9] = [
     method(
         c"build_info",
         py_build_info,
@@ -190,6 +191,18 @@ static mut METHODS: [PyMethodDef; 7] = [
         c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
     ),
     method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
+    method(
+        c"_forked_pools",
+        pools::process_type::forked_pools,
+        METH_NOARGS,
+        c"Close, in a child of fork, what it inherited of the parent's process pools.",
+    ),
+    method(
+        c"_shared_memory",
+        pools::process_type::shared_memory,
+        METH_O,
+        c"Return a new buffer that worker processes get without a copy.",
+    ),
     PyMethodDef::zeroed(),
 ];
 

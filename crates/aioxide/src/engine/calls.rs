@@ -7,7 +7,7 @@ use super::spin::{self, Bets};
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
 use crate::task::finish::Outcome;
-use crate::task::loop_state::{Item, LoopState};
+use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{CALL_SOON_THREADSAFE, CREATE_FUTURE};
 use crate::task::{future, future_type};
 
@@ -84,6 +84,11 @@ impl LoopCall {
     pub fn is_wanted(&self) -> bool {
         // SAFETY: a future of ours.
         unsafe { future::of(self.future.as_ptr()) }.is_pending()
+    }
+
+    /// Whether this is the thread that runs the loop, so that the future may be finished at once.
+    pub fn is_here(&self) -> bool {
+        self.state().is_some_and(|state| !state.closed.get() && state.thread.get() == loop_state::thread_ident())
     }
 
     /// Has the loop finish the future, from any thread that holds the GIL. Nothing happens where the loop is closed:
