@@ -5,6 +5,7 @@ our name too (`aioxide.streams` is `asyncio.streams`), which is why our own modu
 """
 
 import asyncio
+import importlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -25,6 +26,14 @@ _DEPRECATED = {
     "AbstractEventLoopPolicy": ("asyncio.events", "_AbstractEventLoopPolicy"),
     "DefaultEventLoopPolicy": ("asyncio.unix_events", "_DefaultEventLoopPolicy"),
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
+}
+
+# Names of our own that are imported when they are first looked up, and from where: `import aioxide` shall not
+# import what they need.
+_LAZY = {
+    "BrokenCluster": "aioxide._cluster",
+    "BrokenClusterWorker": "aioxide._cluster",
+    "ClusterExecutor": "aioxide._cluster",
 }
 
 
@@ -92,6 +101,8 @@ def module_getattr(name: str) -> Any:
         from ._build import build_info
 
         return build_info()["version"]
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if not name.startswith("__") and hasattr(asyncio, name):
         return getattr(asyncio, name)
     raise AttributeError(f"module 'aioxide' has no attribute {name!r}")
@@ -100,7 +111,7 @@ def module_getattr(name: str) -> Any:
 def module_dir() -> list[str]:
     """`aioxide.__dir__`: our names and asyncio's."""
     ours = vars(sys.modules["aioxide"])
-    return sorted(ours.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
+    return sorted(ours.keys() | _LAZY.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
 
 
 def _is_foreign_module(value: object) -> bool:
