@@ -41,7 +41,8 @@ class ClusterExecutor(concurrent.futures.Executor):
             processors that this process may use. Only without an address.
         scheduler_file: the path of the file that `dask scheduler --scheduler-file` wrote.
         security: a `distributed.Security` with the certificates for `tls://` addresses. Without one, whoever can
-            reach the scheduler's port can run code there.
+            reach the scheduler's port can run code there: of our own workers, all users of this machine. True makes
+            temporary certificates for our own (needs the package cryptography).
         timeout: seconds to wait for the scheduler.
         retries: how often a call may be started again after the worker that ran it has died. With 0 a call is
             started at most once.
@@ -95,10 +96,14 @@ class ClusterExecutor(concurrent.futures.Executor):
                 "n_workers": max_workers or _processors(),
                 "threads_per_worker": 1,
                 "processes": True,
+                "host": "127.0.0.1",
                 "memory_limit": memory_limit or 0,
-                "dashboard_address": dashboard_address,
+                # There always is a web server, by default on one port for all: then at least on any port here.
+                "dashboard_address": dashboard_address or "127.0.0.1:0",
+                "scheduler_kwargs": {"dashboard": dashboard_address is not None},
                 "security": security,
             }
+            security = None  # the client takes the cluster's
             address = cluster = distributed.LocalCluster(**{**options, **(cluster_options or {})})
         options = {
             "address": address,

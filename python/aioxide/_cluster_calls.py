@@ -419,7 +419,7 @@ class Calls:
         """What it means that distributed has cancelled a task by itself."""
         if self.client.status == "running" and getattr(error, "reason", None) != "scheduler-connection-lost":
             return BrokenCluster(f"the cluster has dropped this call: {error}")
-        text = f"the connection to the scheduler {self._address} was lost, and with it the calls under way"
+        text = f"the connection to the scheduler {self._address} was lost or closed, and with it the calls under way"
         self._broken = f"{text}: make a new ClusterExecutor"
         return BrokenCluster(text)
 

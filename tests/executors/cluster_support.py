@@ -23,12 +23,14 @@ class Cluster:
         folder: for the scheduler file and what the processes write.
         nanny: whether each worker has a nanny, which starts it again after its death.
         resources: of the first worker, as `dask worker --resources` takes them.
+        options: more of them for all commands.
     """
 
-    def __init__(self, folder, workers=2, nanny=True, resources=None):
+    def __init__(self, folder, workers=2, nanny=True, resources=None, options=()):
         (folder / "sitecustomize.py").write_text(WITHOUT_AIOXIDE)
         self.folder = folder
         self.file = folder / "scheduler.json"
+        self.options = options
         self.log = open(folder / "log", "wb")  # noqa: SIM115
         self.environment = {
             **os.environ,
@@ -50,7 +52,7 @@ class Cluster:
     def start(self, kind, *options):
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.file)]
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", *options],
+            [*command, "--host", "127.0.0.1", *self.options, *options],
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -66,15 +68,18 @@ class Cluster:
         for process in self.processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 everything += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for process in reversed(self.processes):
+        # Workers first: without a scheduler they wait for it to come back.
+        for process in (*self.processes[1:], *self.processes[:1]):
             process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(everything, timeout=15)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+        _, alive = psutil.wait_procs(everything, timeout=5)
         for process in alive:
             process.kill()
         for process in self.processes:
             process.wait(10)
         self.log.close()
-        assert not [each for each in alive if each.is_running()]
+        assert not alive
 
 
 @contextlib.contextmanager
