@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import os
@@ -120,7 +121,8 @@ class ClusterExecutor(concurrent.futures.Executor):
         try:
             self._session.open(distributed, {**options, **(client_options or {})}, cancel_running)
         except BaseException:
-            self._session.close()
+            with contextlib.suppress(Exception):
+                self._session.close()
             raise
         # A pool that is dropped finishes what it has begun, as the standard ones do.
         weakref.finalize(self, self._session.close_later).atexit = False
@@ -292,7 +294,10 @@ class _Session:
 
         for module in self._by_value:
             cloudpickle.register_pickle_by_value(module)
-        self.client = distributed.Client(**options)
+        # Held before it is made: one that cannot connect has a thread and a loop by then, and has to be closed, or
+        # the garbage collector does it in any thread, and deadlocks with the next one's start.
+        self.client = distributed.Client.__new__(distributed.Client)
+        self.client.__init__(**options)
         _check_versions(self.client)
         self.calls = Calls(self.client, cancel_running)
         _open_sessions.add(self)
@@ -312,6 +317,8 @@ class _Session:
             try:
                 if self.client is not None:
                     self.client.close()
+                    # One that could not connect counts as closed, and leaves its thread running.
+                    self.client._loop_runner.stop()
             finally:
                 if cluster is not None:
                     cluster.close()

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import sys
+import threading
 import time
 import uuid
 import warnings
@@ -109,8 +110,6 @@ def test_what_ends_programs_ends_only_the_call(pool, kind):
 
 
 def test_what_cannot_be_pickled_fails_its_own_future_only(pool):
-    import threading
-
     argument = pool.submit(add, threading.Lock())
     result = pool.submit(threading.Lock)
     fine = pool.submit(add, 1)
@@ -287,9 +286,13 @@ def test_another_version_of_python_is_refused(pool, monkeypatch):
         aioxide.ClusterExecutor(pool.client.scheduler.address)
 
 
-def test_an_unreachable_scheduler_is_a_timeout():
+def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
+    before = set(threading.enumerate())
     with pytest.raises(OSError, match="127.0.0.1:1"):
         aioxide.ClusterExecutor("tcp://127.0.0.1:1", timeout=0.5)
+    with pytest.raises(TypeError, match="ssl"):  # distributed's own, for a tls:// address without certificates
+        aioxide.ClusterExecutor("tls://127.0.0.1:1", timeout=0.5)
+    assert not {thread for thread in set(threading.enumerate()) - before if "loop" in thread.name.lower()}
 
 
 @pytest.mark.parametrize(
