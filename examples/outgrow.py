@@ -47,10 +47,8 @@ async def main(kind="threads", *address):
     loop = asyncio.get_running_loop()
     start = loop.time()
     strips = [loop.run_in_executor(pool, count_inside, strip) for strip in range(STRIPS)]
-    done = 0
-    for strip in asyncio.as_completed(strips):
+    for done, strip in enumerate(asyncio.as_completed(strips), 1):
         await strip
-        done += 1
         print(f"\r{done} of {STRIPS} strips", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     seconds = loop.time() - start

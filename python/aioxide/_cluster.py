@@ -4,7 +4,7 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
-import functools
+import importlib
 import itertools
 import os
 import threading
@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from . import _cluster_calls, _cluster_remote
-from ._cluster_calls import BrokenCluster, BrokenClusterWorker, Calls, rebuild_error
+from ._cluster_calls import BrokenCluster, BrokenClusterWorker, Calls, ClusterFuture, rebuild_error
 
 __all__ = ["BrokenCluster", "BrokenClusterWorker", "ClusterExecutor"]
 
@@ -137,9 +137,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         """The `distributed.Client` underneath: for plugins, uploads, and what is known of the workers."""
         return self._session.client
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> "concurrent.futures.Future[_T]":
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> ClusterFuture[_T]:
         """Send the call `fn(*args, **kwargs)`; all keywords are the function's.
 
         Returns: a `concurrent.futures.Future`, which can be awaited too. What cannot be pickled is its exception.
@@ -161,7 +159,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         allow_other_workers: bool = False,
         resources: Mapping[str, float] | None = None,
         priority: float = 0,
-    ) -> "concurrent.futures.Future[_T]":
+    ) -> ClusterFuture[_T]:
         """Send the call `fn(*args, **kwargs)`, and say how it is to be carried out.
 
         Args:
@@ -175,7 +173,9 @@ class ClusterExecutor(concurrent.futures.Executor):
         """
         retries = self._retries if retries is None else _check_retries(retries)
         if allow_other_workers and workers is None:
-            raise ValueError("allow_other_workers is about workers that are named: name them, or leave it out")
+            raise ValueError(
+                "allow_other_workers is about workers that are named: name them, or leave it out"
+            )
         if workers is not None and not isinstance(workers, str):
             workers = list(workers)
         options = {
@@ -210,7 +210,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else time.monotonic() + timeout
-        items = zip(*iterables)  # noqa: B905  (as the built-in: up to the shortest)
+        items: Iterator[Any] = zip(*iterables)  # noqa: B905  (as the built-in: up to the shortest)
         if buffersize is None:
             everything = list(items)
             items = iter(everything)
@@ -218,10 +218,12 @@ class ClusterExecutor(concurrent.futures.Executor):
         chunks = _batched(items, chunksize or 1)
         run = self._calls.remote.run_chunk
         # All of them now, or as many as the buffer holds: before anybody asks for the first result.
-        futures = collections.deque(self.submit(run, fn, chunk) for chunk in itertools.islice(chunks, buffersize))
+        futures = collections.deque(
+            self.submit(run, fn, chunk) for chunk in itertools.islice(chunks, buffersize)
+        )
         pool = weakref.ref(self)
 
-        def next_future() -> "concurrent.futures.Future[Any] | None":
+        def next_future() -> ClusterFuture[Any] | None:
             executor = pool()
             chunk = None if executor is None else next(chunks, None)
             return None if executor is None or chunk is None else executor.submit(run, fn, chunk)
@@ -256,19 +258,17 @@ class ClusterExecutor(concurrent.futures.Executor):
         kwargs: dict[str, Any],
         retries: int,
         options: dict[str, Any],
-    ) -> "concurrent.futures.Future[Any]":
-        import cloudpickle
-
+    ) -> ClusterFuture[Any]:
         if self._session.pid != os.getpid():
             raise RuntimeError(
                 "this ClusterExecutor belongs to the process that this one was forked from: make one here"
             )
         try:
             # Copies: what the caller does with an array after submit() does not change what is sent.
-            parts = [bytes(part) for part in _cluster_remote.dumps((fn, args, kwargs), cloudpickle.dumps)]
+            parts = [bytes(part) for part in _cluster_remote.dumps((fn, args, kwargs), _cloudpickle().dumps)]
         except Exception as error:
             self._calls.check_open()
-            failed: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            failed: ClusterFuture[Any] = ClusterFuture()
             failed.set_exception(error)
             return failed
         return self._calls.post(parts, retries, options)
@@ -286,29 +286,24 @@ class _Session:
         self.calls: Calls | None = None
         self._cluster = cluster
         self._by_value = by_value
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def open(self, distributed: Any, options: dict[str, Any], cancel_running: bool) -> None:
-        import cloudpickle
-
         for module in self._by_value:
-            cloudpickle.register_pickle_by_value(module)
+            _register(module)
         # Held before it is made: one that cannot connect has a thread and a loop by then, and has to be closed, or
         # the garbage collector does it in any thread, and deadlocks with the next one's start.
         self.client = distributed.Client.__new__(distributed.Client)
         self.client.__init__(**options)
         _check_versions(self.client)
         self.calls = Calls(self.client, cancel_running)
-        _open_sessions.add(self)
-        _register_at_exit()
+        _note_open(self)
 
     def close(self) -> None:
         """Wait for the calls, and leave."""
         if self.pid != os.getpid():
             return
-        import cloudpickle
-
         if self.calls is not None:
             self.calls.join()
         with self._lock:
@@ -323,7 +318,7 @@ class _Session:
                 if cluster is not None:
                     cluster.close()
                 for module in by_value:
-                    cloudpickle.unregister_pickle_by_value(module)
+                    _unregister(module)
                 _open_sessions.discard(self)
 
     def close_later(self) -> None:
@@ -352,21 +347,49 @@ def _finish_at_exit() -> None:
             session.close()
 
 
-@functools.cache
-def _register_at_exit() -> None:
-    # As concurrent.futures does, and before it: distributed needs threads of its pools until the last result.
-    threading._register_atexit(_finish_at_exit)  # type: ignore[attr-defined]
+_at_exit_is_registered = False
+
+
+def _note_open(session: _Session) -> None:
+    global _at_exit_is_registered
+    if not _at_exit_is_registered:
+        # As concurrent.futures does, and run before it: distributed needs threads of its pools until the last
+        # result.
+        threading._register_atexit(_finish_at_exit)  # type: ignore[attr-defined]
+        _at_exit_is_registered = True
+    _open_sessions.add(session)
 
 
 def _import_distributed() -> Any:
     try:
-        import cloudpickle  # noqa: F401
-        import distributed
+        _cloudpickle()
+        return importlib.import_module("distributed")
     except ImportError as error:
         raise ImportError(
             f"aioxide.ClusterExecutor needs Dask's distributed: pip install aioxide[cluster] ({error})"
         ) from error
-    return distributed
+
+
+def _cloudpickle() -> Any:
+    return importlib.import_module("cloudpickle")
+
+
+# How many pools want a module by value, if it was not the user who said so to cloudpickle.
+_by_value: collections.Counter[str] = collections.Counter()
+
+
+def _register(module: ModuleType) -> None:
+    name = module.__name__
+    if _by_value[name] or name not in _cloudpickle().list_registry_pickle_by_value():
+        _by_value[name] += 1
+        _cloudpickle().register_pickle_by_value(module)
+
+
+def _unregister(module: ModuleType) -> None:
+    if _by_value[module.__name__]:
+        _by_value[module.__name__] -= 1
+        if not _by_value[module.__name__]:
+            _cloudpickle().unregister_pickle_by_value(module)
 
 
 def _check_retries(retries: int) -> int:
@@ -405,8 +428,8 @@ def _batched(items: Iterator[Any], size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _results(
-    futures: "collections.deque[concurrent.futures.Future[Any]]",
-    next_future: "Callable[[], concurrent.futures.Future[Any] | None]",
+    futures: collections.deque[ClusterFuture[Any]],
+    next_future: Callable[[], ClusterFuture[Any] | None],
     end: float | None,
 ) -> Iterator[Any]:
     """What `map()` returns. Once it is dropped, what is still under way is cancelled."""

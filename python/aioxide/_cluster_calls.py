@@ -1,7 +1,8 @@
 """The calls of a `ClusterExecutor` on their way: sent, watched, withdrawn, stopped, answered.
 
 All of it runs in the event loop of the `distributed.Client`, which has a thread of its own, except what other
-threads ask for: `post`, `cancel`, `begin_closing`, `join`. distributed has no types, hence the many `Any`s.
+threads ask for: `post`, `cancel`, `begin_closing`, `join`. distributed has no types, hence the many `Any`s and
+`import_module`s.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
+import importlib
 import inspect
 import itertools
 import pickle
@@ -37,7 +39,7 @@ STOP_TIMEOUT = 5.0
 PYTHON = sys.version_info[:2]
 
 # Two threads may cancel the same future; waiters are to be told once. No user code runs under it.
-_notifying = threading.Lock()
+_notifying = threading.RLock()
 
 
 class BrokenCluster(concurrent.futures.BrokenExecutor):
@@ -84,15 +86,15 @@ class ClusterFuture(concurrent.futures.Future[_T]):
 
     def cancel(self) -> bool:
         """Withdraw the call. A running one is only stopped if the pool was made with `cancel_running=True`."""
+        if self.done():
+            return self.cancelled()
         return self.call.calls.cancel(self.call)
 
 
 class Call:
     """One call: what is sent, and what is known of it."""
 
-    def __init__(
-        self, calls: "Calls", parts: list[bytes], retries: int, options: dict[str, Any]
-    ) -> None:
+    def __init__(self, calls: "Calls", parts: list[bytes], retries: int, options: dict[str, Any]) -> None:
         self.calls = calls
         self.parts = parts
         self.retries = retries
@@ -135,7 +137,7 @@ class Calls:
         self.cancel_running = cancel_running
         self.loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._address = client.scheduler.address
-        self._loops_thread = client.sync(_identify_thread)
+        self._loops_thread: int = client.sync(_identify_thread)
         self._name, self.remote = remote_module()
         self._numbers = itertools.count()
         # Guards what follows, and tells join() when the last call is answered. Nothing of the user's runs under
@@ -144,7 +146,7 @@ class Calls:
         self._open: dict[int, Call] = {}
         self._outbox: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._broken: str | None = None
+        self._broken = False
         self._closing = False
         for plugin in _plugins(self._name, _source()):
             client.register_plugin(plugin)
@@ -167,21 +169,25 @@ class Calls:
             self._outbox.append(call)
             first = len(self._outbox) == 1
         if first:
-            self.loop.call_soon_threadsafe(self._send_outbox)
+            try:
+                self.loop.call_soon_threadsafe(self._send_outbox)
+            except RuntimeError as error:  # closed since
+                with self._changed:
+                    self._outbox.clear()
+                    self._open.clear()
+                raise BrokenCluster(self._lost_text()) from error
         return call.future
 
     def check_open(self) -> None:
         """Raise what `post()` would."""
-        if self._broken:
-            raise BrokenCluster(self._broken)
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._broken or self.client.status != "running":
+            raise BrokenCluster(f"{self._lost_text()}: make a new ClusterExecutor")
 
     def cancel(self, call: Call) -> bool:
         """What `ClusterFuture.cancel` does and returns."""
         future = call.future
-        if future.done():
-            return future.cancelled()
         if future.running():
             return self.cancel_running and self._cancel_running(call)
         with self._changed:
@@ -197,7 +203,7 @@ class Calls:
         if _cancel_pending(future):
             self._start(self._withdraw([call]))
             return True
-        return self.cancel_running and future.running() and self._cancel_running(call)
+        return bool(self.cancel_running and future.running() and self._cancel_running(call))
 
     def begin_closing(self, cancel: bool) -> None:
         """No more calls from now on.
@@ -214,7 +220,7 @@ class Calls:
             if call.withdrawn or not _may_wait():
                 self.cancel(call)
         sent = [call for call in pending if not call.future.done()]
-        if sent:
+        if sent and _may_wait():
             self._ask_back(sent)
 
     def join(self) -> None:
@@ -260,7 +266,10 @@ class Calls:
         return True
 
     def _start(self, work: Any) -> None:
-        self.loop.call_soon_threadsafe(self._keep_task, work)
+        try:
+            self.loop.call_soon_threadsafe(self._keep_task, work)
+        except RuntimeError:  # the client is closed, and has dropped all that it had
+            work.close()
 
     # What runs in the client's event loop.
 
@@ -294,8 +303,7 @@ class Calls:
 
     async def _outcome(self, call: Call) -> Callable[[ClusterFuture[Any]], object]:
         """Send the call, again if need be, until there is an answer: what to do with its future."""
-        from distributed import KilledWorker
-
+        killed_worker: Any = importlib.import_module("distributed").KilledWorker
         while True:
             with self._changed:
                 if call.withdrawn:
@@ -309,7 +317,7 @@ class Calls:
             self._submit(call, data)
             try:
                 answer = await self.client.gather(call.task, asynchronous=True)
-            except KilledWorker as error:
+            except killed_worker as error:
                 raise BrokenClusterWorker(error.last_worker.address, call.starts) from None
             except (Exception, asyncio.CancelledError) as error:
                 if call.withdrawn or call.future.cancelled():
@@ -419,9 +427,11 @@ class Calls:
         """What it means that distributed has cancelled a task by itself."""
         if self.client.status == "running" and getattr(error, "reason", None) != "scheduler-connection-lost":
             return BrokenCluster(f"the cluster has dropped this call: {error}")
-        text = f"the connection to the scheduler {self._address} was lost or closed, and with it the calls under way"
-        self._broken = f"{text}: make a new ClusterExecutor"
-        return BrokenCluster(text)
+        self._broken = True
+        return BrokenCluster(f"{self._lost_text()}, and with it the calls under way")
+
+    def _lost_text(self) -> str:
+        return f"the connection to the scheduler {self._address} was lost or closed"
 
 
 def _may_wait() -> bool:
@@ -515,29 +525,21 @@ def _module_maker() -> Callable[[str, str], Any]:
 
 def _plugins(name: str, source: str) -> tuple[Any, Any]:
     """For the scheduler, and for every worker, also those that come later; sent by value."""
-    from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
-
+    bases: Any = importlib.import_module("distributed.diagnostics.plugin")
     make_module = _module_maker()
 
-    class OnScheduler(SchedulerPlugin):  # type: ignore[misc]
-        idempotent = True
+    async def start(self: Any, scheduler: Any) -> None:
+        self.ledger = make_module(name, source).Ledger(scheduler, name)
 
-        def __init__(self) -> None:
-            self.name = name
+    def transition(self: Any, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        self.ledger.transition(key, finish)
 
-        async def start(self, scheduler: Any) -> None:
-            self.ledger = make_module(name, source).Ledger(scheduler, name)
+    def setup(self: Any, worker: Any) -> None:
+        make_module(name, source)
 
-        def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-            self.ledger.transition(key, finish)
-
-    class OnWorker(WorkerPlugin):  # type: ignore[misc]
-        idempotent = True
-
-        def __init__(self) -> None:
-            self.name = name
-
-        def setup(self, worker: Any) -> None:
-            make_module(name, source)
-
-    return OnScheduler(), OnWorker()
+    common = {"name": name, "idempotent": True}
+    on_scheduler = type(
+        "OnScheduler", (bases.SchedulerPlugin,), {**common, "start": start, "transition": transition}
+    )
+    on_worker = type("OnWorker", (bases.WorkerPlugin,), {**common, "setup": setup})
+    return on_scheduler(), on_worker()

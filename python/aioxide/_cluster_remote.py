@@ -9,6 +9,7 @@ can be withdrawn. Both happen in the scheduler's event loop, one after the other
 truth, and a call is started no more often than was said.
 """
 
+import importlib
 import os
 import pickle
 import signal
@@ -117,11 +118,10 @@ def call(name: str, spec: bytes, scattered: list[Any] | None) -> list[Any]:
 
     Returns: `["value" | "error", pickle, *buffers]`, or `["refused", the answer to the claim]`.
     """
-    from distributed import get_worker
-    from distributed.utils import sync
-
+    # Neither has types, and this file is read by type checkers that do not have it.
+    sync: Any = importlib.import_module("distributed.utils").sync
+    worker: Any = importlib.import_module("distributed").get_worker()
     request = pickle.loads(spec)
-    worker = get_worker()
     key = (request["group"], request["number"])
     asked = {each: request[each] for each in ("group", "number", "client", "topic", "retries")}
     with _running_lock:
@@ -217,9 +217,7 @@ def _dumps(value: Any) -> list[Any]:
         return dumps(value, pickle.dumps)
     except Exception:
         # What pickle cannot send, a lambda or a class of the main module: by value.
-        import cloudpickle
-
-        return dumps(value, cloudpickle.dumps)
+        return dumps(value, importlib.import_module("cloudpickle").dumps)
 
 
 class RemoteTraceback(Exception):

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-psutil = pytest.importorskip("psutil", reason="distributed is not installed (tests/executors/requirements.txt)")
+psutil = pytest.importorskip(
+    "psutil", reason="distributed is not installed (tests/executors/requirements.txt)"
+)
 pytest.importorskip("distributed", reason="distributed is not installed (tests/executors/requirements.txt)")
 
 # Processes that are started here cannot import aioxide: what a cluster needs is distributed.
@@ -31,7 +33,7 @@ class Cluster:
         self.folder = folder
         self.file = folder / "scheduler.json"
         self.options = options
-        self.log = open(folder / "log", "wb")  # noqa: SIM115
+        self.log = open(folder / "log", "wb")
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(folder),
@@ -67,7 +69,10 @@ class Cluster:
         everything = []
         for process in self.processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                everything += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                everything += [
+                    psutil.Process(process.pid),
+                    *psutil.Process(process.pid).children(recursive=True),
+                ]
         # Workers first: without a scheduler they wait for it to come back.
         for process in (*self.processes[1:], *self.processes[:1]):
             process.send_signal(signal.SIGTERM)

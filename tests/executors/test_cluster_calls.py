@@ -28,7 +28,9 @@ def running(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pool(running):
     here = sys.modules[__name__]
-    with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[here, cluster_support]) as pool:
+    with aioxide.ClusterExecutor(
+        scheduler_file=running.file, pickle_by_value=[here, cluster_support]
+    ) as pool:
         pool.client.wait_for_workers(2, timeout=DEADLINE)
         yield pool
 
@@ -61,7 +63,9 @@ def test_a_call_is_a_real_future(pool):
 
 
 def test_every_keyword_is_the_functions(pool):
-    names = "fn self key workers resources retries priority fifo_timeout allow_other_workers actor actors pure"
+    names = (
+        "fn self key workers resources retries priority fifo_timeout allow_other_workers actor actors pure"
+    )
     keywords = {name: f"my {name}" for name in names.split()}
     assert pool.submit(lambda **kwargs: kwargs, **keywords).result(DEADLINE) == keywords
 
@@ -273,6 +277,8 @@ def test_a_module_that_the_workers_lack_is_named(pool, running, tmp_path, monkey
     error = pool.submit(only_here.double, 4).exception(DEADLINE)
     assert isinstance(error, ModuleNotFoundError) and "cannot import 'only_here'" in error.__notes__[0]
     with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[only_here]) as other:
+        with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[only_here]):
+            pass
         assert other.submit(only_here.double, 4).result(DEADLINE) == 8
     assert isinstance(pool.submit(only_here.double, 4).exception(DEADLINE), ModuleNotFoundError)
 
@@ -282,15 +288,17 @@ def test_another_version_of_python_is_refused(pool, monkeypatch):
     error = pool.submit(add, 1).exception(DEADLINE)
     assert type(error) is RuntimeError
     assert f"runs Python {sys.version_info[0]}.{sys.version_info[1]}, and this client 3.10" in str(error)
-    with pytest.raises(RuntimeError, match="and this client 3.10"):
+    with pytest.raises(RuntimeError, match=r"and this client 3.10"):
         aioxide.ClusterExecutor(pool.client.scheduler.address)
 
 
 def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
     before = set(threading.enumerate())
-    with pytest.raises(OSError, match="127.0.0.1:1"):
+    with pytest.raises(OSError, match=r"127.0.0.1:1"):
         aioxide.ClusterExecutor("tcp://127.0.0.1:1", timeout=0.5)
-    with pytest.raises(TypeError, match="ssl"):  # distributed's own, for a tls:// address without certificates
+    with pytest.raises(
+        TypeError, match="ssl"
+    ):  # distributed's own, for a tls:// address without certificates
         aioxide.ClusterExecutor("tls://127.0.0.1:1", timeout=0.5)
     assert not {thread for thread in set(threading.enumerate()) - before if "loop" in thread.name.lower()}
 
@@ -325,4 +333,6 @@ def test_distributed_is_imported_when_it_is_needed_and_missed_by_name():
     """
     lines = output_of("-c", program).splitlines()
     assert lines[0] == "set()"
-    assert lines[1].startswith("aioxide.ClusterExecutor needs Dask's distributed: pip install aioxide[cluster] (")
+    assert lines[1].startswith(
+        "aioxide.ClusterExecutor needs Dask's distributed: pip install aioxide[cluster] ("
+    )

@@ -10,7 +10,14 @@ import time
 import pytest
 
 from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, wait_until, write_pid_and_sleep, write_pid_and_wait
+from tests.executors.cluster_support import (
+    add,
+    cluster,
+    pids,
+    wait_until,
+    write_pid_and_sleep,
+    write_pid_and_wait,
+)
 from tests.package.support import run_python
 
 import aioxide  # isort: skip
@@ -185,9 +192,9 @@ def test_shutdown_cancels_what_has_not_begun(make_pool, tmp_path):
     pool.shutdown(wait=False, cancel_futures=True)
     assert all(future.cancelled() for future in futures)
     assert all(future.running() for future in occupied.futures)
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.submit(add, 1)
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.map(add, [1])
     with occupied:
         pass
@@ -227,12 +234,24 @@ def test_a_client_that_is_closed_with_calls_under_way_breaks_them(make_pool, tmp
     waiting = pool.submit(add, 1)
     pool.client.close()
     for future in (*occupied.futures, waiting):
-        with pytest.raises(aioxide.BrokenCluster, match="was lost or closed, and with it the calls under way"):
+        with pytest.raises(
+            aioxide.BrokenCluster, match="was lost or closed, and with it the calls under way"
+        ):
             future.result(DEADLINE)
     with pytest.raises(aioxide.BrokenCluster, match="make a new ClusterExecutor"):
         pool.submit(add, 1)
     occupied.release.touch()
     pool.shutdown()
+
+
+def test_a_client_that_is_closed_without_any_call_breaks_the_pool(make_pool):
+    pool = make_pool()
+    pool.client.close()
+    with pytest.raises(aioxide.BrokenCluster, match="was lost or closed: make a new ClusterExecutor"):
+        pool.submit(add, 1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(add, 1)
 
 
 def test_the_interpreters_end_waits_for_what_was_taken(running):

@@ -129,13 +129,17 @@ def test_the_last_worker_dies_and_none_comes_after_it(tmp_path):
 
 def test_a_lost_scheduler_breaks_the_pool(tmp_path):
     with cluster(tmp_path, workers=1, nanny=False) as doomed:
-        pool = aioxide.ClusterExecutor(scheduler_file=doomed.file, pickle_by_value=[cluster_support], timeout=3)
+        pool = aioxide.ClusterExecutor(
+            scheduler_file=doomed.file, pickle_by_value=[cluster_support], timeout=3
+        )
         path = tmp_path / "pid"
         futures = [pool.submit(write_pid_and_sleep, str(path), 1) for _ in range(3)]
         wait_until(lambda: futures[0].running())
         doomed.scheduler.kill()
         for future in futures:
-            with pytest.raises(aioxide.BrokenCluster, match="the connection to the scheduler tcp://.* was lost or closed"):
+            with pytest.raises(
+                aioxide.BrokenCluster, match=r"the connection to the scheduler tcp://.* was lost or closed"
+            ):
                 future.result(DEADLINE)
         with pytest.raises(aioxide.BrokenCluster, match="make a new ClusterExecutor"):
             pool.submit(add, 1)
