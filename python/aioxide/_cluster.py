@@ -105,7 +105,9 @@ class ClusterExecutor(concurrent.futures.Executor):
                 "security": security,
             }
             security = None  # the client takes the cluster's
-            address = cluster = distributed.LocalCluster(**{**options, **(cluster_options or {})})
+            # A call shall not wait at a busy worker while another has nothing to do.
+            with importlib.import_module("dask.config").set({"distributed.scheduler.worker-saturation": 1.0}):
+                address = cluster = distributed.LocalCluster(**{**options, **(cluster_options or {})})
         options = {
             "address": address,
             "scheduler_file": None if scheduler_file is None else os.fspath(scheduler_file),

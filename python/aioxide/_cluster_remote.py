@@ -55,7 +55,11 @@ class Ledger:
         """A task, anybody's, has changed its state."""
         if not (type(key) is tuple and isinstance(key[0], str) and key[0].startswith(PREFIX)):
             return
-        if finish == "processing":
+        if finish == "waiting":
+            # Hold it back until a worker has room, whatever the estimates: they come from other calls, and a call
+            # must not wait behind a long one while another worker is idle.
+            self._scheduler.tasks[key].run_spec.data_producer = True
+        elif finish == "processing":
             self._scheduler.tasks[key].suspicious = -_NEVER
         elif finish == "forgotten":
             self._started.pop(key, None)

@@ -183,6 +183,34 @@ def test_without_an_address_it_brings_its_own_workers_and_takes_them_away(tmp_pa
     assert lines == ["no default client", "[]"]
 
 
+BESIDE = """if True:
+    import os, sys, time
+    import aioxide
+
+    def wait(release):
+        while not os.path.exists(release):
+            time.sleep(0.01)
+
+    if __name__ == "__main__":
+        with aioxide.ClusterExecutor(max_workers=2) as pool:
+            for size in (1, 2_000_000):
+                release = f"{sys.argv[1]} {size}"
+                long = pool.submit(wait, release)
+                while not long.running():
+                    time.sleep(0.01)
+                others = [pool.submit(len, bytes(size)) for _ in range(30)]
+                print({each.result(30) for each in others}, long.running())
+                open(release, "w").close()
+                long.result(30)
+"""
+
+
+def test_no_call_waits_behind_a_long_one_while_a_worker_is_free(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(BESIDE)
+    assert output_of(script, tmp_path / "release") == "{1} True\n{2000000} True\n"
+
+
 def test_nothing_is_left_of_a_program_that_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
