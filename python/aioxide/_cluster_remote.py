@@ -58,7 +58,7 @@ class Ledger:
         if finish == "waiting":
             # Hold it back until a worker has room, whatever the estimates: they come from other calls, and a call
             # must not wait behind a long one while another worker is idle.
-            self._scheduler.tasks[key].run_spec.data_producer = True
+            self._scheduler.tasks[key].run_spec._data_producer = True
         elif finish == "processing":
             self._scheduler.tasks[key].suspicious = -_NEVER
         elif finish == "forgotten":
