@@ -192,9 +192,13 @@ impl Engine {
     /// Sends what was written in this turn. What that makes others write leaves with the next.
     #[inline(always)]
     pub fn flush_now(&self) {
-        if self.flush.borrow().is_empty() {
-            return;
+        if !self.flush.borrow().is_empty() {
+            self.flush_all();
         }
+    }
+
+    #[inline(never)]
+    fn flush_all(&self) {
         self.io_touched.set(true);
         let batch = std::mem::take(&mut *self.flush.borrow_mut());
         for (object, flush) in batch {

@@ -56,7 +56,9 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     if idle || state.stopping.get() || engine.poll_due() {
         poll(this)?;
     }
-    run_due_timers(this)?;
+    if state.timer_count() > 0 {
+        run_due_timers(this);
+    }
     let batch = state.ready_len();
     for _ in 0..batch {
         if state.debug.get() {
@@ -89,20 +91,18 @@ pub fn now(state: &LoopState) -> Res<f64> {
 }
 
 /// Timers that were due at the last reading of the clock, which each poll renews, are run without another.
-fn run_due_timers(this: &LoopObject) -> Res<()> {
+#[inline(never)]
+fn run_due_timers(this: &LoopObject) {
     let state = &this.state;
-    if state.timer_count() == 0 {
-        return Ok(());
-    }
     if let Some(when) = state.next_timer()
         && when <= state.now.get()
     {
         state.take_due_timers(state.now.get());
     }
-    Ok(())
 }
 
 /// Looks at the file descriptors; waits when there is nothing else to do.
+#[inline(never)]
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
@@ -189,7 +189,7 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
                 step::wake(state, task, future).or_else(|Raised| step_failed(state))
             }
             Item::Throw { task, exception } => {
-                step::run(state, task, Some(exception)).or_else(|Raised| step_failed(state))
+                step::run_throwing(state, task, exception).or_else(|Raised| step_failed(state))
             }
         }
     }
