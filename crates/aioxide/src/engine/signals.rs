@@ -39,6 +39,17 @@ impl WakePipe {
         self.waiting.set(waiting);
     }
 
+    #[inline(always)]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// In a child of fork: a byte on its way is the parent's to read.
+    pub fn forget(&self) {
+        self.waiting.set(false);
+        self.woken.set(false);
+    }
+
     /// Makes the loop look at its queue. Needs the GIL, which is what makes the two flags enough: the loop sets
     /// `waiting` before it lets go of it.
     #[inline(always)]

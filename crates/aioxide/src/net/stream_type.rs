@@ -1,6 +1,6 @@
 //! The Python type of stream transports: a real subclass of `asyncio.Transport`, one function a method.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
@@ -85,7 +85,7 @@ fastcall!(py_fatal_error, |slf, args| {
     if data.is_null() {
         return Err(Raised);
     }
-    stream::fatal_error(slf, of(slf), Obj::new(given[0]), std::ffi::CStr::from_ptr(data))?;
+    stream::fatal_error(slf, of(slf), Obj::new(given[0]), CStr::from_ptr(data))?;
     Ok(none())
 });
 
@@ -130,7 +130,9 @@ noargs!(py_get_write_buffer_size, |slf| {
 });
 
 noargs!(py_get_write_buffer_limits, |slf| {
-    let (low, high) = (int(of(slf).low_water.get() as i64)?, int(of(slf).high_water.get() as i64)?);
+    let this = of(slf);
+    let low = show_mark(this, c"_low_water", this.low_water.get())?;
+    let high = show_mark(this, c"_high_water", this.high_water.get())?;
     tuple(&[low.as_ptr(), high.as_ptr()])
 });
 
@@ -155,6 +157,44 @@ fn mark(value: Raw) -> Res<usize> {
     // SAFETY: converts or raises.
     let number = unsafe { PyFloat_AsDouble(value) };
     if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number as usize) }
+}
+
+/// Sets a mark. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept
+/// in the instance's dict.
+fn set_mark(this: &Stream, name: &'static CStr, place: &std::cell::Cell<usize>, value: Raw) -> Res<()> {
+    let bytes = mark(value)?;
+    let name = intern(name)?;
+    // SAFETY: live objects; the dict is ours.
+    unsafe {
+        if PyLong_CheckExact(value) != 0 && bytes <= isize::MAX as usize {
+            if let Some(dict) = this.dict.share()
+                && PyDict_Contains(dict.as_ptr(), name) == 1
+            {
+                crate::ffi::object::check(PyDict_DelItem(dict.as_ptr(), name))?;
+            }
+        } else {
+            if !this.dict.is_set() {
+                this.dict.set(crate::ffi::object::dict(&[])?);
+            }
+            crate::ffi::object::check(PyDict_SetItem(this.dict.get(), name, value))?;
+        }
+    }
+    place.set(bytes);
+    Ok(())
+}
+
+fn show_mark(this: &Stream, name: &'static CStr, bytes: usize) -> Res {
+    if let Some(dict) = this.dict.share() {
+        // SAFETY: a dict and an interned key; the value is borrowed from the dict.
+        let kept = unsafe { PyDict_GetItemWithError(dict.as_ptr(), intern(name)?) };
+        if !kept.is_null() {
+            return Ok(Obj::new(kept));
+        }
+        if error::occurred() {
+            return Err(Raised);
+        }
+    }
+    int(bytes as i64)
 }
 
 // The two that `loop.sendfile` uses to know when what was written has left.
@@ -236,16 +276,10 @@ setter!(set_protocol_paused, |slf, value| {
     of(slf).writing.protocol_paused.set(!value.is_null() && crate::ffi::object::truth(value)?);
     Ok(())
 });
-getter!(get_high_water, |slf| int(of(slf).high_water.get() as i64));
-getter!(get_low_water, |slf| int(of(slf).low_water.get() as i64));
-setter!(set_high_water, |slf, value| {
-    of(slf).high_water.set(mark(value)?);
-    Ok(())
-});
-setter!(set_low_water, |slf, value| {
-    of(slf).low_water.set(mark(value)?);
-    Ok(())
-});
+getter!(get_high_water, |slf| show_mark(of(slf), c"_high_water", of(slf).high_water.get()));
+getter!(get_low_water, |slf| show_mark(of(slf), c"_low_water", of(slf).low_water.get()));
+setter!(set_high_water, |slf, value| set_mark(of(slf), c"_high_water", &of(slf).high_water, value));
+setter!(set_low_water, |slf, value| set_mark(of(slf), c"_low_water", &of(slf).low_water, value));
 getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
 getter!(get_buffer, |slf| {
     let list = Obj::steal(PyList_New(0))?;
@@ -458,7 +492,8 @@ fn methods(def: TypeDef) -> TypeDef {
 }
 
 fn attributes(def: TypeDef) -> TypeDef {
-    def.get(c"_extra", get_extra)
+    def.getset(c"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict)
+        .get(c"_extra", get_extra)
         .get(c"_sock", get_sock)
         .get(c"_sock_fd", get_sock_fd)
         .get(c"_loop", get_owner)
