@@ -22,7 +22,7 @@ from . import _aioxide, _registry
 from ._aioxide import Loop, SocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _main_thread = threading.main_thread
 
@@ -367,7 +367,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     ) -> None:
         # 3.15 gives the context in which the server was made; before, it is the current one.
         given = {} if context is None else {"context": context}
-        if sslcontext is not None:
+        if sslcontext is not None or _is_replaced(self, _ACCEPT_STEPS):
             inherited = super()._start_serving
             inherited(
                 protocol_factory, sock, sslcontext, server, backlog, *timeouts, **named_timeouts, **given
@@ -420,6 +420,19 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 _CONNECT_STEPS = frozenset(
     ("getaddrinfo", "sock_connect", "_connect_sock", "_create_connection_transport", "_make_socket_transport")
 )
+
+
+# What asyncio's acceptor goes through.
+_ACCEPT_STEPS = ("_accept_connection", "_accept_connection2", "_make_socket_transport")
+
+
+def _is_replaced(loop: EventLoop, names: Iterable[str]) -> bool:
+    """Whether a subclass, or a user on this one loop, has put something in place of our methods of these names."""
+    kind = type(loop)
+    return any(
+        name in loop.__dict__ or (kind is not EventLoop and getattr(kind, name) is not getattr(EventLoop, name))
+        for name in names
+    )
 
 
 _CONNECT_DEFAULTS: dict[str, Any] = asyncio.SelectorEventLoop.create_connection.__kwdefaults__

@@ -101,6 +101,24 @@ async def test_unusual_marks_of_flow_control(h):
 
 
 @parity
+async def test_arguments_of_transports_by_name(h):
+    transport, protocol, far = await connect(h)
+    transport.write(data=b"one")
+    transport.writelines(list_of_data=[b"two", b"three"])
+    transport.set_protocol(protocol=protocol)
+    await settle()
+    h.log(far.recv(100))
+    for method in (transport.write, transport.writelines, transport.set_protocol):
+        for arguments, keywords in [((), {}), ((b"", b""), {}), ((b"",), {"other": 1}), ((), {"other": 1})]:
+            try:
+                method(*arguments, **keywords)
+            except TypeError:
+                h.log("TypeError")
+    transport.abort()
+    await protocol.lost
+
+
+@parity
 async def test_names_for_extra_info(h):
     transport, protocol, _ = await connect(h)
     for name in (3, None, ()):

@@ -173,6 +173,15 @@ impl Args {
         if self.count >= names.len() { Ok(()) } else { missing(function, &names[self.count..]) }
     }
 
+    /// Raises where more than `at_most` positional arguments were given, or any by name.
+    #[inline(always)]
+    pub fn no_more(&self, at_most: usize, function: &str) -> Res<()> {
+        if !self.kwnames.is_null() {
+            self.keywords(&[], &mut [], function)?;
+        }
+        self.at_most(at_most, function)
+    }
+
     /// Raises where a method without arguments beyond `at_most` positional ones got more.
     pub fn at_most(&self, at_most: usize, function: &str) -> Res<()> {
         if self.count <= at_most {

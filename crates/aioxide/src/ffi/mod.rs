@@ -10,6 +10,7 @@ pub mod error;
 pub mod freelist;
 pub mod guard;
 pub mod names;
+pub mod nesting;
 pub mod object;
 pub mod typedef;
 
