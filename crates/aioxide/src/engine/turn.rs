@@ -106,14 +106,13 @@ fn run_due_timers(this: &LoopObject) {
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
-    let timeout = if state.ready_len() > 0 || state.stopping.get() || engine.has_to_flush() {
-        Some(0.0)
-    } else {
-        match state.next_timer() {
-            Some(when) => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
-            None => None,
-        }
+    let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
+    let timeout = match state.next_timer() {
+        Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
+        _ => None,
     };
+    // Looked at last: the user's own clock may have scheduled something, or let another thread do it.
+    let timeout = if nothing_to_do() { timeout } else { Some(0.0) };
     engine.io_touched.set(false);
     let events = if timeout == Some(0.0) {
         engine.look()

@@ -5,9 +5,9 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
 
+use aioxide_sys::clock;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::{Wakeup, processors};
-use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::{process as pool, process_pump as pump};
@@ -170,4 +170,3 @@ pub fn forked() {
     let reactor = with(Option::take);
     drop(reactor);
 }
-
