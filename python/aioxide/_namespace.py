@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -149,7 +150,8 @@ def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
 def module_dir() -> list[str]:
     """`aioxide.__dir__`: our names and asyncio's."""
     ours = vars(sys.modules["aioxide"])
-    return sorted(ours.keys() | _POOLS.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
+    pools = {name for name, module in _POOLS.items() if importlib.util.find_spec(module)}
+    return sorted(ours.keys() | pools | {name for name in dir(asyncio) if not name.startswith("__")})
 
 
 def _is_foreign_module(value: object) -> bool:

@@ -64,7 +64,10 @@ fn upper_bound(bucket: usize) -> u64 {
         return bucket as u64 + 1;
     }
     let (exponent, within) = ((bucket / per - 1) as u32, (bucket % per) as u64);
-    (u64::from(PER_DOUBLING) + within + 1).checked_shl(exponent).filter(|bound| *bound != 0).unwrap_or(u64::MAX)
+    (u64::from(PER_DOUBLING) + within + 1)
+        .checked_shl(exponent)
+        .filter(|bound| *bound != 0)
+        .unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -167,12 +167,7 @@ static mut METHODS: [PyMethodDef; 9] = [
         METH_NOARGS,
         c"Say how the native module was built and what it found in this interpreter.",
     ),
-    method(
-        c"_register_future",
-        py_register_future,
-        METH_O,
-        c"Tell which class the futures of pools are of.",
-    ),
+    method(c"_register_future", py_register_future, METH_O, c"Tell which class the futures of pools are of."),
     method(
         c"_register_pool",
         py_register_pool,
@@ -207,12 +202,7 @@ static mut METHODS: [PyMethodDef; 9] = [
     PyMethodDef::zeroed(),
 ];
 
-const fn method(
-    name: &'static CStr,
-    function: PyCFunction,
-    flags: c_int,
-    doc: &'static CStr,
-) -> PyMethodDef {
+const fn method(name: &'static CStr, function: PyCFunction, flags: c_int, doc: &'static CStr) -> PyMethodDef {
     PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: PyMethodDefPointer { PyCFunction: function },

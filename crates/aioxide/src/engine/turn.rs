@@ -12,10 +12,10 @@ use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
-use crate::task::{finish, handle};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
+use crate::task::{finish, handle};
 use crate::task::{registry, step, task_type};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.

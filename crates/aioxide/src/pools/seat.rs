@@ -142,9 +142,7 @@ impl Seat {
 /// Takes one of the places for workers that spin; false when all are taken. `Seat::wait` gives it back.
 pub fn may_spin(processors: usize) -> bool {
     let most = processors.saturating_sub(1);
-    SPINNERS
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1))
-        .is_ok()
+    SPINNERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1)).is_ok()
 }
 
 /// A child of fork has one thread, and that one does not spin.

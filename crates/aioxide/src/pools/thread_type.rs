@@ -14,7 +14,9 @@ use crate::engine::spin;
 use crate::ffi::args::type_error_text;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
 use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple};
+use crate::ffi::object::{
+    boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple,
+};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, error, names, none};
 use crate::task::loop_state::native_state;
@@ -155,7 +157,8 @@ fn start_thread(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
         return Err(Raised);
     }
     // SAFETY: reads a static of the interpreter.
-    let exception = pending.filter(|pending| !error::is_instance(pending.as_ptr(), unsafe { PyExc_Exception }));
+    let exception =
+        pending.filter(|pending| !error::is_instance(pending.as_ptr(), unsafe { PyExc_Exception }));
     if exception.is_none() {
         return Ok(());
     }
@@ -170,7 +173,7 @@ fastcall!(py_run_for_loop, |slf, args| {
     let queue = queue_of(held.as_ptr());
     queue.check_open()?;
     let made = match native_state(owner) {
-        Some(state) => LoopCall::new(&*state, queue.limits.spin > 0)?,
+        Some(state) => LoopCall::new(&*state, queue.limits.spin)?,
         None => None,
     };
     let Some(loop_call) = made else { return through_submit(slf, owner, function, values) };
@@ -315,7 +318,9 @@ noargs!(py_empty, |slf| Ok(boolean(queue_of(slf).len() == 0)));
 
 onearg!(py_put, |slf, value| {
     if !is_none(value) {
-        return error::type_error(c"put() takes None only, to have idle workers look whether they should end: use submit()");
+        return error::type_error(
+            c"put() takes None only, to have idle workers look whether they should end: use submit()",
+        );
     }
     queue_of(slf).call_all();
     Ok(none())
@@ -438,7 +443,6 @@ unsafe extern "C" fn queue_dealloc(slf: Raw) {
 
 /// Makes both types: the pool's and the queue's.
 pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
-
     let pool = TypeDef::new(c"aioxide._aioxide.ThreadPool", POOL_BODY)
         .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
         .doc(c"The native part of aioxide.ThreadPoolExecutor.")

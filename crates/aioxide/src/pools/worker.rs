@@ -120,10 +120,14 @@ impl Worker<'_> {
         }
         counters.waited.borrow_mut().record(begun.wrapping_sub(call.queued));
         let Call { function, args, positional, kwnames, target, .. } = call;
-        self.seat.begin(function.as_ptr(), begun, match &target {
-            Target::Future(future) => future.as_ptr(),
-            Target::Loop(_) => NULL,
-        });
+        self.seat.begin(
+            function.as_ptr(),
+            begun,
+            match &target {
+                Target::Future(future) => future.as_ptr(),
+                Target::Loop(_) => NULL,
+            },
+        );
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
         self.seat.end();
         if !self.is_orphan_of_fork() {
@@ -145,9 +149,8 @@ impl Worker<'_> {
         }
         // SAFETY: a tuple of the positional values and as many as `kwnames` has names, alive for the call.
         unsafe {
-            let values = args.map_or(std::ptr::null(), |args| {
-                (*args.as_ptr().cast::<PyTupleObject>()).ob_item.as_ptr()
-            });
+            let values = args
+                .map_or(std::ptr::null(), |args| (*args.as_ptr().cast::<PyTupleObject>()).ob_item.as_ptr());
             let kwnames = kwnames.map_or(NULL, Obj::as_ptr);
             Obj::steal(PyObject_Vectorcall(function.as_ptr(), values, positional, kwnames))
         }
