@@ -85,6 +85,7 @@ class Manager:
         self.shutting_down = False
         self.broken: str | None = None
         self._cause: str | None = None
+        self._initializer_error: str | None = None
         self._room = threading.Condition()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -203,9 +204,8 @@ class Manager:
     # ------------------------------------------------------------------------------------------------ lives and deaths
 
     def on_initializer_failed(self, key: int, text: str) -> None:
-        """Break the pool: the next worker would not fare better."""
-        self._leaving.add(key)
-        self._break(text)
+        """Have the pool break when that worker has ended: the next would not fare better."""
+        self._initializer_error = text
 
     def on_hang_up(self, key: int) -> None:
         """A worker has closed its socket: if it has not merely died, it is of no use any more."""
@@ -267,8 +267,8 @@ class Manager:
         process.join(1.0)
         expected = key in self._leaving or key in self._killed
         self._leaving.discard(key)
-        if self.broken is None and not expected and not self._respawns:
-            self._break()
+        if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
+            self._break(self._initializer_error)
         else:
             self.processes.pop(process.pid, None)
             if lost:

@@ -379,6 +379,9 @@ pub struct Pool {
     pub closed: Cell<bool>,
     pub max_pending: Cell<usize>,
     pub max_workers: Cell<usize>,
+    /// What the standard pool's semaphore of idle workers counts: calls that have finished, less those that needed no new
+    /// worker.
+    pub tokens: Cell<usize>,
     /// Workers may be started when they are needed.
     pub on_demand: Cell<bool>,
     /// The manager wants to be told when nothing is under way any more.
@@ -412,6 +415,7 @@ impl Pool {
             closed: Cell::new(false),
             max_pending: Cell::new(usize::MAX),
             max_workers: Cell::new(1),
+            tokens: Cell::new(0),
             on_demand: Cell::new(false),
             tell_idle: Cell::new(false),
             stays: Cell::new(false),
@@ -503,13 +507,13 @@ impl Pool {
         });
     }
 
-    /// Lets go of everything: no descriptor, no mapping, no task is left.
+    /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
     pub fn clear(&self) {
         let state = self.with(std::mem::take);
-        let held = (self.manager.take(), self.home_loop.take());
+        let loop_ = self.home_loop.take();
         self.outstanding.set(0);
         drop(state);
-        drop(held);
+        drop(loop_);
     }
 }
 

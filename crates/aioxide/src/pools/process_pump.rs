@@ -226,6 +226,7 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     let Some((task, leaves)) = found else { return Ok(()) };
     pool.learn(header.nanos);
     pool.answers.set(pool.answers.get() + 1);
+    pool.tokens.set((pool.tokens.get() + 1).min(pool.max_workers.get()));
     let outcome = read_outcome(pool, key, decoder, frame);
     let interrupted = matches!(&outcome, Err(Raised)) && error::matches(keyboard_interrupt());
     let Task { target, payload, .. } = *task;

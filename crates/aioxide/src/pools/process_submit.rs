@@ -77,15 +77,20 @@ pub fn enqueue(pool: &Pool, target: Target, payload: Payload) {
     }
 }
 
-/// Whether a worker should be started for the task that comes.
+/// Whether a worker should be started for the task that comes: where none is idle, and also where the standard pool would
+/// start one because it does not know better (a call that could not be pickled has not finished there).
 pub fn wants_worker(pool: &Pool) -> bool {
-    pool.on_demand.get()
-        && pool.with(|state| {
-            let alive = state.workers.iter().filter(|worker| !worker.closing).count();
-            let idle = state.workers.iter().any(|worker| worker.inflight == 0 && !worker.closing && worker.budget > 0);
-            // Tasks that wait in the queue have the first claim on an idle worker.
-            alive < pool.max_workers.get() && (!idle || !state.pending.is_empty())
-        })
+    if !pool.on_demand.get() {
+        return false;
+    }
+    let tokens = pool.tokens.get();
+    pool.tokens.set(tokens.saturating_sub(1));
+    pool.with(|state| {
+        let alive = state.workers.iter().filter(|worker| !worker.closing).count();
+        let idle = state.workers.iter().any(|worker| worker.inflight == 0 && !worker.closing && worker.budget > 0);
+        // Tasks that wait in the queue have the first claim on an idle worker.
+        alive < pool.max_workers.get() && (!idle || tokens == 0 || !state.pending.is_empty())
+    })
 }
 
 /// The worker that gets the next tasks, and how many.

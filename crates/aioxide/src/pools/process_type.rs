@@ -559,7 +559,10 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
 
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
-    guarded((), || unsafe { of(slf).clear() });
+    guarded((), || unsafe {
+        of(slf).clear();
+        of(slf).manager.clear();
+    });
     0
 }
 
@@ -568,7 +571,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         home::remove_live(slf);
-        of(slf).clear();
+        tp_clear(slf);
         std::ptr::drop_in_place(&raw mut (*slf.cast::<PoolObject>()).pool);
         let kind = Py_TYPE(slf);
         if let Some(free) = (*kind).tp_free {
