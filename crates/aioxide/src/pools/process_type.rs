@@ -639,3 +639,9 @@ onearg!(
     shared_memory,
     |_module, size| super::process_slab::new_shared(super::process_slab::size_from(size)?)
 );
+
+onearg!(
+    /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
+    shared_id,
+    |_module, buffer| super::process_slab::id_of(buffer)
+);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
@@ -37,6 +37,8 @@ struct Worker {
     arena: Arena,
     /// Slabs of ours that the pool has been told of.
     told: HashSet<u64>,
+    /// The shared ones among them, to tell it when they are gone.
+    told_shared: Vec<(u64, Weak<Slab>)>,
     /// Python's part: makes `(exception, traceback text)` of an exception.
     failure: Obj,
     /// Bytes of resident memory above which this worker wants to be replaced; 0 for no limit.
@@ -239,14 +241,23 @@ impl Worker {
 
     fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
         let mut out = Vec::new();
-        for id in self.arena.forgotten.drain(..) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        let gone = gone.into_iter().map(|(id, _)| id);
+        for id in self.arena.forgotten.drain(..).chain(gone) {
             self.told.remove(&id);
             let mut forget = Header::new(Kind::Forget);
             forget.id = id;
             forget.write(&[], &[], &mut out);
         }
         for slab in &payload.slabs {
-            if !self.known.contains_key(&slab.id) && self.told.insert(slab.id) {
+            // A shared slab may be gone where it came from.
+            let there = !slab.shared && self.known.contains_key(&slab.id);
+            if !there && self.told.insert(slab.id) {
+                if slab.shared {
+                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
+                }
                 self.announce(slab)?;
             }
         }
@@ -321,6 +332,7 @@ fastcall!(connect, |_module, args| {
         known: Known::new(),
         arena: Arena::default(),
         told: HashSet::new(),
+        told_shared: Vec::new(),
         failure: Obj::new(given[3]),
         max_rss: max_rss as u64,
         retires: false,
