@@ -225,7 +225,12 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         return removed
 
     def _make_default_executor(self) -> concurrent.futures.ThreadPoolExecutor:
-        executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+        from . import _threads
+
+        # Somebody may have put a class of his own in the standard name, from where asyncio takes it.
+        named = concurrent.futures.ThreadPoolExecutor
+        kind = _threads.ThreadPoolExecutor if named is _threads.StandardPool else named
+        executor = kind(thread_name_prefix="asyncio")
         self._default_executor = executor
         return executor
 

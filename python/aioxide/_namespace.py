@@ -5,10 +5,12 @@ our name too (`aioxide.streams` is `asyncio.streams`), which is why our own modu
 """
 
 import asyncio
+import concurrent.futures
+import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +25,6 @@ NATIVE_NAMES = (
 
 # Names of ours that are imported when they are first asked for: `import aioxide` must not load multiprocessing.
 _LAZY = {
-    "ProcessPoolExecutor": "_processes",
     "shared": "shared",
 }
 
@@ -32,6 +33,17 @@ _DEPRECATED = {
     "AbstractEventLoopPolicy": ("asyncio.events", "_AbstractEventLoopPolicy"),
     "DefaultEventLoopPolicy": ("asyncio.unix_events", "_DefaultEventLoopPolicy"),
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
+}
+
+# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither import
+# multiprocessing nor register anything to be done when the interpreter ends.
+_LAZY = {
+    "BrokenCluster": "aioxide._cluster",
+    "BrokenClusterWorker": "aioxide._cluster",
+    "ClusterExecutor": "aioxide._cluster",
+    "ProcessPoolExecutor": "aioxide._processes",
+    "ThreadPoolExecutor": "aioxide._threads",
+    "shared": "aioxide.shared",
 }
 
 
@@ -96,8 +108,9 @@ def module_getattr(name: str) -> Any:
         __import__(module)
         return getattr(sys.modules[module], attribute)
     if name in _LAZY:
-        module = importlib.import_module(f"aioxide.{_LAZY[name]}")
-        return module if name == "shared" else getattr(module, name)
+        found = _load(name)
+        setattr(sys.modules["aioxide"], name, found)
+        return found
     if name == "__version__":
         from ._build import build_info
 
@@ -107,10 +120,27 @@ def module_getattr(name: str) -> Any:
     raise AttributeError(f"module 'aioxide' has no attribute {name!r}")
 
 
+def _load(name: str) -> Any:
+    module = importlib.import_module(_LAZY[name])
+    return module if module.__name__ == f"aioxide.{name}" else getattr(module, name)
+
+
+def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
+    """What `install(namespace=True)` puts in the names of `concurrent.futures`: (owner, name, value)."""
+    package = concurrent.futures
+    # Its class derives from the standard ThreadPoolExecutor, and does so once it is imported.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("concurrent.futures.interpreter")
+    for name, submodule in (("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process")):
+        pool = _load(name)
+        yield package, name, pool
+        yield importlib.import_module(f"concurrent.futures.{submodule}"), name, pool
+
+
 def module_dir() -> list[str]:
     """`aioxide.__dir__`: our names and asyncio's."""
     ours = vars(sys.modules["aioxide"])
-    return sorted(ours.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
+    return sorted(ours.keys() | _LAZY.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
 
 
 def _is_foreign_module(value: object) -> bool:

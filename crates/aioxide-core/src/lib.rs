@@ -3,5 +3,6 @@
 
 pub mod frames;
 pub mod gauge;
+pub mod histogram;
 pub mod sendq;
 pub mod timers;

@@ -14,13 +14,14 @@ use crate::ffi::{Res, error, names};
 /// a wait that was not worth it.
 const MICROSECONDS: f64 = 50.0;
 
-/// What is right for this process, in ticks of the counter; 0 is off.
-struct Limit(Cell<Option<u64>>);
+/// What is found out once.
+struct Once<T>(Cell<Option<T>>);
 
 // SAFETY: read and written under the GIL.
-unsafe impl Sync for Limit {}
+unsafe impl<T> Sync for Once<T> {}
 
-static LIMIT: Limit = Limit(Cell::new(None));
+static LIMIT: Once<u64> = Once(Cell::new(None));
+static PROCESSORS: Once<usize> = Once(Cell::new(None));
 
 /// The longest spin in ticks: 0 on one processor, or where `AIOXIDE_SPIN=0` says so. That variable gives it in
 /// microseconds; what is no number is as good as not set.
@@ -46,6 +47,15 @@ pub fn seconds(ticks: u64) -> f64 {
 
 /// `os.process_cpu_count()`, which `-X cpu_count` and `PYTHON_CPU_COUNT` can set; before 3.13 the affinity mask.
 pub fn processors() -> usize {
+    if let Some(known) = PROCESSORS.0.get() {
+        return known;
+    }
+    let count = ask_processors();
+    PROCESSORS.0.set(Some(count));
+    count
+}
+
+fn ask_processors() -> usize {
     let ask = || -> Res<Option<i64>> {
         let os = import(c"os")?;
         let Some(count) = getattr_opt(os.as_ptr(), names().process_cpu_count)? else { return Ok(None) };

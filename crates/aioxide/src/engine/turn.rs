@@ -12,10 +12,10 @@ use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
-use crate::task::{finish, handle};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
+use crate::task::{finish, handle};
 use crate::task::{registry, step, task_type};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
@@ -59,8 +59,13 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     run_due_timers(this)?;
     let batch = state.ready_len();
     for _ in 0..batch {
-        let Some(item) = state.pop() else { break };
-        if state.debug.get() { run_debug(state, item)? } else { run_item(state, item)? }
+        if state.debug.get() {
+            let Some(item) = state.pop() else { break };
+            run_debug(state, item)?;
+        } else {
+            let Some(item) = state.pop() else { break };
+            run_item(state, item)?;
+        }
     }
     engine.flush_now();
     Ok(())

@@ -109,10 +109,7 @@ pub fn run_in_executor(state: &LoopState, args: Args) -> Res {
     let kind = unsafe { Py_TYPE(executor.as_ptr()) };
     if is_direct(kind) && !hides_submit(executor.as_ptr()) {
         let args = tuple(rest)?;
-        return call_method(
-            names().run_for_loop,
-            &[executor.as_ptr(), state.object, func, args.as_ptr()],
-        );
+        return call_method(names().run_for_loop, &[executor.as_ptr(), state.object, func, args.as_ptr()]);
     }
     let future = call_method(names().submit, &[&[executor.as_ptr(), func], rest].concat())?;
     let wrap = import_from(c"asyncio.futures", c"wrap_future")?;
@@ -131,13 +128,15 @@ fn bind<'a>(args: Args) -> Res<(Raw, Raw, &'a [Raw])> {
         }
     }
     let at = |i: usize| if given > i { args.get(i) } else { named[i] };
-    let missing: Vec<&str> =
-        ["executor", "func"].into_iter().enumerate().filter(|(i, _)| at(*i).is_null()).map(|(_, n)| n).collect();
+    let missing: Vec<&str> = ["executor", "func"]
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| at(*i).is_null())
+        .map(|(_, n)| n)
+        .collect();
     match missing.as_slice() {
         [] => Ok((at(0), at(1), args.after(2))),
-        [name] => {
-            type_error_text(format!("{METHOD}() missing 1 required positional argument: '{name}'"))
-        }
+        [name] => type_error_text(format!("{METHOD}() missing 1 required positional argument: '{name}'")),
         _ => type_error_text(format!(
             "{METHOD}() missing 2 required positional arguments: 'executor' and 'func'"
         )),

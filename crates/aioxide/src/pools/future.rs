@@ -28,6 +28,8 @@ use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
+use super::seat::current_queue;
+use super::thread_queue::Queue;
 use crate::engine::spin::{self, Bets};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
@@ -61,6 +63,10 @@ pub struct Body {
     pub condition: Slot,
     pub waiters: Slot,
     pub callbacks: Slot,
+    /// The thread pool in whose queue the call stands; null when it does not.
+    home: Cell<*const Queue>,
+    /// Workers of that very pool that wait for this call.
+    blocked: Cell<u32>,
 }
 
 // Values of `done`.
@@ -111,6 +117,9 @@ impl Body {
     #[inline(always)]
     pub fn enter(&self, state: State) {
         self.state.set(state);
+        if state != State::Pending && !self.home.get().is_null() {
+            self.leave_queue();
+        }
         if state.is_final() {
             if self.done.swap(DONE, Ordering::Release) == SLEEPING {
                 unpark(&self.done, u32::MAX);
@@ -119,6 +128,46 @@ impl Body {
             // Somebody set it back by hand.
             self.done.store(WAITING, Ordering::Release);
         }
+    }
+
+    /// The call stands in a queue.
+    #[inline(always)]
+    pub fn stand_in(&self, queue: &Queue) {
+        self.home.set(queue);
+    }
+
+    #[inline(always)]
+    fn leave_queue(&self) {
+        let home = self.home.replace(std::ptr::null());
+        let blocked = self.blocked.replace(0);
+        if blocked > 0 {
+            // SAFETY: workers of this queue wait for the call, and each holds a reference to it.
+            let queue = unsafe { &*home };
+            queue.blocked.set(queue.blocked.get().saturating_sub(blocked));
+        }
+    }
+
+    /// Waits for ever. A worker that waits for a call that stands in its own queue is counted until that call leaves
+    /// the queue: when all workers are, nobody is left to run any of these calls, and the last of them is told.
+    pub fn wait_forever(&self) -> Res<()> {
+        let home = self.home.get();
+        if home.is_null() || home != current_queue() {
+            return self.wait(None).map(drop);
+        }
+        // SAFETY: the queue that this very thread serves.
+        let queue = unsafe { &*home };
+        if queue.blocked.get() + 1 >= queue.limits.max_workers {
+            return deadlock(queue);
+        }
+        queue.blocked.set(queue.blocked.get() + 1);
+        self.blocked.set(self.blocked.get() + 1);
+        let waited = self.wait(None);
+        if !self.home.get().is_null() {
+            // A signal handler has ended the wait; the call stands where it stood.
+            queue.blocked.set(queue.blocked.get().saturating_sub(1));
+            self.blocked.set(self.blocked.get().saturating_sub(1));
+        }
+        waited.map(drop)
     }
 
     #[inline(always)]
@@ -238,6 +287,21 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
             Ok(true)
         }
     }
+}
+
+#[cold]
+fn deadlock(queue: &Queue) -> Res<()> {
+    let count = queue.limits.max_workers;
+    let workers = if count == 1 { "the only worker".into() } else { format!("all {count} workers") };
+    let text = format!(
+        "deadlock: {workers} of a ThreadPoolExecutor would wait for calls that are queued in the same pool, and no \
+         thread would be left to run them. Give the pool more workers (max_workers), use another pool for the inner \
+         calls, or call the function itself"
+    );
+    let text = crate::ffi::object::string(&text)?;
+    // SAFETY: reads a static of the interpreter.
+    error::raise_value(call(unsafe { PyExc_RuntimeError }, &[text.as_ptr()])?);
+    Err(Raised)
 }
 
 /// The result, or what it raises. The state is final.

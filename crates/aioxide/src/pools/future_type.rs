@@ -49,6 +49,7 @@ unsafe fn wait(slf: Raw, args: Args, method: &'static CStr, shown: &str) -> Res<
         return Ok(true);
     }
     match future::plain_timeout(timeout[0]) {
+        Some(None) => this.wait_forever().map(|()| true),
         Some(timeout) => this.wait(timeout),
         None => {
             // Waits, or says what is wrong with the number; either way the state tells.

@@ -6,6 +6,10 @@
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
+pub mod seat;
+pub mod thread_queue;
+pub mod thread_type;
+pub mod worker;
 pub mod process;
 pub mod process_home;
 pub mod process_page;
