@@ -42,14 +42,14 @@ def main(endpoint, library, initializer, initargs, options):
         endpoint: the `Endpoint`.
         library: the path of the extension module.
         initializer: called first with `initargs`, if it is not None.
-        options: `max_rss` in bytes (0 for no limit) and `stop_signal`, a number.
+        options: `max_rss` in bytes (0 for no limit); `stop_signal`, a number; `spin`, ticks of the processor's counter.
     """
     import signal
 
     # In a forked child, a signal would otherwise wake the loop of the parent (python/cpython#94454).
     signal.set_wakeup_fd(-1)
     native = _load(library)
-    if not native.connect(*endpoint.descriptors, failure, options["max_rss"]):
+    if not native.connect(*endpoint.descriptors, failure, options["max_rss"], options["spin"]):
         return
     _stop_by_signal(native, options["stop_signal"])
     if initializer is not None:
