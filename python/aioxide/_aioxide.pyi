@@ -108,7 +108,6 @@ class Loop:
         *args: *_Ts,
         context: contextvars.Context | None = None,
     ) -> TimerHandle: ...
-
     def run_in_executor(
         self, executor: concurrent.futures.Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
     ) -> asyncio.Future[_T]: ...

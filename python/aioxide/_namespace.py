@@ -24,11 +24,6 @@ NATIVE_NAMES = (
     "Task",
 )
 
-# Names of ours that are imported when they are first asked for: `import aioxide` must not load multiprocessing.
-_LAZY = {
-    "shared": "shared",
-}
-
 # Names that asyncio itself gives only with a warning since 3.14, and where they are kept.
 _DEPRECATED = {
     "AbstractEventLoopPolicy": ("asyncio.events", "_AbstractEventLoopPolicy"),
@@ -36,11 +31,15 @@ _DEPRECATED = {
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
 }
 
-# Our pools, and where they are: looked up when somebody asks for one, as `import aioxide` must neither import
+# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither import
 # multiprocessing nor register anything to be done when the interpreter ends.
-_POOLS = {
-    "ThreadPoolExecutor": "aioxide._threads",
+_LAZY = {
+    "BrokenCluster": "aioxide._cluster",
+    "BrokenClusterWorker": "aioxide._cluster",
+    "ClusterExecutor": "aioxide._cluster",
     "ProcessPoolExecutor": "aioxide._processes",
+    "ThreadPoolExecutor": "aioxide._threads",
+    "shared": "aioxide.shared",
 }
 
 
@@ -104,14 +103,10 @@ def module_getattr(name: str) -> Any:
         module, attribute = _DEPRECATED[name]
         __import__(module)
         return getattr(sys.modules[module], attribute)
-    if name in _POOLS:
-        pool = load_pool(name)
-        if pool is not None:
-            setattr(sys.modules["aioxide"], name, pool)
-            return pool
     if name in _LAZY:
-        module = importlib.import_module(f"aioxide.{_LAZY[name]}")
-        return module if name == "shared" else getattr(module, name)
+        found = _load(name)
+        setattr(sys.modules["aioxide"], name, found)
+        return found
     if name == "__version__":
         from ._build import build_info
 
@@ -121,16 +116,9 @@ def module_getattr(name: str) -> Any:
     raise AttributeError(f"module 'aioxide' has no attribute {name!r}")
 
 
-def load_pool(name: str) -> Any:
-    """Return our pool class of that name, or None where there is no such module."""
-    module = _POOLS[name]
-    try:
-        __import__(module)
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            return None
-        raise
-    return getattr(sys.modules[module], name)
+def _load(name: str) -> Any:
+    module = importlib.import_module(_LAZY[name])
+    return module if module.__name__ == f"aioxide.{name}" else getattr(module, name)
 
 
 def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
@@ -140,9 +128,7 @@ def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
     with contextlib.suppress(ImportError):
         importlib.import_module("concurrent.futures.interpreter")
     for name, submodule in (("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process")):
-        pool = load_pool(name)
-        if pool is None:
-            continue
+        pool = _load(name)
         yield package, name, pool
         yield importlib.import_module(f"concurrent.futures.{submodule}"), name, pool
 
@@ -150,8 +136,7 @@ def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
 def module_dir() -> list[str]:
     """`aioxide.__dir__`: our names and asyncio's."""
     ours = vars(sys.modules["aioxide"])
-    pools = {name for name, module in _POOLS.items() if importlib.util.find_spec(module)}
-    return sorted(ours.keys() | pools | {name for name in dir(asyncio) if not name.startswith("__")})
+    return sorted(ours.keys() | _LAZY.keys() | {name for name in dir(asyncio) if not name.startswith("__")})
 
 
 def _is_foreign_module(value: object) -> bool:

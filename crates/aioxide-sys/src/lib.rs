@@ -7,3 +7,4 @@ pub mod memfd;
 pub mod park;
 pub mod process;
 pub mod socket;
+pub mod thread;

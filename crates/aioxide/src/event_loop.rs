@@ -44,6 +44,7 @@ fastcall!(call_soon_threadsafe, |slf, args| {
     this.state.check_closed()?;
     let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
     this.engine.wake.wake();
+    signals::hand_over(&this.state);
     Ok(made)
 });
 

@@ -84,6 +84,10 @@ fn build_info(missing: Option<&str>) -> Res {
         (key(c"native_tasks")?, boolean(missing.is_none()).as_ptr()),
         (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.as_ptr()),
         (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).as_ptr()),
+        (
+            key(c"tasks_listed_in_place")?,
+            boolean(layout.is_some_and(|layout| layout.lists_in_place())).as_ptr(),
+        ),
         (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
     ])?;
     dict(&[
@@ -160,7 +164,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 9] = [
+static mut METHODS: [PyMethodDef; 10] = [
     method(
         c"build_info",
         py_build_info,
@@ -198,6 +202,12 @@ static mut METHODS: [PyMethodDef; 9] = [
         pools::process_type::shared_memory,
         METH_O,
         c"Return a new buffer that worker processes get without a copy.",
+    ),
+    method(
+        c"_shared_id",
+        pools::process_type::shared_id,
+        METH_O,
+        c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
     PyMethodDef::zeroed(),
 ];

@@ -59,8 +59,13 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     run_due_timers(this)?;
     let batch = state.ready_len();
     for _ in 0..batch {
-        let Some(item) = state.pop() else { break };
-        if state.debug.get() { run_debug(state, item)? } else { run_item(state, item)? }
+        if state.debug.get() {
+            let Some(item) = state.pop() else { break };
+            run_debug(state, item)?;
+        } else {
+            let Some(item) = state.pop() else { break };
+            run_item(state, item)?;
+        }
     }
     engine.flush_now();
     Ok(())

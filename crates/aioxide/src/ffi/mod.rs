@@ -12,6 +12,9 @@ pub mod gil;
 pub mod guard;
 pub mod names;
 pub mod object;
+pub mod refcount;
+#[cfg(Py_3_14)]
+pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::error::Res;
-use super::object::{Global, Obj, Raw, import_from, tuple};
+use super::object::{Global, NULL, Obj, Raw, check, import_from, tuple};
 
 macro_rules! interned {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -101,9 +101,17 @@ pub fn names() -> &'static Names {
     unsafe { NAMES.get() }
 }
 
+/// All strings that `intern` has given out. It keeps them alive, with one reference each however often they are asked for.
+static INTERNED: Global<Obj> = Global::new();
+
+/// The interned string of `text`, borrowed for ever.
 pub fn intern(text: &CStr) -> Res<Raw> {
-    // SAFETY: a NUL-terminated text; the reference is kept for ever.
-    Ok(Obj::steal(unsafe { PyUnicode_InternFromString(text.as_ptr()) })?.into_raw())
+    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name.
+    unsafe {
+        let name = Obj::steal(PyUnicode_InternFromString(text.as_ptr()))?;
+        check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
+        Ok(name.as_ptr())
+    }
 }
 
 macro_rules! imported {
@@ -185,6 +193,8 @@ pub fn stdlib() -> &'static Stdlib {
 }
 
 pub fn load() -> Res<()> {
+    // SAFETY: makes an empty set.
+    INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
     NAMES.set(Names::load()?);
     STDLIB.set(Stdlib::load()?);
     Ok(())

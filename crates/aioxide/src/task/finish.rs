@@ -1,12 +1,7 @@
 //! How another thread finishes a future of a loop: it puts what it worked out into the loop's ready queue, and the loop
 //! sets it. A future changes in its loop's thread only: code between two awaits relies on that.
 
-use std::ffi::{c_int, c_void};
-
-use pyo3_ffi::*;
-
 use super::future::of;
-use crate::ffi::guard::visit;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
@@ -28,19 +23,6 @@ impl Outcome {
                 None => Outcome::Cancelled,
             },
         }
-    }
-
-    /// # Safety
-    /// Called from a `tp_traverse`.
-    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
-        // SAFETY: by the contract.
-        unsafe {
-            match self {
-                Outcome::Returned(object) | Outcome::Raised(object) => visit!(object.as_ptr(), visitor, arg),
-                Outcome::Cancelled => {}
-            }
-        }
-        0
     }
 }
 

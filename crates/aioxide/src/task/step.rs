@@ -434,10 +434,10 @@ pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
                 }
                 state.check_schedule()?;
             }
-            state.push(match exception {
-                None => Item::Step(task),
-                Some(exception) => Item::Throw { task, exception },
-            });
+            match exception {
+                None => state.push(Item::Step(task)),
+                Some(exception) => state.push(Item::Throw { task, exception }),
+            }
             return Ok(());
         }
         schedule_by_method(task, exception)

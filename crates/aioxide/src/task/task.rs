@@ -18,7 +18,9 @@ pub struct Task {
     /// What the task waits for: `_fut_waiter`.
     pub waits_for: Slot,
     /// The neighbours in the loop's list of live tasks, borrowed (3.11 to 3.13).
+    #[cfg(not(Py_3_14))]
     pub newer: Cell<Raw>,
+    #[cfg(not(Py_3_14))]
     pub older: Cell<Raw>,
     pub cancels: Cell<i32>,
     pub must_cancel: Cell<bool>,
