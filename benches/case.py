@@ -112,7 +112,7 @@ class InLoop(Case):
         """In the worker, when the case is done, and before its loop is closed."""
 
     def start(self, stage, lane, settings):
-        process = stage.worker(lane, self.group, **self.how)
+        process = stage.worker(lane, self.group, fresh=self.fresh, **self.how)
         check_loop(LANES[lane], process.request({"open": self.name}, settings.timeout))
         return process
 

@@ -42,14 +42,14 @@ def main(endpoint, library, initializer, initargs, options):
         endpoint: the `Endpoint`.
         library: the path of the extension module.
         initializer: called first with `initargs`, if it is not None.
-        options: `max_rss` in bytes (0 for no limit) and `stop_signal`, a number.
+        options: `max_rss` in bytes (0 for no limit); `stop_signal`, a number; `spin`, ticks of the processor's counter.
     """
     import signal
 
     # In a forked child, a signal would otherwise wake the loop of the parent (python/cpython#94454).
     signal.set_wakeup_fd(-1)
     native = _load(library)
-    if not native.connect(*endpoint.descriptors, failure, options["max_rss"]):
+    if not native.connect(*endpoint.descriptors, failure, options["max_rss"], options["spin"]):
         return
     _stop_by_signal(native, options["stop_signal"])
     if initializer is not None:
@@ -61,7 +61,7 @@ def main(endpoint, library, initializer, initargs, options):
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
             native.initializer_failed(failure(error)[1])
             return
-    native.serve(_unshared.pop_slab)
+    native.serve(_forget)
 
 
 def _load(library):
@@ -96,14 +96,12 @@ def failure(error):
     return error, f'\n"""\n{text}"""'
 
 
-class _Unshared(dict):
-    """Objects of `pool.share()` that this process has unpickled, by (slab, key)."""
-
-    def pop_slab(self, slab):
-        self.pop(slab, None)
+# Objects of `pool.share()` that this process has unpickled, by the number of the slab in which they lie.
+_unshared = {}
 
 
-_unshared = _Unshared()
+def _forget(slab):
+    _unshared.pop(slab, None)
 
 
 def unshare(memory, slab, parts):
@@ -111,11 +109,16 @@ def unshare(memory, slab, parts):
 
     Args:
         memory: the bytes.
-        slab: the number under which it is kept.
+        slab: the number under which the object is kept.
         parts: sizes of the pickle and of each buffer behind it, each at a multiple of 64 bytes.
     """
-    if slab in _unshared:
-        return _unshared[slab]
+    if slab not in _unshared:
+        _unshared[slab] = make_of_parts(memory, parts)
+    return _unshared[slab]
+
+
+def make_of_parts(memory, parts):
+    """Unpickle what `unshare` says, afresh."""
     import pickle
 
     view = memoryview(memory).toreadonly()
@@ -123,9 +126,24 @@ def unshare(memory, slab, parts):
     for size in parts:
         pieces.append(view[at : at + size])
         at += -(-size // 64) * 64
-    made = pickle.loads(pieces[0], buffers=pieces[1:])
-    _unshared[slab] = made
-    return made
+    return pickle.loads(pieces[0], buffers=pieces[1:])
+
+
+def call_in_context(values, fn, args, kwargs):
+    """Call `fn(*args, **kwargs)` with context variables set: one task of `schedule(context=...)`.
+
+    Args:
+        values: a (module, attribute, value) for each variable.
+    """
+    import contextvars
+    from importlib import import_module
+
+    def call():
+        for module, attribute, value in values:
+            getattr(import_module(module), attribute).set(value)
+        return fn(*args, **kwargs)
+
+    return contextvars.copy_context().run(call)
 
 
 def call_chunk(fn, chunk):

@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,6 @@ NATIVE_NAMES = (
     "Future",
     "Task",
 )
-
-# Names of ours that are imported when they are first asked for: `import aioxide` must not load multiprocessing.
-_LAZY = {
-    "shared": "shared",
-}
 
 # Names that asyncio itself gives only with a warning since 3.14, and where they are kept.
 _DEPRECATED = {

@@ -146,7 +146,7 @@ class Manager:
                     _aioxide.__file__,
                     executor._initializer,
                     executor._initargs,
-                    {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL},
+                    {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
                 ),
             )
             process.start()
@@ -264,7 +264,9 @@ class Manager:
             self.pool.abandon(key)
             return
         lost, _done, ready = self.pool.bury(key) or (0, 0, True)
-        process.join(1.0)
+        if process.exitcode is None:
+            # A child of the fork server: that one learns of it, and tells us, a moment later.
+            process.join(1.0)
         expected = key in self._leaving or key in self._killed
         self._leaving.discard(key)
         if self.broken is None and (self._initializer_error or not (expected or self._respawns)):

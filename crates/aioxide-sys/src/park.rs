@@ -29,8 +29,9 @@ pub fn park(word: &AtomicU32, expected: u32, timeout: Option<f64>) -> Unparked {
 
 /// Wakes at most `count` threads that are parked on `word`, which was changed before.
 pub fn unpark(word: &AtomicU32, count: u32) {
-    // Fails only for an address that is none.
-    let _ = futex::wake(word, Flags::PRIVATE, count);
+    // The kernel takes the number for a signed one, and a negative one for 1. The call fails only for an address that is
+    // none.
+    let _ = futex::wake(word, Flags::PRIVATE, count.min(i32::MAX as u32));
 }
 
 /// Rounds up: nobody is to be woken early.
@@ -67,16 +68,21 @@ mod tests {
     }
 
     #[test]
-    fn wakes_whoever_sleeps() {
+    fn wakes_all_who_sleep() {
         let word = Arc::new(AtomicU32::new(0));
-        let other = Arc::clone(&word);
-        let thread = std::thread::spawn(move || {
-            while other.load(SeqCst) == 0 {
-                park(&other, 0, Some(60.0));
+        let sleep = |word: Arc<AtomicU32>| {
+            move || {
+                while word.load(SeqCst) == 0 {
+                    park(&word, 0, Some(60.0));
+                }
             }
-        });
+        };
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(sleep(Arc::clone(&word)))).collect();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let start = Instant::now();
         word.store(1, SeqCst);
         unpark(&word, u32::MAX);
-        thread.join().unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(start.elapsed().as_secs_f64() < 30.0);
     }
 }

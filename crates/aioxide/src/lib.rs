@@ -164,7 +164,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 9] = [
+static mut METHODS: [PyMethodDef; 10] = [
     method(
         c"build_info",
         py_build_info,
@@ -202,6 +202,12 @@ static mut METHODS: [PyMethodDef; 9] = [
         pools::process_type::shared_memory,
         METH_O,
         c"Return a new buffer that worker processes get without a copy.",
+    ),
+    method(
+        c"_shared_id",
+        pools::process_type::shared_id,
+        METH_O,
+        c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
     PyMethodDef::zeroed(),
 ];

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::loop_object::loop_of;
-use super::spin::{self, Bets};
+use super::spin::Bets;
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
 use crate::task::finish::Outcome;
@@ -14,36 +14,51 @@ use crate::task::{future, future_type};
 /// How many calls are out, and whether it has paid to spin for them.
 pub struct Calls {
     in_flight: Cell<u32>,
+    /// The longest spin that a pool of these calls allows, in ticks.
+    limit: Cell<u64>,
     bets: Bets,
 }
 
 impl Calls {
     pub fn new() -> Calls {
-        Calls { in_flight: Cell::new(0), bets: Bets::new() }
+        Calls { in_flight: Cell::new(0), limit: Cell::new(0), bets: Bets::new() }
     }
 
     /// For how many ticks the loop should spin before it sleeps: 0 when no call is out, or when it did not pay of late.
     #[inline(always)]
     pub fn spin_limit(&self) -> u64 {
-        if self.in_flight.get() > 0 && self.bets.bet() { spin::limit() } else { 0 }
+        if self.in_flight.get() > 0 && self.bets.bet() { self.limit.get() } else { 0 }
     }
 
     pub fn record(&self, won: bool) {
         self.bets.record(won);
+    }
+
+    fn begin(&self, spin: u64) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.limit.set(self.limit.get().max(spin));
+    }
+
+    fn end(&self) {
+        let left = self.in_flight.get().saturating_sub(1);
+        self.in_flight.set(left);
+        if left == 0 {
+            self.limit.set(0);
+        }
     }
 }
 
 /// A call whose outcome a loop waits for: one of its futures. The loop counts it until this value is gone.
 pub struct LoopCall {
     future: Obj,
-    /// The loop spins for it.
-    spins: bool,
+    /// For how many ticks the loop may spin for it; a call for which it may not is not counted.
+    spin: u64,
 }
 
 impl LoopCall {
-    /// A new future of the loop; `spins` tells whether its loop may spin for it. Nothing where the future has to be made
+    /// A new future of the loop; `spin` is for how many ticks its loop may spin for it. Nothing where the future has to be made
     /// or finished by a method of the user's: then the way through `asyncio.wrap_future` is the one to go.
-    pub fn new(state: &LoopState, spins: bool) -> Res<Option<LoopCall>> {
+    pub fn new(state: &LoopState, spin: u64) -> Res<Option<LoopCall>> {
         let future = if state.is_plain() && compat::has_layout() {
             future_type::new(state)?
         } else {
@@ -57,17 +72,18 @@ impl LoopCall {
             }
             future
         };
-        let call = LoopCall { future, spins };
-        call.count(1);
+        let call = LoopCall { future, spin };
+        if let Some(calls) = call.counted() {
+            calls.begin(spin);
+        }
         Ok(Some(call))
     }
 
-    fn count(&self, by: i32) {
-        if let Some(state) = self.state().filter(|_| self.spins) {
-            // SAFETY: a loop's state.
-            let calls = &unsafe { loop_of(state) }.engine.calls;
-            calls.in_flight.set(calls.in_flight.get().saturating_add_signed(by));
-        }
+    /// Where the loop counts it.
+    fn counted(&self) -> Option<&Calls> {
+        let state = self.state().filter(|_| self.spin > 0)?;
+        // SAFETY: a loop's state.
+        Some(&unsafe { loop_of(state) }.engine.calls)
     }
 
     fn state(&self) -> Option<&LoopState> {
@@ -107,6 +123,8 @@ impl LoopCall {
 
 impl Drop for LoopCall {
     fn drop(&mut self) {
-        self.count(-1);
+        if let Some(calls) = self.counted() {
+            calls.end();
+        }
     }
 }

@@ -67,6 +67,8 @@ pub struct Body {
     home: Cell<*const Queue>,
     /// Workers of that very pool that wait for this call.
     blocked: Cell<u32>,
+    /// For how many ticks a thread that waits for it may spin.
+    spin: Cell<u64>,
 }
 
 // Values of `done`.
@@ -134,6 +136,7 @@ impl Body {
     #[inline(always)]
     pub fn stand_in(&self, queue: &Queue) {
         self.home.set(queue);
+        self.spin.set(queue.limits.spin);
     }
 
     #[inline(always)]
@@ -178,7 +181,8 @@ impl Body {
     /// Waits until it is done, for at most `timeout` seconds; false when the time is over.
     pub fn wait(&self, timeout: Option<f64>) -> Res<bool> {
         let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
-        let mut limit = if timeout != Some(0.0) && SPINS.bet() { spin::limit() } else { 0 };
+        let allowed = self.spin.get();
+        let mut limit = if allowed > 0 && timeout != Some(0.0) && SPINS.bet() { allowed } else { 0 };
         loop {
             let outcome = self.wait_once(deadline, limit);
             limit = 0;

@@ -206,7 +206,9 @@ impl Worker {
             self.forget_shared();
         }
         for slab in &task.payload.slabs {
-            if !self.known.contains_key(&slab.id) && self.told.insert(slab.id) {
+            // A shared slab may be gone where it came from.
+            let there = !slab.shared && self.known.contains_key(&slab.id);
+            if !there && self.told.insert(slab.id) {
                 let mut header = Header::new(Kind::Slab);
                 (header.id, header.nanos) = (slab.id, slab.size() as u64);
                 if slab.shared {

@@ -5,13 +5,13 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
 
-use aioxide_sys::clock;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
-use aioxide_sys::process::{Wakeup, processors};
+use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
 use super::{process as pool, process_pump as pump};
 use crate::engine::loop_object::io_result;
+use crate::engine::spin::{self, Bets};
 use crate::ffi::guard::guarded;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
@@ -37,8 +37,8 @@ fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
     body(unsafe { &mut *REACTOR.0.get() })
 }
 
-/// How long the thread looks for what is under way before it sleeps: about 50 microseconds of ticks.
-const SPIN_TICKS: u64 = 150_000;
+/// Whether it has paid of late to look for what is under way before the thread sleeps.
+static BETS: Bets = Bets::new();
 
 /// Serves a pool from now on.
 pub fn add(slf: Raw, fd: i32) -> Res<()> {
@@ -78,17 +78,19 @@ fn start() -> io::Result<Arc<Shared>> {
 }
 
 fn run(shared: &Arc<Shared>) {
-    let spin = processors() > 1;
     let mut events = Events::default();
     // SAFETY: one thread state for the life of this thread; Python is entered between restore and save only. Interpreter
     // exit ends all pools, and with them this thread, before it takes the GIL away.
     unsafe {
         let gil = PyGILState_Ensure();
         loop {
-            let busy = is_busy(shared);
+            let limit = if is_busy(shared) && BETS.bet() { spin::limit() } else { 0 };
             let thread = PyEval_SaveThread();
-            wait(shared, &mut events, spin && busy);
+            let won = wait(shared, &mut events, limit);
             PyEval_RestoreThread(thread);
+            if limit > 0 {
+                BETS.record(won);
+            }
             if guarded(true, || turn(shared, &events)) {
                 break;
             }
@@ -107,18 +109,18 @@ fn is_busy(shared: &Arc<Shared>) -> bool {
     })
 }
 
-fn wait(shared: &Shared, events: &mut Events, spin: bool) {
-    if spin {
-        let start = clock::ticks();
-        while clock::ticks().wrapping_sub(start) < SPIN_TICKS {
-            if shared.epoll.wait(events, Some(0.0)).is_ok() && events.iter().next().is_some() {
-                return;
-            }
-            std::hint::spin_loop();
+/// Waits for events; true if they came within the spin, which lasts for at most `limit` ticks.
+fn wait(shared: &Shared, events: &mut Events, limit: u64) -> bool {
+    if limit > 0 {
+        let mut found = || shared.epoll.wait(events, Some(0.0)).is_ok() && events.iter().next().is_some();
+        let found = std::cell::RefCell::new(&mut found);
+        if spin::spin(limit, || (found.borrow_mut())()) {
+            return true;
         }
     }
     // A failure other than EINTR cannot be but for a descriptor that is ours; looking again is all that can be done.
     let _ = shared.epoll.wait(events, None);
+    false
 }
 
 /// Serves what is ready; true when the thread has nothing left to do.
@@ -170,3 +172,4 @@ pub fn forked() {
     let reactor = with(Option::take);
     drop(reactor);
 }
+

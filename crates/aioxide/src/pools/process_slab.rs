@@ -138,6 +138,11 @@ pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
     slab.contains(&place).then_some((slab, place))
 }
 
+/// A shared slab that is mapped here, by its number: one of this process's own that comes back, or of a third's.
+fn shared_by_id(id: u64) -> Option<Rc<Slab>> {
+    shared_slabs(|slabs| slabs.values().filter_map(Weak::upgrade).find(|slab| slab.id == id))
+}
+
 /// The slabs that this process has made to send in.
 #[derive(Default)]
 pub struct Arena {
@@ -334,8 +339,9 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known) -> Res<Recei
         let lease = match leases.iter().find(|lease| lease.slab.id == place.slab) {
             Some(lease) => lease.clone(),
             None => {
-                let Some(slab) = known.get(&place.slab) else { return bad_place() };
-                leases.push(Rc::new(Lease { slab: slab.clone() }));
+                let found = known.get(&place.slab).cloned().or_else(|| shared_by_id(place.slab));
+                let Some(slab) = found else { return bad_place() };
+                leases.push(Rc::new(Lease { slab }));
                 leases[leases.len() - 1].clone()
             }
         };
@@ -380,6 +386,21 @@ impl Buffer {
             (*this).size = size;
             Ok(made)
         }
+    }
+}
+
+/// The number of the shared slab that a buffer of `new_shared` lies in.
+///
+/// # Safety
+/// `buffer` is a live object.
+pub unsafe fn id_of(buffer: Raw) -> Res {
+    // SAFETY: the type is checked; the body of an instance was filled when it was made.
+    unsafe {
+        if Py_TYPE(buffer) != *BUFFER.get() {
+            return error::type_error(c"not a buffer of shared memory");
+        }
+        let id = (*buffer.cast::<Buffer>()).lease.as_ref().map_or(0, |lease| lease.slab.id);
+        Obj::steal(PyLong_FromUnsignedLongLong(id))
     }
 }
 

@@ -13,13 +13,14 @@ use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, Task, Worker, event_data};
 use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
-use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call, call_method, check, float, int, is_none, none, truth, tuple};
 use crate::ffi::typedef::TypeDef;
+use crate::engine::calls::LoopCall;
+use crate::engine::spin;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::native_state;
 
@@ -109,7 +110,7 @@ fastcall!(run_for_loop, |slf, args| {
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, false)?;
     let Some(state) = native_state(given[0]) else { return Ok(none()) };
-    let Some(waiting) = LoopCall::new(&*state, true)? else { return Ok(none()) };
+    let Some(waiting) = LoopCall::new(&*state, spin::limit())? else { return Ok(none()) };
     let future = waiting.future().clone();
     match submit::pickle_call(pool, given[1], given[2], NULL) {
         Ok(payload) => {
@@ -356,15 +357,7 @@ noargs!(workers, |slf| {
             let runs = page.running.load(Ordering::Acquire) != 0;
             let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
             let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
-            Row(
-                worker.key,
-                worker.pid,
-                worker.inflight,
-                worker.done,
-                ran,
-                idle,
-                worker.ready && !worker.closing,
-            )
+            Row(worker.key, worker.pid, worker.inflight, worker.done, ran, idle, worker.ready && !worker.closing)
         };
         state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
     });
@@ -495,6 +488,7 @@ noargs!(dispatch, |slf| {
     Ok(none())
 });
 
+getter!(get_spin, |_slf| int(spin::limit() as i64));
 getter!(get_stays, |slf| Ok(boolean(of(slf).stays.get())));
 setter!(set_stays, |slf, value| {
     of(slf).stays.set(!value.is_null() && truth(value)?);
@@ -626,6 +620,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"dispatch", dispatch, c"Give waiting tasks to workers.")
         .get(c"outstanding", get_outstanding)
         .get(c"max_pending", get_max_pending)
+        .get(c"spin", get_spin)
         .getset(c"stays", get_stays, set_stays)
         .getset(c"on_demand", get_on_demand, set_on_demand)
         .getset(c"closed", get_closed, set_closed)
@@ -646,4 +641,10 @@ onearg!(
     /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
     shared_memory,
     |_module, size| super::process_slab::new_shared(super::process_slab::size_from(size)?)
+);
+
+onearg!(
+    /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
+    shared_id,
+    |_module, buffer| super::process_slab::id_of(buffer)
 );

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
+use aioxide_core::gauge::Gauge;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, process, socket};
@@ -24,8 +25,6 @@ use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
 /// Flag of a `Slab` frame: what lies in it is shared, not lent.
 pub const SHARED: u8 = 4;
-/// How long a worker that has run out of tasks looks for the next before it sleeps: about 50 microseconds of ticks.
-const SPIN_TICKS: u64 = 150_000;
 const ROOM: usize = 1 << 16;
 
 struct Worker {
@@ -37,12 +36,16 @@ struct Worker {
     arena: Arena,
     /// Slabs of ours that the pool has been told of.
     told: HashSet<u64>,
+    /// The shared ones among them, to tell it when they are gone.
+    told_shared: Vec<(u64, Weak<Slab>)>,
     /// Python's part: makes `(exception, traceback text)` of an exception.
     failure: Obj,
     /// Bytes of resident memory above which this worker wants to be replaced; 0 for no limit.
     max_rss: u64,
     retires: bool,
-    spin: bool,
+    /// How long it looks for the next task before it sleeps, in ticks, and whether that has paid of late.
+    spin: u64,
+    gauge: Gauge,
 }
 
 struct Current(UnsafeCell<Option<Box<Worker>>>);
@@ -98,20 +101,30 @@ impl Worker {
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
+        let spin = if self.spin > 0 && self.gauge.bet() { self.spin } else { 0 };
         // SAFETY: nothing between the two calls touches a Python object.
         unsafe {
             let thread = PyEval_SaveThread();
-            if self.spin {
-                let start = clock::ticks();
-                while self.page().sent.load(Ordering::Acquire) == seen
-                    && clock::ticks().wrapping_sub(start) < SPIN_TICKS
-                {
-                    std::hint::spin_loop();
-                }
+            if spin > 0 {
+                let won = self.spin_until_sent(seen, spin);
+                self.gauge.record(won);
             }
             let received = socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, true);
             PyEval_RestoreThread(thread);
             received
+        }
+    }
+
+    fn spin_until_sent(&self, seen: u64, limit: u64) -> bool {
+        let start = clock::ticks();
+        loop {
+            if self.page().sent.load(Ordering::Acquire) != seen {
+                return true;
+            }
+            if clock::ticks().wrapping_sub(start) >= limit {
+                return false;
+            }
+            std::hint::spin_loop();
         }
     }
 
@@ -170,7 +183,7 @@ impl Worker {
         self.page().running.store(header.id, Ordering::Release);
         let call = self.unpickle(frame);
         let (kind, pickled) = match call {
-            Ok(call) => match call_task(&call) {
+            Ok(call) => match call_here(&call) {
                 Ok(value) => {
                     self.page().running.store(0, Ordering::Release);
                     drop(call);
@@ -239,14 +252,23 @@ impl Worker {
 
     fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
         let mut out = Vec::new();
-        for id in self.arena.forgotten.drain(..) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        let gone = gone.into_iter().map(|(id, _)| id);
+        for id in self.arena.forgotten.drain(..).chain(gone) {
             self.told.remove(&id);
             let mut forget = Header::new(Kind::Forget);
             forget.id = id;
             forget.write(&[], &[], &mut out);
         }
         for slab in &payload.slabs {
-            if !self.known.contains_key(&slab.id) && self.told.insert(slab.id) {
+            // A shared slab may be gone where it came from.
+            let there = !slab.shared && self.known.contains_key(&slab.id);
+            if !there && self.told.insert(slab.id) {
+                if slab.shared {
+                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
+                }
                 self.announce(slab)?;
             }
         }
@@ -285,6 +307,16 @@ fn idle_signals() -> Res<()> {
     Ok(())
 }
 
+/// Calls the task. A child that it forked, and that returns from it too, ends here: worker there can be one only.
+fn call_here(task: &Obj) -> Res {
+    let process = std::process::id();
+    let result = call_task(task);
+    if std::process::id() != process {
+        process::end(0);
+    }
+    result
+}
+
 /// Calls `fn(*args, **kwargs)`; `task` is a tuple of the two or three.
 fn call_task(task: &Obj) -> Res {
     // SAFETY: checks that it is a tuple of two or three before it takes the items; PyObject_Call checks the rest.
@@ -299,15 +331,16 @@ fn call_task(task: &Obj) -> Res {
     }
 }
 
-// `connect(sock, page, lifeline, failure, max_rss)`: takes the three descriptors over. False if the pool is gone already.
+// `connect(sock, page, lifeline, failure, max_rss, spin)`: takes the three descriptors over. False if the pool is gone already.
 fastcall!(connect, |_module, args| {
-    args.require(&["sock", "page", "lifeline", "failure", "max_rss"], "connect")?;
+    args.require(&["sock", "page", "lifeline", "failure", "max_rss", "spin"], "connect")?;
     let given = args.positional();
     let number = |i: usize| {
         let number = PyLong_AsLongLong(given[i]);
         if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
     };
     let (sock, page, lifeline, max_rss) = (number(0)?, number(1)?, number(2)?, number(4)?);
+    let spin = number(5)?;
     let sock = OwnedFd::from_raw_fd(sock as i32);
     let page = OwnedFd::from_raw_fd(page as i32);
     let map = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
@@ -321,10 +354,12 @@ fastcall!(connect, |_module, args| {
         known: Known::new(),
         arena: Arena::default(),
         told: HashSet::new(),
+        told_shared: Vec::new(),
         failure: Obj::new(given[3]),
         max_rss: max_rss as u64,
         retires: false,
-        spin: process::processors() > 1,
+        spin: spin as u64,
+        gauge: Gauge::new(),
     };
     let second = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
     *PAGE.0.get() = Some(page::of(&second));

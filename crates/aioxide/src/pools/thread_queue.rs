@@ -75,7 +75,8 @@ impl Call {
                 let told = unsafe {
                     match outcome {
                         Outcome::Raised(exception) => future::set_exception(future.as_ptr(), exception),
-                        _ => future::cancel(future.as_ptr()).map(drop),
+                        // Cancelled, and told so: `wait()` would wait for ever for one that is only cancelled.
+                        _ => future::cancel(future.as_ptr()).and_then(|_| acknowledge(future.as_ptr())),
                     }
                 };
                 if told.is_err() {
@@ -84,6 +85,17 @@ impl Call {
             }
         }
     }
+}
+
+/// Tells a future that was cancelled that its pool knows.
+fn acknowledge(future: Raw) -> Res<()> {
+    // SAFETY: a pool's own future.
+    unsafe {
+        if future::of(future).state.get() == State::Cancelled {
+            future::set_running(future)?;
+        }
+    }
+    Ok(())
 }
 
 /// What `stats()` counts.
@@ -273,8 +285,7 @@ impl Queue {
         });
         for call in gone {
             if let Target::Future(future) = &call.target
-                // SAFETY: a pool's own future. Says that the pool knows that it was cancelled.
-                && unsafe { future::set_running(future.as_ptr()) }.is_err()
+                && acknowledge(future.as_ptr()).is_err()
             {
                 error::unraisable(future.as_ptr());
             }

@@ -173,7 +173,7 @@ fastcall!(py_run_for_loop, |slf, args| {
     let queue = queue_of(held.as_ptr());
     queue.check_open()?;
     let made = match native_state(owner) {
-        Some(state) => LoopCall::new(&*state, queue.limits.spin > 0)?,
+        Some(state) => LoopCall::new(&*state, queue.limits.spin)?,
         None => None,
     };
     let Some(loop_call) = made else { return through_submit(slf, owner, function, values) };
