@@ -106,8 +106,11 @@ static INTERNED: Global<Obj> = Global::new();
 
 /// The interned string of `text`, borrowed for ever.
 pub fn intern(text: &CStr) -> Res<Raw> {
-    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name.
+    // SAFETY: a NUL-terminated text. The set is made with the first name: by `load`, or by a worker process, which loads less.
     unsafe {
+        if !INTERNED.is_set() {
+            INTERNED.set(Obj::steal(PySet_New(NULL))?);
+        }
         let name = Obj::steal(PyUnicode_InternFromString(text.as_ptr()))?;
         check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
         Ok(name.as_ptr())
@@ -193,8 +196,6 @@ pub fn stdlib() -> &'static Stdlib {
 }
 
 pub fn load() -> Res<()> {
-    // SAFETY: makes an empty set.
-    INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
     NAMES.set(Names::load()?);
     STDLIB.set(Stdlib::load()?);
     Ok(())
