@@ -58,7 +58,8 @@ def _after_fork() -> None: ...
 
 # The methods of `concurrent.futures.Future`, whose annotations hold where the two stand together.
 @disjoint_base
-class PoolFuture: ...
+class PoolFuture:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
 # `submit` is annotated in the standard class.
 @disjoint_base
@@ -71,14 +72,14 @@ class ThreadPool:
 
 @final
 class WorkQueue:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         max_workers: int,
         max_pending: int | None,
         idle_timeout: float | None,
         spin: float | None,
         /,
-    ) -> None: ...
+    ) -> WorkQueue: ...
     @property
     def is_shut_down(self) -> bool: ...
     @property
