@@ -377,6 +377,8 @@ class Manager:
             self._due.clear()
             self.pool.close()
             _managers.discard(self)
+            # Each holds two descriptors; who looks at the executor's `_processes` still finds them there.
+            self.processes = {}
             self.finished.set()
 
     def _stay_served(self) -> None:
