@@ -106,11 +106,8 @@ static INTERNED: Global<Obj> = Global::new();
 
 /// The interned string of `text`, borrowed for ever.
 pub fn intern(text: &CStr) -> Res<Raw> {
-    // SAFETY: a NUL-terminated text. The set is made with the first name: by `load`, or by a worker process, which loads less.
+    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name.
     unsafe {
-        if !INTERNED.is_set() {
-            INTERNED.set(Obj::steal(PySet_New(NULL))?);
-        }
         let name = Obj::steal(PyUnicode_InternFromString(text.as_ptr()))?;
         check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
         Ok(name.as_ptr())
@@ -195,7 +192,17 @@ pub fn stdlib() -> &'static Stdlib {
     unsafe { STDLIB.get() }
 }
 
+/// Makes it possible to intern names; unless the other module of this library, a worker's, has.
+pub fn load_interned() -> Res<()> {
+    if !INTERNED.is_set() {
+        // SAFETY: makes an empty set.
+        INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
+    }
+    Ok(())
+}
+
 pub fn load() -> Res<()> {
+    load_interned()?;
     NAMES.set(Names::load()?);
     STDLIB.set(Stdlib::load()?);
     Ok(())
