@@ -143,6 +143,9 @@ from asyncio.unix_events import (
 from ._aioxide import Future as Future
 from ._aioxide import Task as Task
 from ._build import build_info as build_info
+from ._cluster import BrokenCluster as BrokenCluster
+from ._cluster import BrokenClusterWorker as BrokenClusterWorker
+from ._cluster import ClusterExecutor as ClusterExecutor
 from ._install import install as install
 from ._install import installed as installed
 from ._install import uninstall as uninstall

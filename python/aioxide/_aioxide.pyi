@@ -1,6 +1,7 @@
 """The native module."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import socket
 import sys
@@ -47,6 +48,13 @@ class SocketTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None: ...
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None: ...
+
+def _register_future(cls: type[concurrent.futures.Future[Any]], /) -> None: ...
+def _register_pool(cls: type[concurrent.futures.Executor], /) -> None: ...
+
+# The methods of `concurrent.futures.Future`, whose annotations hold where the two stand together.
+@disjoint_base
+class PoolFuture: ...
 
 @disjoint_base
 class Loop:
@@ -99,6 +107,9 @@ class Loop:
         *args: *_Ts,
         context: contextvars.Context | None = None,
     ) -> TimerHandle: ...
+    def run_in_executor(
+        self, executor: concurrent.futures.Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
+    ) -> asyncio.Future[_T]: ...
 
     # What starts with an underscore is for `aioxide._loop`; of that only this is used elsewhere, in
     # `_registry`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import concurrent.futures
 import contextvars
 import os
 import selectors
@@ -270,6 +271,16 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             # The inherited method has let go of the wake-up descriptor with the last handler.
             self._borrow_wakeup_fd()
         return removed
+
+    def _make_default_executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        from . import _threads
+
+        # Somebody may have put a class of his own in the standard name, from where asyncio takes it.
+        named = concurrent.futures.ThreadPoolExecutor
+        kind = _threads.ThreadPoolExecutor if named is _threads.StandardPool else named
+        executor = kind(thread_name_prefix="asyncio")
+        self._default_executor = executor
+        return executor
 
     # ---------------------------------------------------------------------------------------------- transports
 

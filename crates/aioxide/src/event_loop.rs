@@ -17,6 +17,7 @@ use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, in
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
+use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
@@ -46,6 +47,7 @@ fastcall!(call_soon_threadsafe, |slf, args| {
     this.state.check_closed()?;
     let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
     this.engine.wake.wake();
+    signals::hand_over(&this.state);
     Ok(made)
 });
 
@@ -161,6 +163,8 @@ noargs!(time, |slf| {
     float(aioxide_sys::clock::monotonic())
 });
 
+fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
+
 // ---------------------------------------------------------------------------------------------- futures and tasks
 
 noargs!(create_future, |slf| {
@@ -213,7 +217,11 @@ unsafe fn inherited(slf: Raw, name: &'static std::ffi::CStr, values: &[Raw], kwn
 // ------------------------------------------------------------------------------------------------------- running
 
 noargs!(run_until_stopped, |slf| {
-    turn::run_until_stopped(of(slf))?;
+    let result = turn::run_until_stopped(of(slf));
+    let raised = error::take();
+    crate::pools::process_home::loop_stops(slf);
+    error::restore(raised);
+    result?;
     Ok(none())
 });
 
@@ -374,6 +382,7 @@ noargs!(after_fork, |slf| {
 });
 
 noargs!(close_engine, |slf| {
+    crate::pools::process_home::loop_stops(slf);
     of(slf).engine.close();
     Ok(none())
 });
@@ -537,6 +546,7 @@ fn methods() -> TypeDef {
         .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
         .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
         .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
+        .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
         .noargs(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
         .noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
         .fast(c"create_task", create_task, CREATE_TASK_DOC)

@@ -45,6 +45,23 @@ impl Args {
         unsafe { std::slice::from_raw_parts(self.values, self.count) }
     }
 
+    /// The positional argument at `i`, which is below `len()`.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> Raw {
+        debug_assert!(i < self.count);
+        // SAFETY: by the contract of this function; the interpreter passes `count` values.
+        unsafe { *self.values.add(i) }
+    }
+
+    /// The positional arguments from `i` on.
+    pub fn after<'a>(self, i: usize) -> &'a [Raw] {
+        if self.count <= i {
+            return &[];
+        }
+        // SAFETY: the interpreter passes `count` values, which live for the time of the call.
+        unsafe { std::slice::from_raw_parts(self.values.add(i), self.count - i) }
+    }
+
     /// Positional and keyword values as they lie in memory, and the names: for passing a call on.
     pub fn all(&self) -> (&[Raw], Raw) {
         let total = self.count + self.keyword_count();

@@ -16,6 +16,7 @@ use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{getter, guarded, noargs, setter, visit, visit_opt};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
+use crate::ffi::refcount::refcount;
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
@@ -180,7 +181,7 @@ pub unsafe fn set_unscheduled(raw: Raw) {
 pub unsafe fn retire(raw: Raw) {
     // SAFETY: by the contract of this function.
     unsafe {
-        if Py_REFCNT(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
+        if refcount(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
             PyObject_GC_Track(raw.cast());
         }
     }
@@ -195,11 +196,7 @@ pub unsafe fn traverse_queued(raw: Raw, visitor: visitproc, arg: *mut c_void) ->
     // SAFETY: by the contract of this function.
     unsafe {
         visit!(raw, visitor, arg);
-        if PyObject_GC_IsTracked(raw) == 0 && Py_REFCNT(raw) == 1 {
-            tp_traverse(raw, visitor, arg)
-        } else {
-            0
-        }
+        if PyObject_GC_IsTracked(raw) == 0 && refcount(raw) == 1 { tp_traverse(raw, visitor, arg) } else { 0 }
     }
 }
 
@@ -536,7 +533,7 @@ unsafe fn release(slf: Raw) {
         this.context.clear();
         this.owner.clear();
         drop((*this.extra.get()).take());
-        HANDLES.put(slf, true);
+        HANDLES.put(slf, false);
     }
 }
 

@@ -409,6 +409,7 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
         let this = of(slf);
+        this.future.finalised.set(true);
         if this.future.state() == State::Pending
             && this.log_destroy_pending.get()
             && this.future.owner.is_set()
@@ -467,7 +468,7 @@ unsafe fn release(slf: Raw) {
             registry::unlink_foreign(slf);
         }
         if Py_TYPE(slf) == exact() {
-            FREE.put(slf, true);
+            FREE.put(slf, this.future.finalised.get());
         } else {
             future_type::free_subclass(slf);
         }

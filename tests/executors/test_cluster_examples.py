@@ -1,0 +1,58 @@
+"""examples/outgrow.py gives the same on every pool; the cluster's part of docs/executors.md does what it says."""
+
+import json
+
+import pytest
+
+from tests.executors.cluster_support import cluster
+from tests.integration.recipes import ROOT, read_page
+from tests.package.support import finish, output_of, start_python
+
+OUTGROW = ROOT / "examples" / "outgrow.py"
+INSIDE = "of 57600 points inside\n"
+
+
+@pytest.fixture(scope="module")
+def inside():
+    """How many points are inside, by the function itself."""
+    program = "import outgrow; print(sum(map(outgrow.count_inside, range(outgrow.STRIPS))))"
+    return output_of("-c", program, cwd=OUTGROW.parent).strip()
+
+
+def run_outgrow(*arguments):
+    done = finish(start_python("-m", "aioxide", OUTGROW, *arguments))
+    assert done.returncode == 0, done.stderr
+    assert "24 of 24 strips\n" in done.stderr and "Error" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("threads", "ThreadPoolExecutor"),
+        ("processes", "ProcessPoolExecutor"),
+        ("cluster", "ClusterExecutor"),
+    ],
+)
+def test_outgrow_gives_the_same_on_every_pool(inside, kind, name):
+    assert run_outgrow(kind) == f"{name}: {inside} {INSIDE}"
+
+
+def test_outgrow_joins_a_cluster(inside, tmp_path):
+    with cluster(tmp_path) as running:
+        address = json.loads(running.file.read_text())["address"]
+        assert run_outgrow("cluster", address) == f"ClusterExecutor: {inside} {INSIDE}"
+
+
+def test_the_documents_program(tmp_path):
+    page = read_page(ROOT / "docs" / "executors.md")
+    source = page.files["on_a_cluster.py"]
+    (tmp_path / "on_a_cluster.py").write_text(source)
+    [expected] = [
+        printed
+        for commands in page.consoles.values()
+        for command, printed in commands
+        if command == "python on_a_cluster.py"
+    ]
+    printed = output_of("-W", "error", "on_a_cluster.py", cwd=tmp_path)
+    assert printed.splitlines() == expected and len(expected) == 4
