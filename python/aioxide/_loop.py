@@ -441,7 +441,8 @@ def _is_replaced(loop: EventLoop, names: Iterable[str]) -> bool:
     """Whether a subclass, or a user on this one loop, has put something in place of our methods of these names."""
     kind = type(loop)
     return any(
-        name in loop.__dict__ or (kind is not EventLoop and getattr(kind, name) is not getattr(EventLoop, name))
+        name in loop.__dict__
+        or (kind is not EventLoop and getattr(kind, name) is not getattr(EventLoop, name))
         for name in names
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio.tasks
 import os
 import sys
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +50,8 @@ def add_loop(loop: EventLoop) -> None:
 
 
 def _before_fork() -> None:
-    thread = threading.get_ident()
     for loop in list(_loops):
-        if loop._thread_id == thread:
-            loop._before_fork()
+        loop._before_fork()
 
 
 def _after_fork() -> None:

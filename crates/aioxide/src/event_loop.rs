@@ -18,7 +18,7 @@ use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
 use crate::pools::dispatch;
-use crate::task::loop_state::{Item, LoopState};
+use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
 
@@ -368,8 +368,11 @@ noargs!(detach_wake, |slf| {
     Ok(none())
 });
 
+// In the thread that is about to fork. A loop of another thread does not go on in the child.
 noargs!(before_fork, |slf| {
-    of(slf).engine.flush_now();
+    if of(slf).state.thread.get() == loop_state::thread_ident() {
+        of(slf).engine.flush_now();
+    }
     Ok(none())
 });
 
