@@ -134,7 +134,9 @@ def test_submit_passes_any_arguments(pool):
     )
 
 
-@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
+@pytest.mark.parametrize(
+    "kind", [ZeroDivisionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration]
+)
 def test_whatever_a_call_raises_is_in_its_future(pool, kind):
     raised = kind("why")
 

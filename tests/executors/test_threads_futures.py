@@ -54,7 +54,10 @@ HISTORIES = [
         ("callback", "cancel", "run"),
         ("callback", "run", "raise", "callback"),
     ]
-] + ["lock " + steps for steps in ("return", "raise", "cancel run", "callback run return callback", "cancel return")]
+] + [
+    "lock " + steps
+    for steps in ("return", "raise", "cancel run", "callback run return callback", "cancel return")
+]
 
 
 def history(kind, steps, caplog):
@@ -72,7 +75,9 @@ def history(kind, steps, caplog):
             looks += [future.result(0), future.exception(0)]
         except Exception as error:
             looks.append((type(error), str(error)))
-        seen.append((step, outcome, looks, list(future.log), repr(future).replace(hex(id(future)), "ADDRESS")))
+        seen.append(
+            (step, outcome, looks, list(future.log), repr(future).replace(hex(id(future)), "ADDRESS"))
+        )
     return seen
 
 
@@ -89,7 +94,11 @@ def test_names_and_signatures_are_the_standard_ones():
         assert ours == list(inspect.signature(method).parameters), name
 
 
-@pytest.mark.parametrize("arguments", [((1, 2), {}), (("soon",), {}), ((), {"time": 1}), ((1e300,), {}), ((float("nan"),), {})], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [((1, 2), {}), (("soon",), {}), ((), {"time": 1}), ((1e300,), {}), ((float("nan"),), {})],
+    ids=str,
+)
 @pytest.mark.parametrize("method", ["result", "exception"])
 def test_bad_timeouts_are_refused_as_usual(method, arguments):
     errors = []

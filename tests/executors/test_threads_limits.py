@@ -241,7 +241,9 @@ def test_a_pool_that_waits_for_itself_is_told(workers, way):
                 outcomes.append("deadlock")
         # One is told, and has left its thread to the calls that the others waited for.
         assert outcomes.count("deadlock") == 1
-        assert [o for o in outcomes if o != "deadlock"] == [i * i for i, o in enumerate(outcomes) if o != "deadlock"]
+        assert [o for o in outcomes if o != "deadlock"] == [
+            i * i for i, o in enumerate(outcomes) if o != "deadlock"
+        ]
 
 
 def test_no_deadlock_is_seen_where_there_is_none():

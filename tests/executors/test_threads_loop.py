@@ -69,7 +69,8 @@ def test_results_and_exceptions_come_back(name):
 
 
 @pytest.mark.parametrize(
-    "raised", [concurrent.futures.CancelledError, concurrent.futures.InvalidStateError, StopIteration, TimeoutError]
+    "raised",
+    [concurrent.futures.CancelledError, concurrent.futures.InvalidStateError, StopIteration, TimeoutError],
 )
 def test_exceptions_arrive_as_asyncios(raised):
     def fail():

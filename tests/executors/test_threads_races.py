@@ -138,7 +138,9 @@ def test_loops_submit_and_cancel():
                 cancelled = {call for call in calls if dice.random() < 0.3 and call.cancel()}
                 results = await asyncio.gather(*calls, return_exceptions=True)
                 for j, (call, result) in enumerate(zip(calls, results, strict=True)):
-                    assert isinstance(result, asyncio.CancelledError) if call in cancelled else result == j * j
+                    assert (
+                        isinstance(result, asyncio.CancelledError) if call in cancelled else result == j * j
+                    )
 
         together(3, lambda i: aioxide.run(asyncio.wait_for(main(i), DEADLINE)))
         stats = pool.stats()
