@@ -14,9 +14,8 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from concurrent.futures.thread import ThreadPoolExecutor as StandardPool
 
-import pytest
-
 import aioxide
+import pytest
 
 from .threads_support import DEADLINE, wait_until
 
@@ -319,7 +318,7 @@ def test_shutdown_can_cancel_what_is_queued():
 def test_no_calls_after_shutdown(kind):
     pool = kind(1)
     pool.shutdown()
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.submit(int)
 
 

@@ -11,9 +11,8 @@ import threading
 import time
 from concurrent.futures import CancelledError, InvalidStateError
 
-import pytest
-
 import aioxide
+import pytest
 from aioxide._futures import Future
 
 from .threads_support import DEADLINE, output_of
@@ -113,7 +112,7 @@ def test_bad_timeouts_are_refused_as_usual(method, arguments):
 @pytest.mark.parametrize("timeout", [0, 0.0, -1, -1.5, 0.01, True])
 def test_it_gives_up_when_the_time_is_over(timeout):
     for kind in FUTURES:
-        with pytest.raises(TimeoutError, match="^$"):
+        with pytest.raises(TimeoutError, match=r"^$"):
             kind().result(timeout)
 
 
@@ -289,7 +288,7 @@ def test_cancelling_the_task_that_awaits_it_cancels_it():
 def test_set_result_twice_says_so():
     future = Future()
     future.set_result(1)
-    with pytest.raises(InvalidStateError, match="^FINISHED: <Future at .* state=finished returned int>$"):
+    with pytest.raises(InvalidStateError, match=r"^FINISHED: <Future at .* state=finished returned int>$"):
         future.set_result(2)
 
 

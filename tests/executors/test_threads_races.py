@@ -7,9 +7,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 import aioxide
+import pytest
 from aioxide._futures import Future
 
 from .threads_support import DEADLINE
@@ -69,7 +68,7 @@ def test_cancel_against_start():
                 if dice.random() < 0.5:
                     time.sleep(0)
                 cancelled = call.cancel()
-                done, _ = concurrent.futures.wait([call], DEADLINE) if dice.random() < 0.2 else ((), ())
+                _done, _ = concurrent.futures.wait([call], DEADLINE) if dice.random() < 0.2 else ((), ())
                 try:
                     assert call.result(DEADLINE) is None
                     assert not cancelled
@@ -180,7 +179,7 @@ def test_shutdown_against_submit():
 
         together(3, submit)
         assert set(refused) <= {"cannot schedule new futures after shutdown"}
-        done, pending = concurrent.futures.wait(calls, DEADLINE)
+        _done, pending = concurrent.futures.wait(calls, DEADLINE)
         assert not pending
         pool.shutdown()
 
