@@ -187,6 +187,7 @@ class Pooled(InLoop):
         self.needs = options.pop("needs", None)
         self.how = {"place": on_all_cores} | options.pop("environment", {})
         self.ideal = options.pop("ideal", None)
+        self.share = options.pop("share", Pooled.share)
         super().__init__(*names, **options)
         self.pool = pool
         self.lanes = (
