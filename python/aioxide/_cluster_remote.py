@@ -80,8 +80,8 @@ class Ledger:
             self._scheduler.loop.call_later(0.01, self._move_to_idle_workers)
 
     def _move_to_idle_workers(self) -> None:
-        # By its defaults a scheduler gives each worker one call ahead, and takes it back by estimates that know
-        # only of earlier calls. So one may be behind a long call for as long as that runs.
+        # By its defaults a scheduler gives each worker one call ahead, and takes none back where it expects calls to
+        # be short: such a one would stay behind a long call for as long as that runs.
         self._is_going_to_look = False
         stealing = self._scheduler.extensions.get("stealing")
         free = {ws: ws.nthreads - len(ws.processing) for ws in self._scheduler.running}

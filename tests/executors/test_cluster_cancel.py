@@ -86,22 +86,6 @@ def test_what_has_not_begun_is_withdrawn(make_pool, tmp_path):
     assert pids(tmp_path / "ran") == []
 
 
-def test_no_call_stays_behind_a_long_one_once_a_worker_is_free(make_pool, tmp_path):
-    # The scheduler, as it comes, gives each worker one call ahead.
-    pool = make_pool()
-    pool.submit(time.sleep, 2).result(DEADLINE)  # so that it expects calls to be long
-    releases = [tmp_path / "first release", tmp_path / "second release"]
-    first, second = (pool.submit(write_pid_and_wait, str(tmp_path / "pid"), str(path)) for path in releases)
-    wait_until(lambda: first.running() and second.running())
-    queued = [pool.submit(add, number) for number in range(6)]
-    time.sleep(0.3)
-    releases[0].touch()
-    assert [future.result(10) for future in queued] == list(range(6))
-    assert second.running()
-    releases[1].touch()
-    second.result(DEADLINE)
-
-
 def test_what_runs_is_not_cancelled_unless_asked(make_pool, tmp_path):
     pool = make_pool()
     with Occupied(pool, tmp_path) as occupied:
