@@ -44,7 +44,7 @@ class Cluster:
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "60s")
         wait_until(self.file.exists)
         for number in range(workers):
-            options = ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--death-timeout", "20"]
+            options = ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--death-timeout", "100"]
             options += ["--nanny" if nanny else "--no-nanny"]
             if resources and not number:
                 options += ["--resources", resources]
