@@ -8,12 +8,13 @@ code travels over the pipe.
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from . import groups
-from .lanes import LANES
-from .processes import Failed, Wrong, check_loop
+from .lanes import LANES, OURS
+from .processes import Failed, Wrong, check_loop, on_all_cores
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Case:
     limit = False
     # Does the code of the case name asyncio at all, so that `import aioxide as asyncio` could change it?
     namespace = True
+    # The only lanes that it is for; None: those that are for every case.
+    lanes: tuple[str, ...] | None = None
     # Rounds of this case, as a share of those of the settings: the costly ones make do with fewer.
     share = 1.0
 
@@ -96,8 +99,20 @@ class InLoop(Case):
         super().__init__(*names)
         self.n, self.body = n, body
 
+    # How the worker is started, if not as usual: keywords of `Process`.
+    how: Mapping[str, object] = MappingProxyType({})
+
+    def prepare(self, lane, loop):
+        """In the worker, once: what `perform` is given besides the loop."""
+
+    def perform(self, aio, loop, prepared, n: int) -> int:
+        return self.body(aio, loop, n)
+
+    def clear(self, prepared) -> None:
+        """In the worker, when the case is done, and before its loop is closed."""
+
     def start(self, stage, lane, settings):
-        process = stage.worker(lane, self.group)
+        process = stage.worker(lane, self.group, fresh=self.fresh, **self.how)
         check_loop(LANES[lane], process.request({"open": self.name}, settings.timeout))
         return process
 
@@ -126,6 +141,81 @@ class Resident(InLoop):
     def finish(self, process, settings):
         # What a loop does with 100,000 tasks that never end is not the question here.
         process.kill()
+
+
+# The executors of the other loops are the standard library's too: these are enough to find the best.
+WITH_POOLS = ("asyncio", "uvloop", "zuvloop", "loky", OURS)
+
+
+class Pools:
+    """The executors of one case in its worker process, of the class that goes with the lane."""
+
+    def __init__(self, lane, name: str | None) -> None:
+        self._class = lane.pool_class(name) if name else None
+        self._made: list = []
+
+    def identity(self) -> str | None:
+        return self._class and f"{self._class.__module__}.{self._class.__qualname__}"
+
+    def make(self, *arguments, **keywords):
+        pool = self._class(*arguments, **keywords)
+        self._made.append(pool)
+        return pool
+
+    def one(self, *arguments):
+        """The one pool of the case, which its first round makes."""
+        return self._made[0] if self._made else self.make(*arguments)
+
+    def shutdown(self) -> None:
+        for pool in self._made:
+            pool.shutdown()
+        self._made.clear()
+
+
+class Pooled(InLoop):
+    """Work for an executor: `body(aio, loop, pools, n)`. The pool's threads and processes use all cores.
+
+    `pool` is the name of a class, of which each lane has its own; None: the loop's default executor.
+    """
+
+    namespace = False
+    share = 0.5
+
+    def __init__(self, *names: str, pool: str | None, **options) -> None:
+        self.fresh = options.pop("fresh", False)
+        self.unit = options.pop("unit", "s")
+        self.needs = options.pop("needs", None)
+        self.how = {"place": on_all_cores} | options.pop("environment", {})
+        self.ideal = options.pop("ideal", None)
+        super().__init__(*names, **options)
+        self.pool = pool
+        self.lanes = (
+            WITH_POOLS if pool == "ProcessPoolExecutor" else tuple(x for x in WITH_POOLS if x != "loky")
+        )
+
+    def unavailable(self):
+        return self.needs() if self.needs else None
+
+    def prepare(self, lane, loop):
+        return Pools(lane, self.pool)
+
+    def perform(self, aio, loop, prepared, n):
+        return self.body(aio, loop, prepared, n)
+
+    def clear(self, prepared):
+        prepared.shutdown()
+
+    def sample(self, process, settings):
+        if self.unit == "B":
+            n = settings.objects(self.n)
+            return Sample(process.request({"run": n}, settings.timeout)["done"] / n, {})
+        sample = super().sample(process, settings)
+        return Sample(sample.extra["wall"], sample.extra | ({"ideal": self.ideal} if self.ideal else {}))
+
+    def finish(self, process, settings):
+        super().finish(process, settings)
+        if self.fresh:
+            process.kill()
 
 
 class Served(Case):
@@ -182,6 +272,16 @@ class Group:
 
         return register
 
+    def pooled(self, title: str, *, pool: str | None, n: int, operation: str, **options):
+        """Register `body(aio, loop, pools, n)`, a plain function; see `Pooled` for the options."""
+
+        def register(body):
+            names = (body.__name__, self.name, title, operation)
+            self.add(Pooled(*names, pool=pool, n=n, body=body, **options))
+            return body
+
+        return register
+
     def coroutine(self, title: str, *, n: int, operation: str, kind: type[InLoop] = InLoop):
         """Register `body(aio, n)`, a coroutine function that is the loop's main task."""
 
@@ -195,7 +295,7 @@ class Group:
         return register
 
 
-GROUPS = ("callbacks", "timers", "tasks", "memory", "echo", "accept", "http")
+GROUPS = ("callbacks", "timers", "tasks", "memory", "echo", "accept", "http", "executors")
 
 
 def load_group(name: str) -> dict[str, Case]:

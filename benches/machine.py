@@ -12,7 +12,7 @@ from pathlib import Path
 from .lanes import LANES, OURS
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("uvicorn", "httptools", "aiohttp")
+TOOLS = ("uvicorn", "httptools", "aiohttp", "numpy")
 
 
 _ALLOWED = sorted(os.sched_getaffinity(0))

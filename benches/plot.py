@@ -21,6 +21,7 @@ COLOURS = {
     "zuvloop": "#7d9bb8",
     "rloop": "#a3b79d",
     "rsloop": "#c6b08f",
+    "loky": "#b59ab0",
     OURS: "#c8491e",
     NAMESPACE: "#e9a184",
     LIMIT: "#3d434b",
@@ -43,6 +44,7 @@ SECTIONS = (
     Section("Tasks and futures", ("tasks",), WIDE),
     Section("Echo by protocol", ("echo",), NARROW),
     Section("Memory, connections, HTTP servers", ("memory", "accept", "http"), NARROW),
+    Section("Pools of threads and processes", ("executors",), WIDE),
 )
 
 
@@ -59,6 +61,8 @@ def _lanes(entries: list[Entry]) -> list[str]:
 def _goal(entry: Entry) -> float | None:
     """Where aioxide's bar has to reach, in times as fast as uvloop."""
     result = verdict(entry)
+    if result.target.against == "ideal":
+        return None if result.figure is None else entry.ratio(OURS) * result.target.factor / result.figure
     if result.target.against == "bytes":
         baseline = entry.cost(BASELINE)
         return baseline / result.target.factor if baseline else None

@@ -34,39 +34,49 @@ def check_loop(lane, reply) -> None:
         raise Wrong(f"ran on {reply['loop']}, which is not {lane.name}'s")
     if reply["namespace"] != lane.namespace:
         raise Wrong(f"ran with the names of {reply['namespace']} instead of {lane.namespace}")
+    if not lane.owns_pool(reply.get("pool") or f"{lane.pools}."):
+        raise Wrong(f"ran on {reply['pool']}, which is not a pool of {lane.pools}")
 
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def _child_of_ours(core: int) -> None:
-    """In a new child, before its program: its core, its limits, and that it dies with the driver, however
+def _child_of_ours(cores: set[int]) -> None:
+    """In a new child, before its program: its cores, its limits, and that it dies with the driver, however
     that ends: a server that is left over would share its core with the next run.
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     machine.raise_fd_limit()
 
 
 def on_server_core() -> None:
-    _child_of_ours(machine.SERVER_CORE)
+    _child_of_ours({machine.SERVER_CORE})
 
 
 def on_client_core() -> None:
-    _child_of_ours(machine.CLIENT_CORE)
+    _child_of_ours({machine.CLIENT_CORE})
+
+
+def on_all_cores() -> None:
+    _child_of_ours({machine.SERVER_CORE, machine.CLIENT_CORE})
+
+
+# What would slow some loops more than others, or change what a case is about.
+_UNWANTED = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "AIOXIDE_SPIN")
 
 
 def _environment() -> dict[str, str]:
-    """The caller's environment, without what would slow some loops more than others; strings hash alike."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE")}
+    """The caller's environment; strings hash alike."""
+    environment = {k: v for k, v in os.environ.items() if k not in _UNWANTED}
     return environment | {"PYTHONHASHSEED": "0"}
 
 
 class Process:
     """A child on the measured core that answers in lines; its stderr is kept for the case that it dies."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], place=on_server_core, **environment: str) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
         self._child = subprocess.Popen(
             command,
@@ -74,8 +84,8 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=machine.ROOT,
-            env=_environment(),
-            preexec_fn=on_server_core,
+            env=_environment() | environment,
+            preexec_fn=place,
         )
         self._rest = b""
         self.pid = self._child.pid
@@ -123,8 +133,8 @@ class Process:
 class Worker(Process):
     """A process that has one lane's loop for the cases of one group; worker.py says what it understands."""
 
-    def __init__(self, lane: str, group: str) -> None:
-        super().__init__([sys.executable, "-m", "benches.worker", lane, group])
+    def __init__(self, lane: str, group: str, **how) -> None:
+        super().__init__([sys.executable, "-m", "benches.worker", lane, group], **how)
         self.port = 0
 
     def request(self, message: dict, timeout: float) -> dict:
@@ -145,13 +155,19 @@ class Stage:
     """The processes that are alive, so that cases of a group share them and none is left behind."""
 
     def __init__(self) -> None:
-        self._workers: dict[tuple[str, str], Worker] = {}
+        self._workers: dict[tuple, Worker] = {}
         self._servers: dict[tuple[str, object], Process] = {}
 
-    def worker(self, lane: str, group: str) -> Worker:
-        worker = self._workers.get((lane, group))
+    def worker(self, lane: str, group: str, *, fresh: bool = False, **how) -> Worker:
+        """The process of a lane for the cases of a group that want it to be started in the same way; a `fresh` one has
+        served no other case.
+        """
+        key = (lane, group, *how.items())
+        worker = self._workers.get(key)
+        if worker and fresh:
+            worker.kill()
         if worker is None or not worker.alive():
-            worker = self._workers[lane, group] = Worker(lane, group)
+            worker = self._workers[key] = Worker(lane, group, **how)
         return worker
 
     def server(self, lane: str, case, timeout: float) -> Process:

@@ -32,9 +32,8 @@ def targets_table(entries: list[Entry]) -> str:
         result = verdict(entry)
         figure = "-"
         if result.figure is not None:
-            figure = (
-                human(result.figure, "B") if result.target.against == "bytes" else f"{result.figure:.2f} x"
-            )
+            forms = {"bytes": human(result.figure, "B"), "ideal": f"{result.figure:.1%}"}
+            figure = forms.get(result.target.against, f"{result.figure:.2f} x")
         if result.spread:
             figure += " ({:.2f} to {:.2f})".format(*sorted(result.spread))
         word = result.word() if result.met else f"**{result.word()}**"
@@ -75,6 +74,17 @@ def busy_table(entries: list[Entry]) -> str:
     entries = [entry for entry in entries if any(entry.busy(lane) for lane in entry.lanes)]
     lanes = _lanes(entries)
     rows = [[entry.title, *(number(entry.busy(lane)) for lane in lanes)] for entry in entries]
+    return table(["case", *lanes], rows) if rows else ""
+
+
+def pools_table(entries: list[Entry]) -> str:
+    """What calls in pools cost the calling process in CPU time, which spinning raises."""
+    entries = [entry for entry in entries if entry.group == "executors" and entry.unit == "s"]
+    lanes = _lanes(entries)
+    rows = []
+    for entry in entries:
+        costs = [entry.cpu(lane) for lane in lanes]
+        rows.append([entry.title, *("-" if cost is None else human(cost, "s") for cost in costs)])
     return table(["case", *lanes], rows) if rows else ""
 
 
@@ -122,6 +132,12 @@ A server that waits for its clients pays for going to sleep and waking up with e
 fewer in one turn: costs and rates compare well only between servers that fill their core about equally (on a
 machine where nothing else runs, all of them nearly do)."""
 
+POOLS = """\
+User and system time of all threads of the calling process, its pool of threads included, but not of the
+processes of a pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the
+kernel, on either side: that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without
+spinning" has in its environment, saves it."""
+
 METHOD = f"""\
 Each loop has a process of its own, pinned to one core; the driver, the native clients and wrk are on the
 other. A round is one turn of every loop, one after the other, and who begins moves on by one from round to
@@ -136,6 +152,10 @@ native client keeps one message of each connection under way; `{LIMIT}` is a ser
 recv and send and nothing else. Memory is growth of the resident set in a fresh process: of 100,000 tasks that
 wait for one future, of 10,000 connections that have each echoed one message. "Best peer" is the best of all
 other loops in that case and run, asyncio's own included.
+
+Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
+is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
+are represented by asyncio, uvloop and zuvloop.
 `python -m benches profile CASE` shows where the time of a case goes."""
 
 
@@ -153,6 +173,8 @@ def markdown(results: Results, picture: str | None = None) -> str:
     parts += ["## Cost of one operation", costs_table(entries)]
     if busy := busy_table(entries):
         parts += ["## Share of its core that the server filled", BUSY, busy]
+    if pools := pools_table(entries):
+        parts += ["## CPU time of the caller for a call in a pool", POOLS, pools]
     if failed := failures(entries):
         parts += ["## What did not run", failed]
     return "\n\n".join([*parts, "## Conditions", conditions(results), "## Method", METHOD]) + "\n"

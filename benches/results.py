@@ -72,6 +72,18 @@ class Entry:
         reference = BASELINE if self.ran(BASELINE) else next(iter(able), None)
         return max(able, key=lambda lane: self.ratio(lane, reference)) if able else None
 
+    def cpu(self, lane: str) -> float | None:
+        """Seconds of CPU an operation, of the lane's process, where that was taken."""
+        values = [extra["cpu"] for extra in self.extra.get(lane, []) if "cpu" in extra]
+        return median(values) if values and self.ran(lane) else None
+
+    def efficiency(self, lane: str) -> float | None:
+        """What the case would ideally cost, as a share of what it cost."""
+        if not self.ran(lane):
+            return None
+        shares = [e["ideal"] / cost for e, cost in zip(self.extra[lane], self.costs[lane], strict=True)]
+        return median(shares)
+
     def busy(self, lane: str) -> float | None:
         """The share of the measured time for which the lane's process had the core, where that was taken."""
         shares = [extra["busy"] for extra in self.extra.get(lane, []) if "busy" in extra]
@@ -114,7 +126,10 @@ def verdict(entry: Entry, lane: str = OURS) -> Verdict:
         "stock": "asyncio",
         "limit": LIMIT,
         "bytes": None,
+        "ideal": None,
     }[target.against]
+    if target.against == "ideal":
+        return Verdict(target, other, entry.efficiency(lane))
     if target.against == "bytes":
         return Verdict(target, other, entry.cost(lane))
     if other is None:

@@ -33,7 +33,8 @@ class Runner:
             self.stage.clear()
 
     def contenders(self, case: Case) -> list[str]:
-        lanes = [lane for lane in self.lanes if case.namespace or lane != NAMESPACE]
+        wanted = case.lanes or [name for name, lane in LANES.items() if lane.everywhere]
+        lanes = [lane for lane in self.lanes if lane in wanted and (case.namespace or lane != NAMESPACE)]
         return [*lanes, LIMIT] if case.limit else lanes
 
     def run_case(self, case: Case) -> None:

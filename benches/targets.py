@@ -10,10 +10,11 @@ class Target:
 
     `best peer`: the peer with the highest median ratio in this run; `uvloop`: that one. Both want aioxide at
     least `factor` times as fast. `stock` (asyncio's own loop) and `limit` (the native epoll server) want
-    aioxide's cost at most `factor` times theirs; `bytes` wants the cost itself, in bytes, at most `factor`.
+    aioxide's cost at most `factor` times theirs; `bytes` wants the cost itself, in bytes, at most `factor`;
+    `ideal` wants the case's ideal cost, which arithmetic gives, to be at least `factor` of aioxide's.
     """
 
-    against: Literal["best peer", "uvloop", "stock", "limit", "bytes"]
+    against: Literal["best peer", "uvloop", "stock", "limit", "bytes", "ideal"]
     factor: float
 
     @property
@@ -26,6 +27,8 @@ class Target:
     def __str__(self) -> str:
         if self.against == "bytes":
             return f"≤ {self.factor:,.0f} B"
+        if self.against == "ideal":
+            return f"≥ {self.factor:.0%} of the ideal"
         if self.at_most:
             return f"≤ {self.factor:g} x {'asyncio' if self.against == 'stock' else 'native epoll'}"
         return f"≥ {self.factor:g} x {self.against}"
@@ -59,4 +62,15 @@ TARGETS = {
     "idle_connection": Target("bytes", 1024),
     "uvicorn": Target("best peer", 1.05),
     "aiohttp": Target("best peer", 1.05),
+    "to_thread": Target("best peer", 2.0),
+    "to_thread_no_spin": Target("best peer", 1.3),
+    "thread_gather": Target("best peer", 3.0),
+    "thread_submit": Target("best peer", 2.0),
+    "process_call": Target("best peer", 1.8),
+    "process_gather": Target("best peer", 6.0),
+    "process_map": Target("best peer", 6.0),
+    "process_array": Target("best peer", 10.0),
+    "process_cold_start": Target("best peer", 1.2),
+    "process_memory": Target("best peer", 1.0),
+    "process_efficiency": Target("ideal", 0.95),
 }

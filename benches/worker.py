@@ -42,11 +42,14 @@ class Worker:
         self.aio = self.lane.import_namespace()
         self.loop = None
         self.case = None
+        self.prepared = None
 
     def _identity(self) -> dict:
         """Of the loop that really runs, as the code under it sees it."""
         running = type(self.aio.get_running_loop())
-        return {"loop": f"{running.__module__}.{running.__qualname__}", "namespace": self.aio.__name__}
+        loop = f"{running.__module__}.{running.__qualname__}"
+        pool = self.prepared and self.prepared.identity()
+        return {"loop": loop, "namespace": self.aio.__name__, "pool": pool}
 
     async def _probe(self):
         assert self.aio.get_running_loop() is self.loop
@@ -55,17 +58,19 @@ class Worker:
     def open(self, name: str) -> dict:
         self.case = self.cases[name]
         self.loop = self.lane.new_event_loop()
+        self.prepared = self.case.prepare(self.lane, self.loop)
         return self.loop.run_until_complete(self._probe())
 
     def run(self, n: int) -> dict:
         """One round. The garbage of the round before is nobody's fault here; the collector stays on."""
         gc.collect()
         wall, cpu = time.perf_counter(), time.process_time()
-        done = self.case.body(self.aio, self.loop, n)
+        done = self.case.perform(self.aio, self.loop, self.prepared, n)
         return {"done": done, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
     def close(self, name: str) -> dict:
-        loop, self.loop = self.loop, None
+        self.case.clear(self.prepared)
+        loop, self.loop, self.prepared = self.loop, None, None
         loop.close()
         return {}
 
@@ -90,6 +95,10 @@ class Worker:
 
 def main() -> None:
     lane, group = sys.argv[1:]
+    # The workers of a pool would import the main module first, and so do more for us than for the pool.
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    del main.__file__
     channel = Channel()
     worker = Worker(lane, group, channel)
     for message in channel:

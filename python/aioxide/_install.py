@@ -32,7 +32,8 @@ def install(namespace: bool = False) -> None:
     anything of theirs (a fork server may import the main module a little earlier).
 
     Args:
-        namespace: also put the native classes (`Task`, `Future`) into asyncio's own names, for code that
+        namespace: also put the native classes (`Task`, `Future`) into asyncio's own names, and our pools
+            (`ThreadPoolExecutor`, `ProcessPoolExecutor`) into those of `concurrent.futures`, for code that
             calls them directly. A later plain `install()` leaves them there.
 
     Warns:
@@ -124,6 +125,7 @@ def _namespace_replacements() -> Iterator[tuple[Any, str, Any]]:
     for name, native in _namespace.NATIVE.items():
         standard = getattr(asyncio, name)
         yield from ((module, name, native) for module in modules if vars(module).get(name) is standard)
+    yield from _namespace.pool_replacements()
 
 
 _REPLACEMENTS: dict[_Level, Callable[[], Iterator[tuple[Any, str, Any]]]] = {

@@ -5,10 +5,13 @@ our name too (`aioxide.streams` is `asyncio.streams`), which is why our own modu
 """
 
 import asyncio
+import concurrent.futures
+import contextlib
 import importlib
+import importlib.util
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -28,12 +31,15 @@ _DEPRECATED = {
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
 }
 
-# Names of our own that are imported when they are first looked up, and from where: `import aioxide` shall not
-# import what they need.
+# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither import
+# multiprocessing nor register anything to be done when the interpreter ends.
 _LAZY = {
     "BrokenCluster": "aioxide._cluster",
     "BrokenClusterWorker": "aioxide._cluster",
     "ClusterExecutor": "aioxide._cluster",
+    "ProcessPoolExecutor": "aioxide._processes",
+    "ThreadPoolExecutor": "aioxide._threads",
+    "shared": "aioxide.shared",
 }
 
 
@@ -97,15 +103,34 @@ def module_getattr(name: str) -> Any:
         module, attribute = _DEPRECATED[name]
         __import__(module)
         return getattr(sys.modules[module], attribute)
+    if name in _LAZY:
+        found = _load(name)
+        setattr(sys.modules["aioxide"], name, found)
+        return found
     if name == "__version__":
         from ._build import build_info
 
         return build_info()["version"]
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
     if not name.startswith("__") and hasattr(asyncio, name):
         return getattr(asyncio, name)
     raise AttributeError(f"module 'aioxide' has no attribute {name!r}")
+
+
+def _load(name: str) -> Any:
+    module = importlib.import_module(_LAZY[name])
+    return module if module.__name__ == f"aioxide.{name}" else getattr(module, name)
+
+
+def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
+    """What `install(namespace=True)` puts in the names of `concurrent.futures`: (owner, name, value)."""
+    package = concurrent.futures
+    # Its class derives from the standard ThreadPoolExecutor, and does so once it is imported.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("concurrent.futures.interpreter")
+    for name, submodule in (("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process")):
+        pool = _load(name)
+        yield package, name, pool
+        yield importlib.import_module(f"concurrent.futures.{submodule}"), name, pool
 
 
 def module_dir() -> list[str]:

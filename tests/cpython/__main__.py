@@ -35,12 +35,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def print_result(result: runner.ModuleResult, verbose: bool) -> None:
+def print_result(result: runner.ModuleResult, verbose: bool, made: str = "loops") -> None:
     count = result.count()
     words = ", ".join(f"{count[o]} {o}" for o in runner.OUTCOMES if count[o]) or "no tests"
     mark = "ok  " if result.ok else "FAIL"
     print(
-        f"{mark} {result.module:24} {words}; {result.loops} aioxide loops, {result.seconds:.1f} s", flush=True
+        f"{mark} {result.module:24} {words}; {result.loops} aioxide {made}, {result.seconds:.1f} s",
+        flush=True,
     )
     for problem in result.problems:
         lines = problem.strip().splitlines()
@@ -55,15 +56,21 @@ def print_result(result: runner.ModuleResult, verbose: bool) -> None:
             print("\n".join("         " + line for line in test["detail"].splitlines()))
 
 
-def print_summary(results: list[runner.ModuleResult], stock: bool) -> None:
+def print_summary(
+    results: list[runner.ModuleResult],
+    stock: bool,
+    made: str = "loops",
+    used: str = "an aioxide loop, Task or Future",
+    library: str = "asyncio",
+) -> None:
     total = sum((r.count() for r in results), collections.Counter())
     words = ", ".join(f"{total[o]} {o}" for o in runner.OUTCOMES)
-    what = "asyncio" if stock else "aioxide"
+    what = library if stock else "aioxide"
     print(f"\n{what} on CPython {platform.python_version()}: {sum(total.values())} tests: {words}")
     on_ours = sum(1 for r in results for t in r.tests.values() if t["outcome"] == "passed" and t["ours"])
     if not stock:
         loops = sum(result.loops for result in results)
-        print(f"{on_ours} of the passed used an aioxide loop, Task or Future; {loops} loops were made")
+        print(f"{on_ours} of the passed used {used}; {loops} {made} were made")
     reasons = collections.Counter(
         t["detail"].partition("\n")[0] for r in results for t in r.tests.values() if t["outcome"] == "skipped"
     )

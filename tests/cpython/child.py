@@ -65,7 +65,7 @@ class Recorder(unittest.TestResult):
             loops, foreign = self.pointing.census.take()
             hooked = self.pointing.is_hooked(type(test))
         if foreign and self.outcome == "passed":
-            self.outcome, self.detail = "failed", f"ran on a loop that is not aioxide's: {foreign}"
+            self.outcome, self.detail = "failed", f"ran on what is not aioxide's: {foreign}"
         self.emit(
             id=short_id(test),
             outcome=self.outcome,

@@ -9,6 +9,7 @@ from . import runner
 
 DOCUMENT = runner.ROOT / "docs" / "conformance.md"
 CPYTHON, UVLOOP = "## CPython's own tests", "## uvloop's own tests"
+CONCURRENT = "## CPython's own tests of concurrent.futures"
 TABLE_HEAD = (
     "| CPython | tests | passed | of these on aioxide | failed | excluded | skipped by the test itself |"
 )

@@ -35,7 +35,8 @@ MAX_RESTARTS = 40
 class Options:
     """What to run and how; `timeout` is in seconds, for one test.
 
-    Another suite (see tests/uvloop) has its own `child` module, `environment` for it, and `loopless` modules.
+    Another suite (see tests/uvloop) has its own `child` module, `environment` for it, `loopless` modules, and
+    those with classes that are `hooked` to ours. What it counts as `loops` may be something else, such as pools.
     """
 
     stock: bool = False
@@ -47,6 +48,7 @@ class Options:
     child: str = "tests.cpython.child"
     environment: Mapping[str, str] = field(default_factory=dict)
     loopless: frozenset[str] = LOOPLESS
+    hooked: frozenset[str] = HOOKED
 
 
 @dataclass
@@ -105,19 +107,19 @@ def run_module(module: str, options: Options) -> ModuleResult:
             result.problems.append(f"given up after {MAX_RESTARTS} crashes")
     result.seconds = time.monotonic() - began
     if result.ok and result.count()["passed"] and not (options.k or options.only_excluded or options.stock):
-        _check_pointed(result, options.loopless)
+        _check_pointed(result, options.loopless, options.hooked)
     return result
 
 
-def _check_pointed(result: ModuleResult, loopless: frozenset[str]) -> None:
+def _check_pointed(result: ModuleResult, loopless: frozenset[str], must_hook: frozenset[str]) -> None:
     """Note as a problem if a whole module passed without meeting aioxide."""
     if not result.native.get("native_loop"):
         loopless |= LOOPLESS_UNLESS_NATIVE
     if not result.loops and result.module not in loopless:
-        result.problems.append("not one aioxide loop was made: the pointing missed this module")
+        result.problems.append("nothing of aioxide's was made: the pointing missed this module")
     hooked = any(test["hooked"] for test in result.tests.values())
-    if result.native.get("native_task") and result.module in HOOKED and not hooked:
-        result.problems.append("no test class is hooked to aioxide's Task or Future")
+    if result.native.get("native_task") and result.module in must_hook and not hooked:
+        result.problems.append("no test class is hooked to a class of aioxide's")
 
 
 def _command(result: ModuleResult, options: Options, folder: Path, out: Path) -> list[str]:

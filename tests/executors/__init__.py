@@ -1,0 +1,1 @@
+"""The pools of threads and processes, and what happens to them."""

@@ -3,10 +3,11 @@ meanwhile.
 """
 
 import os
+import re
 
 import pytest
 
-from tests.guide.snippets import GUIDE, WAYS, Started, normal, python_snippets
+from tests.guide.snippets import GUIDE, WAYS, Started, normal, python_snippets, with_processes
 
 pytestmark = pytest.mark.skipif(
     not GUIDE.exists(), reason="the guide is not here: ../shared/guide beside the project"
@@ -69,14 +70,57 @@ def test_every_snippet_is_found():
 @pytest.mark.parametrize("number", PLAIN)
 def test_snippet(runs, number):
     results = {way: started.finish() for way, started in runs.start(number).items()}
-    expected, standard_loops = results.pop("asyncio")
+    expected, standard = results.pop("asyncio")
     assert expected[0] == 0, expected[2]
     assert expected[1], "the snippet prints something"
-    uses_a_loop = "asyncio.run" in SNIPPETS[number]
-    assert standard_loops == ["asyncio"] * uses_a_loop
-    for way, (printed, loops) in results.items():
+    source = SNIPPETS[number]
+    assert seen(standard, source) == use(source, loop="asyncio", default="concurrent", pools="concurrent")
+    for way, (printed, used) in results.items():
         assert printed == expected, way
-        assert loops == ["aioxide"] * uses_a_loop, way
+        # Only one way replaces what is not asyncio's.
+        pools = "aioxide" if way == "install(namespace=True)" else "concurrent"
+        assert seen(used, source) == use(source, loop="aioxide", default="aioxide", pools=pools), way
+
+
+def named(source):
+    """The pools that a snippet makes, by name."""
+    lines = [line for line in source.splitlines() if not line.lstrip().startswith(("#", "from ", "import "))]
+    return re.findall(r"\b(?:Thread|Process)PoolExecutor(?=\()", "\n".join(lines))
+
+
+def use(source, *, loop, default, pools):
+    """What the witness of a snippet has to say, given whose it is."""
+    made = {("loop", loop)} if "asyncio.run(" in source else set()
+    made |= {(name, pools) for name in named(source)}
+    return made | {("default", default)} if re.search(r"run_in_executor\(None|to_thread", source) else made
+
+
+def seen(used, source):
+    """What the witness says, less the pool of threads that only is the default executor."""
+    return {pair for pair in used if pair[0] in ("loop", "default", *named(source))}
+
+
+WITH_POOLS = [number for number, source in enumerate(SNIPPETS) if "# " in source and "PoolExecutor" in source]
+
+
+def test_there_are_snippets_with_pools():
+    assert len(WITH_POOLS) == 2
+    assert all("ProcessPoolExecutor" in SNIPPETS[number] for number in WITH_POOLS)
+
+
+@pytest.mark.parametrize("number", WITH_POOLS)
+def test_the_variants_with_processes(tmp_path, number):
+    source = with_processes(SNIPPETS[number])
+    path = tmp_path / "processes.py"
+    path.write_text(source, encoding="utf-8")
+    ways = {"concurrent": (), "aioxide": WAYS["install(namespace=True)"]}
+    started = [Started(tmp_path / way, path, how) for way, how in ways.items()]
+    (expected, standard), (printed, used) = [each.finish() for each in started]
+    assert expected[0] == 0, expected[2]
+    assert printed == expected
+    assert "ProcessPoolExecutor" in str(standard)
+    assert seen(standard, source) == use(source, loop="asyncio", default="concurrent", pools="concurrent")
+    assert seen(used, source) == use(source, loop="aioxide", default="aioxide", pools="aioxide")
 
 
 @pytest.mark.parametrize("how", [[], WAYS["import aioxide as asyncio"]], ids=["verbatim", "namespace"])
@@ -87,11 +131,11 @@ def test_the_last_snippet_with_our_name_in_its_place(tmp_path, how):
     plain = tmp_path / "plain.py"
     plain.write_text("import asyncio\n" + AFTER_THE_POLICY)
     started = [Started(tmp_path / "1", plain), Started(tmp_path / "2", path, how)]
-    (expected, standard_loops), (printed, loops) = [each.finish() for each in started]
+    (expected, standard), (printed, used) = [each.finish() for each in started]
     # From 3.14 on, the guide's own line makes asyncio warn: on the standard error, which is not compared
     # here.
     assert printed[:2] == expected[:2] == (0, "task: slept\ngathered: [0, 1, 2]\n")
-    assert (standard_loops, loops) == (["asyncio"], ["aioxide"])
+    assert (standard, used) == ([("loop", "asyncio")], [("loop", "aioxide")])
     assert "Error" not in printed[2]
 
 

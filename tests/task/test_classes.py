@@ -142,4 +142,5 @@ def test_what_this_interpreter_offers_was_found():
     """Each has something slower or less in its place where the probe meets an interpreter that it does not know."""
     features = aioxide.build_info()["features"]
     assert features["native_tasks"] and features["native_tasks_missing"] is None
-    assert features["task_is_task"] == features["call_graph"] == (sys.version_info >= (3, 14))
+    for feature in "task_is_task", "call_graph", "tasks_listed_in_place":
+        assert features[feature] == (sys.version_info >= (3, 14)), feature

@@ -1,5 +1,6 @@
 """uvloop's source distribution, which carries its tests: fetched once into ``.cache/``, never committed."""
 
+import fcntl
 import hashlib
 import importlib.util
 import shutil
@@ -50,18 +51,30 @@ def folder() -> Path:
 
     :raises Unavailable: if it can't be fetched, or isn't the file that `SHA256` names
     """
-    if (FOLDER / "path").is_dir():
-        return FOLDER
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
+    # Under pytest-xdist several processes come here at once, in a fresh clone all of them with nothing there yet.
+    with (CACHE / f"{NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (FOLDER / "path").is_dir():
+            _unpack(_archive())
+    return FOLDER
+
+
+def _archive() -> Path:
     archive = CACHE / f"{NAME}-{VERSION}.tar.gz"
     if not archive.exists():
         _download(archive)
     if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
         archive.unlink()
         raise Unavailable("the package index gave another file than the one whose checksum is known")
+    return archive
+
+
+def _unpack(archive: Path) -> None:
     unpacked = CACHE / "unpacking"
-    shutil.rmtree(unpacked, ignore_errors=True)
+    for leftover in (unpacked, FOLDER):
+        shutil.rmtree(leftover, ignore_errors=True)
     with tarfile.open(archive) as tar:
         tar.extractall(unpacked, filter="data")
     # A rename, so that a run that is cut short leaves no half of a folder behind.
@@ -70,4 +83,3 @@ def folder() -> Path:
     (made / "path").mkdir()
     (made / "path" / PACKAGE).symlink_to(Path("..") / "tests")
     made.rename(FOLDER)
-    return FOLDER

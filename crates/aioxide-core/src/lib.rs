@@ -1,5 +1,8 @@
 //! Data structures and state machines of aioxide: no fd, no clock, no Python, no unsafe code.
 #![forbid(unsafe_code)]
 
+pub mod frames;
+pub mod gauge;
+pub mod histogram;
 pub mod sendq;
 pub mod timers;

@@ -1,8 +1,8 @@
 //! epoll(7): which file descriptors are ready.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -17,7 +17,7 @@ const BATCH: usize = 1024;
 pub struct Epoll {
     fd: OwnedFd,
     /// The kernel refused `epoll_pwait2`: timeouts are whole milliseconds then, rounded up.
-    coarse: Cell<bool>,
+    coarse: AtomicBool,
 }
 
 /// Room for the events of one wait.
@@ -25,6 +25,14 @@ pub struct Epoll {
 pub struct Events(Vec<epoll::Event>);
 
 impl Events {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Data and flags, an event each.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (u64, Interest)> {
@@ -43,7 +51,7 @@ fn borrow(fd: RawFd) -> io::Result<BorrowedFd<'static>> {
 
 impl Epoll {
     pub fn new() -> io::Result<Epoll> {
-        Ok(Epoll { fd: epoll::create(CreateFlags::CLOEXEC)?, coarse: Cell::new(false) })
+        Ok(Epoll { fd: epoll::create(CreateFlags::CLOEXEC)?, coarse: AtomicBool::new(false) })
     }
 
     pub fn fileno(&self) -> RawFd {
@@ -79,7 +87,7 @@ impl Epoll {
         events.0.clear();
         events.0.try_reserve(BATCH).map_err(|_| io::Error::from(Errno::NOMEM))?;
         match self.wait_once(events, timeout) {
-            Err(Errno::NOSYS | Errno::PERM) if !self.coarse.replace(true) => {
+            Err(Errno::NOSYS | Errno::PERM) if !self.coarse.swap(true, Ordering::Relaxed) => {
                 Ok(self.wait_once(events, timeout)?)
             }
             other => Ok(other?),
@@ -93,7 +101,7 @@ impl Epoll {
 
     /// Rounds up: a timer must not be early.
     fn timespec(&self, seconds: f64) -> Timespec {
-        let unit = if self.coarse.get() { 1e3 } else { 1e9 };
+        let unit = if self.coarse.load(Ordering::Relaxed) { 1e3 } else { 1e9 };
         let units = (seconds.max(0.0) * unit).ceil();
         let per_second = unit as i64;
         let units = units as i64;
@@ -136,7 +144,7 @@ mod tests {
     fn is_never_early() {
         for coarse in [false, true] {
             let epoll = Epoll::new().unwrap();
-            epoll.coarse.set(coarse);
+            epoll.coarse.store(coarse, Ordering::Relaxed);
             for seconds in [0.000_01, 0.000_5, 0.001_2] {
                 let start = Instant::now();
                 assert_eq!(wait(&epoll, Some(seconds)), []);

@@ -1,5 +1,10 @@
 //! The only place of aioxide that talks to the operating system: one file per mechanism, `io::Result` everywhere.
 
 pub mod clock;
+pub mod cpus;
 pub mod epoll;
+pub mod memfd;
+pub mod park;
+pub mod process;
 pub mod socket;
+pub mod thread;

@@ -10,12 +10,14 @@ use pyo3_ffi::*;
 use crate::engine::fileno::fileno;
 use crate::engine::source::Side;
 use crate::engine::{Engine, LoopObject, signals, turn, watch};
+use crate::ffi::args::Named;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, truth};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
+use crate::pools::dispatch;
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
@@ -29,7 +31,8 @@ unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
 // ----------------------------------------------------------------------------------------------------- callbacks
 
 fastcall!(call_soon, |slf, args| {
-    args.require(&["callback"], "BaseEventLoop.call_soon")?;
+    let mut named = Named::default();
+    let args = args.placed(&["callback"], "BaseEventLoop.call_soon", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_soon")?;
     let state = &of(slf).state;
     state.check_schedule()?;
@@ -37,12 +40,14 @@ fastcall!(call_soon, |slf, args| {
 });
 
 fastcall!(call_soon_threadsafe, |slf, args| {
-    args.require(&["callback"], "BaseEventLoop.call_soon_threadsafe")?;
+    let mut named = Named::default();
+    let args = args.placed(&["callback"], "BaseEventLoop.call_soon_threadsafe", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_soon_threadsafe")?;
     let this = of(slf);
     this.state.check_closed()?;
     let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
     this.engine.wake.wake();
+    signals::hand_over(&this.state);
     Ok(made)
 });
 
@@ -76,7 +81,8 @@ fn check_callback(callback: Raw, method: &'static std::ffi::CStr) -> Res<()> {
 }
 
 fastcall!(call_later, |slf, args| {
-    args.require(&["delay", "callback"], "BaseEventLoop.call_later")?;
+    let mut named = Named::default();
+    let args = args.placed(&["delay", "callback"], "BaseEventLoop.call_later", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_later")?;
     let given = args.positional();
     if is_none(given[0]) {
@@ -120,7 +126,8 @@ unsafe fn call_at_by_method(slf: Raw, args: Args) -> Res {
 }
 
 fastcall!(call_at, |slf, args| {
-    args.require(&["when", "callback"], "BaseEventLoop.call_at")?;
+    let mut named = Named::default();
+    let args = args.placed(&["when", "callback"], "BaseEventLoop.call_at", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_at")?;
     let given = args.positional();
     if is_none(given[0]) {
@@ -156,6 +163,8 @@ noargs!(time, |slf| {
     float(aioxide_sys::clock::monotonic())
 });
 
+fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
+
 // ---------------------------------------------------------------------------------------------- futures and tasks
 
 noargs!(create_future, |slf| {
@@ -174,7 +183,8 @@ noargs!(create_future, |slf| {
 });
 
 fastcall!(create_task, |slf, args| {
-    args.require(&["coro"], "BaseEventLoop.create_task")?;
+    let mut named = Named::default();
+    let args = args.placed(&["coro"], "BaseEventLoop.create_task", &mut named)?;
     args.at_most(1, "BaseEventLoop.create_task")?;
     let state = &of(slf).state;
     state.check_closed()?;
@@ -207,7 +217,11 @@ unsafe fn inherited(slf: Raw, name: &'static std::ffi::CStr, values: &[Raw], kwn
 // ------------------------------------------------------------------------------------------------------- running
 
 noargs!(run_until_stopped, |slf| {
-    turn::run_until_stopped(of(slf))?;
+    let result = turn::run_until_stopped(of(slf));
+    let raised = error::take();
+    crate::pools::process_home::loop_stops(slf);
+    error::restore(raised);
+    result?;
     Ok(none())
 });
 
@@ -354,12 +368,18 @@ noargs!(detach_wake, |slf| {
     Ok(none())
 });
 
+noargs!(before_fork, |slf| {
+    of(slf).engine.flush_now();
+    Ok(none())
+});
+
 noargs!(after_fork, |slf| {
     of(slf).engine.after_fork();
     Ok(none())
 });
 
 noargs!(close_engine, |slf| {
+    crate::pools::process_home::loop_stops(slf);
     of(slf).engine.close();
     Ok(none())
 });
@@ -523,6 +543,7 @@ fn methods() -> TypeDef {
         .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
         .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
         .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
+        .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
         .noargs(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
         .noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
         .fast(c"create_task", create_task, CREATE_TASK_DOC)
@@ -551,6 +572,7 @@ fn methods() -> TypeDef {
         .noargs(c"_open", open, c"Make the epoll set.")
         .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
         .noargs(c"_detach_wake", detach_wake, c"Stop watching it.")
+        .noargs(c"_before_fork", before_fork, c"Send what was written: the child must not send it too.")
         .noargs(c"_after_fork", after_fork, c"Share nothing with the parent process from now on.")
         .noargs(c"_close_engine", close_engine, c"Let go of the epoll set.")
         .noargs(c"_clear_ready", clear_ready, c"Forget the ready queue.")

@@ -4,6 +4,7 @@ mod engine;
 mod event_loop;
 mod ffi;
 mod net;
+mod pools;
 mod task;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -17,6 +18,7 @@ fn load(module: Raw) -> Res<()> {
     if std::env::var_os("AIOXIDE_FREELIST").is_some_and(|value| value == "0") {
         ffi::freelist::disable();
     }
+    aioxide_sys::clock::calibrate();
     ffi::names::load()?;
     task::handle::load()?;
     task::iter::load()?;
@@ -31,7 +33,12 @@ fn load(module: Raw) -> Res<()> {
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
+    add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
+    let (pool, queue) = pools::thread_type::load()?;
+    add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
+    add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
+    add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
@@ -43,6 +50,32 @@ ffi::guard::noargs!(py_build_info, |_module| {
     Obj::steal(PyDict_Copy(BUILD.get().as_ptr()))
 });
 
+ffi::guard::onearg!(py_register_future, |_module, class| {
+    pools::future::set_class(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_pool, |_module, class| {
+    pools::dispatch::register(class)?;
+    Ok(none())
+});
+
+ffi::guard::onearg!(py_register_standard_pool, |_module, class| {
+    pools::thread_type::set_standard(Obj::new(class));
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_end_pools, |_module| {
+    pools::thread_queue::end_all();
+    Ok(none())
+});
+
+ffi::guard::noargs!(py_after_fork, |_module| {
+    ffi::gil::after_fork();
+    pools::seat::after_fork();
+    Ok(none())
+});
+
 /// What `aioxide.build_info()` shows of the native part.
 fn build_info(missing: Option<&str>) -> Res {
     let key = ffi::names::intern;
@@ -51,6 +84,10 @@ fn build_info(missing: Option<&str>) -> Res {
         (key(c"native_tasks")?, boolean(missing.is_none()).as_ptr()),
         (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.as_ptr()),
         (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).as_ptr()),
+        (
+            key(c"tasks_listed_in_place")?,
+            boolean(layout.is_some_and(|layout| layout.lists_in_place())).as_ptr(),
+        ),
         (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
     ])?;
     dict(&[
@@ -127,15 +164,62 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 2] = [
-    PyMethodDef {
-        ml_name: c"build_info".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_build_info },
-        ml_flags: METH_NOARGS,
-        ml_doc: c"Say how the native module was built and what it found in this interpreter.".as_ptr(),
-    },
+static mut METHODS: [PyMethodDef; 10] = [
+    method(
+        c"build_info",
+        py_build_info,
+        METH_NOARGS,
+        c"Say how the native module was built and what it found in this interpreter.",
+    ),
+    method(c"_register_future", py_register_future, METH_O, c"Tell which class the futures of pools are of."),
+    method(
+        c"_register_pool",
+        py_register_pool,
+        METH_O,
+        c"Tell of a class of pools with a method _run_for_loop(loop, func, args).",
+    ),
+    method(
+        c"_register_standard_pool",
+        py_register_standard_pool,
+        METH_O,
+        c"Tell of the standard library's ThreadPoolExecutor.",
+    ),
+    method(
+        c"_end_pools",
+        py_end_pools,
+        METH_NOARGS,
+        c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
+    ),
+    method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
+    method(
+        c"_forked_pools",
+        pools::process_type::forked_pools,
+        METH_NOARGS,
+        c"Close, in a child of fork, what it inherited of the parent's process pools.",
+    ),
+    method(
+        c"_shared_memory",
+        pools::process_type::shared_memory,
+        METH_O,
+        c"Return a new buffer that worker processes get without a copy.",
+    ),
+    method(
+        c"_shared_id",
+        pools::process_type::shared_id,
+        METH_O,
+        c"Return the number of the memory that a buffer of _shared_memory lies in.",
+    ),
     PyMethodDef::zeroed(),
 ];
+
+const fn method(name: &'static CStr, function: PyCFunction, flags: c_int, doc: &'static CStr) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
 
 static mut DEFINITION: PyModuleDef = PyModuleDef {
     m_base: PyModuleDef_HEAD_INIT,

@@ -8,10 +8,12 @@ use aioxide_sys::clock;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use pyo3_ffi::*;
 
+use super::calls::Calls;
 use super::signals::WakePipe;
 use super::source::Sources;
+use super::spin;
 use crate::ffi::error::{raise_io, runtime_error};
-use crate::ffi::{Obj, Raw, Res, error};
+use crate::ffi::{Obj, Raw, Res, error, gil};
 use crate::task::loop_state::LoopState;
 
 /// Flushes what an object has queued in this turn: `net` registers transports with writes to send.
@@ -32,6 +34,15 @@ pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
     unsafe { &*state.object.cast::<LoopObject>() }
 }
 
+impl LoopObject {
+    /// A turn is under way, at whose end `flush_now` is called: the loop runs, and does not wait. While it waits, who
+    /// writes is another thread.
+    #[inline(always)]
+    pub fn in_turn(&self) -> bool {
+        self.state.thread.get() != 0 && !self.engine.wake.is_waiting()
+    }
+}
+
 pub struct Engine {
     /// Made when the loop is, dropped when it closes.
     epoll: RefCell<Option<Rc<Epoll>>>,
@@ -41,8 +52,13 @@ pub struct Engine {
     pub wake: WakePipe,
     /// Objects with bytes to send at the end of this turn.
     flush: RefCell<Vec<(Obj, FlushFn)>>,
-    /// The tick counter at the last poll.
-    pub polled_at: Cell<u64>,
+    /// The tick counter at the last poll, and when it was last read.
+    polled_at: Cell<u64>,
+    read_at: Cell<u64>,
+    /// Turns to go until the counter is read again.
+    unread_turns: Cell<u32>,
+    /// Calls that run in threads and processes.
+    pub calls: Calls,
     /// Something was sent or registered since: the next turn must look.
     pub io_touched: Cell<bool>,
     /// This process is a child of fork, and still shares the epoll set of its parent.
@@ -58,6 +74,9 @@ impl Engine {
             wake: WakePipe::new(),
             flush: RefCell::new(Vec::new()),
             polled_at: Cell::new(0),
+            read_at: Cell::new(0),
+            unread_turns: Cell::new(0),
+            calls: Calls::new(),
             io_touched: Cell::new(true),
             forked: Cell::new(false),
         }
@@ -101,24 +120,38 @@ impl Engine {
     pub fn look(&self) -> io::Result<Events> {
         let epoll = self.epoll()?;
         let mut events = self.events.take();
-        epoll.wait(&mut events, Some(0.0)).map(|()| events)
+        let result = epoll.wait(&mut events, Some(0.0));
+        self.note_poll(clock::ticks());
+        result.map(|()| events)
     }
 
     /// Waits for events with the GIL released. Another thread may close or use the loop meanwhile: the epoll set is
     /// held here, and its system calls may run side by side.
     pub fn wait(&self, timeout: Option<f64>) -> io::Result<Events> {
         let epoll = self.epoll()?;
-        let mut events = self.events.take();
-        self.wake.set_waiting(true);
-        // SAFETY: nothing between the two calls touches a Python object or a cell that others use.
-        let result = unsafe {
-            let thread = PyEval_SaveThread();
-            let result = epoll.wait(&mut events, timeout);
-            PyEval_RestoreThread(thread);
-            result
+        let mut wait = Wait {
+            epoll: &epoll,
+            wake: &self.wake,
+            events: self.events.take(),
+            polled_at: self.polled_at.get(),
         };
-        self.wake.set_waiting(false);
-        result.map(|()| events)
+        // A loop that is woken by a flag comes back without a look at its descriptors.
+        wait.events.clear();
+        let limit = self.calls.spin_limit();
+        self.wake.begin_wait(limit > 0);
+        // SAFETY: until the GIL is taken nothing touches a Python object, nor a cell that others use.
+        let released = unsafe { gil::release() };
+        let (spun, left) = if limit > 0 { wait.spin(limit, timeout) } else { (None, timeout) };
+        let won = spun.is_some();
+        let result = spun.unwrap_or_else(|| wait.sleep(left));
+        // Who has woken the loop with an outcome is about to let go of the GIL.
+        released.take(if self.wake.is_woken() { limit } else { 0 });
+        self.wake.end_wait();
+        self.note_poll(wait.polled_at);
+        if limit > 0 {
+            self.calls.record(won);
+        }
+        result.map(|()| wait.events)
     }
 
     /// Gives the room of `look` or `wait` back.
@@ -147,6 +180,7 @@ impl Engine {
     /// the parent.
     pub fn after_fork(&self) {
         self.forked.set(true);
+        self.wake.forget();
     }
 
     /// Makes an epoll set of its own for a child of fork, when it first needs one.
@@ -168,9 +202,13 @@ impl Engine {
     /// Sends what was written in this turn. What that makes others write leaves with the next.
     #[inline(always)]
     pub fn flush_now(&self) {
-        if self.flush.borrow().is_empty() {
-            return;
+        if !self.flush.borrow().is_empty() {
+            self.flush_all();
         }
+    }
+
+    #[inline(never)]
+    fn flush_all(&self) {
         self.io_touched.set(true);
         let batch = std::mem::take(&mut *self.flush.borrow_mut());
         for (object, flush) in batch {
@@ -183,13 +221,88 @@ impl Engine {
     /// doing, or enough time has passed.
     #[inline(always)]
     pub fn poll_due(&self) -> bool {
-        self.io_touched.get() || clock::ticks().wrapping_sub(self.polled_at.get()) > POLL_TICKS
+        self.io_touched.get() || self.time_is_up()
+    }
+
+    /// Reading the counter costs as much as the rest of a turn that runs one callback: where turns are that short, only
+    /// every fourth one reads it.
+    #[inline(always)]
+    fn time_is_up(&self) -> bool {
+        let unread = self.unread_turns.get();
+        if unread > 0 {
+            self.unread_turns.set(unread - 1);
+            return false;
+        }
+        let now = clock::ticks();
+        let short = now.wrapping_sub(self.read_at.replace(now)) < SHORT_TURNS;
+        self.unread_turns.set(if short { UNREAD_TURNS } else { 0 });
+        now.wrapping_sub(self.polled_at.get()) > POLL_TICKS
+    }
+
+    /// A poll has ended at `now`.
+    fn note_poll(&self, now: u64) {
+        self.polled_at.set(now);
+        self.read_at.set(now);
+        self.unread_turns.set(0);
     }
 }
+
+/// One wait, without the GIL.
+struct Wait<'a> {
+    epoll: &'a Epoll,
+    wake: &'a WakePipe,
+    events: Events,
+    polled_at: u64,
+}
+
+impl Wait<'_> {
+    fn look(&mut self, timeout: Option<f64>) -> io::Result<()> {
+        let result = self.epoll.wait(&mut self.events, timeout);
+        self.polled_at = clock::ticks();
+        result
+    }
+
+    fn sleep(&mut self, timeout: Option<f64>) -> io::Result<()> {
+        if self.wake.begin_sleep() { self.look(timeout) } else { Ok(()) }
+    }
+
+    /// Looks for a call's outcome for at most `limit` ticks, and now and then at the descriptors. Nothing when neither
+    /// came; and what is left of `timeout`.
+    fn spin(&mut self, limit: u64, timeout: Option<f64>) -> (Option<io::Result<()>>, Option<f64>) {
+        let start = clock::ticks();
+        let most = timeout.map_or(limit, |seconds| limit.min(spin::ticks(seconds * 1e6)));
+        loop {
+            if self.wake.is_woken() {
+                return (Some(Ok(())), timeout);
+            }
+            let now = clock::ticks();
+            let spent = now.wrapping_sub(start);
+            if spent >= most {
+                let left = timeout.map(|seconds| (seconds - spin::seconds(spent)).max(0.0));
+                return (None, left);
+            }
+            if now.wrapping_sub(self.polled_at) > SPIN_POLL_TICKS {
+                let result = self.look(Some(0.0));
+                if result.is_err() || !self.events.is_empty() {
+                    return (Some(result), timeout);
+                }
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// How long a loop that spins goes without a look at its descriptors: 5 to 10 microseconds.
+const SPIN_POLL_TICKS: u64 = 20_000;
 
 /// How long ready work may run before file descriptors are looked at again: 30 to 50 microseconds, by the speed of the
 /// tick counter. A poll costs as much as two switches between tasks.
 const POLL_TICKS: u64 = 100_000;
+
+/// How many short turns in a row go by without a look at the counter, and what they may take together, the one that
+/// looks included: 3 to 5 microseconds.
+const UNREAD_TURNS: u32 = 3;
+const SHORT_TURNS: u64 = 10_000;
 
 /// Raises where the loop has no epoll set: it was closed, or `__init__` was not called.
 pub fn check_open(engine: &Engine) -> Res<()> {

@@ -1,9 +1,11 @@
 //! Floor 3: one iteration of a loop. Waits for file descriptors, then runs what is ready.
 
+pub mod calls;
 pub mod fileno;
 pub mod loop_object;
 pub mod signals;
 pub mod source;
+pub mod spin;
 pub mod turn;
 pub mod watch;
 

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use aioxide_sys::epoll::Interest;
 use aioxide_sys::socket;
@@ -12,41 +13,111 @@ use super::loop_object::{io_result, loop_of};
 use super::source::Owner;
 use crate::ffi::object::{bytes, call_method};
 use crate::ffi::{Obj, Raw, Res, names};
-use crate::task::loop_state::{Item, LoopState};
+use crate::task::loop_state::{Item, LoopState, thread_ident};
 
 pub struct WakePipe {
     receiver: Cell<i32>,
     sender: Cell<i32>,
-    /// The loop waits, or is about to, and the GIL is free.
-    waiting: Cell<bool>,
+    /// What the loop's thread does: one of the values below.
+    wait: AtomicU8,
     /// A byte is on its way already.
     woken: Cell<bool>,
 }
+
+/// It runs, or has not begun to wait.
+const RUNNING: u8 = 0;
+/// It waits, or is about to, and looks at `wait` all the time.
+const SPINNING: u8 = 1;
+/// It waits in the kernel, or is about to.
+const SLEEPING: u8 = 2;
+/// It waits no more: there is something in its queue.
+const WOKEN: u8 = 3;
 
 impl WakePipe {
     pub fn new() -> WakePipe {
         WakePipe {
             receiver: Cell::new(-1),
             sender: Cell::new(-1),
-            waiting: Cell::new(false),
+            wait: AtomicU8::new(RUNNING),
             woken: Cell::new(false),
         }
     }
 
-    /// Called, with the GIL, around the wait.
+    /// Called, with the GIL, before the wait.
     #[inline(always)]
-    pub fn set_waiting(&self, waiting: bool) {
-        self.waiting.set(waiting);
+    pub fn begin_wait(&self, spins: bool) {
+        self.wait.store(if spins { SPINNING } else { SLEEPING }, Ordering::Relaxed);
     }
 
-    /// Makes the loop look at its queue. Needs the GIL, which is what makes the two flags enough: the loop sets
-    /// `waiting` before it lets go of it.
+    /// Called without the GIL when spinning has not helped. False when there is something to do after all.
+    #[inline(always)]
+    pub fn begin_sleep(&self) -> bool {
+        let now = self.wait.compare_exchange(SPINNING, SLEEPING, Ordering::AcqRel, Ordering::Acquire);
+        now.is_ok() || now == Err(SLEEPING)
+    }
+
+    /// Asked without the GIL.
+    #[inline(always)]
+    pub fn is_woken(&self) -> bool {
+        self.wait.load(Ordering::Acquire) == WOKEN
+    }
+
+    /// Called, with the GIL, after the wait.
+    #[inline(always)]
+    pub fn end_wait(&self) {
+        self.wait.store(RUNNING, Ordering::Relaxed);
+    }
+
+    /// Whether the loop waits, or is about to. Asked with the GIL.
+    #[inline(always)]
+    pub fn is_waiting(&self) -> bool {
+        self.wait.load(Ordering::Relaxed) != RUNNING
+    }
+
+    /// In a child of fork: a byte on its way is the parent's to read.
+    pub fn forget(&self) {
+        self.wait.store(RUNNING, Ordering::Relaxed);
+        self.woken.set(false);
+    }
+
+    /// Makes the loop look at its queue. Needs the GIL: the loop says that it waits before it lets go of it, so what is
+    /// queued without being told of is seen.
     #[inline(always)]
     pub fn wake(&self) {
-        if self.waiting.get() && !self.woken.replace(true) {
+        if self.wait.load(Ordering::Relaxed) == RUNNING {
+            return;
+        }
+        if self.wait.swap(WOKEN, Ordering::AcqRel) == SLEEPING && !self.woken.replace(true) {
             // A full pipe wakes the loop as well; any other failure means that the loop is gone.
             let _ = socket::send(self.sender.get(), &[0]);
         }
+    }
+}
+
+/// How many entries may wait for a loop that runs before a thread that queues more lets it have the GIL: as many as the
+/// freelists keep.
+const HAND_OVER_EVERY: usize = 1024;
+
+/// Lets a loop that is behind have the GIL for a moment. A thread that queues without a pause would else fill the queue
+/// for the five milliseconds that the interpreter gives it: with tens of thousands of handles, all of them made of memory
+/// that no cache has, and that is given back to the system when they have run.
+#[inline(always)]
+pub fn hand_over(state: &LoopState) {
+    if state.ready_len() % HAND_OVER_EVERY == 0 {
+        let running = state.thread.get();
+        if running != 0 && running != thread_ident() {
+            release_for_a_moment();
+        }
+    }
+}
+
+#[cold]
+fn release_for_a_moment() {
+    // SAFETY: nothing of ours is borrowed, and nothing between the two calls touches a Python object.
+    unsafe {
+        let thread = PyEval_SaveThread();
+        aioxide_sys::thread::yield_core();
+        PyEval_RestoreThread(thread);
     }
 }
 

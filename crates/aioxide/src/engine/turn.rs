@@ -12,10 +12,10 @@ use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
-use crate::task::handle;
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
+use crate::task::{finish, handle};
 use crate::task::{registry, step, task_type};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
@@ -56,11 +56,18 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     if idle || state.stopping.get() || engine.poll_due() {
         poll(this)?;
     }
-    run_due_timers(this)?;
+    if state.timer_count() > 0 {
+        run_due_timers(this);
+    }
     let batch = state.ready_len();
     for _ in 0..batch {
-        let Some(item) = state.pop() else { break };
-        if state.debug.get() { run_debug(state, item)? } else { run_item(state, item)? }
+        if state.debug.get() {
+            let Some(item) = state.pop() else { break };
+            run_debug(state, item)?;
+        } else {
+            let Some(item) = state.pop() else { break };
+            run_item(state, item)?;
+        }
     }
     engine.flush_now();
     Ok(())
@@ -84,31 +91,28 @@ pub fn now(state: &LoopState) -> Res<f64> {
 }
 
 /// Timers that were due at the last reading of the clock, which each poll renews, are run without another.
-fn run_due_timers(this: &LoopObject) -> Res<()> {
+#[inline(never)]
+fn run_due_timers(this: &LoopObject) {
     let state = &this.state;
-    if state.timer_count() == 0 {
-        return Ok(());
-    }
     if let Some(when) = state.next_timer()
         && when <= state.now.get()
     {
         state.take_due_timers(state.now.get());
     }
-    Ok(())
 }
 
 /// Looks at the file descriptors; waits when there is nothing else to do.
+#[inline(never)]
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
-    let timeout = if state.ready_len() > 0 || state.stopping.get() || engine.has_to_flush() {
-        Some(0.0)
-    } else {
-        match state.next_timer() {
-            Some(when) => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
-            None => None,
-        }
+    let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
+    let timeout = match state.next_timer() {
+        Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
+        _ => None,
     };
+    // Looked at last: the user's own clock may have scheduled something, or let another thread do it.
+    let timeout = if nothing_to_do() { timeout } else { Some(0.0) };
     engine.io_touched.set(false);
     let events = if timeout == Some(0.0) {
         engine.look()
@@ -116,7 +120,6 @@ fn poll(this: &LoopObject) -> Res<()> {
         registry_leave(state);
         engine.wait(timeout)
     };
-    engine.polled_at.set(clock::ticks());
     if state.timer_count() > 0 {
         now(state)?;
     }
@@ -173,6 +176,10 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
                 registry_leave(state);
                 run_done(state, callback, future, context)
             }
+            Item::Finish { future, outcome } => {
+                registry_leave(state);
+                finish::finish(future.as_ptr(), outcome).or_else(|Raised| step_failed(state))
+            }
             Item::Job { object, run } => {
                 registry_leave(state);
                 run(state, object.as_ptr()).or_else(|Raised| job_failed(object.as_ptr()))
@@ -181,7 +188,7 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
                 step::wake(state, task, future).or_else(|Raised| step_failed(state))
             }
             Item::Throw { task, exception } => {
-                step::run(state, task, Some(exception)).or_else(|Raised| step_failed(state))
+                step::run_throwing(state, task, exception).or_else(|Raised| step_failed(state))
             }
         }
     }
@@ -282,7 +289,7 @@ fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
             let step = task_type::step_callable(task.as_ptr(), None)?;
             handle::new(state.object, step.as_ptr(), &[], NULL)
         }
-        Item::Job { object, .. } => {
+        Item::Job { object, .. } | Item::Finish { future: object, .. } => {
             let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
             handle::new(state.object, shown.as_ptr(), &[], NULL)
         }

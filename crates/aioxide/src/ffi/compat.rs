@@ -12,6 +12,8 @@ use pyo3_ffi::*;
 use super::error::{self, Res};
 use super::names::stdlib;
 use super::object::{self, Global, NULL, Obj, Raw};
+#[cfg(Py_3_14)]
+use super::thread_state::Places;
 use super::typedef::size_of_type;
 
 /// A C function taken out of `_asyncio`, called without the detour through its Python object.
@@ -80,8 +82,10 @@ impl CFunction {
 #[derive(Clone, Copy)]
 pub enum CurrentTask {
     /// 3.11 to 3.13: the dict `_asyncio._current_tasks`.
+    #[cfg(not(Py_3_14))]
     Dict(Raw),
-    /// 3.14 and later: the thread state, reached through `_swap_current_task(loop, task)`.
+    /// 3.14 and later: the thread state, directly or through `_swap_current_task(loop, task)`.
+    #[cfg(Py_3_14)]
     Swap(CFunction),
 }
 
@@ -89,8 +93,10 @@ pub enum CurrentTask {
 #[derive(Clone, Copy)]
 pub enum AllTasks {
     /// 3.11 to 3.13: a `WeakSet`, whose set of references the registry replaces by one that knows our lists.
+    #[cfg(not(Py_3_14))]
     WeakSet,
-    /// 3.14 and later: the C lists, which `python -m asyncio ps` reads too.
+    /// 3.14 and later: the C lists, which `python -m asyncio ps` reads too, directly or through these.
+    #[cfg(Py_3_14)]
     Register { add: CFunction, remove: CFunction },
 }
 
@@ -108,6 +114,9 @@ pub struct Layout {
     pub awaited_by: Option<usize>,
     pub current: CurrentTask,
     pub all: AllTasks,
+    /// Where both of them are, if that is known.
+    #[cfg(Py_3_14)]
+    pub places: Option<Places>,
     /// `_asyncio.future_add_to_awaited_by` and its opposite (3.14).
     pub add_awaited_by: Option<CFunction>,
     pub discard_awaited_by: Option<CFunction>,
@@ -264,10 +273,8 @@ impl Layout {
         let Some(current) = Self::current()? else {
             return Ok(Err("asyncio's current task can't be set"));
         };
-        let all = match (CFunction::find(c"_register_task")?, CFunction::find(c"_unregister_task")?) {
-            _ if cfg!(not(Py_3_14)) => AllTasks::WeakSet,
-            (Some(add), Some(remove)) => AllTasks::Register { add, remove },
-            _ => return Ok(Err("_asyncio._register_task was not found")),
+        let Some(all) = Self::all()? else {
+            return Ok(Err("_asyncio._register_task was not found"));
         };
         Ok(Ok(Layout {
             body: size_of_type(stdlib().task_type).next_multiple_of(align_of::<u64>()),
@@ -278,6 +285,11 @@ impl Layout {
             awaited_by: if cfg!(Py_3_14) { specimens.find(c"awaited", c"task") } else { None },
             current,
             all,
+            #[cfg(Py_3_14)]
+            places: Places::find(
+                [specimens.get(c"task"), specimens.get(c"cancelled")],
+                specimens.get(c"loop"),
+            )?,
             add_awaited_by: CFunction::find(c"future_add_to_awaited_by")?,
             discard_awaited_by: CFunction::find(c"future_discard_from_awaited_by")?,
             habits: Habits {
@@ -290,10 +302,33 @@ impl Layout {
         }))
     }
 
+    /// Whether asyncio's records of tasks are written without a call of its functions (3.14).
+    pub fn lists_in_place(&self) -> bool {
+        #[cfg(Py_3_14)]
+        return self.places.is_some();
+        #[cfg(not(Py_3_14))]
+        false
+    }
+
+    #[cfg(Py_3_14)]
     fn current() -> Res<Option<CurrentTask>> {
-        if cfg!(Py_3_14) {
-            return Ok(CFunction::find(c"_swap_current_task")?.map(CurrentTask::Swap));
-        }
+        Ok(CFunction::find(c"_swap_current_task")?.map(CurrentTask::Swap))
+    }
+
+    #[cfg(Py_3_14)]
+    fn all() -> Res<Option<AllTasks>> {
+        let functions = (CFunction::find(c"_register_task")?, CFunction::find(c"_unregister_task")?);
+        let (Some(add), Some(remove)) = functions else { return Ok(None) };
+        Ok(Some(AllTasks::Register { add, remove }))
+    }
+
+    #[cfg(not(Py_3_14))]
+    fn all() -> Res<Option<AllTasks>> {
+        Ok(Some(AllTasks::WeakSet))
+    }
+
+    #[cfg(not(Py_3_14))]
+    fn current() -> Res<Option<CurrentTask>> {
         let found = object::import_from(c"_asyncio", c"_current_tasks")?;
         // SAFETY: checks a live object; the module keeps the dict, and we keep a reference for ever.
         Ok((unsafe { PyDict_CheckExact(found.as_ptr()) } != 0).then(|| CurrentTask::Dict(found.into_raw())))

@@ -6,6 +6,7 @@ use pyo3_ffi::*;
 
 use super::error::Res;
 use super::object::{Obj, Raw};
+use super::refcount;
 
 /// How many objects a freelist keeps. 1,024 rather than 256: a batch of a thousand tasks is common, and an object
 /// from the list does not move the garbage collector's counter.
@@ -59,22 +60,21 @@ impl FreeList {
     ///
     /// # Safety
     /// Called at the end of a `tp_dealloc`: no reference to `object` is left, all that it owned is released, it is
-    /// untracked, its weak references are cleared, and its type is exactly the list's. Also releases the type.
+    /// untracked, its weak references are cleared, and its type, of the garbage collector's kind, is exactly the list's.
+    /// Also releases the type. `finalised` says whether its `tp_finalize` has run: the collector's mark of that stays
+    /// with the memory, and its next user would go without.
     #[inline(always)]
-    pub unsafe fn put(&self, object: Raw, has_gc: bool) {
+    pub unsafe fn put(&self, object: Raw, finalised: bool) {
         // SAFETY: by the contract nobody else can reach `object`.
         unsafe {
             let kind = Py_TYPE(object);
             let objects = &mut *self.objects.get();
-            // The collector's mark that a finaliser has run stays with the memory: its next user would go without.
-            if objects.len() < LIMIT.0.get() && !(has_gc && PyObject_GC_IsFinalized(object) != 0) {
+            if objects.len() < LIMIT.0.get() && !finalised {
                 objects.push(object);
-            } else if has_gc {
-                PyObject_GC_Del(object.cast());
             } else {
-                PyObject_Free(object.cast());
+                PyObject_GC_Del(object.cast());
             }
-            Py_DECREF(kind.cast());
+            refcount::decref(kind.cast());
         }
     }
 }

@@ -8,9 +8,14 @@ pub mod compat;
 pub mod context;
 pub mod error;
 pub mod freelist;
+pub mod gil;
 pub mod guard;
 pub mod names;
+pub mod nesting;
 pub mod object;
+pub mod refcount;
+#[cfg(Py_3_14)]
+pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;

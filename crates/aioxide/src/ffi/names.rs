@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::error::Res;
-use super::object::{Global, Obj, Raw, import_from, tuple};
+use super::object::{Global, NULL, Obj, Raw, check, import_from, tuple};
 
 macro_rules! interned {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -37,6 +37,7 @@ interned! {
     call_at = c"call_at",
     call_exception_handler = c"call_exception_handler",
     call_soon = c"call_soon",
+    call_soon_threadsafe = c"call_soon_threadsafe",
     cancel = c"cancel",
     client_connected = c"connection_made",
     close = c"close",
@@ -46,6 +47,15 @@ interned! {
     create_future = c"create_future",
     data_received = c"data_received",
     default = c"default",
+    check_default_executor = c"_check_default_executor",
+    default_executor = c"_default_executor",
+    executor = c"executor",
+    executor_shutdown_called = c"_executor_shutdown_called",
+    func = c"func",
+    make_default_executor = c"_make_default_executor",
+    run_for_loop = c"_run_for_loop",
+    submit = c"submit",
+    timeout = c"timeout",
     dunder_name = c"__name__",
     eager_start = c"eager_start",
     eof_received = c"eof_received",
@@ -67,6 +77,7 @@ interned! {
     name = c"name",
     pause_writing = c"pause_writing",
     private_loop = c"_loop",
+    process_cpu_count = c"process_cpu_count",
     process_self_data = c"_process_self_data",
     protocol = c"protocol",
     resume_writing = c"resume_writing",
@@ -90,9 +101,17 @@ pub fn names() -> &'static Names {
     unsafe { NAMES.get() }
 }
 
+/// All strings that `intern` has given out. It keeps them alive, with one reference each however often they are asked for.
+static INTERNED: Global<Obj> = Global::new();
+
+/// The interned string of `text`, borrowed for ever.
 pub fn intern(text: &CStr) -> Res<Raw> {
-    // SAFETY: a NUL-terminated text; the reference is kept for ever.
-    Ok(Obj::steal(unsafe { PyUnicode_InternFromString(text.as_ptr()) })?.into_raw())
+    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name.
+    unsafe {
+        let name = Obj::steal(PyUnicode_InternFromString(text.as_ptr()))?;
+        check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
+        Ok(name.as_ptr())
+    }
 }
 
 macro_rules! imported {
@@ -137,6 +156,7 @@ imported! {
     transport_type = c"asyncio.transports" . c"_FlowControlMixin",
     iscoroutine = c"asyncio.coroutines" . c"iscoroutine",
     get_event_loop = c"asyncio.events" . c"get_event_loop",
+    get_running_loop = c"asyncio.events" . c"_get_running_loop",
     future_repr = c"asyncio.base_futures" . c"_future_repr",
     task_repr = c"asyncio.base_tasks" . c"_task_repr",
     task_get_stack = c"asyncio.base_tasks" . c"_task_get_stack",
@@ -149,6 +169,10 @@ imported! {
     logger = c"asyncio.log" . c"logger",
     buffered_protocol = c"asyncio.protocols" . c"BufferedProtocol",
     set_result_unless_cancelled = c"asyncio.futures" . c"_set_result_unless_cancelled",
+    pool_future = c"concurrent.futures._base" . c"Future",
+    pool_cancelled_error = c"concurrent.futures._base" . c"CancelledError",
+    pool_invalid_state_error = c"concurrent.futures._base" . c"InvalidStateError",
+    condition = c"threading" . c"Condition",
     socket_type = c"socket" . c"socket",
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
@@ -169,6 +193,8 @@ pub fn stdlib() -> &'static Stdlib {
 }
 
 pub fn load() -> Res<()> {
+    // SAFETY: makes an empty set.
+    INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
     NAMES.set(Names::load()?);
     STDLIB.set(Stdlib::load()?);
     Ok(())

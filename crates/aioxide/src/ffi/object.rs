@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use pyo3_ffi::*;
 
 use super::error::{Raised, Res};
+use super::refcount;
 
 /// A borrowed pointer to a Python object, as the C API hands it around.
 pub type Raw = *mut PyObject;
@@ -39,7 +40,7 @@ impl Obj {
     pub fn new(raw: Raw) -> Obj {
         // SAFETY: callers hand in live objects only, as every function of the C API requires.
         unsafe {
-            Py_INCREF(raw);
+            refcount::incref(raw);
             Obj::own(raw)
         }
     }
@@ -80,7 +81,7 @@ impl Drop for Obj {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: this value owns one reference.
-        unsafe { Py_DECREF(self.as_ptr()) }
+        unsafe { refcount::decref(self.as_ptr()) }
     }
 }
 

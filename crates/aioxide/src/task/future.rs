@@ -64,6 +64,8 @@ pub struct Future {
     pub is_task: Cell<bool>,
     /// For `compat::clear_managed_dict`.
     pub attributes_emptied: Cell<bool>,
+    /// `tp_finalize` has run.
+    pub finalised: Cell<bool>,
 }
 
 /// What few futures have.
@@ -420,10 +422,15 @@ impl Future {
         if let Some(callback) = self.first.take() {
             self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
         }
-        if let Some(more) = more {
-            more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))?;
+        match more {
+            Some(more) => self.tell_rest(slf, *more),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    #[inline(never)]
+    fn tell_rest(&self, slf: Raw, more: Vec<Waiter>) -> Res<()> {
+        more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))
     }
 
     #[inline(always)]
@@ -437,14 +444,16 @@ impl Future {
                 }
                 state.check_schedule()?;
             }
-            state.push(match waiter.context {
-                Some(context) => Item::Done { callback: waiter.callback, future: Obj::new(slf), context },
+            match waiter.context {
+                Some(context) => {
+                    state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context });
+                }
                 // SAFETY: a waiter without context is a task.
                 None if unsafe { task::of(waiter.callback.as_ptr()).waits_by_hand.get() } => {
-                    Item::Wake { task: waiter.callback, future: Obj::new(slf) }
+                    state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) });
                 }
-                None => Item::Step(waiter.callback),
-            });
+                None => state.push(Item::Step(waiter.callback)),
+            }
             return Ok(());
         }
         self.tell_by_method(slf, waiter)

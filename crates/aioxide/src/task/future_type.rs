@@ -17,7 +17,7 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, none};
+use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, nesting, none};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
@@ -296,7 +296,10 @@ pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
 
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
-    guarded((), || unsafe { report_unretrieved(slf) });
+    guarded((), || unsafe {
+        of(slf).finalised.set(true);
+        report_unretrieved(slf)
+    });
 }
 
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
@@ -353,9 +356,12 @@ pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
     // SAFETY: by the contract of this function.
     unsafe {
         compat::clear_managed_dict(slf, &of(slf).attributes_emptied);
-        let flags_word = layout().is_task.map_or(usize::MAX, |at| at / 8);
-        let words = slf.cast::<u64>();
-        let used = (2..size / 8).filter(|word| *word != flags_word).any(|word| *words.add(word) != 0);
+        if let Some(is_task) = layout().is_task {
+            *slf.cast::<u8>().add(is_task) = 0;
+        }
+        let fields = std::slice::from_raw_parts(slf.cast::<u64>().add(2), size / 8 - 2);
+        // All of them, without a branch for each.
+        let used = fields.iter().fold(0, |bits, word| bits | word) != 0;
         if used {
             clear_base(slf, base);
         }
@@ -364,8 +370,13 @@ pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
 }
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: a slot of the type; nothing is done before `release`.
+    guarded((), || unsafe { nesting::bounded(slf, release) });
+}
+
+unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
-    guarded((), || unsafe {
+    unsafe {
         let this = of(slf);
         if this.log_traceback.get() && PyObject_CallFinalizerFromDealloc(slf) < 0 {
             return;
@@ -376,11 +387,11 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         this.release_owner();
         clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
         if Py_TYPE(slf) == exact() {
-            FREE.put(slf, true);
+            FREE.put(slf, this.finalised.get());
         } else {
             free_subclass(slf);
         }
-    });
+    }
 }
 
 /// Frees an instance of a subclass.

@@ -16,8 +16,9 @@ use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{getter, guarded, noargs, setter, visit, visit_opt};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
+use crate::ffi::refcount::refcount;
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, none};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
 #[repr(C)]
 pub struct Handle {
@@ -180,7 +181,7 @@ pub unsafe fn set_unscheduled(raw: Raw) {
 pub unsafe fn retire(raw: Raw) {
     // SAFETY: by the contract of this function.
     unsafe {
-        if Py_REFCNT(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
+        if refcount(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
             PyObject_GC_Track(raw.cast());
         }
     }
@@ -195,11 +196,7 @@ pub unsafe fn traverse_queued(raw: Raw, visitor: visitproc, arg: *mut c_void) ->
     // SAFETY: by the contract of this function.
     unsafe {
         visit!(raw, visitor, arg);
-        if PyObject_GC_IsTracked(raw) == 0 && Py_REFCNT(raw) == 1 {
-            tp_traverse(raw, visitor, arg)
-        } else {
-            0
-        }
+        if PyObject_GC_IsTracked(raw) == 0 && refcount(raw) == 1 { tp_traverse(raw, visitor, arg) } else { 0 }
     }
 }
 
@@ -520,8 +517,13 @@ setter!(set_source_traceback_attr, |slf, value| {
 });
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: a slot of the type; nothing is done before `release`.
+    guarded((), || unsafe { nesting::bounded(slf, release) });
+}
+
+unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone; slots are emptied one by one, each before what it held is released.
-    guarded((), || unsafe {
+    unsafe {
         let this = of(slf);
         PyObject_GC_UnTrack(slf.cast());
         if this.weakrefs.is_set() {
@@ -531,8 +533,8 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         this.context.clear();
         this.owner.clear();
         drop((*this.extra.get()).take());
-        HANDLES.put(slf, true);
-    });
+        HANDLES.put(slf, false);
+    }
 }
 
 const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);

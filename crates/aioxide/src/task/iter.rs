@@ -207,7 +207,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         of(slf).future.clear();
-        FREE.put(slf, true);
+        FREE.put(slf, false);
     });
 }
 

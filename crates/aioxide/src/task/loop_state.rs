@@ -1,40 +1,25 @@
 //! What a loop has to run: the ready queue, the timers, and the flags that every schedule looks at.
 
 use std::cell::{Cell, UnsafeCell};
-use std::collections::VecDeque;
 
 use aioxide_core::timers::Timers;
 use pyo3_ffi::*;
 
 use super::handle;
 use super::overrides::Overrides;
+pub use super::ready::Item;
+use super::ready::Ready;
 use crate::ffi::error::{Res, runtime_error};
-use crate::ffi::{NULL, Obj, Raw, Slot};
+use crate::ffi::{Obj, Raw, Slot};
 
 /// Runs one piece of work of a higher floor: given the object it was queued with.
 pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
-
-/// One entry of the ready queue. Not a handle with a bound method: a task's step or a future's callback needs none.
-pub enum Item {
-    /// Run a handle.
-    Run(Obj),
-    /// Resume a task: send `None`, or let it raise what its future holds.
-    Step(Obj),
-    /// Resume a task with the outcome of a future that it yielded by hand.
-    Wake { task: Obj, future: Obj },
-    /// Throw an exception into a task.
-    Throw { task: Obj, exception: Obj },
-    /// Call a future's done callback.
-    Done { callback: Obj, future: Obj, context: Obj },
-    /// Work of a higher floor.
-    Job { object: Obj, run: JobFn },
-}
 
 /// The part of a loop that tasks and futures know. Every field is a cell: user code may re-enter at any call.
 pub struct LoopState {
     /// The loop object, borrowed: this state is a part of it.
     pub object: Raw,
-    ready: UnsafeCell<VecDeque<Item>>,
+    ready: UnsafeCell<Ready>,
     timers: UnsafeCell<Timers<Obj>>,
     /// Timers that were cancelled and are still in the heap.
     pub cancelled_timers: Cell<usize>,
@@ -48,9 +33,10 @@ pub struct LoopState {
     /// The clock at its last reading, in seconds: what has been due then needs no new reading.
     pub now: Cell<f64>,
     pub task_factory: Slot,
-    /// The task that asyncio's bookkeeping has as current for this loop; see `registry`.
-    pub entered: Slot,
+    /// The task that asyncio's bookkeeping has, and holds, as current for this loop; see `registry`.
+    pub entered: Cell<Raw>,
     /// The newest live task, the head of a list through their `newer` and `older` links (3.11 to 3.13).
+    #[cfg(not(Py_3_14))]
     pub tasks: Cell<Raw>,
     /// Where `AbstractEventLoop` debugging shows which handle runs.
     pub current_handle: Slot,
@@ -60,7 +46,7 @@ impl LoopState {
     pub fn new(object: Raw) -> LoopState {
         LoopState {
             object,
-            ready: UnsafeCell::new(VecDeque::with_capacity(64)),
+            ready: UnsafeCell::new(Ready::default()),
             timers: UnsafeCell::new(Timers::default()),
             cancelled_timers: Cell::new(0),
             overrides: Overrides::new(),
@@ -70,15 +56,16 @@ impl LoopState {
             thread: Cell::new(0),
             now: Cell::new(f64::NEG_INFINITY),
             task_factory: Slot::empty(),
-            entered: Slot::empty(),
-            tasks: Cell::new(NULL),
+            entered: Cell::new(std::ptr::null_mut()),
+            #[cfg(not(Py_3_14))]
+            tasks: Cell::new(std::ptr::null_mut()),
             current_handle: Slot::empty(),
         }
     }
 
     /// Short access to the queue. Nothing in `body` may call into Python or release a reference.
     #[inline(always)]
-    fn with_ready<T>(&self, body: impl FnOnce(&mut VecDeque<Item>) -> T) -> T {
+    fn with_ready<T>(&self, body: impl FnOnce(&mut Ready) -> T) -> T {
         // SAFETY: under the GIL, and every `body` in this file is leaf code, so no second borrow can exist.
         body(unsafe { &mut *self.ready.get() })
     }
@@ -91,12 +78,12 @@ impl LoopState {
 
     #[inline(always)]
     pub fn push(&self, item: Item) {
-        self.with_ready(|ready| ready.push_back(item));
+        self.with_ready(|ready| ready.push(item));
     }
 
     #[inline(always)]
     pub fn pop(&self) -> Option<Item> {
-        self.with_ready(VecDeque::pop_front)
+        self.with_ready(Ready::pop)
     }
 
     #[inline(always)]
@@ -218,8 +205,8 @@ impl LoopState {
 
     /// Forgets all that was to run, as `close` does.
     pub fn clear_ready(&self) {
-        let items = self.with_ready(std::mem::take);
-        for item in items {
+        let mut items = self.with_ready(std::mem::take);
+        while let Some(item) = items.pop() {
             if let Item::Run(handle) = &item {
                 // SAFETY: a handle.
                 unsafe { handle::retire(handle.as_ptr()) };
@@ -242,8 +229,8 @@ impl LoopState {
     /// The handles that wait in the ready queue, for `_ready`; other items have none.
     pub fn ready_handles(&self) -> Vec<Obj> {
         self.with_ready(|ready| {
-            let handle = |item: &Item| if let Item::Run(handle) = item { Some(handle.clone()) } else { None };
-            ready.iter().filter_map(handle).collect()
+            let handles = ready.iter().filter(|(is_handle, _)| *is_handle);
+            handles.map(|(_, objects)| Obj::new(objects[0])).collect()
         })
     }
 
@@ -258,10 +245,16 @@ impl LoopState {
     pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
         // SAFETY: the visitor neither calls back into us nor changes references.
         unsafe {
-            for item in &*self.ready.get() {
-                let stop = item.traverse(visit, arg);
-                if stop != 0 {
-                    return stop;
+            for (is_handle, objects) in (*self.ready.get()).iter() {
+                if is_handle {
+                    let stop = handle::traverse_queued(objects[0], visit, arg);
+                    if stop != 0 {
+                        return stop;
+                    }
+                    continue;
+                }
+                for object in objects {
+                    crate::ffi::guard::visit!(*object, visit, arg);
                 }
             }
             for timer in (*self.timers.get()).iter() {
@@ -270,7 +263,7 @@ impl LoopState {
                     return stop;
                 }
             }
-            for slot in [&self.task_factory, &self.entered, &self.current_handle] {
+            for slot in [&self.task_factory, &self.current_handle] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
         }
@@ -281,30 +274,8 @@ impl LoopState {
         self.clear_ready();
         self.clear_timers();
         self.task_factory.clear();
-        self.entered.clear();
+        self.entered.set(std::ptr::null_mut());
         self.current_handle.clear();
-    }
-}
-
-impl Item {
-    unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
-        // SAFETY: as `LoopState::traverse`.
-        unsafe {
-            let objects: [Raw; 3] = match self {
-                Item::Run(handle) => return handle::traverse_queued(handle.as_ptr(), visit, arg),
-                Item::Step(task) => [task.as_ptr(), NULL, NULL],
-                Item::Wake { task, future } => [task.as_ptr(), future.as_ptr(), NULL],
-                Item::Throw { task, exception } => [task.as_ptr(), exception.as_ptr(), NULL],
-                Item::Done { callback, future, context } => {
-                    [callback.as_ptr(), future.as_ptr(), context.as_ptr()]
-                }
-                Item::Job { object, .. } => [object.as_ptr(), NULL, NULL],
-            };
-            for object in objects {
-                crate::ffi::guard::visit!(object, visit, arg);
-            }
-        }
-        0
     }
 }
 

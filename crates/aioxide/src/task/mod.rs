@@ -2,12 +2,14 @@
 //! timers, nothing that waits.
 
 pub mod classes;
+pub mod finish;
 pub mod future;
 pub mod future_type;
 pub mod handle;
 pub mod iter;
 pub mod loop_state;
 pub mod overrides;
+mod ready;
 pub mod registry;
 pub mod report;
 pub mod step;

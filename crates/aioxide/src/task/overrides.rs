@@ -15,13 +15,22 @@ pub const CALL_SOON: u16 = 1;
 pub const CALL_AT: u16 = 1 << 1;
 pub const TIME: u16 = 1 << 2;
 pub const GET_DEBUG: u16 = 1 << 3;
+pub const CREATE_FUTURE: u16 = 1 << 4;
+pub const CALL_SOON_THREADSAFE: u16 = 1 << 5;
 /// Not methods, but reasons all the same not to queue work directly.
 const CLOSED: u16 = 1 << 14;
 const DEBUG: u16 = 1 << 15;
 
-fn watched() -> [(Raw, u16); 4] {
+fn watched() -> [(Raw, u16); 6] {
     let n = names();
-    [(n.call_soon, CALL_SOON), (n.call_at, CALL_AT), (n.time, TIME), (n.get_debug, GET_DEBUG)]
+    [
+        (n.call_soon, CALL_SOON),
+        (n.call_at, CALL_AT),
+        (n.time, TIME),
+        (n.get_debug, GET_DEBUG),
+        (n.create_future, CREATE_FUTURE),
+        (n.call_soon_threadsafe, CALL_SOON_THREADSAFE),
+    ]
 }
 
 pub struct Overrides {

@@ -1,13 +1,22 @@
 //! asyncio's own bookkeeping: `asyncio.current_task()` and `asyncio.all_tasks()`, and through them `asyncio ps`.
 
+#[cfg(not(Py_3_14))]
 use pyo3_ffi::*;
 
 use super::loop_state::LoopState;
 use super::task;
-use crate::ffi::compat::{AllTasks, CurrentTask, layout};
+#[cfg(Py_3_14)]
+use crate::ffi::compat::AllTasks;
+use crate::ffi::compat::{CurrentTask, layout};
 use crate::ffi::error;
-use crate::ffi::object::{check, import_from};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, none};
+#[cfg(Py_3_14)]
+use crate::ffi::none;
+#[cfg(not(Py_3_14))]
+use crate::ffi::object::check;
+use crate::ffi::object::import_from;
+#[cfg(not(Py_3_14))]
+use crate::ffi::refcount::refcount;
+use crate::ffi::{NULL, Obj, Raw, Res};
 
 /// Makes `task` the current one of a loop of ours. The entry is kept over consecutive steps of tasks and replaced by
 /// the next: `leave` is for what is not a task.
@@ -19,36 +28,62 @@ pub unsafe fn enter(state: &LoopState, task: Raw) -> Res<()> {
     if state.entered.get() == task {
         return Ok(());
     }
-    match layout().current {
-        // SAFETY: by the contract of this function.
-        CurrentTask::Dict(dict) => check(unsafe { PyDict_SetItem(dict, state.object, task) })?,
-        CurrentTask::Swap(swap) => swap.call(&[state.object, task])?,
+    #[cfg(Py_3_14)]
+    if let Some(places) = &layout().places
+        && let Ok(before) = places.swap(state.object, task)
+    {
+        state.entered.set(task);
+        drop(before);
+        return Ok(());
     }
-    let before = state.entered.replace(Some(Obj::new(task)));
-    drop(before);
+    set_current(state, task)?;
+    state.entered.set(task);
     Ok(())
 }
 
 /// Says that no task is current: before anything but a task runs, and before the loop waits.
 #[inline(always)]
 pub fn leave(state: &LoopState) {
-    if state.entered.is_set() {
+    if !state.entered.get().is_null() {
         leave_now(state);
     }
 }
 
 fn leave_now(state: &LoopState) {
-    let before = state.entered.take();
-    let done = match layout().current {
-        // SAFETY: a dict and a live key.
-        CurrentTask::Dict(dict) => check(unsafe { PyDict_DelItem(dict, state.object) }),
-        CurrentTask::Swap(swap) => swap.call(&[state.object, none().as_ptr()]),
-    };
-    if done.is_err() {
+    state.entered.set(NULL);
+    #[cfg(Py_3_14)]
+    if let Some(places) = &layout().places
+        && let Ok(before) = places.swap(state.object, NULL)
+    {
+        return drop(before);
+    }
+    if set_current(state, NULL).is_err() {
         // Somebody else has taken the entry away; then there is nothing left to do.
         error::clear();
     }
-    drop(before);
+}
+
+/// Makes `task` the current one of the loop, or none for null, by asyncio's own function.
+#[cfg(Py_3_14)]
+fn set_current(state: &LoopState, task: Raw) -> Res<()> {
+    let CurrentTask::Swap(swap) = layout().current;
+    let task = Obj::maybe(task).unwrap_or_else(none);
+    swap.call(&[state.object, task.as_ptr()])
+}
+
+/// Makes `task` the current one of the loop, or none for null.
+#[cfg(not(Py_3_14))]
+#[inline(always)]
+fn set_current(state: &LoopState, task: Raw) -> Res<()> {
+    let CurrentTask::Dict(dict) = layout().current;
+    // SAFETY: a dict with live keys and values.
+    check(unsafe {
+        if task.is_null() {
+            PyDict_DelItem(dict, state.object)
+        } else {
+            PyDict_SetItem(dict, state.object, task)
+        }
+    })
 }
 
 /// Makes `task` current for the time of a call, whatever was before: an eager start, or a step on a foreign loop.
@@ -80,27 +115,27 @@ impl Swapped {
 }
 
 /// `asyncio.tasks._swap_current_task`, which 3.11 lacks.
+#[cfg(not(Py_3_14))]
 unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    let CurrentTask::Dict(dict) = layout().current;
+    // SAFETY: a dict with live keys and values.
     unsafe {
-        match layout().current {
-            CurrentTask::Dict(dict) => {
-                let before = Obj::maybe(PyDict_GetItemWithError(dict, owner));
-                if !task.is_null() {
-                    check(PyDict_SetItem(dict, owner, task))?;
-                } else if before.is_some() {
-                    check(PyDict_DelItem(dict, owner))?;
-                }
-                Ok(before)
-            }
-            CurrentTask::Swap(_) => {
-                let function = import_from(c"_asyncio", c"_swap_current_task")?;
-                let task = if task.is_null() { Py_None() } else { task };
-                let before = crate::ffi::object::call(function.as_ptr(), &[owner, task])?;
-                Ok(Some(before).filter(|before| !crate::ffi::object::is_none(before.as_ptr())))
-            }
+        let before = Obj::maybe(PyDict_GetItemWithError(dict, owner));
+        if !task.is_null() {
+            check(PyDict_SetItem(dict, owner, task))?;
+        } else if before.is_some() {
+            check(PyDict_DelItem(dict, owner))?;
         }
+        Ok(before)
     }
+}
+
+#[cfg(Py_3_14)]
+unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
+    let function = import_from(c"_asyncio", c"_swap_current_task")?;
+    let task = Obj::maybe(task).unwrap_or_else(none);
+    let before = crate::ffi::object::call(function.as_ptr(), &[owner, task.as_ptr()])?;
+    Ok(Some(before).filter(|before| !crate::ffi::object::is_none(before.as_ptr())))
 }
 
 /// Enters a task that is about to take its first step into the list of all tasks.
@@ -111,17 +146,24 @@ unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
 pub unsafe fn register(raw: Raw) -> Res<()> {
     // SAFETY: by the contract of this function.
     unsafe {
-        let this = task::of(raw);
-        match (layout().all, this.future.native()) {
-            (AllTasks::Register { add, .. }, _) => add.call(&[raw])?,
-            (AllTasks::WeakSet, Some(state)) => link(state, raw),
-            (AllTasks::WeakSet, None) => {
+        #[cfg(Py_3_14)]
+        match &layout().places {
+            Some(places) => places.append(raw),
+            None => {
+                let AllTasks::Register { add, .. } = layout().all;
+                add.call(&[raw])?;
+            }
+        }
+        #[cfg(not(Py_3_14))]
+        match task::of(raw).future.native() {
+            Some(state) => link(state, raw),
+            None => {
                 let function = import_from(c"asyncio.tasks", c"_register_task")?;
                 crate::ffi::object::call(function.as_ptr(), &[raw])?;
                 return Ok(());
             }
         }
-        this.registered.set(true);
+        task::of(raw).registered.set(true);
         Ok(())
     }
 }
@@ -134,21 +176,17 @@ pub unsafe fn register(raw: Raw) -> Res<()> {
 pub unsafe fn unregister(raw: Raw) {
     // SAFETY: by the contract of this function.
     unsafe {
-        let this = task::of(raw);
-        if !this.registered.replace(false) {
+        if !task::of(raw).registered.replace(false) {
             return;
         }
-        match layout().all {
-            AllTasks::Register { remove, .. } => {
-                if let Err(Raised) = remove.call(&[raw]) {
-                    error::unraisable(raw);
-                }
-            }
-            AllTasks::WeakSet => {
-                if let Some(state) = this.future.native() {
-                    unlink(state, raw);
-                }
-            }
+        #[cfg(Py_3_14)]
+        match &layout().places {
+            Some(places) => places.remove(raw),
+            None => unlink_foreign(raw),
+        }
+        #[cfg(not(Py_3_14))]
+        if let Some(state) = task::of(raw).future.native() {
+            unlink(state, raw);
         }
     }
 }
@@ -158,13 +196,18 @@ pub unsafe fn unregister(raw: Raw) {
 /// # Safety
 /// `raw` is an instance of our Task.
 pub unsafe fn unlink_foreign(raw: Raw) {
-    if let AllTasks::Register { remove, .. } = layout().all
-        && remove.call(&[raw]).is_err()
+    #[cfg(Py_3_14)]
     {
-        error::unraisable(NULL);
+        let AllTasks::Register { remove, .. } = layout().all;
+        if remove.call(&[raw]).is_err() {
+            error::unraisable(NULL);
+        }
     }
+    #[cfg(not(Py_3_14))]
+    let _ = raw;
 }
 
+#[cfg(not(Py_3_14))]
 unsafe fn link(state: &LoopState, raw: Raw) {
     // SAFETY: called with an instance of the type, as every function of this file.
     unsafe {
@@ -177,6 +220,7 @@ unsafe fn link(state: &LoopState, raw: Raw) {
     }
 }
 
+#[cfg(not(Py_3_14))]
 unsafe fn unlink(state: &LoopState, raw: Raw) {
     // SAFETY: called with an instance of the type, as every function of this file.
     unsafe {
@@ -194,6 +238,12 @@ unsafe fn unlink(state: &LoopState, raw: Raw) {
 }
 
 /// New references to the live tasks of a loop, newest first: what 3.11 to 3.13 cannot find by themselves.
+#[cfg(Py_3_14)]
+pub fn live_tasks(_: &LoopState) -> Vec<Obj> {
+    Vec::new()
+}
+
+#[cfg(not(Py_3_14))]
 pub fn live_tasks(state: &LoopState) -> Vec<Obj> {
     let mut tasks = Vec::new();
     let mut at = state.tasks.get();
@@ -201,7 +251,7 @@ pub fn live_tasks(state: &LoopState) -> Vec<Obj> {
         // SAFETY: a task unlinks itself before it goes, so each in the list is alive; but one whose count has reached
         // zero, and whose finaliser is running, must not be handed out.
         unsafe {
-            if Py_REFCNT(at) > 0 {
+            if refcount(at) > 0 {
                 tasks.push(Obj::new(at));
             }
             at = task::of(at).older.get();

@@ -4,6 +4,7 @@
 use pyo3_ffi::*;
 
 use crate::ffi::object::tuple;
+use crate::ffi::refcount::{decref, refcount};
 use crate::ffi::{NULL, Obj, Slot};
 
 static KEPT: Kept = Kept(Slot::empty());
@@ -27,8 +28,10 @@ pub fn raise(value: Obj) {
         (*kept).value = value.into_raw();
         let exception = Obj::new(kept.cast());
         // What they held may run any code when it goes; the exception has two owners by now, so nobody uses it again.
-        Py_DECREF(before.0);
-        Py_XDECREF(before.1);
+        decref(before.0);
+        if !before.1.is_null() {
+            decref(before.1);
+        }
         PyErr_SetRaisedException(exception.into_raw());
     }
 }
@@ -40,11 +43,11 @@ unsafe fn is_as_new(kept: *mut PyStopIterationObject) -> bool {
     unsafe {
         let this = &*kept;
         let traces = [this.traceback, this.context, this.cause, this.dict, this.notes];
-        Py_REFCNT(kept.cast()) == 1
+        refcount(kept.cast()) == 1
             && traces.iter().all(|trace| trace.is_null())
             && PyTuple_CheckExact(this.args) != 0
             && PyTuple_GET_SIZE(this.args) == 1
-            && Py_REFCNT(this.args) == 1
+            && refcount(this.args) == 1
     }
 }
 
@@ -77,7 +80,7 @@ pub fn release() {
         let before = (PyTuple_GET_ITEM((*kept).args, 0), std::mem::replace(&mut (*kept).value, NULL));
         // Not null: the collector's `get_objects` shows the tuple to anyone.
         PyTuple_SET_ITEM((*kept).args, 0, Obj::new(Py_None()).into_raw());
-        Py_DECREF(before.0);
-        Py_DECREF(before.1);
+        decref(before.0);
+        decref(before.1);
     }
 }

@@ -18,7 +18,9 @@ pub struct Task {
     /// What the task waits for: `_fut_waiter`.
     pub waits_for: Slot,
     /// The neighbours in the loop's list of live tasks, borrowed (3.11 to 3.13).
+    #[cfg(not(Py_3_14))]
     pub newer: Cell<Raw>,
+    #[cfg(not(Py_3_14))]
     pub older: Cell<Raw>,
     pub cancels: Cell<i32>,
     pub must_cancel: Cell<bool>,
@@ -61,7 +63,15 @@ pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
 #[inline(always)]
 pub unsafe fn context_of(raw: Raw) -> Obj {
     // SAFETY: by the contract of this function.
-    unsafe { base_slot(raw, layout().context).or_none() }
+    unsafe { context_slot(raw).or_none() }
+}
+
+/// # Safety
+/// `raw` is an instance of our Task.
+#[inline(always)]
+pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
+    // SAFETY: by the contract of this function.
+    unsafe { base_slot(raw, layout().context) }
 }
 
 /// Requests cancellation: `Task.cancel`.

@@ -1,0 +1,22 @@
+//! Floor 4: pools of threads and processes: the futures that they hand out, and how a loop calls them.
+//!
+//! A process pool and its workers share `process_slab`, `process_page` and `process_pickle`; a worker process uses nothing
+//! else of this crate but those, `ffi` and `process_worker`, and imports neither asyncio nor aioxide.
+
+pub mod dispatch;
+pub mod future;
+pub mod future_type;
+pub mod process;
+pub mod process_home;
+pub mod process_page;
+pub mod process_pickle;
+pub mod process_pump;
+pub mod process_reactor;
+pub mod process_slab;
+pub mod process_submit;
+pub mod process_type;
+pub mod process_worker;
+pub mod seat;
+pub mod thread_queue;
+pub mod thread_type;
+pub mod worker;

@@ -1,0 +1,537 @@
+//! The pool's memory in the parent: tasks that wait, workers and what each of them holds. All under the GIL, in closures
+//! that call no Python code.
+
+use std::cell::{Cell, UnsafeCell};
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
+
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_sys::epoll::{Epoll, Interest};
+use aioxide_sys::memfd::Mapping;
+use aioxide_sys::process::{self, Timer};
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::process_page::{self as page, Page};
+use super::process_slab::{Arena, Known, Payload, Slab};
+use super::process_worker::SHARED;
+use crate::engine::calls::LoopCall;
+use crate::ffi::{Obj, Raw, Slot};
+
+/// Whose turn of waiting serves a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// Nobody's: nothing is under way.
+    None,
+    /// A loop's; which one, `Pool::home_loop` says.
+    Loop,
+    /// The reactor thread's.
+    Reactor,
+}
+
+/// Who gets the outcome of a task.
+pub enum Target {
+    /// An `aioxide._futures.Future`.
+    Future(Obj),
+    /// A loop.
+    Call(LoopCall),
+}
+
+impl Target {
+    pub fn future(&self) -> &Obj {
+        match self {
+            Target::Future(future) => future,
+            Target::Call(waiting) => waiting.future(),
+        }
+    }
+}
+
+pub struct Task {
+    pub id: u64,
+    pub target: Target,
+    pub payload: Payload,
+    /// The future knows that it runs: it was with a worker before.
+    pub announced: bool,
+    /// When it was submitted, in nanoseconds.
+    pub submitted: u64,
+}
+
+/// What is still to be sent to a worker; a slab's descriptor goes with the first byte of its frame.
+#[derive(Default)]
+pub struct Out {
+    parts: VecDeque<(Vec<u8>, Option<Rc<Slab>>)>,
+    sent: usize,
+}
+
+impl Out {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        if self.parts.back().is_none_or(|(bytes, fd)| fd.is_some() || bytes.len() > 1 << 18) {
+            self.parts.push_back((Vec::new(), None));
+        }
+        let last = self.parts.len() - 1;
+        &mut self.parts[last].0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Sends what the socket takes. An error means that the worker is gone, which its pidfd will tell.
+    fn flush(&mut self, fd: i32) {
+        while let Some((bytes, slab)) = self.parts.front() {
+            let passed = slab.as_ref().filter(|_| self.sent == 0).map(|slab| slab.fd.as_fd());
+            match socket::send_with(fd, &bytes[self.sent..], passed, false) {
+                Ok(count) => self.sent += count,
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            }
+            if self.sent == bytes.len() {
+                self.parts.pop_front();
+                self.sent = 0;
+            }
+        }
+    }
+}
+
+pub struct Worker {
+    pub key: u32,
+    pub pid: i32,
+    pub sock: Rc<OwnedFd>,
+    pub pidfd: Option<OwnedFd>,
+    /// While it stands, the worker lives.
+    lifeline: Option<OwnedFd>,
+    pub page: Rc<Mapping>,
+    pub slots: Vec<Option<Box<Task>>>,
+    free: Vec<u16>,
+    /// Slots of tasks that were taken back, and that the worker may not have passed yet.
+    revoked: Vec<u16>,
+    pub inflight: usize,
+    /// Tasks that it may still be given.
+    pub budget: u64,
+    pub ready: bool,
+    /// It gets no more tasks.
+    pub closing: bool,
+    /// It was told to end.
+    pub exit_sent: bool,
+    /// The end of its stream was read.
+    pub hung_up: bool,
+    pub out: Out,
+    watching_out: bool,
+    pub decoder: Decoder,
+    pub passed: Vec<OwnedFd>,
+    pub known: Known,
+    /// Slabs that it was told of.
+    told: HashSet<u64>,
+    /// The shared ones among them, to tell it when they are gone.
+    told_shared: Vec<(u64, Weak<Slab>)>,
+    /// `published` at the last look.
+    pub seen: u64,
+    pub done: u64,
+    /// When it became idle, in nanoseconds.
+    pub idle_since: u64,
+}
+
+impl Worker {
+    pub fn new(key: u32, sock: OwnedFd, lifeline: OwnedFd, page: Mapping, budget: u64) -> Worker {
+        Worker {
+            key,
+            pid: 0,
+            sock: Rc::new(sock),
+            pidfd: None,
+            lifeline: Some(lifeline),
+            page: Rc::new(page),
+            slots: Vec::new(),
+            free: Vec::new(),
+            revoked: Vec::new(),
+            inflight: 0,
+            budget,
+            ready: false,
+            closing: false,
+            exit_sent: false,
+            hung_up: false,
+            out: Out::default(),
+            watching_out: false,
+            decoder: Decoder::default(),
+            passed: Vec::new(),
+            known: Known::new(),
+            told: HashSet::new(),
+            told_shared: Vec::new(),
+            seen: 0,
+            done: 0,
+            idle_since: aioxide_sys::clock::nanos(),
+        }
+    }
+
+    pub fn page(&self) -> &Page {
+        // SAFETY: the pool made the mapping as a control page; it is a part of this value.
+        unsafe { page::of(&self.page) }
+    }
+
+    /// Closes its descriptors.
+    fn hang_up(&mut self) {
+        (self.closing, self.pid) = (true, 0);
+        self.pidfd = None;
+        self.lifeline = None;
+        self.passed.clear();
+        if let Some(sock) = Rc::get_mut(&mut self.sock) {
+            // What takes its place is a descriptor that says nothing.
+            if let Ok(null) = socket::nothing() {
+                *sock = null;
+            }
+        }
+    }
+
+    pub fn takes(&self) -> bool {
+        !self.closing && self.budget > 0 && self.pid != 0
+    }
+
+    fn take_slot(&mut self) -> Option<u16> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        if self.slots.len() < page::SLOTS {
+            self.slots.push(None);
+            return Some((self.slots.len() - 1) as u16);
+        }
+        let passed = self.revoked.iter().position(|slot| self.page().is_free(*slot))?;
+        Some(self.revoked.swap_remove(passed))
+    }
+
+    /// Gives it a task, to be sent with the next flush; hands it back where no slot is free.
+    pub fn assign(&mut self, task: Box<Task>) -> Result<(), Box<Task>> {
+        let Some(slot) = self.take_slot() else { return Err(task) };
+        if !self.told_shared.is_empty() {
+            self.forget_shared();
+        }
+        for slab in &task.payload.slabs {
+            // A shared slab may be gone where it came from.
+            let there = !slab.shared && self.known.contains_key(&slab.id);
+            if !there && self.told.insert(slab.id) {
+                let mut header = Header::new(Kind::Slab);
+                (header.id, header.nanos) = (slab.id, slab.size() as u64);
+                if slab.shared {
+                    header.flags = SHARED;
+                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
+                }
+                let mut bytes = Vec::new();
+                header.write(&[], &[], &mut bytes);
+                self.out.parts.push_back((bytes, Some(slab.clone())));
+            }
+        }
+        let mut header = Header::new(Kind::Task);
+        (header.slot, header.id) = (slot, task.id);
+        header.flags = if task.payload.body_in_slab { BODY_IN_SLAB } else { 0 };
+        header.write(&task.payload.places, &task.payload.body, self.out.bytes());
+        task.payload.lend_to(self.key);
+        self.page().queue(slot);
+        self.slots[slot as usize] = Some(task);
+        self.inflight += 1;
+        self.budget -= 1;
+        Ok(())
+    }
+
+    /// Tells it, with what is sent next, that these slabs will not be mentioned again.
+    pub fn forget(&mut self, slabs: &[u64]) {
+        for id in slabs {
+            if self.told.remove(id) {
+                let mut header = Header::new(Kind::Forget);
+                header.id = *id;
+                header.write(&[], &[], self.out.bytes());
+            }
+        }
+    }
+
+    fn forget_shared(&mut self) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        self.forget(&gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+    }
+
+    /// Takes out the task that a result is for.
+    pub fn finish(&mut self, slot: u16, id: u64) -> Option<Box<Task>> {
+        let place = self.slots.get_mut(slot as usize)?;
+        if place.as_ref().is_none_or(|task| task.id != id) {
+            return None;
+        }
+        let task = place.take();
+        self.free.push(slot);
+        self.inflight -= 1;
+        self.done += 1;
+        if self.inflight == 0 {
+            self.idle_since = aioxide_sys::clock::nanos();
+        }
+        task
+    }
+
+    /// Takes back up to `count` tasks that it has not begun with, the newest first.
+    pub fn revoke(&mut self, count: usize) -> Vec<Box<Task>> {
+        let mut held: Vec<(u64, u16)> = Vec::new();
+        for (slot, task) in self.slots.iter().enumerate() {
+            held.extend(task.as_ref().map(|task| (task.id, slot as u16)));
+        }
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        let mut taken = Vec::new();
+        for (_, slot) in held {
+            if taken.len() == count {
+                break;
+            }
+            taken.extend(self.revoke_slot(slot));
+        }
+        taken
+    }
+
+    /// Takes one task back, if the worker has not begun with it.
+    pub fn revoke_slot(&mut self, slot: u16) -> Option<Box<Task>> {
+        if !self.page().revoke(slot) {
+            return None;
+        }
+        let task = self.slots[slot as usize].take()?;
+        task.payload.handed_over.set(false);
+        self.revoked.push(slot);
+        self.inflight -= 1;
+        self.budget = self.budget.saturating_add(1);
+        Some(task)
+    }
+
+    /// Where the task of a future is, and its number.
+    pub fn slot_of(&self, future: Raw) -> Option<(u16, u64)> {
+        let at = |task: &Option<Box<Task>>| {
+            task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future)
+        };
+        let slot = self.slots.iter().position(at)?;
+        self.slots[slot].as_ref().map(|task| (slot as u16, task.id))
+    }
+
+    pub fn send_exit(&mut self) {
+        (self.closing, self.exit_sent) = (true, true);
+        Header::new(Kind::Exit).write(&[], &[], self.out.bytes());
+    }
+}
+
+#[derive(Default)]
+pub struct State {
+    pub epoll: Option<Rc<Epoll>>,
+    pub timer: Option<Rc<Timer>>,
+    pub pending: VecDeque<Box<Task>>,
+    pub workers: Vec<Worker>,
+    /// Tasks that were with a worker when it died.
+    pub lost: Vec<Box<Task>>,
+    pub arena: Arena,
+}
+
+impl State {
+    pub fn worker(&mut self, key: u32) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|worker| worker.key == key)
+    }
+
+    /// Sends what a worker has to get, and sees to it that the rest follows.
+    pub fn flush(&mut self, key: u32) {
+        let epoll = self.epoll.clone();
+        let Some(worker) = self.worker(key) else { return };
+        worker.out.flush(worker.sock.as_raw_fd());
+        worker.page().sent.fetch_add(1, Ordering::Release);
+        let wanted = !worker.out.is_empty();
+        if wanted != worker.watching_out
+            && let Some(epoll) = epoll
+        {
+            worker.watching_out = wanted;
+            let interest = if wanted { Interest::IN | Interest::OUT } else { Interest::IN };
+            let _ = epoll.modify(worker.sock.as_raw_fd(), interest, event_data(key, Event::Socket));
+        }
+    }
+}
+
+/// Which of a worker's descriptors an event is of; `Timer` is the pool's own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Socket = 0,
+    Death = 1,
+    Timer = 2,
+}
+
+pub fn event_data(key: u32, event: Event) -> u64 {
+    u64::from(key) << 2 | event as u64
+}
+
+pub fn event_of(data: u64) -> (u32, Event) {
+    let event = match data & 3 {
+        0 => Event::Socket,
+        1 => Event::Death,
+        _ => Event::Timer,
+    };
+    ((data >> 2) as u32, event)
+}
+
+/// The pool's part of a `_aioxide.ProcessPool` object.
+pub struct Pool {
+    /// The Python object that sees to what is rare: starting, dying, ending.
+    pub manager: Slot,
+    state: UnsafeCell<State>,
+    pub home: Cell<Home>,
+    pub home_loop: Slot,
+    /// A look at the descriptors is queued in the home loop.
+    pub queued: Cell<bool>,
+    pub pumping: Cell<bool>,
+    pub next_id: Cell<u64>,
+    pub next_key: Cell<u32>,
+    /// Tasks that are not finished.
+    pub outstanding: Cell<usize>,
+    /// `submit` must ask the manager first: it is shut down, broken, or full at this number of unfinished tasks.
+    pub closed: Cell<bool>,
+    pub max_pending: Cell<usize>,
+    pub max_workers: Cell<usize>,
+    /// What the standard pool's semaphore of idle workers counts: calls that have finished, less those that needed no new
+    /// worker.
+    pub tokens: Cell<usize>,
+    /// Workers may be started when they are needed.
+    pub on_demand: Cell<bool>,
+    /// The manager wants to be told when nothing is under way any more.
+    pub tell_idle: Cell<bool>,
+    /// It must be served though no task is under way: workers end, or are watched.
+    pub stays: Cell<bool>,
+    /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
+    pub average: Cell<u64>,
+    pub submitted: Cell<u64>,
+    pub finished: Cell<u64>,
+    pub failed: Cell<u64>,
+    pub cancelled: Cell<u64>,
+    /// Results and exceptions that workers have sent.
+    pub answers: Cell<u64>,
+    /// Pumps without a look at all descriptors.
+    pub quick: Cell<u32>,
+}
+
+impl Pool {
+    pub fn new() -> Pool {
+        Pool {
+            manager: Slot::empty(),
+            state: UnsafeCell::default(),
+            home: Cell::new(Home::None),
+            home_loop: Slot::empty(),
+            queued: Cell::new(false),
+            pumping: Cell::new(false),
+            next_id: Cell::new(1),
+            next_key: Cell::new(1),
+            outstanding: Cell::new(0),
+            closed: Cell::new(false),
+            max_pending: Cell::new(usize::MAX),
+            max_workers: Cell::new(1),
+            tokens: Cell::new(0),
+            on_demand: Cell::new(false),
+            tell_idle: Cell::new(false),
+            stays: Cell::new(false),
+            average: Cell::new(0),
+            submitted: Cell::new(0),
+            finished: Cell::new(0),
+            failed: Cell::new(0),
+            cancelled: Cell::new(0),
+            answers: Cell::new(0),
+            quick: Cell::new(0),
+        }
+    }
+
+    /// Short access to the state. Nothing in `body` may call into Python or release a reference.
+    #[inline(always)]
+    pub fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` in this room is leaf code, so no second borrow can exist.
+        body(unsafe { &mut *self.state.get() })
+    }
+
+    /// How many tasks a worker is given ahead: two where they are long, so that it need not wait for the next; more where
+    /// a system call costs as much as a task.
+    pub fn depth(&self) -> usize {
+        const AHEAD: u64 = 200_000;
+        match self.average.get() {
+            0 => 2,
+            average => (AHEAD / average).clamp(2, 64) as usize,
+        }
+    }
+
+    /// A task has ended: how long it ran counts for an eighth.
+    pub fn learn(&self, nanos: u64) {
+        let average = self.average.get();
+        let next = if average == 0 { nanos } else { average - average / 8 + nanos / 8 };
+        self.average.set(next.max(1));
+    }
+
+    /// Takes a worker out. What it held stays with the value that is returned.
+    pub fn remove_worker(&self, key: u32) -> Option<Worker> {
+        self.with(|state| {
+            let at = state.workers.iter().position(|worker| worker.key == key)?;
+            let worker = state.workers.remove(at);
+            if let Some(epoll) = &state.epoll {
+                let _ = epoll.delete(worker.sock.as_raw_fd());
+                if let Some(pidfd) = &worker.pidfd {
+                    let _ = epoll.delete(pidfd.as_raw_fd());
+                }
+            }
+            state.arena.worker_died(key);
+            Some(worker)
+        })
+    }
+
+    /// Kills a worker, by the process and not by its number.
+    pub fn signal(&self, key: u32, number: i32) -> bool {
+        self.with(|state| {
+            let pidfd = state.worker(key).and_then(|worker| worker.pidfd.as_ref());
+            pidfd.is_some_and(|pidfd| process::signal(pidfd, number).is_ok())
+        })
+    }
+
+    /// Visits what the pool holds.
+    ///
+    /// # Safety
+    /// Called from a `tp_traverse`.
+    pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+        // SAFETY: the visitor neither calls back into us nor changes references.
+        unsafe {
+            for slot in [&self.manager, &self.home_loop] {
+                crate::ffi::guard::visit!(slot.get(), visit, arg);
+            }
+            let state = &*self.state.get();
+            let held = state.workers.iter().flat_map(|worker| worker.slots.iter().flatten());
+            for task in state.pending.iter().chain(&state.lost).chain(held) {
+                crate::ffi::guard::visit!(task.target.future().as_ptr(), visit, arg);
+            }
+        }
+        0
+    }
+
+    /// In a child of fork: closes the descriptors, and leaves the objects to the garbage collector.
+    pub fn disown(&self) {
+        self.with(|state| {
+            state.epoll = None;
+            state.timer = None;
+            for worker in &mut state.workers {
+                worker.hang_up();
+            }
+        });
+    }
+
+    /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
+    pub fn clear(&self) {
+        let state = self.with(std::mem::take);
+        let loop_ = self.home_loop.take();
+        self.outstanding.set(0);
+        drop(state);
+        drop(loop_);
+    }
+}
+
+/// The Python object around a pool.
+#[repr(C)]
+pub struct PoolObject {
+    pub header: PyObject,
+    pub pool: Pool,
+}
+
+/// # Safety
+/// `raw` is a `_aioxide.ProcessPool`, alive for the time of use.
+#[inline(always)]
+pub unsafe fn of<'a>(raw: Raw) -> &'a Pool {
+    // SAFETY: by the contract.
+    unsafe { &(*raw.cast::<PoolObject>()).pool }
+}

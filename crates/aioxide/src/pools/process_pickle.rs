@@ -1,0 +1,273 @@
+//! Pickling as `multiprocessing` does it (its reducers, protocol 5), with the large buffers kept apart.
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+
+use pyo3_ffi::*;
+
+use super::process_slab as slab;
+use crate::ffi::guard::{guarded, onearg};
+use crate::ffi::names::intern;
+use crate::ffi::object::{boolean, bytes, call, call_kw, call_method, import_from, none, setattr, tuple};
+use crate::ffi::typedef::TypeDef;
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
+
+/// Buffers of this size and more are kept apart. Measured: below it, two copies are cheaper than a mapping.
+const LARGE_BUFFER: usize = 1 << 16;
+
+/// A buffer of an object, held until it is released.
+pub struct View(Box<Py_buffer>);
+
+impl View {
+    fn new(object: Raw) -> Res<View> {
+        // SAFETY: a zeroed view is what PyObject_GetBuffer fills; boxed, as its address must not change.
+        unsafe {
+            let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
+            if PyObject_GetBuffer(object, &mut *view, PyBUF_ANY_CONTIGUOUS) < 0 {
+                return Err(Raised);
+            }
+            Ok(View(view))
+        }
+    }
+
+    pub fn start(&self) -> *const u8 {
+        self.0.buf.cast()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len as usize
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.0.len == 0 {
+            return &[];
+        }
+        // SAFETY: the exporter keeps so many bytes there as long as the view is held.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len()) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: filled by PyObject_GetBuffer, released once.
+        unsafe { PyBuffer_Release(&mut *self.0) };
+    }
+}
+
+/// A pickle, and the buffers that were kept out of it, in order.
+pub struct Pickled {
+    pub body: Vec<u8>,
+    pub buffers: Vec<View>,
+}
+
+/// What a pickler writes into.
+#[repr(C)]
+struct Sink {
+    header: PyObject,
+    body: UnsafeCell<Vec<u8>>,
+    buffers: UnsafeCell<Vec<View>>,
+}
+
+onearg!(sink_write, |slf, data| {
+    let view = View::new(data)?;
+    (*(*slf.cast::<Sink>()).body.get()).extend_from_slice(view.bytes());
+    Ok(none())
+});
+
+// False keeps the buffer apart, true leaves it in the pickle.
+onearg!(sink_buffer, |slf, object| {
+    let Ok(view) = View::new(object) else {
+        // The pickler has the words for a buffer that cannot be pickled.
+        error::clear();
+        return Ok(boolean(true));
+    };
+    if view.len() < LARGE_BUFFER && slab::find_shared(view.start(), view.len()).is_none() {
+        return Ok(boolean(true));
+    }
+    (*(*slf.cast::<Sink>()).buffers.get()).push(view);
+    Ok(boolean(false))
+});
+
+unsafe extern "C" fn sink_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone.
+    guarded((), || unsafe {
+        let kind = Py_TYPE(slf);
+        let this = slf.cast::<Sink>();
+        std::ptr::drop_in_place(&raw mut (*this).body);
+        std::ptr::drop_in_place(&raw mut (*this).buffers);
+        PyObject_Free(slf.cast());
+        Py_DECREF(kind.cast());
+    });
+}
+
+/// `ForkingPickler`'s table of reducers, looked up live: what is registered later counts.
+#[repr(C)]
+struct Table {
+    header: PyObject,
+    extra: Raw,
+    usual: Raw,
+}
+
+unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
+    // SAFETY: both are dicts, which live for ever; looking up a type runs no code of users but hashing of metaclasses.
+    guarded(NULL, || unsafe {
+        let this = &*slf.cast::<Table>();
+        for dict in [this.extra, this.usual] {
+            let found = PyDict_GetItemWithError(dict, key);
+            if !found.is_null() {
+                return Obj::new(found).into_raw();
+            }
+            if error::occurred() {
+                return NULL;
+            }
+        }
+        PyErr_SetObject(PyExc_KeyError, key);
+        NULL
+    })
+}
+
+struct Pickling {
+    pickler_type: Obj,
+    loads: Obj,
+    table: Obj,
+    sink_type: *mut PyTypeObject,
+    kw_callback: Obj,
+    kw_buffers: Obj,
+    dump: Raw,
+    clear_memo: Raw,
+    dispatch_table: Raw,
+    release: Raw,
+    /// Picklers that nobody uses now, each with its sink.
+    spare: UnsafeCell<Vec<(Obj, Obj)>>,
+}
+
+static PICKLING: Global<Pickling> = Global::new();
+
+fn pickling() -> &'static Pickling {
+    // SAFETY: filled by `load` at import.
+    unsafe { PICKLING.get() }
+}
+
+/// Looks the standard library's parts up, when the first pool is made: it imports multiprocessing.
+pub fn load() -> Res<()> {
+    if PICKLING.is_set() {
+        return Ok(());
+    }
+    let sink_type = TypeDef::new(c"aioxide.PickleSink", size_of::<Sink>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .onearg(c"write", sink_write, c"Append bytes.")
+        .onearg(c"buffer", sink_buffer, c"Decide where a buffer travels.")
+        .slot(Py_tp_dealloc, sink_dealloc as *mut c_void)
+        .build(NULL)?;
+    PICKLING.set(Pickling {
+        pickler_type: import_from(c"_pickle", c"Pickler")?,
+        loads: import_from(c"_pickle", c"loads")?,
+        table: make_table()?,
+        sink_type,
+        kw_callback: tuple(&[intern(c"buffer_callback")?])?,
+        kw_buffers: tuple(&[intern(c"buffers")?])?,
+        dump: intern(c"dump")?,
+        clear_memo: intern(c"clear_memo")?,
+        dispatch_table: intern(c"dispatch_table")?,
+        release: intern(c"release")?,
+        spare: UnsafeCell::new(Vec::new()),
+    });
+    Ok(())
+}
+
+fn make_table() -> Res {
+    let kind = TypeDef::new(c"aioxide.ReducerTable", size_of::<Table>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .slot(Py_mp_subscript, table_get as *mut c_void)
+        .build(NULL)?;
+    let forking = import_from(c"multiprocessing.reduction", c"ForkingPickler")?;
+    let extra = crate::ffi::object::getattr(forking.as_ptr(), intern(c"_extra_reducers")?)?;
+    let usual = import_from(c"copyreg", c"dispatch_table")?;
+    // SAFETY: both are dicts (checked), kept for ever; the body is filled before the object is seen.
+    unsafe {
+        if PyDict_Check(extra.as_ptr()) == 0 || PyDict_Check(usual.as_ptr()) == 0 {
+            return error::type_error(c"multiprocessing keeps its reducers in no dict");
+        }
+        let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
+        let this = made.as_ptr().cast::<Table>();
+        (*this).extra = extra.into_raw();
+        (*this).usual = usual.into_raw();
+        Ok(made)
+    }
+}
+
+fn make_pickler() -> Res<(Obj, Obj)> {
+    let p = pickling();
+    // SAFETY: a fresh sink, whose body is filled before it is seen.
+    unsafe {
+        let sink = Obj::steal(PyType_GenericAlloc(p.sink_type, 0))?;
+        let this = sink.as_ptr().cast::<Sink>();
+        (&raw mut (*this).body).write(UnsafeCell::default());
+        (&raw mut (*this).buffers).write(UnsafeCell::default());
+        let callback = crate::ffi::object::getattr(sink.as_ptr(), intern(c"buffer")?)?;
+        let protocol = crate::ffi::object::int(5)?;
+        let args = [sink.as_ptr(), protocol.as_ptr(), callback.as_ptr()];
+        let pickler = call_kw(p.pickler_type.as_ptr(), &args, 2, p.kw_callback.as_ptr())?;
+        setattr(pickler.as_ptr(), p.dispatch_table, p.table.as_ptr())?;
+        Ok((pickler, sink))
+    }
+}
+
+/// Pickles an object. A pickler that failed, or that this very call is inside of, is not used again.
+pub fn dump(object: Raw) -> Res<Pickled> {
+    let p = pickling();
+    // SAFETY: under the GIL; popping runs no code.
+    let spare = unsafe { (*p.spare.get()).pop() };
+    let (pickler, sink) = match spare {
+        Some(pair) => pair,
+        None => make_pickler()?,
+    };
+    drop(call_method(p.dump, &[pickler.as_ptr(), object])?);
+    // SAFETY: the sink is ours alone; taking runs no code.
+    let pickled = unsafe {
+        let this = &*sink.as_ptr().cast::<Sink>();
+        Pickled {
+            body: std::mem::take(&mut *this.body.get()),
+            buffers: std::mem::take(&mut *this.buffers.get()),
+        }
+    };
+    drop(call_method(p.clear_memo, &[pickler.as_ptr()])?);
+    // SAFETY: as above.
+    unsafe { (*p.spare.get()).push((pickler, sink)) };
+    Ok(pickled)
+}
+
+/// Bodies up to this size are copied for the unpickler; larger ones are lent to it.
+const SMALL: usize = 1 << 14;
+
+/// Unpickles, with the buffers that were kept apart.
+///
+/// # Safety
+/// `size` bytes are at `start` until this returns.
+pub unsafe fn load_from(start: *const u8, size: usize, buffers: &[Obj]) -> Res {
+    let p = pickling();
+    // SAFETY: by the contract; a view of lent memory is released before it goes.
+    unsafe {
+        let lent = size > SMALL;
+        let data = if lent {
+            Obj::steal(PyMemoryView_FromMemory(start.cast_mut().cast(), size as Py_ssize_t, PyBUF_READ))?
+        } else {
+            bytes(if size == 0 { &[] } else { std::slice::from_raw_parts(start, size) })?
+        };
+        let result = if buffers.is_empty() {
+            call(p.loads.as_ptr(), &[data.as_ptr()])
+        } else {
+            let raws: Vec<Raw> = buffers.iter().map(Obj::as_ptr).collect();
+            let buffers = tuple(&raws)?;
+            call_kw(p.loads.as_ptr(), &[data.as_ptr(), buffers.as_ptr()], 1, p.kw_buffers.as_ptr())
+        };
+        if lent {
+            let raised = error::take();
+            if call_method(p.release, &[data.as_ptr()]).is_err() {
+                error::unraisable(data.as_ptr());
+            }
+            error::restore(raised);
+        }
+        result
+    }
+}

@@ -1,0 +1,343 @@
+//! What comes from the workers: results, deaths, the timer. Served by whoever is the pool's home.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES};
+use aioxide_sys::epoll::Events;
+use aioxide_sys::socket;
+use pyo3_ffi::*;
+
+use super::process::{self as pool, Event, Pool, Target, Task};
+use super::process_slab::{self as slab, Slab};
+use super::process_worker::SHARED;
+use super::{process_pickle as pickle, process_submit as submit};
+use crate::ffi::names::intern;
+use crate::ffi::object::{call_method, int, none, string};
+use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::task::finish::{self, Outcome};
+
+/// Bytes that are asked for at a time.
+const ROOM: usize = 1 << 16;
+/// After so many looks at memory only, the descriptors have their turn: a death must not wait for a quiet moment.
+const QUICK: u32 = 16;
+
+/// Serves everything that is there. `Err` is an exception that must leave the loop.
+///
+/// # Safety
+/// `slf` is a pool object, alive for the call.
+pub unsafe fn pump(slf: Raw) -> Res<()> {
+    // SAFETY: by the contract; the reference keeps it alive whatever user code does.
+    let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
+    if pool.pumping.replace(true) {
+        return Ok(());
+    }
+    let result = pump_all(pool);
+    pool.pumping.set(false);
+    submit::dispatch(pool);
+    submit::steal(pool);
+    result
+}
+
+fn pump_all(pool: &Pool) -> Res<()> {
+    let quick = pool.quick.get();
+    let published = pool.with(|state| {
+        let news = |worker: &&pool::Worker| worker.page().published.load(Ordering::Acquire) != worker.seen;
+        state.workers.iter().filter(news).map(|worker| worker.key).collect::<Vec<_>>()
+    });
+    for key in &published {
+        receive(pool, *key)?;
+    }
+    if !published.is_empty() && quick < QUICK {
+        pool.quick.set(quick + 1);
+        return Ok(());
+    }
+    pool.quick.set(0);
+    pump_descriptors(pool)
+}
+
+fn pump_descriptors(pool: &Pool) -> Res<()> {
+    let Some(epoll) = pool.with(|state| state.epoll.clone()) else { return Ok(()) };
+    let mut events = Events::default();
+    if epoll.wait(&mut events, Some(0.0)).is_err() {
+        return Ok(());
+    }
+    let mut dead = Vec::new();
+    for (data, flags) in events.iter() {
+        match pool::event_of(data) {
+            (key, Event::Socket) => {
+                if flags.contains(aioxide_sys::epoll::Interest::OUT) {
+                    pool.with(|state| state.flush(key));
+                }
+                receive(pool, key)?;
+            }
+            (key, Event::Death) => dead.push(key),
+            (_, Event::Timer) => {
+                if let Some(timer) = pool.with(|state| state.timer.clone()) {
+                    timer.clear();
+                }
+                tell_manager(pool, c"on_timer", &[])?;
+            }
+        }
+    }
+    for key in dead {
+        let key = int(key.into())?;
+        tell_manager(pool, c"on_death", &[key.as_ptr()])?;
+    }
+    Ok(())
+}
+
+/// Calls the Python part. Its errors are reported, and only those that must leave a loop get through.
+fn tell_manager(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res<()> {
+    let Some(manager) = pool.manager.share() else { return Ok(()) };
+    let mut all = vec![manager.as_ptr()];
+    all.extend_from_slice(args);
+    match call_method(intern(method)?, &all) {
+        Ok(_) => Ok(()),
+        Err(Raised) if error::is_exit() => Err(Raised),
+        Err(Raised) => {
+            error::unraisable(manager.as_ptr());
+            Ok(())
+        }
+    }
+}
+
+/// Receives from one worker until its socket is empty or something more urgent may have come.
+pub fn receive(pool: &Pool, key: u32) -> Res<()> {
+    let taken = pool.with(|state| {
+        let worker = state.worker(key)?;
+        worker.seen = worker.page().published.load(Ordering::Acquire);
+        Some((std::mem::take(&mut worker.decoder), worker.sock.clone()))
+    });
+    let Some((mut decoder, sock)) = taken else { return Ok(()) };
+    let mut passed = Vec::new();
+    let result = loop {
+        let room = decoder.room(ROOM);
+        let size = room.len();
+        let count = match socket::recv_with(sock.as_raw_fd(), room, &mut passed, false) {
+            Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
+            Ok(count @ 1..) => count,
+            // The end of the stream: the pidfd says the rest.
+            _ => break hang_up(pool, key, &sock),
+        };
+        decoder.filled(count);
+        pool.with(|state| {
+            if let Some(worker) = state.worker(key) {
+                worker.passed.append(&mut passed);
+            }
+        });
+        if let Err(Raised) = take_frames(pool, key, &mut decoder) {
+            break Err(Raised);
+        }
+        if count < size && passed.is_empty() && count < ROOM / 2 {
+            break Ok(());
+        }
+    };
+    decoder.shrink(1 << 20);
+    pool.with(|state| {
+        if let Some(worker) = state.worker(key) {
+            worker.decoder = decoder;
+        }
+    });
+    result
+}
+
+/// A socket whose other end is gone would be ready for ever: only the process's end is waited for now.
+fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
+    let mut byte = [0];
+    let ended = matches!(socket::recv_with(sock.as_raw_fd(), &mut byte, &mut Vec::new(), false), Ok(0));
+    let closed = pool.with(|state| {
+        let epoll = state.epoll.clone();
+        let worker = state.worker(key)?;
+        if !ended || worker.hung_up {
+            return None;
+        }
+        worker.hung_up = true;
+        let _ = epoll?.delete(sock.as_raw_fd());
+        Some(worker.inflight > 0 || !worker.closing)
+    });
+    if closed == Some(true) {
+        let key = int(key.into())?;
+        tell_manager(pool, c"on_hang_up", &[key.as_ptr()])?;
+    }
+    Ok(())
+}
+
+fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
+    loop {
+        match decoder.next() {
+            Ok(Some(frame)) => take_frame(pool, key, decoder, &frame)?,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                pool.signal(key, 9);
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()> {
+    let header = frame.header;
+    match header.kind {
+        Kind::Result | Kind::Failure | Kind::Unreadable => take_result(pool, key, decoder, frame),
+        Kind::Slab => {
+            let learnt = pool.with(|state| {
+                let worker = state.worker(key)?;
+                let fd = (!worker.passed.is_empty()).then(|| worker.passed.remove(0))?;
+                let slab =
+                    Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0).ok()?;
+                worker.known.insert(header.id, slab)
+            });
+            drop(learnt);
+            Ok(())
+        }
+        Kind::Forget => {
+            drop(pool.with(|state| state.worker(key).and_then(|worker| worker.known.remove(&header.id))));
+            Ok(())
+        }
+        Kind::Ready => {
+            pool.with(|state| {
+                if let Some(worker) = state.worker(key) {
+                    worker.ready = true;
+                }
+            });
+            Ok(())
+        }
+        Kind::InitFailed => {
+            let text = String::from_utf8_lossy(decoder.body(frame)).into_owned();
+            let (number, text) = (int(key.into())?, string(&text)?);
+            tell_manager(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
+        }
+        Kind::Task | Kind::Exit => Ok(()),
+    }
+}
+
+fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()> {
+    let header = frame.header;
+    let found = pool.with(|state| {
+        let worker = state.worker(key)?;
+        let task = worker.finish(header.slot, header.id)?;
+        if header.flags & RETIRES != 0 {
+            worker.closing = true;
+        }
+        let leaves = worker.closing || worker.budget == 0 && worker.inflight == 0;
+        Some((task, leaves && !worker.exit_sent))
+    });
+    let Some((task, leaves)) = found else { return Ok(()) };
+    pool.learn(header.nanos);
+    pool.answers.set(pool.answers.get() + 1);
+    pool.tokens.set((pool.tokens.get() + 1).min(pool.max_workers.get()));
+    let outcome = read_outcome(pool, key, decoder, frame);
+    let interrupted = matches!(&outcome, Err(Raised)) && error::matches(keyboard_interrupt());
+    let Task { target, payload, .. } = *task;
+    drop(payload);
+    finish(pool, target, outcome);
+    task_gone(pool);
+    if leaves {
+        let key = int(key.into())?;
+        tell_manager(pool, c"on_retire", &[key.as_ptr()])?;
+    }
+    if interrupted {
+        // SAFETY: as if the signal had come a moment later.
+        unsafe { PyErr_SetNone(keyboard_interrupt()) };
+        return Err(Raised);
+    }
+    Ok(())
+}
+
+fn keyboard_interrupt() -> Raw {
+    // SAFETY: reads a static of the interpreter.
+    unsafe { PyExc_KeyboardInterrupt }
+}
+
+/// What the function returned (`Ok`), or the exception that it raised, or that says why its result cannot be read (set).
+fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
+    match load(pool, key, decoder, frame) {
+        Ok(value) if frame.header.kind == Kind::Result => Ok(value),
+        Ok(told) => {
+            let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
+            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()])
+        }
+        Err(Raised) if error::matches(keyboard_interrupt()) => Err(Raised),
+        Err(Raised) => {
+            let why = error::take().unwrap_or_else(none);
+            raise_from(pool, c"unreadable", &[why.as_ptr()])
+        }
+    }
+}
+
+/// Raises the exception that a method of the manager returns.
+fn raise_from(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res {
+    let manager = pool.manager.or_none();
+    let mut all = vec![manager.as_ptr()];
+    all.extend_from_slice(args);
+    let exception = call_method(intern(method)?, &all)?;
+    error::raise_value(exception);
+    Err(Raised)
+}
+
+fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
+    if frame.header.buffers == 0 {
+        let body = decoder.body(frame);
+        // SAFETY: the decoder is not written to before this returns.
+        return unsafe { pickle::load_from(body.as_ptr(), body.len(), &[]) };
+    }
+    let known = pool.with(|state| state.worker(key).map(|worker| worker.known.clone())).unwrap_or_default();
+    let places = decoder.places(frame);
+    let received = slab::receive(&places, frame.header.flags & BODY_IN_SLAB != 0, &known)?;
+    // SAFETY: the lease keeps the slab; the decoder is not written to before this returns.
+    unsafe {
+        match &received.body {
+            Some((_lease, start, size)) => pickle::load_from(*start, *size, &received.buffers),
+            None => {
+                let body = decoder.body(frame);
+                pickle::load_from(body.as_ptr(), body.len(), &received.buffers)
+            }
+        }
+    }
+}
+
+/// One unfinished task less.
+pub fn task_gone(pool: &Pool) {
+    let left = pool.outstanding.get().saturating_sub(1);
+    pool.outstanding.set(left);
+    if pool.tell_idle.get() && (left == 0 || left < pool.max_pending.get()) {
+        let told = tell_manager(pool, c"on_room", &[]);
+        if told.is_err() {
+            error::unraisable(pool.manager.get());
+        }
+    }
+}
+
+/// Gives a task its outcome: a value, or the exception that is set.
+pub fn finish(pool: &Pool, target: Target, outcome: Res) {
+    let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
+    count.set(count.get() + 1);
+    let future = target.future().clone();
+    // SAFETY: the target's future is of the kind that each function takes.
+    let told = unsafe {
+        match target {
+            Target::Call(waiting) if waiting.is_here() => {
+                finish::finish(future.as_ptr(), Outcome::of(outcome))
+            }
+            Target::Call(waiting) => {
+                waiting.finish(Outcome::of(outcome));
+                Ok(())
+            }
+            // Cancelled meanwhile, where running tasks can be: nobody wants to know.
+            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
+                error::clear();
+                Ok(())
+            }
+            Target::Future(_) => match Outcome::of(outcome) {
+                Outcome::Returned(value) => super::future::set_result(future.as_ptr(), value),
+                Outcome::Raised(exception) => super::future::set_exception(future.as_ptr(), exception),
+                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
+            },
+        }
+    };
+    if told.is_err() {
+        error::unraisable(future.as_ptr());
+    }
+}

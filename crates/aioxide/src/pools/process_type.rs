@@ -1,0 +1,650 @@
+//! `_aioxide.ProcessPool`: what `_processes.py` and its manager call.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use aioxide_sys::epoll::{Events, Interest};
+use aioxide_sys::memfd::{self, Mapping};
+use aioxide_sys::process::{self, Timer};
+use aioxide_sys::{clock, socket};
+use pyo3_ffi::*;
+
+use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, Task, Worker, event_data};
+use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
+use crate::engine::loop_object::io_result;
+use crate::ffi::error::raise_io;
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::names::intern;
+use crate::ffi::object::{boolean, call, call_method, check, float, int, is_none, none, truth, tuple};
+use crate::ffi::typedef::TypeDef;
+use crate::engine::calls::LoopCall;
+use crate::engine::spin;
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::task::loop_state::native_state;
+
+/// # Safety
+/// `slf` is a pool object, as every receiver of a method below.
+#[inline(always)]
+unsafe fn of<'a>(slf: Raw) -> &'a Pool {
+    // SAFETY: by the contract.
+    unsafe { pool::of(slf) }
+}
+
+fn integer(value: Raw) -> Res<i64> {
+    // SAFETY: converts or raises.
+    let number = unsafe { PyLong_AsLongLong(value) };
+    if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
+}
+
+fn list(items: &[Obj]) -> Res {
+    // SAFETY: a new list of that size, each item set once with a new reference.
+    unsafe {
+        let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
+        for (i, item) in items.iter().enumerate() {
+            PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
+        }
+        Ok(made)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------- tasks
+
+/// Asks the manager first where the pool is not simply open: it raises, or waits for room.
+#[cold]
+fn admit(pool: &Pool, may_wait: bool) -> Res<()> {
+    let manager = pool.manager.or_none();
+    call_method(intern(c"admit")?, &[manager.as_ptr(), boolean(may_wait).as_ptr()]).map(drop)
+}
+
+fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
+    if pool.closed.get() || pool.outstanding.get() >= pool.max_pending.get() {
+        admit(pool, may_wait)?;
+    }
+    if submit::wants_worker(pool) {
+        let manager = pool.manager.or_none();
+        call_method(intern(c"start_worker")?, &[manager.as_ptr()])?;
+    }
+    Ok(())
+}
+
+/// An exception that a task could not even be pickled with goes to its future, but for those that say that there is no
+/// memory, and those that no executor catches.
+fn may_go_to_future() -> bool {
+    // SAFETY: reads statics of the interpreter.
+    unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
+}
+
+// `submit(future, fn, args, kwargs)`: queues a task, and returns its future: the one that is given, or a new one for None.
+// An exception from pickling goes to it.
+fastcall!(submit_task, |slf, args| {
+    args.require(&["future", "fn", "args", "kwargs"], "submit")?;
+    let (pool, given) = (of(slf), args.positional());
+    check_open(pool, true)?;
+    let future = if is_none(given[0]) { super::future::new()? } else { Obj::new(given[0]) };
+    match submit::pickle_call(pool, given[1], given[2], given[3]) {
+        Ok(payload) => {
+            home::to_reactor(slf)?;
+            submit::enqueue(pool, Target::Future(future.clone()), payload);
+        }
+        Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
+        Err(Raised) => return Err(Raised),
+    }
+    Ok(future)
+});
+
+#[cold]
+fn pickling_failed(pool: &Pool, future: Raw) -> Res<()> {
+    let exception = error::take().unwrap_or_else(none);
+    pool.failed.set(pool.failed.get() + 1);
+    let manager = pool.manager.or_none();
+    let args = [manager.as_ptr(), future, exception.as_ptr()];
+    call_method(intern(c"pickling_failed")?, &args).map(drop)
+}
+
+// `run_for_loop(loop, fn, args)`: the future of a loop for a task's result; None where that loop's futures have to be made
+// or finished by methods of the user's.
+fastcall!(run_for_loop, |slf, args| {
+    args.require(&["loop", "fn", "args"], "run_for_loop")?;
+    let (pool, given) = (of(slf), args.positional());
+    check_open(pool, false)?;
+    let Some(state) = native_state(given[0]) else { return Ok(none()) };
+    let Some(waiting) = LoopCall::new(&*state, spin::limit())? else { return Ok(none()) };
+    let future = waiting.future().clone();
+    match submit::pickle_call(pool, given[1], given[2], NULL) {
+        Ok(payload) => {
+            home::use_from_loop(slf, given[0])?;
+            submit::enqueue(pool, Target::Call(waiting), payload);
+        }
+        Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
+        Err(Raised) => return Err(Raised),
+    }
+    Ok(future)
+});
+
+/// `(worker or None, number of the task, nanoseconds since it began or None)`.
+fn describe(worker: Option<&Worker>, task: &Task) -> Res {
+    let id = int(task.id as i64)?;
+    let Some(worker) = worker else { return tuple(&[none().as_ptr(), id.as_ptr(), none().as_ptr()]) };
+    let page = worker.page();
+    let runs = page.running.load(Ordering::Acquire) == task.id;
+    let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
+    let since = if runs { int(since as i64)? } else { none() };
+    let key = int(worker.key.into())?;
+    tuple(&[key.as_ptr(), id.as_ptr(), since.as_ptr()])
+}
+
+// `find(future)`: where its task is, or None where it is not (any more).
+onearg!(find, |slf, future| {
+    // `describe` makes plain ints and tuples of them: no code of users.
+    of(slf).with(|state| {
+        let of_future = |task: &&Box<Task>| task.target.future().as_ptr() == future;
+        if let Some(task) = state.pending.iter().find(of_future) {
+            return describe(None, task);
+        }
+        for worker in &state.workers {
+            if let Some(task) = worker.slots.iter().flatten().find(of_future) {
+                return describe(Some(worker), task);
+            }
+        }
+        Ok(none())
+    })
+});
+
+// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
+// is not to be found.
+onearg!(withdraw, |slf, future| {
+    let pool = of(slf);
+    let (taken, running) = pool.with(|state| {
+        let at = state.pending.iter().position(|task| task.target.future().as_ptr() == future);
+        if let Some(at) = at {
+            return (state.pending.remove(at), None);
+        }
+        for worker in &mut state.workers {
+            if let Some((slot, id)) = worker.slot_of(future) {
+                let taken = worker.revoke_slot(slot);
+                return (taken, Some((worker.key, id)));
+            }
+        }
+        (None, None)
+    });
+    if let Some(task) = taken {
+        pool.cancelled.set(pool.cancelled.get() + 1);
+        drop(task);
+        pump::task_gone(pool);
+        return Ok(boolean(true));
+    }
+    let Some((key, id)) = running else { return Ok(none()) };
+    tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
+});
+
+// `take_pending()`: takes out the tasks that no worker has; their futures.
+noargs!(take_pending, |slf| {
+    let pool = of(slf);
+    let tasks: Vec<_> = pool.with(|state| {
+        let (kept, taken): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.pending).into_iter().partition(|task| task.announced);
+        state.pending = kept.into();
+        taken
+    });
+    let futures: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
+    pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
+    pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
+    drop(tasks);
+    list(&futures)
+});
+
+// `fail_lost(make)`: the tasks that were with dead workers fail, each with an exception of its own: `make(future)`.
+onearg!(fail_lost, |slf, make| {
+    let tasks = of(slf).with(|state| std::mem::take(&mut state.lost));
+    fail(of(slf), tasks, make)
+});
+
+// `fail_all(make)`: every task fails.
+onearg!(fail_all, |slf, make| {
+    let tasks = of(slf).with(|state| {
+        let mut tasks = std::mem::take(&mut state.lost);
+        for worker in &mut state.workers {
+            tasks.extend(worker.slots.iter_mut().filter_map(Option::take));
+            worker.inflight = 0;
+            worker.closing = true;
+        }
+        tasks.sort_by_key(|task| task.id);
+        tasks.extend(std::mem::take(&mut state.pending));
+        tasks
+    });
+    fail(of(slf), tasks, make)
+});
+
+fn fail(pool: &Pool, tasks: Vec<Box<Task>>, make: Raw) -> Res {
+    let count = tasks.len();
+    for task in tasks {
+        if let Ok(exception) = call(make, &[task.target.future().as_ptr()]) {
+            error::raise_value(exception);
+        }
+        pump::finish(pool, task.target, Err(Raised));
+        pump::task_gone(pool);
+    }
+    int(count as i64)
+}
+
+// --------------------------------------------------------------------------------------------------------- workers
+
+// `prepare(budget)`: the makings of a worker: `(key, sock, page, lifeline)`, the last three descriptors for the child,
+// which the caller closes when the child has them.
+onearg!(prepare, |slf, budget| {
+    let pool = of(slf);
+    let budget = if is_none(budget) { u64::MAX } else { integer(budget)?.max(1) as u64 };
+    home::epoll_of(pool)?;
+    let (ours, theirs) = io_result(socket::pair())?;
+    let (reading, writing) = io_result(process::lifeline())?;
+    let page = io_result(memfd::create("aioxide-page", page::SIZE))?;
+    let map = io_result(Mapping::new(&page, page::SIZE))?;
+    let key = pool.next_key.get();
+    pool.next_key.set(key + 1);
+    pool.with(|state| state.workers.push(Worker::new(key, ours, writing, map, budget)));
+    let numbers = [theirs, page, reading].map(IntoRawFd::into_raw_fd);
+    let items = [int(key.into())?, int(numbers[0].into())?, int(numbers[1].into())?, int(numbers[2].into())?];
+    tuple(&items.each_ref().map(Obj::as_ptr))
+});
+
+// `started(key, pid)`: the child is there; tasks may go to it.
+fastcall!(started, |slf, args| {
+    args.require(&["key", "pid"], "started")?;
+    let (pool, key) = (of(slf), integer(args.positional()[0])? as u32);
+    let pid = integer(args.positional()[1])? as i32;
+    let pidfd = process::open(pid);
+    let registered = pool.with(|state| {
+        let Some(epoll) = state.epoll.clone() else { return Ok(()) };
+        let Some(worker) = state.worker(key) else { return Ok(()) };
+        worker.pid = pid;
+        epoll.add(worker.sock.as_raw_fd(), Interest::IN, event_data(key, Event::Socket))?;
+        if let Ok(pidfd) = pidfd {
+            epoll.add(pidfd.as_raw_fd(), Interest::IN, event_data(key, Event::Death))?;
+            worker.pidfd = Some(pidfd);
+        }
+        Ok(())
+    });
+    registered.or_else(|why: std::io::Error| raise_io(&why))?;
+    submit::dispatch(pool);
+    Ok(none())
+});
+
+// `abandon(key)`: the child could not be started.
+onearg!(abandon, |slf, key| {
+    drop(of(slf).remove_worker(integer(key)? as u32));
+    Ok(none())
+});
+
+// `bury(key)`: the child is dead. What it had sent is received; tasks that it had not begun with are queued again; the
+// number of the others, which are kept for `fail_lost`, and of all tasks that it had finished; None where it is unknown.
+onearg!(bury, |slf, key| {
+    let (pool, key) = (of(slf), integer(key)? as u32);
+    pump::receive(pool, key)?;
+    let Some(mut worker) = pool.remove_worker(key) else { return Ok(none()) };
+    let (done, ready) = (worker.done, worker.ready);
+    let mut again = worker.revoke(usize::MAX);
+    again.sort_by_key(|task| std::cmp::Reverse(task.id));
+    let lost: Vec<Box<Task>> = worker.slots.iter_mut().filter_map(Option::take).collect();
+    let count = lost.len();
+    pool.with(|state| {
+        again.into_iter().for_each(|task| state.pending.push_front(task));
+        state.lost.extend(lost);
+    });
+    drop(worker);
+    tuple(&[int(count as i64)?.as_ptr(), int(done as i64)?.as_ptr(), boolean(ready).as_ptr()])
+});
+
+// `exit_worker(key)`: takes back what it has not begun with, and tells it to end when it is done.
+onearg!(exit_worker, |slf, key| {
+    let (pool, key) = (of(slf), integer(key)? as u32);
+    pool.with(|state| {
+        let Some(worker) = state.worker(key) else { return };
+        if worker.exit_sent {
+            return;
+        }
+        let again = if worker.budget == u64::MAX { Vec::new() } else { worker.revoke(usize::MAX) };
+        worker.send_exit();
+        again.into_iter().for_each(|task| state.pending.push_front(task));
+        state.flush(key);
+    });
+    submit::dispatch(pool);
+    Ok(none())
+});
+
+// `take_back(key)`: the worker gets no more tasks, and those that it has not begun with are queued again.
+onearg!(take_back, |slf, key| {
+    let (pool, key) = (of(slf), integer(key)? as u32);
+    pool.with(|state| {
+        let Some(worker) = state.worker(key) else { return };
+        worker.closing = true;
+        let again = worker.revoke(usize::MAX);
+        again.into_iter().for_each(|task| state.pending.push_front(task));
+    });
+    submit::dispatch(pool);
+    Ok(none())
+});
+
+// `signal(key, number)`: false where it is gone.
+fastcall!(signal, |slf, args| {
+    args.require(&["key", "number"], "signal")?;
+    let given = args.positional();
+    Ok(boolean(of(slf).signal(integer(given[0])? as u32, integer(given[1])? as i32)))
+});
+
+// `stop_task(key, id)`: marks the task whose function a signal is to interrupt.
+fastcall!(stop_task, |slf, args| {
+    args.require(&["key", "id"], "stop_task")?;
+    let given = args.positional();
+    let (key, id) = (integer(given[0])? as u32, integer(given[1])? as u64);
+    of(slf).with(|state| {
+        if let Some(worker) = state.worker(key) {
+            worker.page().stop.store(id, Ordering::Release);
+        }
+    });
+    Ok(none())
+});
+
+// `workers()`: rows of (key, pid, tasks with it, tasks done, seconds that the current task has run or None, seconds
+// idle or None, resident bytes, ready).
+noargs!(workers, |slf| {
+    struct Row(u32, i32, usize, u64, Option<u64>, Option<u64>, bool);
+    let now = clock::nanos();
+    let rows: Vec<Row> = of(slf).with(|state| {
+        let row = |worker: &Worker| {
+            let page = worker.page();
+            let runs = page.running.load(Ordering::Acquire) != 0;
+            let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
+            let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
+            Row(worker.key, worker.pid, worker.inflight, worker.done, ran, idle, worker.ready && !worker.closing)
+        };
+        state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
+    });
+    let seconds = |nanos: Option<u64>| nanos.map_or(Ok(none()), |nanos| float(nanos as f64 * 1e-9));
+    let mut made = Vec::new();
+    for Row(key, pid, held, done, ran, idle, ready) in rows {
+        let items = [
+            int(key.into())?,
+            int(pid.into())?,
+            int(held as i64)?,
+            int(done as i64)?,
+            seconds(ran)?,
+            seconds(idle)?,
+            int(super::process_slab::resident(pid as u32) as i64)?,
+            boolean(ready),
+        ];
+        made.push(tuple(&items.each_ref().map(Obj::as_ptr))?);
+    }
+    list(&made)
+});
+
+// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers).
+noargs!(counts, |slf| {
+    let pool = of(slf);
+    let (queued, held, bytes) = pool.with(|state| {
+        let held: usize = state.workers.iter().map(|worker| worker.inflight).sum();
+        (state.pending.len(), held, state.arena.bytes())
+    });
+    let numbers = [
+        queued as u64,
+        held as u64,
+        pool.submitted.get(),
+        pool.finished.get(),
+        pool.failed.get(),
+        pool.cancelled.get(),
+        bytes as u64,
+    ];
+    let mut items = numbers.into_iter().map(|number| int(number as i64)).collect::<Res<Vec<Obj>>>()?;
+    items.push(float(pool.average.get() as f64 * 1e-9)?);
+    items.push(int(pool.answers.get() as i64)?);
+    tuple(&items.iter().map(Obj::as_ptr).collect::<Vec<_>>())
+});
+
+// ------------------------------------------------------------------------------------------------------------ life
+
+// `set_timer(seconds)`: calls the manager's `on_timer` then; None takes it back.
+onearg!(set_timer, |slf, seconds| {
+    let pool = of(slf);
+    let seconds = if is_none(seconds) { None } else { Some(PyFloat_AsDouble(seconds)) };
+    if error::occurred() {
+        return Err(Raised);
+    }
+    home::epoll_of(pool)?;
+    let timer = match pool.with(|state| state.timer.clone()) {
+        Some(timer) => timer,
+        None => {
+            let timer = Rc::new(io_result(Timer::new())?);
+            let added = pool.with(|state| {
+                let epoll = state.epoll.clone()?;
+                state.timer = Some(timer.clone());
+                Some(epoll.add(timer.fileno(), Interest::IN, event_data(0, Event::Timer)))
+            });
+            io_result(added.unwrap_or(Ok(())))?;
+            timer
+        }
+    };
+    io_result(timer.set(seconds))?;
+    Ok(none())
+});
+
+// `wait(seconds)`: serves the pool in this thread, once something comes; for who waits for its end.
+onearg!(wait, |slf, seconds| {
+    let seconds = PyFloat_AsDouble(seconds);
+    if error::occurred() {
+        return Err(Raised);
+    }
+    let Some(epoll) = of(slf).with(|state| state.epoll.clone()) else { return Ok(none()) };
+    let mut events = Events::default();
+    // Nothing between the two calls touches a Python object; the set is held.
+    let thread = PyEval_SaveThread();
+    let waited = epoll.wait(&mut events, Some(seconds));
+    PyEval_RestoreThread(thread);
+    if let Err(why) = waited
+        && why.kind() != std::io::ErrorKind::Interrupted
+    {
+        return raise_io(&why);
+    }
+    check(PyErr_CheckSignals())?;
+    pump::pump(slf)?;
+    Ok(none())
+});
+
+noargs!(to_reactor, |slf| {
+    home::to_reactor(slf)?;
+    Ok(none())
+});
+
+noargs!(has_home, |slf| Ok(boolean(of(slf).home.get() != Home::None)));
+
+// `leave_home()`: nobody serves it, until somebody uses it or waits for it.
+noargs!(leave_home, |slf| {
+    home::leave(slf, of(slf));
+    Ok(none())
+});
+
+// `home()`: the loop that serves it, "reactor", or None.
+noargs!(home_of, |slf| {
+    match of(slf).home.get() {
+        Home::None => Ok(none()),
+        Home::Loop => Ok(of(slf).home_loop.or_none()),
+        Home::Reactor => crate::ffi::object::string("reactor"),
+    }
+});
+
+// `close()`: lets go of everything.
+noargs!(close, |slf| {
+    let pool = of(slf);
+    pool.closed.set(true);
+    pool.tell_idle.set(false);
+    home::leave(slf, pool);
+    pool.clear();
+    Ok(none())
+});
+
+// `dispatch()`: gives waiting tasks to workers that have room.
+noargs!(dispatch, |slf| {
+    submit::dispatch(of(slf));
+    Ok(none())
+});
+
+getter!(get_spin, |_slf| int(spin::limit() as i64));
+getter!(get_stays, |slf| Ok(boolean(of(slf).stays.get())));
+setter!(set_stays, |slf, value| {
+    of(slf).stays.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+getter!(get_on_demand, |slf| Ok(boolean(of(slf).on_demand.get())));
+setter!(set_on_demand, |slf, value| {
+    of(slf).on_demand.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+getter!(get_max_pending, |slf| {
+    match of(slf).max_pending.get() {
+        usize::MAX => Ok(none()),
+        limit => int(limit as i64),
+    }
+});
+getter!(get_outstanding, |slf| int(of(slf).outstanding.get() as i64));
+getter!(get_closed, |slf| Ok(boolean(of(slf).closed.get())));
+setter!(set_closed, |slf, value| {
+    of(slf).closed.set(value.is_null() || truth(value)?);
+    Ok(())
+});
+getter!(get_tell_idle, |slf| Ok(boolean(of(slf).tell_idle.get())));
+setter!(set_tell_idle, |slf, value| {
+    of(slf).tell_idle.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
+
+unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
+    // SAFETY: fills the zeroed body of a fresh object; the collector may look at it only after this.
+    guarded(NULL, || unsafe {
+        let made = PyType_GenericAlloc(kind, 0);
+        if made.is_null() {
+            return NULL;
+        }
+        (&raw mut (*made.cast::<PoolObject>()).pool).write(Pool::new());
+        home::add_live(made);
+        crate::ffi::object::ret(init(Obj::own(made), args))
+    })
+}
+
+/// `ProcessPool(manager, max_workers, on_demand, max_pending)`.
+fn init(made: Obj, args: Raw) -> Res {
+    // SAFETY: `made` is a pool; the arguments are a tuple, whose size is checked.
+    unsafe {
+        if PyTuple_GET_SIZE(args) != 4 {
+            return error::type_error(c"ProcessPool() takes manager, max_workers, on_demand and max_pending");
+        }
+        let item = |i| PyTuple_GET_ITEM(args, i);
+        let pool = of(made.as_ptr());
+        pool.manager.set(Obj::new(item(0)));
+        pool.max_workers.set(integer(item(1))?.max(1) as usize);
+        pool.on_demand.set(truth(item(2))?);
+        if !is_none(item(3)) {
+            pool.max_pending.set(integer(item(3))?.max(1) as usize);
+            pool.tell_idle.set(true);
+        }
+        super::process_pickle::load()?;
+        Ok(made)
+    }
+}
+
+unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type: the interpreter calls it with an instance.
+    unsafe {
+        crate::ffi::guard::visit!(Py_TYPE(slf).cast(), visit, arg);
+        of(slf).traverse(visit, arg)
+    }
+}
+
+unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe {
+        of(slf).clear();
+        of(slf).manager.clear();
+    });
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone: no home holds it, so it has none.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        home::remove_live(slf);
+        tp_clear(slf);
+        std::ptr::drop_in_place(&raw mut (*slf.cast::<PoolObject>()).pool);
+        let kind = Py_TYPE(slf);
+        if let Some(free) = (*kind).tp_free {
+            free(slf.cast());
+        }
+        Py_DECREF(kind.cast());
+    });
+}
+
+/// Makes the type; the module exports it.
+pub fn load() -> Res<*mut PyTypeObject> {
+    super::process_slab::load()?;
+    TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_HAVE_GC)
+        .doc(c"The native core of aioxide.ProcessPoolExecutor.")
+        .slot(Py_tp_new, tp_new as *mut c_void)
+        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
+        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .fast(c"submit", submit_task, c"Queue a task for a future.")
+        .fast(c"run_for_loop", run_for_loop, c"Queue a task for a loop; return the loop's future.")
+        .onearg(c"find", find, c"Say where the task of a future is.")
+        .onearg(c"withdraw", withdraw, c"Take the task of a future back.")
+        .noargs(c"take_pending", take_pending, c"Take out the tasks that no worker has.")
+        .onearg(c"fail_lost", fail_lost, c"Fail the tasks that were with dead workers.")
+        .onearg(c"fail_all", fail_all, c"Fail every task.")
+        .onearg(c"prepare", prepare, c"Make what a worker needs.")
+        .fast(c"started", started, c"Let tasks go to a worker.")
+        .onearg(c"abandon", abandon, c"Forget a worker that could not be started.")
+        .onearg(c"bury", bury, c"Take a dead worker out.")
+        .onearg(c"exit_worker", exit_worker, c"Tell a worker to end.")
+        .onearg(c"take_back", take_back, c"Take back what a worker has not begun with.")
+        .fast(c"signal", signal, c"Send a signal to a worker.")
+        .fast(c"stop_task", stop_task, c"Mark the task that a signal is to interrupt.")
+        .noargs(c"workers", workers, c"List the workers.")
+        .noargs(c"counts", counts, c"Count tasks.")
+        .onearg(c"set_timer", set_timer, c"Have the manager called later.")
+        .onearg(c"wait", wait, c"Serve the pool in this thread.")
+        .noargs(c"to_reactor", to_reactor, c"Have the reactor thread serve the pool.")
+        .noargs(c"has_home", has_home, c"Return True if somebody serves the pool.")
+        .noargs(c"home", home_of, c"Return who serves the pool.")
+        .noargs(c"leave_home", leave_home, c"Have nobody serve the pool.")
+        .noargs(c"close", close, c"Let go of everything.")
+        .noargs(c"dispatch", dispatch, c"Give waiting tasks to workers.")
+        .get(c"outstanding", get_outstanding)
+        .get(c"max_pending", get_max_pending)
+        .get(c"spin", get_spin)
+        .getset(c"stays", get_stays, set_stays)
+        .getset(c"on_demand", get_on_demand, set_on_demand)
+        .getset(c"closed", get_closed, set_closed)
+        .getset(c"tell_idle", get_tell_idle, set_tell_idle)
+        .build(NULL)
+}
+
+noargs!(
+    /// `forked_pools()`, called in a child of fork.
+    forked_pools,
+    |_module| {
+        home::forked();
+        Ok(none())
+    }
+);
+
+onearg!(
+    /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
+    shared_memory,
+    |_module, size| super::process_slab::new_shared(super::process_slab::size_from(size)?)
+);
+
+onearg!(
+    /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
+    shared_id,
+    |_module, buffer| super::process_slab::id_of(buffer)
+);

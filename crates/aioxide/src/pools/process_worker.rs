@@ -1,0 +1,519 @@
+//! The worker's side: the module `_aioxide_worker._native`, in the same library as `aioxide._aioxide` but without a word of
+//! asyncio. It receives tasks, runs them in the main thread, and sends back what they return.
+
+use std::cell::UnsafeCell;
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
+
+use aioxide_core::gauge::Gauge;
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
+use aioxide_sys::memfd::Mapping;
+use aioxide_sys::{clock, process, socket};
+use pyo3_ffi::*;
+
+use super::process_page::{self as page, Page};
+use super::process_pickle as pickle;
+use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
+use crate::ffi::error::raise_io;
+use crate::ffi::guard::fastcall;
+use crate::ffi::object::{boolean, call, none};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+
+/// Flag of a `Slab` frame: what lies in it is shared, not lent.
+pub const SHARED: u8 = 4;
+const ROOM: usize = 1 << 16;
+
+struct Worker {
+    sock: OwnedFd,
+    map: Mapping,
+    decoder: Decoder,
+    passed: Vec<OwnedFd>,
+    known: Known,
+    arena: Arena,
+    /// Slabs of ours that the pool has been told of.
+    told: HashSet<u64>,
+    /// The shared ones among them, to tell it when they are gone.
+    told_shared: Vec<(u64, Weak<Slab>)>,
+    /// Python's part: makes `(exception, traceback text)` of an exception.
+    failure: Obj,
+    /// Bytes of resident memory above which this worker wants to be replaced; 0 for no limit.
+    max_rss: u64,
+    retires: bool,
+    /// How long it looks for the next task before it sleeps, in ticks, and whether that has paid of late.
+    spin: u64,
+    gauge: Gauge,
+}
+
+struct Current(UnsafeCell<Option<Box<Worker>>>);
+
+// SAFETY: used under the GIL; the box is taken out while tasks are served.
+unsafe impl Sync for Current {}
+
+static CURRENT: Current = Current(UnsafeCell::new(None));
+
+/// The control page of this process, for the signal handler; it is never unmapped.
+struct PagePointer(UnsafeCell<Option<&'static Page>>);
+
+// SAFETY: written once, under the GIL.
+unsafe impl Sync for PagePointer {}
+
+static PAGE: PagePointer = PagePointer(UnsafeCell::new(None));
+
+enum Next {
+    Frame(Frame),
+    /// The pool is gone, or has hung up.
+    End,
+}
+
+impl Worker {
+    fn page(&self) -> &Page {
+        // SAFETY: the mapping is a control page (the pool made it so) and a part of this value.
+        unsafe { page::of(&self.map) }
+    }
+
+    fn next(&mut self) -> Res<Next> {
+        loop {
+            match self.decoder.next() {
+                Ok(Some(frame)) => return Ok(Next::Frame(frame)),
+                Ok(None) => {}
+                Err(_) => return error::runtime_error(c"the pool sent what is no frame"),
+            }
+            self.decoder.shrink(1 << 20);
+            match self.receive() {
+                Ok(0) => return Ok(Next::End),
+                Ok(count) => self.decoder.filled(count),
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => idle_signals()?,
+                Err(why) if why.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::End),
+                Err(why) => return raise_io(&why),
+            }
+        }
+    }
+
+    /// Receives at once what there is; else looks for a while, then sleeps, both without the GIL.
+    fn receive(&mut self) -> io::Result<usize> {
+        let fd = self.sock.as_raw_fd();
+        let seen = self.page().sent.load(Ordering::Acquire);
+        match socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, false) {
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        let spin = if self.spin > 0 && self.gauge.bet() { self.spin } else { 0 };
+        // SAFETY: nothing between the two calls touches a Python object.
+        unsafe {
+            let thread = PyEval_SaveThread();
+            if spin > 0 {
+                let won = self.spin_until_sent(seen, spin);
+                self.gauge.record(won);
+            }
+            let received = socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, true);
+            PyEval_RestoreThread(thread);
+            received
+        }
+    }
+
+    fn spin_until_sent(&self, seen: u64, limit: u64) -> bool {
+        let start = clock::ticks();
+        loop {
+            if self.page().sent.load(Ordering::Acquire) != seen {
+                return true;
+            }
+            if clock::ticks().wrapping_sub(start) >= limit {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn send(&self, data: &[u8], passed: Option<BorrowedFd<'_>>) -> Res<()> {
+        let (mut sent, mut passed) = (0, passed);
+        while sent < data.len() {
+            match socket::send_with(self.sock.as_raw_fd(), &data[sent..], passed, false) {
+                Ok(count) => {
+                    sent += count;
+                    passed = None;
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => self.wait_writable()?,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return raise_io(&why),
+            }
+        }
+        self.page().published.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    fn wait_writable(&self) -> Res<()> {
+        // SAFETY: nothing between the two calls touches a Python object.
+        let waited = unsafe {
+            let thread = PyEval_SaveThread();
+            let waited = process::wait_writable(self.sock.as_raw_fd());
+            PyEval_RestoreThread(thread);
+            waited
+        };
+        match waited {
+            Err(why) if why.kind() != io::ErrorKind::Interrupted => raise_io(&why),
+            _ => idle_signals(),
+        }
+    }
+
+    fn learn_slab(&mut self, header: &Header) -> Res<()> {
+        if self.passed.is_empty() {
+            return error::runtime_error(c"the pool sent no descriptor beside its slab");
+        }
+        let fd = self.passed.remove(0);
+        match Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0) {
+            Ok(slab) => {
+                self.known.insert(header.id, slab);
+                Ok(())
+            }
+            Err(why) => slab::no_room(header.nanos as usize, &why),
+        }
+    }
+
+    fn run(&mut self, frame: &Frame) -> Res<()> {
+        let header = frame.header;
+        if self.retires || !self.page().begin(header.slot) {
+            // A worker that retires leaves its tasks queued: the pool takes them back.
+            return Ok(());
+        }
+        self.page().started.store(clock::nanos(), Ordering::Release);
+        self.page().running.store(header.id, Ordering::Release);
+        let call = self.unpickle(frame);
+        let (kind, pickled) = match call {
+            Ok(call) => match call_here(&call) {
+                Ok(value) => {
+                    self.page().running.store(0, Ordering::Release);
+                    drop(call);
+                    self.dump_result(value)
+                }
+                Err(Raised) => {
+                    self.page().running.store(0, Ordering::Release);
+                    let pickled = self.dump_failure();
+                    drop(call);
+                    (Kind::Failure, pickled)
+                }
+            },
+            Err(Raised) => (Kind::Unreadable, self.dump_failure()),
+        };
+        let nanos = clock::nanos().saturating_sub(self.page().started.load(Ordering::Relaxed));
+        self.page().running.store(0, Ordering::Release);
+        let mut answer = Header::new(kind);
+        (answer.slot, answer.id, answer.nanos) = (header.slot, header.id, nanos);
+        if self.max_rss > 0 && process::resident(std::process::id()) > self.max_rss {
+            self.retires = true;
+            answer.flags |= RETIRES;
+        }
+        self.answer(answer, pickled?)
+    }
+
+    fn unpickle(&self, frame: &Frame) -> Res {
+        let places = self.decoder.places(frame);
+        let in_slab = frame.header.flags & BODY_IN_SLAB != 0;
+        let received = slab::receive(&places, in_slab, &self.known)?;
+        // SAFETY: the body stays where it is: in the slab by the lease, in the decoder as nothing is received meanwhile.
+        unsafe {
+            match &received.body {
+                Some((_lease, start, size)) => pickle::load_from(*start, *size, &received.buffers),
+                None => {
+                    let body = self.decoder.body(frame);
+                    pickle::load_from(body.as_ptr(), body.len(), &received.buffers)
+                }
+            }
+        }
+    }
+
+    fn dump_result(&mut self, value: Obj) -> (Kind, Res<Payload>) {
+        match self.dump(value.as_ptr()) {
+            Ok(payload) => (Kind::Result, Ok(payload)),
+            Err(Raised) => (Kind::Failure, self.dump_failure()),
+        }
+    }
+
+    fn dump(&mut self, value: Raw) -> Res<Payload> {
+        let pickled = pickle::dump(value)?;
+        let size = pickled.body.len() + pickled.buffers.iter().map(|view| view.len()).sum::<usize>();
+        Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
+    }
+
+    /// The exception that is set, as a frame's body; where it cannot be pickled, the exception that says so.
+    fn dump_failure(&mut self) -> Res<Payload> {
+        for _ in 0..2 {
+            let Some(exception) = error::take() else { break };
+            let told = call(self.failure.as_ptr(), &[exception.as_ptr()])?;
+            if let Ok(payload) = self.dump(told.as_ptr()) {
+                return Ok(payload);
+            }
+        }
+        Err(Raised)
+    }
+
+    fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
+        let mut out = Vec::new();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        let gone = gone.into_iter().map(|(id, _)| id);
+        for id in self.arena.forgotten.drain(..).chain(gone) {
+            self.told.remove(&id);
+            let mut forget = Header::new(Kind::Forget);
+            forget.id = id;
+            forget.write(&[], &[], &mut out);
+        }
+        for slab in &payload.slabs {
+            // A shared slab may be gone where it came from.
+            let there = !slab.shared && self.known.contains_key(&slab.id);
+            if !there && self.told.insert(slab.id) {
+                if slab.shared {
+                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
+                }
+                self.announce(slab)?;
+            }
+        }
+        if payload.body_in_slab {
+            header.flags |= BODY_IN_SLAB;
+        }
+        payload.handed_over.set(true);
+        header.write(&payload.places, &payload.body, &mut out);
+        self.page().free(header.slot);
+        self.send(&out, None)
+    }
+
+    fn announce(&self, slab: &Rc<Slab>) -> Res<()> {
+        let mut header = Header::new(Kind::Slab);
+        (header.id, header.nanos) = (slab.id, slab.size() as u64);
+        if slab.shared {
+            header.flags |= SHARED;
+        }
+        let mut out = Vec::new();
+        header.write(&[], &[], &mut out);
+        self.send(&out, Some(slab.fd.as_fd()))
+    }
+}
+
+/// Runs handlers of signals that came while no task ran. Ctrl-C is for the pool's process to act on: a worker that waits
+/// ends when the pool does.
+fn idle_signals() -> Res<()> {
+    // SAFETY: needs the GIL only.
+    if unsafe { PyErr_CheckSignals() } < 0 {
+        // SAFETY: reads a static of the interpreter.
+        if !error::matches(unsafe { PyExc_KeyboardInterrupt }) {
+            return Err(Raised);
+        }
+        error::clear();
+    }
+    Ok(())
+}
+
+/// Calls the task. A child that it forked, and that returns from it too, ends here: worker there can be one only.
+fn call_here(task: &Obj) -> Res {
+    let process = std::process::id();
+    let result = call_task(task);
+    if std::process::id() != process {
+        process::end(0);
+    }
+    result
+}
+
+/// Calls `fn(*args, **kwargs)`; `task` is a tuple of the two or three.
+fn call_task(task: &Obj) -> Res {
+    // SAFETY: checks that it is a tuple of two or three before it takes the items; PyObject_Call checks the rest.
+    unsafe {
+        let size = if PyTuple_Check(task.as_ptr()) != 0 { PyTuple_GET_SIZE(task.as_ptr()) } else { 0 };
+        if !(2..=3).contains(&size) {
+            return error::runtime_error(c"the pool sent what is no task");
+        }
+        let item = |i| PyTuple_GET_ITEM(task.as_ptr(), i);
+        let kwargs = if size == 3 { item(2) } else { NULL };
+        Obj::steal(PyObject_Call(item(0), item(1), kwargs))
+    }
+}
+
+// `connect(sock, page, lifeline, failure, max_rss, spin)`: takes the three descriptors over. False if the pool is gone already.
+fastcall!(connect, |_module, args| {
+    args.require(&["sock", "page", "lifeline", "failure", "max_rss", "spin"], "connect")?;
+    let given = args.positional();
+    let number = |i: usize| {
+        let number = PyLong_AsLongLong(given[i]);
+        if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
+    };
+    let (sock, page, lifeline, max_rss) = (number(0)?, number(1)?, number(2)?, number(4)?);
+    let spin = number(5)?;
+    let sock = OwnedFd::from_raw_fd(sock as i32);
+    let page = OwnedFd::from_raw_fd(page as i32);
+    let map = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
+    // The descriptor must stay open for its signal to come.
+    let alive = process::die_with(lifeline as i32).or_else(|why| raise_io(&why))?;
+    let worker = Worker {
+        sock,
+        map,
+        decoder: Decoder::default(),
+        passed: Vec::new(),
+        known: Known::new(),
+        arena: Arena::default(),
+        told: HashSet::new(),
+        told_shared: Vec::new(),
+        failure: Obj::new(given[3]),
+        max_rss: max_rss as u64,
+        retires: false,
+        spin: spin as u64,
+        gauge: Gauge::new(),
+    };
+    let second = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
+    *PAGE.0.get() = Some(page::of(&second));
+    std::mem::forget(second);
+    drop((*CURRENT.0.get()).replace(Box::new(worker)));
+    Ok(boolean(alive))
+});
+
+fn with_worker<T>(body: impl FnOnce(&mut Worker) -> Res<T>) -> Res<T> {
+    // SAFETY: taken out of its place, so that what user code calls meanwhile finds nothing there.
+    let taken = unsafe { (*CURRENT.0.get()).take() };
+    let Some(mut worker) = taken else {
+        return error::runtime_error(c"this process is no idle worker of a pool");
+    };
+    let result = body(&mut worker);
+    // SAFETY: as above; nobody else puts one there.
+    drop(unsafe { (*CURRENT.0.get()).replace(worker) });
+    result
+}
+
+// `initializer_failed(text)`: tells the pool why there will be no worker.
+fastcall!(initializer_failed, |_module, args| {
+    args.require(&["text"], "initializer_failed")?;
+    let mut size = 0;
+    let text = PyUnicode_AsUTF8AndSize(args.positional()[0], &mut size);
+    if text.is_null() {
+        return Err(Raised);
+    }
+    let text = std::slice::from_raw_parts(text.cast::<u8>(), size as usize);
+    with_worker(|worker| {
+        let mut out = Vec::new();
+        Header::new(Kind::InitFailed).write(&[], text, &mut out);
+        worker.send(&out, None)
+    })?;
+    Ok(none())
+});
+
+// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone.
+fastcall!(serve, |_module, args| {
+    args.require(&["forget"], "serve")?;
+    let forget = args.positional()[0];
+    with_worker(|worker| {
+        let mut ready = Vec::new();
+        Header::new(Kind::Ready).write(&[], &[], &mut ready);
+        worker.send(&ready, None)?;
+        loop {
+            let Next::Frame(frame) = worker.next()? else { return Ok(()) };
+            match frame.header.kind {
+                Kind::Task => worker.run(&frame)?,
+                Kind::Slab => worker.learn_slab(&frame.header)?,
+                Kind::Forget => {
+                    drop(worker.known.remove(&frame.header.id));
+                    let id = Obj::steal(PyLong_FromUnsignedLongLong(frame.header.id))?;
+                    drop(call(forget, &[id.as_ptr()])?);
+                }
+                _ => return Ok(()),
+            }
+        }
+    })
+    .or_else(|Raised| hung_up())?;
+    Ok(none())
+});
+
+/// That the pool does not listen any more is no error of the worker's.
+fn hung_up() -> Res<()> {
+    // SAFETY: reads statics of the interpreter.
+    let gone = unsafe { [PyExc_BrokenPipeError, PyExc_ConnectionResetError] };
+    if gone.into_iter().any(error::matches) {
+        error::clear();
+        return Ok(());
+    }
+    Err(Raised)
+}
+
+// `stop_wanted()`: whether the task that runs now is the one that the pool wants stopped.
+fastcall!(stop_wanted, |_module, _args| {
+    let Some(page) = *PAGE.0.get() else { return Ok(boolean(false)) };
+    let running = page.running.load(Ordering::Acquire);
+    Ok(boolean(running != 0 && page.stop.load(Ordering::Acquire) == running))
+});
+
+// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
+fastcall!(shared_memory, |_module, args| {
+    args.require(&["size"], "shared_memory")?;
+    slab::new_shared(slab::size_from(args.positional()[0])?)
+});
+
+unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
+    crate::ffi::guard::guarded(-1, || {
+        let loaded = slab::load().and_then(|()| pickle::load());
+        if loaded.is_ok() { 0 } else { -1 }
+    })
+}
+
+const SLOT_COUNT: usize = if cfg!(Py_3_13) {
+    4
+} else if cfg!(Py_3_12) {
+    3
+} else {
+    2
+};
+
+static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
+    // SAFETY: an all-zero slot ends the table.
+    let mut slots: [PyModuleDef_Slot; SLOT_COUNT] = unsafe { std::mem::zeroed() };
+    slots[0] = PyModuleDef_Slot { slot: Py_mod_exec, value: exec as *mut c_void };
+    #[cfg(Py_3_12)]
+    {
+        slots[1] = PyModuleDef_Slot {
+            slot: Py_mod_multiple_interpreters,
+            value: Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED,
+        };
+    }
+    #[cfg(Py_3_13)]
+    {
+        slots[2] = PyModuleDef_Slot { slot: Py_mod_gil, value: Py_MOD_GIL_USED };
+    }
+    slots
+};
+
+const fn method(name: &'static std::ffi::CStr, function: crate::ffi::typedef::Fast) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: METH_FASTCALL | METH_KEYWORDS,
+        ml_doc: std::ptr::null(),
+    }
+}
+
+static mut METHODS: [PyMethodDef; 6] = [
+    method(c"connect", connect),
+    method(c"initializer_failed", initializer_failed),
+    method(c"serve", serve),
+    method(c"stop_wanted", stop_wanted),
+    method(c"shared_memory", shared_memory),
+    PyMethodDef::zeroed(),
+];
+
+static mut DEFINITION: PyModuleDef = PyModuleDef {
+    m_base: PyModuleDef_HEAD_INIT,
+    m_name: c"_aioxide_worker._native".as_ptr(),
+    m_doc: c"The native part of a process pool's worker.".as_ptr(),
+    m_size: 0,
+    m_methods: &raw mut METHODS as *mut PyMethodDef,
+    m_slots: &raw mut SLOTS as *mut PyModuleDef_Slot,
+    m_traverse: None,
+    m_clear: None,
+    m_free: None,
+};
+
+/// The entry point that the interpreter calls.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C" fn PyInit__native() -> Raw {
+    // SAFETY: the definition lives for ever and is written by the interpreter only.
+    unsafe { PyModuleDef_Init(&raw mut DEFINITION) }
+}

@@ -1,0 +1,151 @@
+//! Where one worker of a thread pool sits: what it waits on, and what others may know of it.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use aioxide_sys::clock;
+use aioxide_sys::park::{Unparked, park, unpark};
+
+use super::thread_queue::Queue;
+use crate::engine::spin;
+use crate::ffi::{NULL, Obj, Raw, gil};
+use crate::task::loop_state::thread_ident;
+
+/// It runs a call, or looks for one.
+const BUSY: u32 = 0;
+/// It waits, and looks at `word` all the time.
+const SPINNING: u32 = 1;
+/// It waits in the kernel.
+const PARKED: u32 = 2;
+/// It is to come: somebody has taken it off the stack of idle workers.
+const CALLED: u32 = 3;
+
+/// All but `word` is guarded by the GIL.
+pub struct Seat {
+    word: AtomicU32,
+    pub thread: u64,
+    /// The function that runs, borrowed from the call that runs, and since when in ticks; null between calls.
+    running: Cell<(Raw, u64)>,
+    /// The future of the call that runs, borrowed; null where there is none, or a loop's.
+    future: Cell<Raw>,
+}
+
+// SAFETY: the cells are read and written under the GIL only.
+unsafe impl Send for Seat {}
+// SAFETY: as above.
+unsafe impl Sync for Seat {}
+
+/// How many workers spin, in all pools: one processor is left to whoever has something to do.
+static SPINNERS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static CURRENT: Cell<*const Queue> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The queue that the calling thread serves; null for none.
+#[inline(always)]
+pub fn current_queue() -> *const Queue {
+    CURRENT.get()
+}
+
+pub fn set_current_queue(queue: *const Queue) {
+    CURRENT.set(queue);
+}
+
+impl Seat {
+    pub fn new() -> Seat {
+        Seat {
+            word: AtomicU32::new(BUSY),
+            thread: thread_ident(),
+            running: Cell::new((NULL, 0)),
+            future: Cell::new(NULL),
+        }
+    }
+
+    /// A call begins: what runs, and for which future of `concurrent.futures`.
+    #[inline(always)]
+    pub fn begin(&self, function: Raw, since: u64, future: Raw) {
+        self.running.set((function, since));
+        self.future.set(future);
+    }
+
+    #[inline(always)]
+    pub fn end(&self) {
+        self.running.set((NULL, 0));
+        self.future.set(NULL);
+    }
+
+    /// What runs, and since when in ticks.
+    pub fn running(&self) -> Option<(Obj, u64)> {
+        let (function, since) = self.running.get();
+        Obj::maybe(function).map(|function| (function, since))
+    }
+
+    /// In a child of fork: the future of the call that ran in the parent's thread, which is not in this process.
+    pub fn left_behind(&self) -> Option<Obj> {
+        if self.thread == thread_ident() { None } else { Obj::maybe(self.future.get()) }
+    }
+
+    /// Has the worker come. It was taken off the stack of idle workers.
+    #[inline(always)]
+    pub fn call(&self) {
+        if self.word.swap(CALLED, Ordering::AcqRel) == PARKED {
+            unpark(&self.word, 1);
+        }
+    }
+
+    /// Says, with the GIL, that the worker is about to wait.
+    pub fn begin_wait(&self, spins: bool) {
+        self.word.store(if spins { SPINNING } else { PARKED }, Ordering::Relaxed);
+    }
+
+    /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first,
+    /// and says whether that was enough.
+    pub fn wait(&self, limit: u64, timeout: Option<f64>) -> bool {
+        // SAFETY: only the word is touched until the GIL is taken.
+        let released = unsafe { gil::release() };
+        let won = limit > 0 && self.spin(limit);
+        if !won {
+            self.sleep(timeout);
+        }
+        // Who has called is about to wait for what it called for, and to let go of the GIL.
+        released.take(limit);
+        won
+    }
+
+    fn is_called(&self) -> bool {
+        self.word.load(Ordering::Acquire) == CALLED
+    }
+
+    fn spin(&self, limit: u64) -> bool {
+        let won = spin::spin(limit, || self.is_called());
+        SPINNERS.fetch_sub(1, Ordering::Relaxed);
+        won || self.word.compare_exchange(SPINNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_err()
+    }
+
+    fn sleep(&self, timeout: Option<f64>) {
+        let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
+        while !self.is_called() {
+            let left = deadline.map(|deadline| deadline - clock::monotonic());
+            if park(&self.word, PARKED, left) == Unparked::TimedOut {
+                return;
+            }
+        }
+    }
+
+    /// The worker waits no more.
+    pub fn end_wait(&self) {
+        self.word.store(BUSY, Ordering::Relaxed);
+    }
+}
+
+/// Takes one of the places for workers that spin; false when all are taken. `Seat::wait` gives it back.
+pub fn may_spin(processors: usize) -> bool {
+    let most = processors.saturating_sub(1);
+    SPINNERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1)).is_ok()
+}
+
+/// A child of fork has one thread, and that one does not spin.
+pub fn after_fork() {
+    SPINNERS.store(0, Ordering::Relaxed);
+}

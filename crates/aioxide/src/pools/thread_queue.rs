@@ -1,0 +1,515 @@
+//! The queue of a thread pool: calls that wait, workers that wait, and the numbers. Guarded by the GIL; only the word
+//! that an idle worker waits on is looked at without it.
+//!
+//! Idle workers stand on a stack: the one that came last is called first, so that its caches are warm and the others can
+//! retire. A call that comes in calls one worker, unless one is on its way already: that one, when it takes its call and
+//! sees another, calls the next. So a burst wakes as many workers as it keeps busy, and not one more.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aioxide_core::histogram::Histogram;
+use aioxide_sys::clock;
+use aioxide_sys::park::{park, unpark};
+use pyo3_ffi::*;
+
+use super::future::{self, State};
+use super::seat::{Seat, current_queue};
+use crate::engine::calls::LoopCall;
+use crate::engine::spin::Bets;
+use crate::ffi::error::runtime_error;
+use crate::ffi::guard::{visit, visit_opt};
+use crate::ffi::object::{call, check};
+use crate::ffi::{Obj, Raw, Res, Slot, error, gil};
+use crate::task::finish::Outcome;
+
+/// Who waits for a call.
+pub enum Target {
+    /// A future of `concurrent.futures`.
+    Future(Obj),
+    /// A future of a loop.
+    Loop(LoopCall),
+}
+
+impl Target {
+    pub fn future(&self) -> &Obj {
+        match self {
+            Target::Future(future) => future,
+            Target::Loop(call) => call.future(),
+        }
+    }
+}
+
+/// A call that waits for a worker.
+pub struct Call {
+    pub function: Obj,
+    /// Positional arguments, and behind them the values for `kwnames`; nothing for a call without any.
+    pub args: Option<Obj>,
+    pub positional: usize,
+    pub kwnames: Option<Obj>,
+    pub target: Target,
+    /// The tick counter when it was queued.
+    pub queued: u64,
+}
+
+impl Call {
+    /// Whether nobody waits for it any more.
+    fn is_cancelled(&self) -> bool {
+        match &self.target {
+            // SAFETY: a pool's own future.
+            Target::Future(future) => unsafe { future::of(future.as_ptr()) }.is_done(),
+            Target::Loop(call) => !call.is_wanted(),
+        }
+    }
+
+    /// Ends it without having run.
+    fn refuse(self, outcome: Outcome) {
+        let Call { target, .. } = self;
+        match target {
+            Target::Loop(call) => call.finish(outcome),
+            Target::Future(future) => {
+                // SAFETY: a pool's own future.
+                let told = unsafe {
+                    match outcome {
+                        Outcome::Raised(exception) => future::set_exception(future.as_ptr(), exception),
+                        // Cancelled, and told so: `wait()` would wait for ever for one that is only cancelled.
+                        _ => future::cancel(future.as_ptr()).and_then(|_| acknowledge(future.as_ptr())),
+                    }
+                };
+                if told.is_err() {
+                    error::unraisable(future.as_ptr());
+                }
+            }
+        }
+    }
+}
+
+/// Tells a future that was cancelled that its pool knows.
+fn acknowledge(future: Raw) -> Res<()> {
+    // SAFETY: a pool's own future.
+    unsafe {
+        if future::of(future).state.get() == State::Cancelled {
+            future::set_running(future)?;
+        }
+    }
+    Ok(())
+}
+
+/// What `stats()` counts.
+#[derive(Default)]
+pub struct Counters {
+    pub submitted: Cell<u64>,
+    pub done: Cell<u64>,
+    pub failed: Cell<u64>,
+    pub cancelled: Cell<u64>,
+    pub waited: RefCell<Histogram>,
+    pub ran: RefCell<Histogram>,
+}
+
+pub fn add(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub max_workers: u32,
+    /// Calls that may wait before `submit` blocks; 0 for any number.
+    pub max_pending: usize,
+    /// Seconds after which an idle worker ends; none for never.
+    pub idle_timeout: Option<f64>,
+    /// The longest spin in ticks; 0 is off.
+    pub spin: u64,
+}
+
+pub struct Queue {
+    calls: UnsafeCell<VecDeque<Call>>,
+    idle: UnsafeCell<Vec<Arc<Seat>>>,
+    /// All workers that have come to serve.
+    seats: UnsafeCell<Vec<Arc<Seat>>>,
+    pub limits: Limits,
+    /// Threads that exist or are being started.
+    pub threads: Cell<u32>,
+    /// Threads of these that have not come to serve yet.
+    pub starting: Cell<u32>,
+    /// Workers that were called and have not taken their call yet.
+    in_transit: Cell<u32>,
+    /// Workers that wait in `Future.result()` for a call that stands in this very queue.
+    pub blocked: Cell<u32>,
+    pub shutdown: Cell<bool>,
+    /// The pool was garbage-collected.
+    orphaned: Cell<bool>,
+    /// Why nothing runs any more, a str.
+    pub broken: Slot,
+    /// What makes the exception for that.
+    broken_class: Slot,
+    /// Threads that wait in `submit` for room, and the word they sleep on.
+    room_waiters: Cell<u32>,
+    room: AtomicU32,
+    pub bets: Bets,
+    pub counters: Counters,
+    /// Grows with each fork that this queue has survived in the child.
+    pub generation: Cell<u32>,
+}
+
+/// The interpreter is about to end: no pool takes calls any more, and workers end when nothing is left to run.
+struct Ending(Cell<bool>);
+
+// SAFETY: read and written under the GIL.
+unsafe impl Sync for Ending {}
+
+static ENDING: Ending = Ending(Cell::new(false));
+
+pub fn end_all() {
+    ENDING.0.set(true);
+}
+
+impl Queue {
+    pub fn new(limits: Limits) -> Queue {
+        Queue {
+            calls: UnsafeCell::new(VecDeque::new()),
+            idle: UnsafeCell::new(Vec::new()),
+            seats: UnsafeCell::new(Vec::new()),
+            limits,
+            threads: Cell::new(0),
+            starting: Cell::new(0),
+            in_transit: Cell::new(0),
+            blocked: Cell::new(0),
+            shutdown: Cell::new(false),
+            orphaned: Cell::new(false),
+            broken: Slot::empty(),
+            broken_class: Slot::empty(),
+            room_waiters: Cell::new(0),
+            room: AtomicU32::new(0),
+            bets: Bets::new(),
+            counters: Counters::default(),
+            generation: Cell::new(0),
+        }
+    }
+
+    /// Short access to the calls. Nothing in `body` may call into Python or release a reference.
+    #[inline(always)]
+    fn with_calls<T>(&self, body: impl FnOnce(&mut VecDeque<Call>) -> T) -> T {
+        // SAFETY: under the GIL, and every `body` in this file is leaf code, so no second borrow can exist.
+        body(unsafe { &mut *self.calls.get() })
+    }
+
+    #[inline(always)]
+    fn with_idle<T>(&self, body: impl FnOnce(&mut Vec<Arc<Seat>>) -> T) -> T {
+        // SAFETY: as `with_calls`.
+        body(unsafe { &mut *self.idle.get() })
+    }
+
+    fn with_seats<T>(&self, body: impl FnOnce(&mut Vec<Arc<Seat>>) -> T) -> T {
+        // SAFETY: as `with_calls`.
+        body(unsafe { &mut *self.seats.get() })
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.with_calls(|calls| calls.len())
+    }
+
+    pub fn idle_len(&self) -> usize {
+        self.with_idle(|idle| idle.len())
+    }
+
+    pub fn seats(&self) -> Vec<Arc<Seat>> {
+        self.with_seats(|seats| seats.clone())
+    }
+
+    // ---------------------------------------------------------------------------------------------- coming in
+
+    /// Raises what `submit` raises on a pool that takes no calls.
+    #[inline(always)]
+    pub fn check_open(&self) -> Res<()> {
+        if self.shutdown.get() || ENDING.0.get() || self.broken.is_set() {
+            self.refuse_call()
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn refuse_call(&self) -> Res<()> {
+        if self.broken.is_set() {
+            error::raise_value(self.broken_error()?);
+            return Err(error::Raised);
+        }
+        if self.shutdown.get() {
+            return runtime_error(c"cannot schedule new futures after shutdown");
+        }
+        runtime_error(c"cannot schedule new futures after interpreter shutdown")
+    }
+
+    fn broken_error(&self) -> Res {
+        call(self.broken_class.get(), &[self.broken.or_none().as_ptr()])
+    }
+
+    /// Waits until there is room for one more call, where the pool has a limit and the thread may wait: a worker of
+    /// this pool may not, as it would wait for itself.
+    pub fn wait_for_room(&self) -> Res<()> {
+        while self.is_full() && current_queue() != std::ptr::from_ref(self) {
+            let seen = self.room.load(Ordering::Relaxed);
+            self.room_waiters.set(self.room_waiters.get() + 1);
+            // SAFETY: only the word is touched until the GIL is taken, and the caller has a reference to the queue.
+            let released = unsafe { gil::release() };
+            park(&self.room, seen, None);
+            released.take(0);
+            self.room_waiters.set(self.room_waiters.get() - 1);
+            // SAFETY: needs the GIL only.
+            check(unsafe { PyErr_CheckSignals() })?;
+            self.check_open()?;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        if self.limits.max_pending == 0 || self.len() < self.limits.max_pending {
+            return false;
+        }
+        self.drop_cancelled();
+        self.len() >= self.limits.max_pending
+    }
+
+    /// Takes out what nobody waits for any more.
+    fn drop_cancelled(&self) {
+        let mut gone = Vec::new();
+        self.with_calls(|calls| {
+            let all = std::mem::take(calls);
+            for call in all {
+                if call.is_cancelled() { gone.push(call) } else { calls.push_back(call) }
+            }
+        });
+        for call in gone {
+            if let Target::Future(future) = &call.target
+                && acknowledge(future.as_ptr()).is_err()
+            {
+                error::unraisable(future.as_ptr());
+            }
+            self.count_dropped(call);
+        }
+    }
+
+    /// There is room for somebody, or a reason to look again.
+    fn tell_of_room(&self, all: bool) {
+        if self.room_waiters.get() > 0 {
+            self.room.fetch_add(1, Ordering::Release);
+            unpark(&self.room, if all { u32::MAX } else { 1 });
+        }
+    }
+
+    #[inline(always)]
+    pub fn push(&self, call: Call) {
+        add(&self.counters.submitted);
+        self.with_calls(|calls| calls.push_back(call));
+    }
+
+    /// Whether one more thread is to be started: fewer workers are free than there are calls.
+    #[inline(always)]
+    pub fn wants_thread(&self) -> bool {
+        self.threads.get() < self.limits.max_workers
+            && self.len() > self.idle_len() + (self.in_transit.get() + self.starting.get()) as usize
+    }
+
+    /// Calls a worker that is idle, unless one is on its way.
+    #[inline(always)]
+    pub fn call_worker(&self) {
+        if self.in_transit.get() == 0
+            && let Some(seat) = self.with_idle(Vec::pop)
+        {
+            self.in_transit.set(1);
+            seat.call();
+        }
+    }
+
+    /// Takes a call out again: no thread could be started to run it.
+    pub fn take_back(&self, future: Raw) -> Option<Call> {
+        self.with_calls(|calls| {
+            let at = calls.iter().rposition(|call| call.target.future().as_ptr() == future)?;
+            calls.remove(at)
+        })
+    }
+
+    // ---------------------------------------------------------------------------------------------- going out
+
+    /// The next call, for a worker.
+    #[inline(always)]
+    pub fn next(&self) -> Option<Call> {
+        let call = self.with_calls(VecDeque::pop_front)?;
+        if self.len() > 0 {
+            self.call_worker();
+        }
+        self.tell_of_room(false);
+        Some(call)
+    }
+
+    /// A call that was cancelled is dropped without having run.
+    pub fn count_dropped(&self, call: Call) {
+        add(&self.counters.cancelled);
+        drop(call);
+    }
+
+    /// Whether a worker that finds no call should end.
+    pub fn is_over(&self) -> bool {
+        self.shutdown.get() || self.orphaned.get() || self.broken.is_set() || ENDING.0.get()
+    }
+
+    // ------------------------------------------------------------------------------------------------ workers
+
+    pub fn add_seat(&self, seat: &Arc<Seat>) {
+        self.with_seats(|seats| seats.push(Arc::clone(seat)));
+    }
+
+    pub fn remove_seat(&self, seat: &Arc<Seat>) {
+        let gone = self.with_seats(|seats| {
+            let at = seats.iter().position(|other| Arc::ptr_eq(other, seat))?;
+            Some(seats.swap_remove(at))
+        });
+        drop(gone);
+    }
+
+    pub fn push_idle(&self, seat: Arc<Seat>) {
+        self.with_idle(|idle| idle.push(seat));
+    }
+
+    /// The worker is idle no more, though nobody called it. False if somebody has.
+    pub fn remove_idle(&self, seat: &Arc<Seat>) -> bool {
+        let gone = self.with_idle(|idle| {
+            let at = idle.iter().position(|other| Arc::ptr_eq(other, seat))?;
+            Some(idle.remove(at))
+        });
+        gone.is_some()
+    }
+
+    /// A worker that was called has come.
+    #[inline(always)]
+    pub fn arrived(&self) {
+        self.in_transit.set(self.in_transit.get().saturating_sub(1));
+    }
+
+    /// Calls all that are idle: to look whether they should end.
+    pub fn call_all(&self) {
+        let idle = self.with_idle(std::mem::take);
+        self.in_transit.set(self.in_transit.get() + idle.len() as u32);
+        for seat in idle {
+            seat.call();
+        }
+        self.tell_of_room(true);
+    }
+
+    // ------------------------------------------------------------------------------------------------- ending
+
+    /// No call is taken any more; what is queued runs still, unless `cancel` says otherwise.
+    pub fn shut_down(&self, cancel: bool) {
+        self.shutdown.set(true);
+        if cancel {
+            for call in self.with_calls(std::mem::take) {
+                add(&self.counters.cancelled);
+                call.refuse(Outcome::Cancelled);
+            }
+        }
+        self.call_all();
+    }
+
+    /// The pool is gone: idle workers end, the others when nothing is left to run.
+    pub fn orphan(&self) {
+        self.orphaned.set(true);
+        self.call_all();
+    }
+
+    /// An initializer failed: all that waits fails with `class(reason)`, and so will each `submit`.
+    pub fn break_down(&self, class: Obj, reason: Obj) {
+        self.broken_class.set(class);
+        self.broken.set(reason);
+        for call in self.with_calls(std::mem::take) {
+            add(&self.counters.failed);
+            call.refuse(Outcome::of(self.broken_error().and_then(|exception| {
+                error::raise_value(exception);
+                Err(error::Raised)
+            })));
+        }
+        self.call_all();
+    }
+
+    /// In a child of fork: none of the threads is there, and what they ran or would have run is the parent's. Futures
+    /// of these calls are ended without a word to their callbacks, so that nobody waits for ever.
+    pub fn after_fork(&self) {
+        let calls = self.with_calls(std::mem::take);
+        let seats = self.with_seats(std::mem::take);
+        let idle = self.with_idle(std::mem::take);
+        for cell in [&self.threads, &self.starting, &self.in_transit, &self.blocked, &self.room_waiters] {
+            cell.set(0);
+        }
+        self.generation.set(self.generation.get() + 1);
+        let waiting = calls.iter().filter_map(|call| match &call.target {
+            Target::Future(future) => Some(future.clone()),
+            Target::Loop(_) => None,
+        });
+        let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind())).collect();
+        for future in futures {
+            // SAFETY: a pool's own future.
+            let body = unsafe { future::of(future.as_ptr()) };
+            if !body.is_done() {
+                body.enter(State::Notified);
+            }
+        }
+        // Its owner's stack, with the references on it, is lost; what it shares is not freed.
+        std::mem::forget(seats);
+        drop((calls, idle));
+    }
+
+    // --------------------------------------------------------------------------------------- garbage collection
+
+    /// # Safety
+    /// Called from a `tp_traverse`.
+    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        // SAFETY: the visitor neither calls back into us nor changes references.
+        unsafe {
+            for call in &*self.calls.get() {
+                visit!(call.function.as_ptr(), visitor, arg);
+                visit_opt!(call.args, visitor, arg);
+                visit!(call.target.future().as_ptr(), visitor, arg);
+            }
+            for slot in [&self.broken, &self.broken_class] {
+                visit!(slot.get(), visitor, arg);
+            }
+        }
+        0
+    }
+
+    pub fn clear(&self) {
+        drop(self.with_calls(std::mem::take));
+        self.broken.clear();
+        self.broken_class.clear();
+    }
+}
+
+/// Ticks since a reading of the counter.
+#[inline(always)]
+pub fn since(ticks: u64) -> u64 {
+    clock::ticks().wrapping_sub(ticks)
+}
+
+/// What a thread that runs a loop must not do is wait: `submit` gives it a future whose call waits its turn instead.
+pub fn may_wait() -> Res<bool> {
+    let running = call(crate::ffi::names::stdlib().get_running_loop, &[])?;
+    Ok(crate::ffi::object::is_none(running.as_ptr()))
+}
+
+/// An object that Python code holds.
+#[repr(C)]
+pub struct QueueObject {
+    pub header: PyObject,
+    pub queue: Queue,
+}
+
+/// # Safety
+/// `raw` is a `WorkQueue`, alive for the time of use.
+#[inline(always)]
+pub unsafe fn queue_of<'a>(raw: Raw) -> &'a Queue {
+    // SAFETY: by the contract.
+    unsafe { &(*raw.cast::<QueueObject>()).queue }
+}

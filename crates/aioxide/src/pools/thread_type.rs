@@ -1,0 +1,480 @@
+//! The Python types behind `aioxide.ThreadPoolExecutor`: `ThreadPool`, its native base, and `WorkQueue`, which the
+//! workers share with it: a worker must not keep its pool alive.
+
+use std::ffi::{c_int, c_void};
+
+use aioxide_core::histogram::Histogram;
+use aioxide_sys::clock;
+use pyo3_ffi::*;
+
+use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
+use super::{future, worker};
+use crate::engine::calls::LoopCall;
+use crate::engine::spin;
+use crate::ffi::args::type_error_text;
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::names::intern;
+use crate::ffi::object::{
+    boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple,
+};
+use crate::ffi::typedef::TypeDef;
+use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, error, names, none};
+use crate::task::loop_state::native_state;
+
+// ------------------------------------------------------------------------------------------------------ the pool
+
+#[repr(C)]
+struct PoolObject {
+    header: PyObject,
+    /// A `WorkQueue`; nothing before `__init__`, and in a subclass that manages its threads itself.
+    queue: Slot,
+    /// What makes a task of a call (3.14's `prepare_context`), where a subclass has its own.
+    resolve: Slot,
+}
+
+const POOL_BODY: usize = size_of::<PoolObject>() - size_of::<PyObject>();
+
+unsafe fn pool_of<'a>(raw: Raw) -> &'a PoolObject {
+    // SAFETY: callers pass a pool, alive for the time of use.
+    unsafe { &*raw.cast::<PoolObject>() }
+}
+
+impl PoolObject {
+    /// The queue, held for the time of a call.
+    #[inline(always)]
+    fn queue(&self) -> Option<Obj> {
+        self.queue.share()
+    }
+}
+
+fastcall!(py_submit, |slf, args| {
+    if args.len() == 0 {
+        return missing_function();
+    }
+    let Some(held) = pool_of(slf).queue() else { return inherited_submit(slf, args) };
+    let queue = queue_of(held.as_ptr());
+    queue.check_open()?;
+    if queue.limits.max_pending > 0 && queue::may_wait()? {
+        queue.wait_for_room()?;
+    }
+    let future = future::new()?;
+    future::of(future.as_ptr()).stand_in(queue);
+    let call = make_call(slf, args, Target::Future(future.clone()))?;
+    queue.push(call);
+    provide_worker(slf, queue, &future)?;
+    Ok(future)
+});
+
+/// `submit()` without a function, in the words of the standard one.
+#[cold]
+fn missing_function() -> Res {
+    type_error_text("ThreadPoolExecutor.submit() missing 1 required positional argument: 'fn'".into())
+}
+
+#[cold]
+unsafe fn inherited_submit(slf: Raw, args: Args) -> Res {
+    let base = import_from(c"concurrent.futures.thread", c"ThreadPoolExecutor")?;
+    // SAFETY: set at import of `aioxide._threads`, where it is the standard class even if its name was replaced since.
+    let base = unsafe { if STANDARD.is_set() { STANDARD.get().clone() } else { base } };
+    let method = getattr(base.as_ptr(), names().submit)?;
+    let (all, kwnames) = args.all();
+    let values = [&[slf], all].concat();
+    call_kw(method.as_ptr(), &values, args.len() + 1, kwnames)
+}
+
+static STANDARD: Global<Obj> = Global::new();
+
+/// Remembers the standard library's class.
+pub fn set_standard(class: Obj) {
+    STANDARD.set(class);
+}
+
+/// The call that the arguments of `submit` describe.
+#[inline(always)]
+unsafe fn make_call(slf: Raw, args: Args, target: Target) -> Res<Call> {
+    let (all, kwnames) = args.all();
+    let mut call = Call {
+        function: Obj::new(all[0]),
+        args: if all.len() > 1 { Some(tuple(&all[1..])?) } else { None },
+        positional: args.len() - 1,
+        kwnames: Obj::maybe(kwnames),
+        target,
+        queued: clock::ticks(),
+    };
+    // SAFETY: a pool.
+    if let Some(resolve) = unsafe { pool_of(slf) }.resolve.share() {
+        resolve_call(&mut call, &resolve)?;
+    }
+    Ok(call)
+}
+
+/// `resolve(fn, args, kwargs)` makes the task that a worker context runs.
+#[cold]
+fn resolve_call(call_: &mut Call, resolve: &Obj) -> Res<()> {
+    // SAFETY: slices of a tuple, and a dict of its last items.
+    unsafe {
+        let all = match call_.args.take() {
+            Some(all) => all,
+            None => tuple(&[])?,
+        };
+        let size = PyTuple_GET_SIZE(all.as_ptr());
+        let args = Obj::steal(PyTuple_GetSlice(all.as_ptr(), 0, call_.positional as Py_ssize_t))?;
+        let kwargs = Obj::steal(PyDict_New())?;
+        if let Some(kwnames) = call_.kwnames.take() {
+            for (i, at) in (call_.positional as Py_ssize_t..size).enumerate() {
+                let (key, value) =
+                    (PyTuple_GET_ITEM(kwnames.as_ptr(), i as Py_ssize_t), PyTuple_GET_ITEM(all.as_ptr(), at));
+                crate::ffi::object::check(PyDict_SetItem(kwargs.as_ptr(), key, value))?;
+            }
+        }
+        let task = call(resolve.as_ptr(), &[call_.function.as_ptr(), args.as_ptr(), kwargs.as_ptr()])?;
+        call_.function = task;
+        call_.positional = 0;
+    }
+    Ok(())
+}
+
+/// Calls an idle worker, or starts a thread, for a call that was queued.
+#[inline(always)]
+unsafe fn provide_worker(slf: Raw, queue: &Queue, future: &Obj) -> Res<()> {
+    if queue.wants_thread() {
+        return start_thread(slf, queue, future.as_ptr());
+    }
+    queue.call_worker();
+    Ok(())
+}
+
+#[cold]
+fn start_thread(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
+    queue.threads.set(queue.threads.get() + 1);
+    queue.starting.set(queue.starting.get() + 1);
+    let Err(Raised) = call_method(intern(c"_start_worker")?, &[slf]) else { return Ok(()) };
+    let pending = error::take();
+    if queue.threads.get() == 0 {
+        // Nobody would ever run it.
+        drop(queue.take_back(future));
+        error::restore(pending);
+        return Err(Raised);
+    }
+    // SAFETY: reads a static of the interpreter.
+    let exception =
+        pending.filter(|pending| !error::is_instance(pending.as_ptr(), unsafe { PyExc_Exception }));
+    if exception.is_none() {
+        return Ok(());
+    }
+    error::restore(exception);
+    Err(Raised)
+}
+
+fastcall!(py_run_for_loop, |slf, args| {
+    args.require(&["loop", "func", "args"], "ThreadPoolExecutor._run_for_loop")?;
+    let (owner, function, values) = (args.get(0), args.get(1), args.get(2));
+    let Some(held) = pool_of(slf).queue() else { return through_submit(slf, owner, function, values) };
+    let queue = queue_of(held.as_ptr());
+    queue.check_open()?;
+    let made = match native_state(owner) {
+        Some(state) => LoopCall::new(&*state, queue.limits.spin)?,
+        None => None,
+    };
+    let Some(loop_call) = made else { return through_submit(slf, owner, function, values) };
+    let future = loop_call.future().clone();
+    let count = PyTuple_GET_SIZE(values) as usize;
+    let mut call = Call {
+        function: Obj::new(function),
+        args: if count > 0 { Some(Obj::new(values)) } else { None },
+        positional: count,
+        kwnames: None,
+        target: Target::Loop(loop_call),
+        queued: clock::ticks(),
+    };
+    if let Some(resolve) = pool_of(slf).resolve.share() {
+        resolve_call(&mut call, &resolve)?;
+    }
+    queue.push(call);
+    provide_worker(slf, queue, &future)?;
+    Ok(future)
+});
+
+/// `asyncio.wrap_future(self.submit(func, *args), loop=loop)`.
+#[cold]
+unsafe fn through_submit(slf: Raw, owner: Raw, function: Raw, values: Raw) -> Res {
+    // SAFETY: a tuple, whose items are borrowed for the call.
+    let mut all = vec![slf, function];
+    all.extend(unsafe { (0..PyTuple_GET_SIZE(values)).map(|i| PyTuple_GET_ITEM(values, i)) });
+    let future = call_method(names().submit, &all)?;
+    let wrap = import_from(c"asyncio.futures", c"wrap_future")?;
+    let keywords = tuple(&[names().loop_])?;
+    call_kw(wrap.as_ptr(), &[future.as_ptr(), owner], 1, keywords.as_ptr())
+}
+
+getter!(get_queue, |slf| Ok(pool_of(slf).queue.or_none()));
+setter!(set_queue, |slf, value| {
+    if value.is_null() || Py_TYPE(value) != *QUEUE_TYPE.get() {
+        return error::type_error(c"a WorkQueue is needed here");
+    }
+    pool_of(slf).queue.set(Obj::new(value));
+    Ok(())
+});
+getter!(get_resolve, |slf| Ok(pool_of(slf).resolve.or_none()));
+setter!(set_resolve, |slf, value| {
+    let value = Obj::maybe(value).filter(|value| !is_none(value.as_ptr()));
+    drop(pool_of(slf).resolve.replace(value));
+    Ok(())
+});
+
+unsafe extern "C" fn pool_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
+    // SAFETY: a zeroed body is a pool without a queue.
+    guarded(NULL, || unsafe { PyType_GenericAlloc(kind, 0) })
+}
+
+unsafe extern "C" fn pool_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type.
+    unsafe {
+        visit!(Py_TYPE(slf).cast(), visitor, arg);
+        visit!(pool_of(slf).queue.get(), visitor, arg);
+        visit!(pool_of(slf).resolve.get(), visitor, arg);
+    }
+    0
+}
+
+unsafe extern "C" fn pool_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type. The pool is lost: its workers end when they have run what is queued.
+    guarded((), || unsafe {
+        pool_of(slf).resolve.clear();
+        if let Some(held) = pool_of(slf).queue.take() {
+            queue_of(held.as_ptr()).orphan();
+        }
+    });
+    0
+}
+
+unsafe extern "C" fn pool_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        pool_clear(slf);
+        let kind = Py_TYPE(slf);
+        if let Some(free) = (*kind).tp_free {
+            free(slf.cast());
+        }
+        Py_DECREF(kind.cast());
+    });
+}
+
+// ----------------------------------------------------------------------------------------------------- the queue
+
+static QUEUE_TYPE: Global<*mut PyTypeObject> = Global::new();
+
+/// `WorkQueue(max_workers, max_pending, idle_timeout, spin)`: checked by `aioxide._threads`; `spin` in microseconds, or
+/// `None` for the process's own limit.
+unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
+    // SAFETY: a slot of the type; fills the zeroed body of a fresh object.
+    guarded(NULL, || unsafe {
+        let make = || -> Res {
+            if PyTuple_GET_SIZE(args) != 4 {
+                return error::type_error(c"WorkQueue is made by aioxide.ThreadPoolExecutor");
+            }
+            let limits = limits_of(|at| PyTuple_GET_ITEM(args, at))?;
+            let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
+            std::ptr::write(&raw mut (*made.as_ptr().cast::<QueueObject>()).queue, Queue::new(limits));
+            Ok(made)
+        };
+        crate::ffi::object::ret(make())
+    })
+}
+
+unsafe fn limits_of(item: impl Fn(Py_ssize_t) -> Raw) -> Res<Limits> {
+    // SAFETY: converts what `aioxide._threads` has checked, or raises.
+    unsafe {
+        let whole = |at| if is_none(item(at)) { Ok(0) } else { PyLong_AsUnsignedLongLong_(item(at)) };
+        let real = |at| if is_none(item(at)) { None } else { Some(PyFloat_AsDouble(item(at))) };
+        let limits = Limits {
+            max_workers: whole(0)?.min(u64::from(u32::MAX)) as u32,
+            max_pending: whole(1)? as usize,
+            idle_timeout: real(2),
+            spin: match real(3) {
+                None => spin::limit(),
+                Some(_) if spin::processors() < 2 => 0,
+                Some(seconds) => spin::ticks(seconds * 1e6),
+            },
+        };
+        if error::occurred() { Err(Raised) } else { Ok(limits) }
+    }
+}
+
+#[allow(non_snake_case)]
+unsafe fn PyLong_AsUnsignedLongLong_(value: Raw) -> Res<u64> {
+    // SAFETY: converts or raises.
+    let number = unsafe { PyLong_AsUnsignedLongLong(value) };
+    if error::occurred() { Err(Raised) } else { Ok(number) }
+}
+
+onearg!(py_serve, |slf, run| {
+    Ok(boolean(worker::serve(queue_of(slf), if is_none(run) { NULL } else { run })))
+});
+
+noargs!(py_qsize, |slf| int(queue_of(slf).len() as i64));
+noargs!(py_empty, |slf| Ok(boolean(queue_of(slf).len() == 0)));
+
+onearg!(py_put, |slf, value| {
+    if !is_none(value) {
+        return error::type_error(
+            c"put() takes None only, to have idle workers look whether they should end: use submit()",
+        );
+    }
+    queue_of(slf).call_all();
+    Ok(none())
+});
+
+onearg!(py_shut_down, |slf, cancel| {
+    queue_of(slf).shut_down(truth(cancel)?);
+    Ok(none())
+});
+
+fastcall!(py_break_down, |slf, args| {
+    args.require(&["cls", "reason"], "WorkQueue.break_down")?;
+    queue_of(slf).break_down(Obj::new(args.get(0)), Obj::new(args.get(1)));
+    Ok(none())
+});
+
+// A thread that was started never came to serve: its initializer failed.
+noargs!(py_withdraw, |slf| {
+    let queue = queue_of(slf);
+    queue.threads.set(queue.threads.get().saturating_sub(1));
+    queue.starting.set(queue.starting.get().saturating_sub(1));
+    Ok(none())
+});
+
+noargs!(py_after_fork, |slf| {
+    queue_of(slf).after_fork();
+    Ok(none())
+});
+
+// Pairs of (thread identifier, function, seconds since its start), one for each worker that runs a call.
+noargs!(py_running, |slf| {
+    let mut rows = Vec::new();
+    for seat in queue_of(slf).seats() {
+        if let Some((function, begun)) = seat.running() {
+            let thread = Obj::steal(PyLong_FromUnsignedLongLong(seat.thread))?;
+            let seconds = float(spin::seconds(queue::since(begun)))?;
+            rows.push(tuple(&[thread.as_ptr(), function.as_ptr(), seconds.as_ptr()])?);
+        }
+    }
+    list(&rows)
+});
+
+// (queued, idle, threads, submitted, done, failed, cancelled, wait histogram, run histogram).
+noargs!(py_stats, |slf| {
+    let queue = queue_of(slf);
+    let counters = &queue.counters;
+    let numbers = [
+        queue.len() as u64,
+        queue.idle_len() as u64,
+        queue.seats().len() as u64,
+        counters.submitted.get(),
+        counters.done.get(),
+        counters.failed.get(),
+        counters.cancelled.get(),
+    ];
+    let mut items = Vec::new();
+    for number in numbers {
+        items.push(int(number as i64)?);
+    }
+    items.push(histogram(counters.waited.borrow().clone())?);
+    items.push(histogram(counters.ran.borrow().clone())?);
+    let raws: Vec<Raw> = items.iter().map(Obj::as_ptr).collect();
+    tuple(&raws)
+});
+
+/// (count, sum, largest, [(upper bound, count), ...]), times in seconds.
+fn histogram(histogram: Histogram) -> Res {
+    let mut buckets = Vec::new();
+    for (bound, count) in histogram.buckets() {
+        let (bound, count) = (float(spin::seconds(bound))?, int(count as i64)?);
+        buckets.push(tuple(&[bound.as_ptr(), count.as_ptr()])?);
+    }
+    let count = int(histogram.count() as i64)?;
+    let sum = float(spin::seconds(histogram.sum()))?;
+    let largest = float(spin::seconds(histogram.largest()))?;
+    let buckets = list(&buckets)?;
+    tuple(&[count.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
+}
+
+fn list(items: &[Obj]) -> Res {
+    let raws: Vec<Raw> = items.iter().map(Obj::as_ptr).collect();
+    let items = tuple(&raws)?;
+    // SAFETY: a live tuple.
+    Obj::steal(unsafe { PySequence_List(items.as_ptr()) })
+}
+
+getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).shutdown.get())));
+getter!(get_broken, |slf| {
+    let broken = &queue_of(slf).broken;
+    Ok(if broken.is_set() { broken.or_none() } else { boolean(false) })
+});
+
+unsafe extern "C" fn queue_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: a slot of the type.
+    unsafe {
+        visit!(Py_TYPE(slf).cast(), visitor, arg);
+        queue_of(slf).traverse(visitor, arg)
+    }
+}
+
+unsafe extern "C" fn queue_clear(slf: Raw) -> c_int {
+    // SAFETY: a slot of the type.
+    guarded((), || unsafe { queue_of(slf).clear() });
+    0
+}
+
+unsafe extern "C" fn queue_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone: each worker has one, so there is none.
+    guarded((), || unsafe {
+        PyObject_GC_UnTrack(slf.cast());
+        queue_clear(slf);
+        std::ptr::drop_in_place(&raw mut (*slf.cast::<QueueObject>()).queue);
+        let kind = Py_TYPE(slf);
+        if let Some(free) = (*kind).tp_free {
+            free(slf.cast());
+        }
+        Py_DECREF(kind.cast());
+    });
+}
+
+/// Makes both types: the pool's and the queue's.
+pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
+    let pool = TypeDef::new(c"aioxide._aioxide.ThreadPool", POOL_BODY)
+        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .doc(c"The native part of aioxide.ThreadPoolExecutor.")
+        .slot(Py_tp_new, pool_new as *mut c_void)
+        .slot(Py_tp_dealloc, pool_dealloc as *mut c_void)
+        .slot(Py_tp_traverse, pool_traverse as *mut c_void)
+        .slot(Py_tp_clear, pool_clear as *mut c_void)
+        .fast(c"submit", py_submit, c"submit($self, fn, /, *args, **kwargs)\n--\n\nHave fn(*args, **kwargs) called in a thread of the pool; return its future.")
+        .fast(c"_run_for_loop", py_run_for_loop, c"Have func(*args) called; return a future of the loop.")
+        .getset(c"_queue", get_queue, set_queue)
+        .getset(c"_resolve", get_resolve, set_resolve)
+        .build(NULL)?;
+    let queue = TypeDef::new(c"aioxide._aioxide.WorkQueue", size_of::<QueueObject>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_HAVE_GC)
+        .doc(c"The calls and the workers of a thread pool.")
+        .slot(Py_tp_new, queue_new as *mut c_void)
+        .slot(Py_tp_dealloc, queue_dealloc as *mut c_void)
+        .slot(Py_tp_traverse, queue_traverse as *mut c_void)
+        .slot(Py_tp_clear, queue_clear as *mut c_void)
+        .onearg(c"serve", py_serve, c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
+        .noargs(c"qsize", py_qsize, c"qsize($self)\n--\n\nReturn how many calls are queued.")
+        .noargs(c"empty", py_empty, c"empty($self)\n--\n\nReturn True if no call is queued.")
+        .onearg(c"put", py_put, c"put($self, item, /)\n--\n\nWith None: have idle workers look whether they should end.")
+        .onearg(c"shut_down", py_shut_down, c"Take no more calls; with True, cancel those that are queued.")
+        .fast(c"break_down", py_break_down, c"Fail all calls, now and later, with cls(reason).")
+        .noargs(c"withdraw", py_withdraw, c"A thread that was started does not come to serve.")
+        .noargs(c"after_fork", py_after_fork, c"Forget the parent's threads and calls.")
+        .noargs(c"running", py_running, c"List what the workers run: (thread identifier, function, seconds).")
+        .noargs(c"stats", py_stats, c"Return the numbers behind ThreadPoolExecutor.stats().")
+        .get(c"is_shut_down", get_shutdown)
+        .get(c"broken", get_broken)
+        .build(NULL)?;
+    QUEUE_TYPE.set(queue);
+    Ok((pool, queue))
+}

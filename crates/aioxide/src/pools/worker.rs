@@ -1,0 +1,203 @@
+//! The life of a worker thread: takes calls, runs them, tells of their outcome, waits.
+
+use std::sync::Arc;
+
+use aioxide_sys::clock;
+use pyo3_ffi::*;
+
+use super::future;
+use super::seat::{self, Seat};
+use super::thread_queue::{Call, Queue, Target, add, since};
+use crate::engine::spin;
+use crate::ffi::names::intern;
+use crate::ffi::object::{call, call_kw, getattr, import_from, string, tuple};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, gil};
+use crate::task::finish::Outcome;
+
+/// How long a worker holds the GIL while calls are queued, in ticks: calls of C functions never come to the place where
+/// the interpreter lets other threads in. Twice the switch interval: a thread that waits must have had one to itself
+/// before its wish is known, and letting go more often would wake it for nothing each time, so that it never has.
+fn hold() -> u64 {
+    let ask = || -> Res<f64> {
+        let seconds = call(import_from(c"sys", c"getswitchinterval")?.as_ptr(), &[])?;
+        // SAFETY: a float.
+        Ok(unsafe { PyFloat_AsDouble(seconds.as_ptr()) })
+    };
+    let seconds = ask().unwrap_or(0.005);
+    error::clear();
+    spin::ticks(2e6 * seconds)
+}
+
+/// Runs calls until the pool is over, or the worker has been idle for too long: then true. `run` is what a call is given
+/// to (a worker context of 3.14); null for calls that are functions.
+pub fn serve(queue: &Queue, run: Raw) -> bool {
+    let seat = Arc::new(Seat::new());
+    let generation = queue.generation.get();
+    queue.starting.set(queue.starting.get().saturating_sub(1));
+    queue.add_seat(&seat);
+    seat::set_current_queue(queue);
+    let worker = Worker { queue, seat, run, hold: hold(), generation };
+    let retired = worker.serve();
+    seat::set_current_queue(std::ptr::null());
+    if !worker.is_orphan_of_fork() {
+        queue.remove_seat(&worker.seat);
+        queue.threads.set(queue.threads.get().saturating_sub(1));
+    }
+    gil::leave();
+    retired
+}
+
+struct Worker<'a> {
+    queue: &'a Queue,
+    seat: Arc<Seat>,
+    run: Raw,
+    hold: u64,
+    generation: u32,
+}
+
+impl Worker<'_> {
+    /// A call has forked, and this is the child: the queue has forgotten this worker.
+    fn is_orphan_of_fork(&self) -> bool {
+        self.queue.generation.get() != self.generation
+    }
+
+    fn serve(&self) -> bool {
+        let mut held_since = clock::ticks();
+        loop {
+            while let Some(call) = self.queue.next() {
+                self.run(call);
+                if self.is_orphan_of_fork() {
+                    return false;
+                }
+                if since(held_since) > self.hold {
+                    // SAFETY: nothing is borrowed here.
+                    unsafe { gil::release() }.take(0);
+                    held_since = clock::ticks();
+                }
+            }
+            if self.queue.is_over() {
+                return false;
+            }
+            if !self.wait() {
+                return true;
+            }
+            held_since = clock::ticks();
+        }
+    }
+
+    /// Waits to be called; false when it is time to retire.
+    fn wait(&self) -> bool {
+        let queue = self.queue;
+        let wanted = queue.limits.spin;
+        let spins = wanted > 0 && queue.bets.bet() && seat::may_spin(spin::processors());
+        self.seat.begin_wait(spins);
+        queue.push_idle(Arc::clone(&self.seat));
+        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout);
+        if self.is_orphan_of_fork() {
+            return false;
+        }
+        if spins {
+            queue.bets.record(won);
+        }
+        let timed_out = queue.remove_idle(&self.seat);
+        if !timed_out {
+            queue.arrived();
+        }
+        self.seat.end_wait();
+        !timed_out || queue.len() > 0
+    }
+
+    fn run(&self, call: Call) {
+        let begun = clock::ticks();
+        let counters = &self.queue.counters;
+        match starts(&call) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.queue.count_dropped(call);
+                return;
+            }
+            Err(Raised) => return report(),
+        }
+        counters.waited.borrow_mut().record(begun.wrapping_sub(call.queued));
+        let Call { function, args, positional, kwnames, target, .. } = call;
+        self.seat.begin(
+            function.as_ptr(),
+            begun,
+            match &target {
+                Target::Future(future) => future.as_ptr(),
+                Target::Loop(_) => NULL,
+            },
+        );
+        let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
+        self.seat.end();
+        if !self.is_orphan_of_fork() {
+            counters.ran.borrow_mut().record(since(begun));
+        }
+        add(if result.is_ok() { &counters.done } else { &counters.failed });
+        let outcome = Outcome::of(result);
+        // Whoever waits for the outcome finds nothing of the call alive but that.
+        drop((function, args, kwnames));
+        if finish(target, outcome).is_err() {
+            report();
+        }
+    }
+
+    #[inline(always)]
+    fn invoke(&self, function: &Obj, args: Option<&Obj>, positional: usize, kwnames: Option<&Obj>) -> Res {
+        if !self.run.is_null() {
+            return call(self.run, &[function.as_ptr()]);
+        }
+        // SAFETY: a tuple of the positional values and as many as `kwnames` has names, alive for the call.
+        unsafe {
+            let values = args
+                .map_or(std::ptr::null(), |args| (*args.as_ptr().cast::<PyTupleObject>()).ob_item.as_ptr());
+            let kwnames = kwnames.map_or(NULL, Obj::as_ptr);
+            Obj::steal(PyObject_Vectorcall(function.as_ptr(), values, positional, kwnames))
+        }
+    }
+}
+
+/// Whether the call is still wanted; tells its future that it runs.
+#[inline(always)]
+fn starts(call: &Call) -> Res<bool> {
+    match &call.target {
+        // SAFETY: a pool's own future.
+        Target::Future(future) => unsafe { future::set_running(future.as_ptr()) },
+        Target::Loop(call) => Ok(call.is_wanted()),
+    }
+}
+
+#[inline(always)]
+fn finish(target: Target, outcome: Outcome) -> Res<()> {
+    match (target, outcome) {
+        (Target::Loop(call), outcome) => {
+            call.finish(outcome);
+            Ok(())
+        }
+        // SAFETY: a pool's own future; so below.
+        (Target::Future(future), Outcome::Returned(value)) => unsafe {
+            future::set_result(future.as_ptr(), value)
+        },
+        // SAFETY: as above.
+        (Target::Future(future), Outcome::Raised(exception)) => unsafe {
+            future::set_exception(future.as_ptr(), exception)
+        },
+        (Target::Future(_), Outcome::Cancelled) => Ok(()),
+    }
+}
+
+/// Logs the exception that is set: a callback has raised something that is none of `Exception`'s.
+#[cold]
+fn report() {
+    let log = || -> Res {
+        let Some(exception) = error::take() else { return Ok(crate::ffi::none()) };
+        let logger = import_from(c"concurrent.futures._base", c"LOGGER")?;
+        let method = getattr(logger.as_ptr(), intern(c"critical")?)?;
+        let text = string("Exception in worker")?;
+        let keywords = tuple(&[intern(c"exc_info")?])?;
+        call_kw(method.as_ptr(), &[text.as_ptr(), exception.as_ptr()], 1, keywords.as_ptr())
+    };
+    if log().is_err() {
+        error::unraisable(NULL);
+    }
+}

@@ -1,0 +1,67 @@
+//! How another thread finishes a future of a loop: it puts what it worked out into the loop's ready queue, and the loop
+//! sets it. A future changes in its loop's thread only: code between two awaits relies on that.
+
+use super::future::of;
+use crate::ffi::names::stdlib;
+use crate::ffi::object::{call, import_from};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+
+/// What became of a call in another thread or process.
+pub enum Outcome {
+    Returned(Obj),
+    Raised(Obj),
+    Cancelled,
+}
+
+impl Outcome {
+    /// What a call has returned or, the exception being set, raised.
+    pub fn of(result: Res) -> Outcome {
+        match result {
+            Ok(value) => Outcome::Returned(value),
+            Err(Raised) => match error::take() {
+                Some(exception) => Outcome::Raised(exception),
+                None => Outcome::Cancelled,
+            },
+        }
+    }
+}
+
+/// Finishes `future` (one of ours), unless it is done: whoever waited for it may have cancelled it.
+///
+/// # Safety
+/// `future` is an `aioxide.Future`.
+pub unsafe fn finish(future: Raw, outcome: Outcome) -> Res<()> {
+    // SAFETY: by the contract.
+    let this = unsafe { of(future) };
+    if !this.is_pending() {
+        return Ok(());
+    }
+    match outcome {
+        Outcome::Returned(value) => this.set_result(future, value),
+        Outcome::Cancelled => this.cancel(future, NULL).map(drop),
+        Outcome::Raised(exception) => {
+            let exception = as_asyncio(exception)?;
+            this.set_exception(future, exception.as_ptr()).or_else(|Raised| {
+                // A StopIteration, where this version refuses one. asyncio logs it and leaves the future pending for
+                // ever; its waiter gets the TypeError that says so.
+                match error::take() {
+                    Some(refused) if this.is_pending() => this.finish_exception(future, refused),
+                    other => {
+                        error::restore(other);
+                        Err(Raised)
+                    }
+                }
+            })
+        }
+    }
+}
+
+/// `asyncio.futures._convert_future_exc`: the errors of `concurrent.futures` that asyncio has classes of its own for.
+fn as_asyncio(exception: Obj) -> Res {
+    let kind: Raw = exception.type_of().cast();
+    if kind != stdlib().pool_cancelled_error && kind != stdlib().pool_invalid_state_error {
+        return Ok(exception);
+    }
+    let convert = import_from(c"asyncio.futures", c"_convert_future_exc")?;
+    call(convert.as_ptr(), &[exception.as_ptr()])
+}

@@ -1,0 +1,171 @@
+"""What runs in a worker of `aioxide.ProcessPoolExecutor`. It imports neither asyncio nor aioxide.
+
+A package of its own, so that a worker that is spawned loads this and no more.
+"""
+
+import sys
+
+
+class TaskCancelled(BaseException):
+    """Raised in a task that is being cancelled, in a pool with `cancel_running=True`; and in one whose time is up.
+
+    A task may catch it to clean up; if it has not ended when the grace period is over, its process is killed.
+    """
+
+
+class Endpoint:
+    """The three descriptors of a worker on their way to it, however `multiprocessing` starts it.
+
+    Args:
+        sock: the worker's end of the socket pair.
+        page: the memory of the control page.
+        lifeline: the reading end of the pipe whose writing end the parent holds.
+    """
+
+    def __init__(self, sock, page, lifeline):
+        self.descriptors = (sock, page, lifeline)
+
+    def __reduce__(self):
+        from multiprocessing.reduction import DupFd
+
+        return _arrived, tuple(DupFd(fd) for fd in self.descriptors)
+
+
+def _arrived(*descriptors):
+    return Endpoint(*(fd.detach() for fd in descriptors))
+
+
+def main(endpoint, library, initializer, initargs, options):
+    """Serve a pool until it says that it is enough; the target of the worker's `multiprocessing.Process`.
+
+    Args:
+        endpoint: the `Endpoint`.
+        library: the path of the extension module.
+        initializer: called first with `initargs`, if it is not None.
+        options: `max_rss` in bytes (0 for no limit); `stop_signal`, a number; `spin`, ticks of the processor's counter.
+    """
+    import signal
+
+    # In a forked child, a signal would otherwise wake the loop of the parent (python/cpython#94454).
+    signal.set_wakeup_fd(-1)
+    native = _load(library)
+    if not native.connect(*endpoint.descriptors, failure, options["max_rss"], options["spin"]):
+        return
+    _stop_by_signal(native, options["stop_signal"])
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException as error:
+            import logging
+
+            logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+            native.initializer_failed(failure(error)[1])
+            return
+    native.serve(_forget)
+
+
+def _load(library):
+    name = f"{__name__}._native"
+    if name not in sys.modules:
+        from importlib.machinery import ExtensionFileLoader, ModuleSpec
+        from importlib.util import module_from_spec
+
+        loader = ExtensionFileLoader(name, library)
+        module = module_from_spec(ModuleSpec(name, loader, origin=library))
+        loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
+
+
+def _stop_by_signal(native, number):
+    import signal
+
+    def stop(_number, _frame):
+        if native.stop_wanted():
+            raise TaskCancelled
+
+    signal.signal(number, stop)
+
+
+def failure(error):
+    """Return what is sent of an exception: itself without its frames, and its traceback as text."""
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    error.__traceback__ = None
+    return error, f'\n"""\n{text}"""'
+
+
+# Objects of `pool.share()` that this process has unpickled, by the number of the slab in which they lie.
+_unshared = {}
+
+
+def _forget(slab):
+    _unshared.pop(slab, None)
+
+
+def unshare(memory, slab, parts):
+    """Return the object that `pool.share()` has put into `memory`; made once in each process.
+
+    Args:
+        memory: the bytes.
+        slab: the number under which the object is kept.
+        parts: sizes of the pickle and of each buffer behind it, each at a multiple of 64 bytes.
+    """
+    if slab not in _unshared:
+        _unshared[slab] = make_of_parts(memory, parts)
+    return _unshared[slab]
+
+
+def make_of_parts(memory, parts):
+    """Unpickle what `unshare` says, afresh."""
+    import pickle
+
+    view = memoryview(memory).toreadonly()
+    pieces, at = [], 0
+    for size in parts:
+        pieces.append(view[at : at + size])
+        at += -(-size // 64) * 64
+    return pickle.loads(pieces[0], buffers=pieces[1:])
+
+
+def call_in_context(values, fn, args, kwargs):
+    """Call `fn(*args, **kwargs)` with context variables set: one task of `schedule(context=...)`.
+
+    Args:
+        values: a (module, attribute, value) for each variable.
+    """
+    import contextvars
+    from importlib import import_module
+
+    def call():
+        for module, attribute, value in values:
+            getattr(import_module(module), attribute).set(value)
+        return fn(*args, **kwargs)
+
+    return contextvars.copy_context().run(call)
+
+
+def call_chunk(fn, chunk):
+    """Call `fn` with each tuple of arguments in turn: one task of `map(chunksize=...)`."""
+    return [fn(*args) for args in chunk]
+
+
+class ByCloudpickle:
+    """Stands for a function that only cloudpickle can send.
+
+    Args:
+        data: what `cloudpickle.dumps` made of it.
+    """
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce__(self):
+        return _by_cloudpickle, (self.data,)
+
+
+def _by_cloudpickle(data):
+    import cloudpickle
+
+    return cloudpickle.loads(data)

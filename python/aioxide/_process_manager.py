@@ -1,0 +1,518 @@
+"""What is rare in a process pool: starting workers, their deaths, their ends, timers. The native core calls it.
+
+Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import heapq
+import itertools
+import os
+import signal
+import threading
+import time
+import traceback
+import weakref
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from typing import TYPE_CHECKING, Any
+
+import _aioxide_worker
+
+from . import _aioxide
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from multiprocessing.process import BaseProcess
+
+    from ._processes import ProcessPoolExecutor
+
+# Interrupts a task that is to stop. Of the real-time signals, as those with names belong to users.
+STOP_SIGNAL = signal.SIGRTMAX - 2
+
+# Seconds that a task has to end after it was interrupted, and a worker after it was told to terminate.
+GRACE = 2.0
+
+# Workers in a row that may die before they are ready, and, by number of workers, in their first task or later with no
+# other task finished in between: what is above is a crash loop.
+STARTS = 3
+_BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
+_PENDING = "A process in the process pool was terminated abruptly while the future was running or pending."
+
+
+class WorkerDied(BrokenProcessPool):
+    """The worker process that ran the call has died; the pool goes on (`on_worker_death="respawn"`).
+
+    Attributes:
+        pid: the process.
+        exitcode: its exit code; the negative number of the signal that killed it; None where nobody could tell.
+    """
+
+    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.pid, self.exitcode)
+
+
+class TransferError(BrokenProcessPool):
+    """The arguments of a call could not be unpickled in the worker, or its result not here; only this call fails.
+
+    The standard library's pool breaks where this is raised, with a `BrokenProcessPool`.
+    """
+
+
+_managers: set[Manager] = set()
+_interpreter_exits = False
+
+
+class Manager:
+    """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way."""
+
+    def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
+        self._executor = weakref.ref(executor, self._collected)
+        self._process = os.getpid()
+        self.processes: dict[int, BaseProcess] = {}
+        self._workers: dict[int, BaseProcess] = {}
+        # Workers that end because we want them to, and those that we have killed.
+        self._leaving: set[int] = set()
+        self._killed: set[int] = set()
+        self.finished = threading.Event()
+        self.shutting_down = False
+        self.broken: str | None = None
+        self._cause: str | None = None
+        self._initializer_error: str | None = None
+        self._room = threading.Condition()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._deaths = 0
+        self._answers = 0
+        self.restarts = 0
+        self._watching = False
+        self._respawns = executor._on_worker_death == "respawn"
+        self.pool = _aioxide.ProcessPool(self, executor._max_workers, True, max_pending)
+
+    # ------------------------------------------------------------------------------------------- called per submit
+
+    def admit(self, may_wait: bool) -> None:
+        """Raise what `submit` raises, or wait for room."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "this process pool belongs to the process that made it; a forked child has to make one of its own"
+            )
+        if self.broken:
+            raise BrokenProcessPool(self.broken)
+        if self.shutting_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _interpreter_exits:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        limit = self.pool.max_pending
+        if limit is not None and self.pool.outstanding >= limit:
+            if not may_wait:
+                raise RuntimeError(
+                    f"the process pool is full: {limit} calls are unfinished (max_pending); "
+                    "await some of them before more are made"
+                )
+            self.pool.to_reactor()
+            with self._room:
+                self._room.wait_for(lambda: self.pool.closed or self.pool.outstanding < limit)
+            self.admit(may_wait)
+
+    def start_worker(self) -> None:
+        """Start a worker; with fork, all of them, as long as there is no thread of ours."""
+        executor = self._executor()
+        if executor is None:
+            return
+        executor._launched()
+        if executor._forks:
+            self.pool.on_demand = False
+            for _ in range(executor._max_workers):
+                self._start(executor)
+        else:
+            self._start(executor)
+
+    def _start(self, executor: ProcessPoolExecutor) -> None:
+        _managers.add(self)
+        key, *descriptors = self.pool.prepare(executor._max_tasks_per_child)
+        try:
+            process = executor._mp_context.Process(
+                target=_aioxide_worker.main,
+                args=(
+                    _aioxide_worker.Endpoint(*descriptors),
+                    _aioxide.__file__,
+                    executor._initializer,
+                    executor._initargs,
+                    {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
+                ),
+            )
+            process.start()
+        except BaseException:
+            self.pool.abandon(key)
+            raise
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        self._workers[key] = process
+        self.processes[process.pid] = process
+        self.pool.started(key, process.pid)
+        executor._worker_started(key)
+
+    def portable(self, function: Any) -> Any:
+        """Return what stands for a function that pickle can't send, or the function itself."""
+        try:
+            import cloudpickle
+        except ImportError:
+            return function
+        return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
+
+    def pickling_failed(self, future: Any, error: BaseException) -> None:
+        """Hand the error of pickling a call to its future."""
+        text = "".join(traceback.format_exception(error))
+        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        if isinstance(future, concurrent.futures.Future) and not future.set_running_or_notify_cancel():
+            return
+        future.set_exception(error)
+
+    # --------------------------------------------------------------------------------------------- called by results
+
+    def rebuild(self, told: tuple[BaseException, str], unreadable: bool) -> BaseException:
+        """Return the exception that a worker has sent, or the one that says that it could not read its task."""
+        error, text = told
+        error.__cause__ = _RemoteTraceback(text)
+        if not unreadable:
+            return error
+        failed = TransferError(f"The call could not be unpickled in the worker process: {error!r}")
+        failed.__cause__ = error
+        return failed
+
+    def unreadable(self, error: BaseException) -> BaseException:
+        """Return the exception for a result that could not be unpickled."""
+        failed = TransferError(f"The result of the call could not be unpickled: {error!r}")
+        failed.__cause__ = error
+        return failed
+
+    def on_room(self) -> None:
+        """Less is under way: whoever waits for room may go on, and a pool that is shut down may end."""
+        with self._room:
+            self._room.notify_all()
+        self._end_if_done()
+
+    # ------------------------------------------------------------------------------------------------ lives and deaths
+
+    def on_initializer_failed(self, key: int, text: str) -> None:
+        """Have the pool break when that worker has ended: the next would not fare better."""
+        self._initializer_error = text
+
+    def on_hang_up(self, key: int) -> None:
+        """A worker has closed its socket: if it has not merely died, it is of no use any more."""
+        if key in self._workers:
+            self.call_later(1.0, lambda: self._kill(key))
+
+    def on_retire(self, key: int) -> None:
+        """A worker has done all that it may, or has grown too large: the next starts before it goes."""
+        process = self._workers.get(key)
+        if process is None or key in self._leaving:
+            return
+        self._leaving.add(key)
+        self.processes.pop(process.pid, None)
+        self.pool.take_back(key)
+        broken = None if self.broken else self._replace()
+        self.pool.exit_worker(key)
+        if broken is not None:
+            self._break(*broken)
+
+    def _replace(self) -> tuple[str | None, str] | None:
+        """Start a worker for one that goes. Returns why the tasks that are left can never run, if that is so."""
+        executor = self._executor()
+        outstanding = self.pool.outstanding
+        cause = None
+        if executor is None:
+            message = (
+                "The ProcessPoolExecutor was garbage collected with work pending after its last worker process "
+                "exited upon reaching max_tasks_per_child; the pending work can never be run."
+            )
+        elif executor._force_shutting_down:
+            message = (
+                "A worker process exited while the pool was being forcefully shut down; work that was still "
+                "enqueued will not be run."
+            )
+        elif self.shutting_down and not outstanding:
+            return None
+        else:
+            message = (
+                "A replacement worker process could not be started, leaving the pool without workers to run the "
+                "remaining work."
+            )
+            try:
+                self._start(executor)
+                self.restarts += 1
+                return None
+            except Exception as error:
+                cause = "".join(traceback.format_exception(error))
+        if self._workers.keys() - self._leaving or not (outstanding or cause):
+            return None
+        return cause, message
+
+    def on_death(self, key: int) -> None:
+        """A worker is dead: what it had not begun with is queued again; the rest is the mode's."""
+        process = self._workers.pop(key, None)
+        if process is None:
+            self.pool.abandon(key)
+            return
+        lost, _done, ready = self.pool.bury(key) or (0, 0, True)
+        if process.exitcode is None:
+            # A child of the fork server: that one learns of it, and tells us, a moment later.
+            process.join(1.0)
+        expected = key in self._leaving or key in self._killed
+        self._leaving.discard(key)
+        if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
+            self._break(self._initializer_error)
+        else:
+            self.processes.pop(process.pid, None)
+            if lost:
+                self.pool.fail_lost(lambda _future: self._died(process, key))
+            if self.broken is None and key in self._killed | (set() if expected else {key}):
+                self._respawn(process, ready, expected)
+        self._killed.discard(key)
+        self._end_if_done()
+
+    def _died(self, process: BaseProcess, key: int) -> BaseException:
+        if self.broken:
+            return self._broken_error()
+        return WorkerDied(
+            f"The worker process (pid {process.pid}) that ran the call {how_it_ended(process)}.",
+            process.pid,
+            process.exitcode,
+        )
+
+    def _respawn(self, process: BaseProcess, ready: bool, killed: bool) -> None:
+        answers = self.pool.counts()[-1]
+        self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
+        self._answers = answers
+        executor = self._executor()
+        limit = STARTS if not ready else 10 + 5 * (executor._max_workers if executor else 1)
+        if self._deaths >= limit:
+            self._break(
+                None,
+                f"The worker processes die again and again: {self._deaths} in a row without one finished call, the "
+                f"last of which {how_it_ended(process)}. The process pool is not usable anymore.",
+            )
+            return
+        if executor is None:
+            if self.pool.outstanding and not self._workers:
+                self._break(None, "The ProcessPoolExecutor was garbage collected, and its last worker died.")
+            return
+        if executor._forks or self.pool.counts()[0] > 0:
+            broken = self._replace()
+            if broken is not None:
+                self._break(*broken)
+
+    def _break(self, cause: str | None = None, message: str | None = None) -> None:
+        if self.broken is not None:
+            return
+        self.broken = _BROKEN if message is None else message
+        self._cause = cause
+        executor = self._executor()
+        if executor is not None:
+            executor._broken = self.broken
+            executor._shutdown_thread = True
+        self.shutting_down = True
+        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
+        text = message if message is not None else _PENDING
+        self.pool.fail_all(lambda _future: self._broken_error(text))
+        for process in list(self.processes.values()):
+            with contextlib.suppress(ValueError, OSError):
+                process.terminate()
+        self.call_later(GRACE, self._kill_all)
+        with self._room:
+            self._room.notify_all()
+        self._stay_served()
+
+    def _broken_error(self, message: str = _PENDING) -> BaseException:
+        # One for each future: they would share a traceback otherwise (python/cpython#101267).
+        error = BrokenProcessPool(message)
+        if self._cause is not None:
+            error.__cause__ = _RemoteTraceback(f"\n'''\n{self._cause}'''")
+        return error
+
+    def _kill(self, key: int) -> None:
+        if key in self._workers:
+            self._killed.add(key)
+            self.pool.signal(key, signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        for key in list(self._workers):
+            self.pool.signal(key, signal.SIGKILL)
+
+    # ---------------------------------------------------------------------------------------------------------- the end
+
+    def _collected(self, _reference: object) -> None:
+        if self._process == os.getpid() and not self.finished.is_set():
+            self.begin_shutdown()
+            self._stay_served()
+
+    def begin_shutdown(self, cancel_futures: bool = False) -> None:
+        """Take no more tasks; end when those that there are have finished."""
+        self.shutting_down = True
+        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
+        if cancel_futures:
+            for future in self.pool.take_pending():
+                _cancel(future)
+        with self._room:
+            self._room.notify_all()
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if not self.shutting_down or self.finished.is_set():
+            return
+        if self.pool.outstanding == 0:
+            for key in self._workers.keys() - self._leaving:
+                self._leaving.add(key)
+                self.pool.exit_worker(key)
+        if not self._workers:
+            self._due.clear()
+            self.pool.close()
+            _managers.discard(self)
+            self.finished.set()
+
+    def _stay_served(self) -> None:
+        """Have somebody look after what is left, if nobody does."""
+        if not self.finished.is_set() and not self.pool.has_home():
+            self.pool.to_reactor()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this thread, for one, can't."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            while not self.finished.is_set():
+                left = 3600.0 if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    break
+                if self.pool.home() == "reactor":
+                    self.finished.wait(left)
+                else:
+                    self.pool.leave_home()
+                    self.pool.wait(min(left, 1.0))
+        finally:
+            self._stay_served()
+
+    # ----------------------------------------------------------------------------------------------- stopping and idling
+
+    def stop(self, future: Any) -> bool:
+        """Cancel a future whose call a worker has: take the call back, or stop it. False if it has finished."""
+        with future._condition:
+            if future.done():
+                return bool(future.cancelled())
+            future._state = "CANCELLED_AND_NOTIFIED"
+            future._condition.notify_all()
+            for waiter in future._waiters:
+                waiter.add_cancelled(future)
+        self.stop_call(future)
+        future._invoke_callbacks()
+        return True
+
+    def stop_cancelled(self, future: asyncio.Future[Any]) -> None:
+        """Stop the call of a loop's future that was cancelled; its done callback."""
+        if future.cancelled() and not self.finished.is_set():
+            self.stop_call(future)
+
+    def stop_call(self, future: Any) -> None:
+        """Take the call of a future back; where it runs, interrupt it, and kill its worker if that does not help."""
+        where = self.pool.withdraw(future)
+        if not isinstance(where, tuple):
+            return
+        key, call = where
+        self.pool.stop_task(key, call)
+        self.pool.signal(key, STOP_SIGNAL)
+
+        def kill() -> None:
+            if self.pool.withdraw(future) == where:
+                self._kill(key)
+
+        self.call_later(GRACE, kill)
+
+    def watch_idle(self, timeout: float) -> None:
+        """End workers that have been idle for `timeout` seconds, from now on."""
+        self.pool.stays = True
+        if not self._watching:
+            self._watching = True
+            self.call_later(timeout, lambda: self._end_idle(timeout))
+
+    def _end_idle(self, timeout: float) -> None:
+        self._watching = False
+        if self.shutting_down:
+            return
+        rows = [row for row in self.pool.workers() if row[0] in self._workers.keys() - self._leaving]
+        for key, *_, idle, _rss, _ready in rows:
+            if idle is not None and idle >= timeout:
+                self._leaving.add(key)
+                self.processes.pop(self._workers[key].pid, None)
+                self.pool.exit_worker(key)
+        left = [idle for key, *_, idle, _rss, _ready in rows if key not in self._leaving]
+        if left:
+            self._watching = True
+            soonest = min(timeout - (idle or 0.0) for idle in left)
+            self.call_later(max(soonest, 0.01), lambda: self._end_idle(timeout))
+
+    # ----------------------------------------------------------------------------------------------------------- timers
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Call `callback()` in `delay` seconds, in whichever thread serves the pool."""
+        heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), callback))
+        self._arm()
+
+    def _arm(self) -> None:
+        if not self.finished.is_set():
+            self.pool.set_timer(max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None)
+
+    def on_timer(self) -> None:
+        """Run what is due."""
+        while self._due and self._due[0][0] <= time.monotonic():
+            heapq.heappop(self._due)[2]()
+        self._arm()
+
+
+def how_it_ended(process: BaseProcess) -> str:
+    """Say how a process ended, as the second half of a sentence."""
+    code = process.exitcode
+    if code is None:
+        return "has died"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"was killed by signal {name}"
+
+
+def _cancel(future: Any) -> None:
+    if isinstance(future, concurrent.futures.Future):
+        if future.cancel():
+            future.set_running_or_notify_cancel()
+        return
+    with contextlib.suppress(RuntimeError):  # a loop that is closed
+        future.get_loop().call_soon_threadsafe(future.cancel)
+
+
+def _end_all() -> None:
+    """Called when the interpreter exits, before it joins its threads: every pool finishes its work."""
+    global _interpreter_exits
+    _interpreter_exits = True
+    for manager in list(_managers):
+        manager.begin_shutdown()
+    for manager in list(_managers):
+        manager.join()
+
+
+def _after_fork() -> None:
+    _aioxide._forked_pools()
+    _managers.clear()
+
+
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,200 @@
+"""`ProcessPoolExecutor.schedule()`: time limits, retries, context variables; and `map_progress()`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import _aioxide_worker
+
+from ._futures import Future
+from ._process_manager import BrokenProcessPool, WorkerDied
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from ._processes import ProcessPoolExecutor
+
+_T = TypeVar("_T")
+
+# Calls that `map_progress` has in the pool at a time, for each worker.
+_AHEAD = 64
+
+
+def schedule(
+    executor: ProcessPoolExecutor,
+    fn: Callable[..., _T],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    timeout: float | None,
+    retries: int,
+    context: Any,
+) -> Future[_T]:
+    """See `ProcessPoolExecutor.schedule`."""
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
+    if not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries must be an integer, 0 or more, not {retries!r}")
+    if context is not None:
+        args = (_named_values(context), fn, args, kwargs)
+        fn, kwargs = _aioxide_worker.call_in_context, {}
+    if timeout is None and retries == 0:
+        return executor.submit(fn, *args, **kwargs)
+    call = _Call(executor, partial(executor.submit, fn, *args, **kwargs), timeout, retries)
+    call.attempt()
+    return call.outcome
+
+
+class _ScheduledFuture(Future[_T]):
+    _call: _Call | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call: the attempt that is under way too, as the pool's `cancel_running` has it."""
+        call = self._call
+        if call is None or self.done():
+            return super().cancel()
+        if call.inner is not None and not call.inner.cancel() and call.inner.running():
+            return False
+        return super().cancel()
+
+
+class _Call:
+    """One call with a time limit or retries: its attempts, and the future for what becomes of it."""
+
+    def __init__(
+        self, executor: ProcessPoolExecutor, submit: Callable[[], Any], timeout: float | None, retries: int
+    ) -> None:
+        self.outcome: _ScheduledFuture[Any] = _ScheduledFuture()
+        self.outcome._call = self
+        self.inner: Any = None
+        self._manager = executor._manager
+        self._submit: Callable[[], Any] | None = submit
+        self._timeout = timeout
+        self._retries = retries
+        self._too_late = False
+
+    def attempt(self) -> None:
+        """Submit it (once more)."""
+        if self._submit is None:
+            return
+        self._too_late = False
+        self.inner = self._submit()
+        self.inner.add_done_callback(self._done)
+        if self._timeout is not None and not self.inner.done():
+            self._look_later(self._timeout)
+
+    def _look_later(self, seconds: float) -> None:
+        inner = self.inner
+        self._manager.call_later(seconds, lambda: self._look(inner))
+
+    def _look(self, inner: Any) -> None:
+        if inner is not self.inner or inner.done() or self._timeout is None:
+            return
+        where = self._manager.pool.find(inner)
+        if where is None:
+            return
+        ran = where[2]
+        # What has not begun by now cannot be late before that much time has passed again.
+        left = self._timeout if ran is None else self._timeout - ran * 1e-9
+        if left > 0:
+            self._look_later(left)
+            return
+        self._too_late = True
+        self._manager.stop(inner)
+
+    def _done(self, inner: Any) -> None:
+        if self.outcome.done():
+            self._end()
+            return
+        error: BaseException | None
+        if self._too_late:
+            error = TimeoutError(f"The call ran for longer than {self._timeout} seconds.")
+        elif inner.cancelled():
+            error = concurrent.futures.CancelledError()
+        else:
+            error = inner.exception()
+        if error is not None and self._retries > 0 and _may_try_again(error):
+            self._retries -= 1
+            try:
+                self.attempt()
+            except Exception as refused:
+                error = refused
+            else:
+                return
+        outcome = self.outcome
+        self._end()
+        if not outcome.set_running_or_notify_cancel():
+            return
+        if error is None:
+            outcome.set_result(inner.result())
+        else:
+            outcome.set_exception(error)
+
+    def _end(self) -> None:
+        # The arguments, and the cycle between the future and this.
+        self._submit = self.inner = None
+        self.outcome._call = None
+
+
+def _may_try_again(error: BaseException) -> bool:
+    if isinstance(error, concurrent.futures.CancelledError):
+        return False
+    return isinstance(error, Exception) and (not isinstance(error, BrokenProcessPool) or isinstance(error, WorkerDied))
+
+
+def _named_values(context: Any) -> list[tuple[str, str, Any]]:
+    """(module, attribute, value) of each context variable."""
+    if isinstance(context, contextvars.Context):
+        values = list(context.items())
+    else:
+        values = [(variable, variable.get()) for variable in context]
+    return [(*_name_of(variable), value) for variable, value in values]
+
+
+def _name_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str]:
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if value is variable:
+                return name, attribute
+    raise ValueError(
+        f"{variable!r} is no attribute of a module, so that a worker process cannot find it; "
+        "pass the variables that it needs as a list"
+    )
+
+
+async def map_progress(
+    executor: ProcessPoolExecutor, fn: Callable[..., _T], items: Iterable[Any], ordered: bool
+) -> AsyncIterator[tuple[int, int, _T]]:
+    """See `ProcessPoolExecutor.map_progress`."""
+    everything = list(items)
+    total, waiting = len(everything), iter(everything)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Queue[asyncio.Future[_T]] = asyncio.Queue()
+    under_way: set[asyncio.Future[_T]] = set()
+
+    def start() -> None:
+        for item in waiting:
+            future = loop.run_in_executor(executor, fn, item)
+            under_way.add(future)
+            if ordered:
+                done.put_nowait(future)
+            else:
+                future.add_done_callback(done.put_nowait)
+            return
+
+    try:
+        for _ in range(executor._max_workers * _AHEAD):
+            start()
+        for count in range(1, total + 1):
+            future = await done.get()
+            result = await future
+            under_way.discard(future)
+            start()
+            yield count, total, result
+    finally:
+        for future in under_way:
+            future.cancel()

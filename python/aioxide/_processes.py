@@ -1,0 +1,465 @@
+"""`aioxide.ProcessPoolExecutor`: the standard one's interface and behaviour; better behaviour by keyword."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+import threading
+import time
+import weakref
+from concurrent.futures import process as stdlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import _aioxide_worker
+
+from . import _aioxide, _process_manager
+from ._futures import Future
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from multiprocessing.context import BaseContext
+
+_T = TypeVar("_T")
+
+WorkerDied = _process_manager.WorkerDied
+TransferError = _process_manager.TransferError
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker process, as `ProcessPoolExecutor.workers()` found it.
+
+    Attributes:
+        pid: the process.
+        rss: its resident memory in bytes.
+        calls: calls that are with it: the one that runs, and those sent ahead.
+        done: calls that it has finished.
+        running: seconds for which its current call has run; None if it runs none.
+        idle: seconds since it has had a call; None if it has one.
+        ready: it has started up (and run its initializer), and gets calls.
+    """
+
+    pid: int
+    rss: int
+    calls: int
+    done: int
+    running: float | None
+    idle: float | None
+    ready: bool
+
+
+class _ManagerThread:
+    """What stands where the standard pool has its manager thread: to wait for the pool's end."""
+
+    name = "aioxide-pools"
+    daemon = True
+
+    def __init__(self, manager: _process_manager.Manager) -> None:
+        self._manager = manager
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the pool has ended, for at most `timeout` seconds."""
+        self._manager.join(timeout)
+
+    def is_alive(self) -> bool:
+        """Return True until the pool has ended."""
+        return not self._manager.finished.is_set()
+
+
+class _CallQueue:
+    """What stands where the standard pool has its queue of calls: there is none to join."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def join_thread(self) -> None:
+        """Do nothing."""
+
+
+class _RunningFuture(Future[_T]):
+    """The future of a pool with `cancel_running=True`: `cancel()` stops the call too."""
+
+    _stop: Callable[[Any], bool] | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call, if need be while it runs; False if it has finished."""
+        return super().cancel() or (self._stop is not None and self._stop(self))
+
+
+class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
+    """A pool of worker processes: `concurrent.futures.ProcessPoolExecutor`, faster, and robust where asked to be.
+
+    Args:
+        max_workers: how many processes at most; the number of processors by default.
+        mp_context: a `multiprocessing` context, which says how workers are started; the interpreter's default by
+            default, but a context that can start workers later where a keyword below needs one.
+        initializer: called with `initargs` in each worker first. If it raises, the pool is broken.
+        initargs: its arguments.
+        max_tasks_per_child: calls after which a worker is replaced. The next one starts before it ends.
+        on_worker_death: "break": as in the standard pool, the death of a worker breaks the pool, and fails all calls.
+            "respawn": only the call that ran in it fails, with `WorkerDied`; the rest goes on, with a new worker.
+            Workers that die again and again without finishing a call break the pool all the same.
+        cancel_running: cancelling a future stops its call even while it runs: an exception (`TaskCancelled`, see
+            `_aioxide_worker`) is raised in it, and if it has not ended two seconds later its process is killed and
+            replaced. Cancelling the asyncio task that awaits it does the same.
+        idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
+        max_pending: unfinished calls at which `submit()` waits until there are fewer. `run_in_executor()` of a loop
+            can't wait, and raises RuntimeError.
+        max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
+
+    Raises:
+        ValueError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
+            with the start method "fork", which cannot start workers beside threads.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_worker_death: str = "break",
+        cancel_running: bool = False,
+        idle_timeout: float | None = None,
+        max_pending: int | None = None,
+        max_rss: int | None = None,
+    ) -> None:
+        # The inherited `__init__` makes queues, locks and a wake-up pipe: none of it is used here.
+        if max_workers is None:
+            max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if on_worker_death not in ("break", "respawn"):
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
+        _check_number("max_tasks_per_child", max_tasks_per_child, int, "must be an integer", ">= 1")
+        _check_number("max_pending", max_pending, int, "must be an integer", ">= 1")
+        _check_number("max_rss", max_rss, int, "must be an integer: bytes", ">= 1")
+        _check_number("idle_timeout", idle_timeout, (int, float), "must be a number: seconds", "> 0")
+        replaced = {
+            "max_tasks_per_child": max_tasks_per_child,
+            "idle_timeout": idle_timeout,
+            "max_rss": max_rss,
+        }
+        given = [name for name, value in replaced.items() if value is not None]
+        self._max_workers = max_workers
+        self._mp_context: Any = mp_context if mp_context is not None else _default_context(given)
+        method = self._mp_context.get_start_method(allow_none=False)
+        self._forks = method == "fork"
+        if given and self._forks:
+            raise ValueError(
+                f"{given[0]} is incompatible with the 'fork' multiprocessing start method; "
+                "supply a different mp_context."
+            )
+        self._safe_to_dynamically_spawn_children = not self._forks
+        if method == "forkserver":
+            _preload_worker()
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._on_worker_death = on_worker_death
+        self._cancel_running = cancel_running
+        self._idle_timeout = idle_timeout
+        self._max_rss = max_rss
+        self._broken: str | bool = False
+        self._shutdown_thread = False
+        self._shutdown_lock = threading.Lock()
+        self._force_shutting_down = False
+        self._executor_manager_thread: Any = None
+        self._call_queue: Any = None
+        self._manager = _process_manager.Manager(self, max_pending)
+        self._pool = self._manager.pool
+        self._submit = self._pool.submit
+        self._processes: Any = self._manager.processes
+
+    def _launched(self) -> None:
+        if self._executor_manager_thread is None and not self._shutdown_thread:
+            self._executor_manager_thread = _ManagerThread(self._manager)
+            self._call_queue = _CallQueue()
+
+    def _worker_started(self, key: int) -> None:
+        if self._idle_timeout is not None:
+            self._manager.watch_idle(self._idle_timeout)
+
+    # ---------------------------------------------------------------------------------------------------------- calls
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:  # type: ignore[override]
+        """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
+
+        Raises:
+            BrokenProcessPool: the pool is broken.
+            RuntimeError: it is shut down.
+            MemoryError: there is no room for large arguments in memory that the processes share.
+        """
+        if self._cancel_running:
+            future: _RunningFuture[_T] = _RunningFuture()
+            future._stop = self._manager.stop
+            return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
+        return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
+
+    def _run_for_loop(self, loop: Any, func: Callable[..., _T], args: tuple[Any, ...]) -> asyncio.Future[_T]:
+        future = self._pool.run_for_loop(loop, func, args)
+        if future is None:
+            return asyncio.wrap_future(self.submit(func, *args), loop=loop)
+        if self._cancel_running:
+            future.add_done_callback(self._manager.stop_cancelled)
+        return future  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        """Return an iterator over `map(fn, *iterables)`, computed by the workers.
+
+        Args:
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items.
+            timeout: seconds that the whole iteration may take.
+            chunksize: calls that are sent as one.
+            buffersize: calls (or chunks) that are submitted ahead of the results that were taken; all by default.
+
+        Raises:
+            TimeoutError: a result was not there in time.
+            ValueError: `chunksize` or `buffersize` is less than 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        items = zip(*iterables, strict=False)
+        if chunksize == 1:
+            return _results(self, fn, items, buffersize, deadline)
+        chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
+        call = partial(_aioxide_worker.call_chunk, fn)
+        lists = _results(self, call, ((chunk,) for chunk in chunks), buffersize, deadline)
+        return _flattened(lists)
+
+    def schedule(
+        self,
+        fn: Callable[..., _T],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        context: Any = None,
+    ) -> Future[_T]:
+        """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
+
+        Args:
+            fn: the function.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            timeout: seconds that it may run, counted from when it begins. Then it is stopped, if need be by killing
+                its process, and its future gets a `TimeoutError`.
+            retries: how often it is tried again when it raises, runs out of time or loses its worker.
+            context: a `contextvars.Context`, or an iterable of `ContextVar`s that stands for their present values:
+                the call runs with these set. Each variable has to be an attribute of a module.
+
+        Raises:
+            ValueError: `timeout` or `retries` is negative, or a context variable cannot be found by name.
+        """
+        from ._process_schedule import schedule
+
+        return schedule(self, fn, tuple(args), dict(kwargs or {}), timeout, retries, context)
+
+    def map_progress(
+        self, fn: Callable[..., _T], items: Iterable[Any], *, ordered: bool = False
+    ) -> AsyncIterator[tuple[int, int, _T]]:
+        """Return an async iterator of `(done, total, result)`: how many calls of how many are done, and one's result.
+
+        Args:
+            fn: called with each item.
+            items: an iterable; it is read to its end first, as the total is part of what is told.
+            ordered: results come in the order of the items; as they are done, by default.
+        """
+        from ._process_schedule import map_progress
+
+        return map_progress(self, fn, items, ordered)
+
+    def share(self, value: _T) -> Any:
+        """Return a handle of `value`: an argument that arrives in the workers as the value itself, without a copy.
+
+        It is pickled once, here; each worker makes one object of it, whose buffers (of numpy arrays, say) are read-only
+        views of the same memory. The memory goes when the handle and all that was made of it are gone.
+
+        Raises:
+            MemoryError: there is no room for it.
+        """
+        from .shared import Handle
+
+        return Handle(value)
+
+    # ----------------------------------------------------------------------------------------------------------- ends
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and end the workers when those that there are have finished.
+
+        Args:
+            wait: return only when the pool has ended.
+            cancel_futures: cancel the calls that have not been handed to a worker.
+        """
+        with self._shutdown_lock:
+            self._shutdown_thread = True
+            self._manager.begin_shutdown(cancel_futures)
+        if wait:
+            self._manager.join()
+        else:
+            self._manager._stay_served()
+        self._executor_manager_thread = None
+        self._call_queue = None
+        self._processes = None
+
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in (_TERMINATE, _KILL):
+            raise ValueError(f"Unsupported operation: {operation!r}")
+        with self._shutdown_lock:
+            self._force_shutting_down = True
+        processes = dict(self._processes or {})
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes.values():
+            try:
+                if process.is_alive():
+                    (process.terminate if operation == _TERMINATE else process.kill)()
+            except (ValueError, ProcessLookupError):
+                continue
+
+    def terminate_workers(self) -> None:
+        """Send SIGTERM to every worker, and shut down: calls that are not finished fail."""
+        self._force_shutdown(operation=_TERMINATE)
+
+    def kill_workers(self) -> None:
+        """Send SIGKILL to every worker, and shut down: calls that are not finished fail."""
+        self._force_shutdown(operation=_KILL)
+
+    # ---------------------------------------------------------------------------------------------------------- looks
+
+    def stats(self) -> dict[str, Any]:
+        """Return a snapshot of counters.
+
+        `workers` (alive), `busy` and `idle` of them; calls that are `queued` and `running` (with a worker), were
+        `submitted`, have `returned`, `raised` or were `cancelled`; `restarts` of workers; `shared_bytes` of memory in
+        which large arguments travel; `seconds_per_call`, smoothed; `rss`, of all workers, in bytes.
+        """
+        queued, running, submitted, returned, raised, cancelled, shared, seconds, _ = self._pool.counts()
+        workers = self.workers()
+        busy = sum(worker.calls > 0 for worker in workers)
+        return {
+            "workers": len(workers),
+            "busy": busy,
+            "idle": len(workers) - busy,
+            "queued": queued,
+            "running": running,
+            "submitted": submitted,
+            "returned": returned,
+            "raised": raised,
+            "cancelled": cancelled,
+            "restarts": self._manager.restarts,
+            "shared_bytes": shared,
+            "seconds_per_call": seconds,
+            "rss": sum(worker.rss for worker in workers),
+        }
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return what there is to know of each worker process."""
+        return [
+            WorkerInfo(pid, rss, calls, done, running, idle, ready)
+            for _key, pid, calls, done, running, idle, rss, ready in self._pool.workers()
+        ]
+
+
+_TERMINATE: str = getattr(stdlib, "_TERMINATE", "terminate")
+_KILL: str = getattr(stdlib, "_KILL", "kill")
+
+_aioxide._register_pool(ProcessPoolExecutor)
+
+
+def _default_context(given: list[str]) -> Any:
+    """The interpreter's own, but where workers must be started later one that can."""
+    if "max_tasks_per_child" in given:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context()
+    if given and context.get_start_method() == "fork":
+        return multiprocessing.get_context("spawn")
+    return context
+
+
+def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} {wanted}")
+    if value <= 0:
+        raise ValueError(f"{name} must be {limit}")
+
+
+def _preload_worker() -> None:
+    """Have the fork server import what every worker needs, beside what the user wants of it."""
+    from multiprocessing import forkserver
+
+    modules = getattr(forkserver._forkserver, "_preload_modules", None)
+    if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
+        modules.append(_aioxide_worker.__name__)
+
+
+def _results(
+    executor: ProcessPoolExecutor,
+    fn: Callable[..., _T],
+    arguments: Iterator[tuple[Any, ...]],
+    buffersize: int | None,
+    deadline: float | None,
+) -> Iterator[_T]:
+    """Submit at once, and yield as results are asked for: the executor may be gone by then."""
+    submit = executor.submit
+    futures = collections.deque(submit(fn, *args) for args in itertools.islice(arguments, buffersize))
+    # Nothing that the iterator holds may keep the executor alive.
+    reference = weakref.ref(executor)
+    del submit, executor
+
+    def results() -> Iterator[_T]:
+        try:
+            while futures:
+                if buffersize and (pool := reference()) and (args := next(arguments, None)):
+                    futures.append(pool.submit(fn, *args))
+                    del pool
+                # No reference to a future, nor to its result, is left here while the consumer has it.
+                yield _take(futures.popleft(), deadline)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    return results()
+
+
+def _take(future: Future[_T], deadline: float | None) -> _T:
+    try:
+        try:
+            return future.result(None if deadline is None else deadline - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future
+
+
+def _flattened(lists: Iterator[list[_T]]) -> Iterator[_T]:
+    for results in lists:
+        results.reverse()
+        while results:
+            yield results.pop()

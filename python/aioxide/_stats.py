@@ -1,0 +1,97 @@
+"""What the pools' `stats()` return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How long something took, in seconds.
+
+    Attributes:
+        count: how many durations were measured.
+        total: their sum.
+        largest: the longest.
+        buckets: pairs of a bound and the number of durations that are below it and not below the bound before;
+            a bound is above what it counts by a quarter at most. Empty buckets are left out.
+    """
+
+    count: int
+    total: float
+    largest: float
+    buckets: tuple[tuple[float, int], ...]
+
+    @classmethod
+    def from_native(cls, numbers: tuple[int, float, float, list[tuple[float, int]]]) -> Histogram:
+        count, total, largest, buckets = numbers
+        return cls(count, total, largest, tuple(buckets))
+
+    @property
+    def mean(self) -> float:
+        """The mean, or 0 where nothing was measured."""
+        return self.total / self.count if self.count else 0.0
+
+    def quantile(self, q: float) -> float:
+        """Return the duration that a share `q` of all is not longer than, to within a quarter.
+
+        Args:
+            q: from 0 to 1; 0.5 is the median.
+
+        Raises:
+            ValueError: `q` is beyond that.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"q must be from 0 to 1, not {q!r}")
+        seen = 0
+        for bound, count in self.buckets:
+            seen += count
+            if seen >= q * self.count:
+                return min(bound, self.largest)
+        return self.largest
+
+
+@dataclass(frozen=True)
+class ThreadPoolStats:
+    """The state of a `ThreadPoolExecutor` at one moment, and what it has done since it was made.
+
+    Attributes:
+        queued: calls that wait for a thread, those included that were cancelled and not dropped yet.
+        busy: threads that run a call.
+        idle: threads that wait for one.
+        threads: threads that serve the pool; `busy` and `idle` ones, and those between two calls.
+        submitted: calls that the pool was given.
+        done: calls that have returned.
+        failed: calls that have raised, and those that a broken pool has failed.
+        cancelled: calls that were cancelled before they ran, and dropped.
+        wait: how long calls waited for a thread, in seconds.
+        run: how long they ran, in seconds.
+    """
+
+    queued: int
+    busy: int
+    idle: int
+    threads: int
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    wait: Histogram
+    run: Histogram
+
+    @classmethod
+    def from_native(cls, busy: int, numbers: tuple[Any, ...]) -> ThreadPoolStats:
+        queued, idle, threads, submitted, done, failed, cancelled, wait, run = numbers
+        return cls(
+            queued,
+            busy,
+            idle,
+            threads,
+            submitted,
+            done,
+            failed,
+            cancelled,
+            Histogram.from_native(wait),
+            Histogram.from_native(run),
+        )

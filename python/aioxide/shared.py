@@ -1,0 +1,92 @@
+"""Memory that the worker processes of `aioxide.ProcessPoolExecutor` get without a copy.
+
+It has no name in the system: it is gone with its last user, however that ends, and `/dev/shm` plays no part in it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import _aioxide_worker
+
+from . import _aioxide
+
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = ["buffer", "empty"]
+
+# Where parts begin: at multiples of this many bytes.
+_ALIGN = 64
+
+
+def buffer(size: int) -> Any:
+    """Return `size` bytes of shared memory, all zero: an object that supports the buffer protocol, writable.
+
+    `memoryview(...)`, `numpy.frombuffer(...)` and the like look into it. An array over it that is an argument or a
+    result of a call in a pool arrives as an array over the same memory: what one process writes, the other sees. Nothing
+    else synchronises the two; it is for whoever writes to know that nobody reads.
+
+    Raises:
+        MemoryError: there is no room for it.
+        ValueError: `size` is negative.
+    """
+    return _aioxide._shared_memory(size)
+
+
+def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
+    """Return a numpy array of the given shape and type in shared memory of its own, all zero.
+
+    As for `buffer`: pools pass it, and slices of it that are contiguous, without a copy.
+
+    Raises:
+        ImportError: numpy is not installed.
+        MemoryError: there is no room for it.
+        TypeError: the type holds Python objects, which cannot be shared.
+    """
+    import numpy
+
+    kind = numpy.dtype(dtype)
+    if kind.hasobject:
+        raise TypeError(f"an array of {kind} holds references to Python objects, which processes cannot share")
+    dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
+    count = 1
+    for dimension in dimensions:
+        count *= int(dimension)
+    if count <= 0:
+        return numpy.empty(dimensions, kind)
+    return numpy.frombuffer(buffer(count * kind.itemsize), kind, count).reshape(dimensions)
+
+
+class Handle:
+    """What `pool.share(value)` returns: pickled once, it arrives in every worker as the value.
+
+    Args:
+        value: anything that pickle takes.
+    """
+
+    def __init__(self, value: Any) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        body = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        pieces = [memoryview(body), *(found.raw() for found in buffers)]
+        self._parts = [piece.nbytes for piece in pieces]
+        size = sum(-(-part // _ALIGN) * _ALIGN for part in self._parts)
+        self._memory = buffer(size)
+        self._id = _aioxide._shared_id(self._memory)
+        view, at = memoryview(self._memory), 0
+        for piece, part in zip(pieces, self._parts, strict=True):
+            view[at : at + part] = piece
+            at += -(-part // _ALIGN) * _ALIGN
+
+    def get(self) -> Any:
+        """Return the value as a worker sees it: made of the shared memory, its buffers read-only."""
+        return _aioxide_worker.make_of_parts(self._memory, self._parts)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        if protocol < 5:
+            return _aioxide_worker.make_of_parts, (bytes(self._memory), self._parts)
+        return _aioxide_worker.unshare, (pickle.PickleBuffer(self._memory), self._id, self._parts)
+
+    def __repr__(self) -> str:
+        return f"<aioxide shared value of {sum(self._parts)} bytes>"

@@ -1,0 +1,39 @@
+"""Programs in processes of their own, and waiting for something without a guess at how long it takes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Longer than anything here takes on a slow machine; only a hang comes to it.
+DEADLINE = 60.0
+
+
+def run_program(program, *args, timeout=DEADLINE, **environment):
+    """Run source text in a fresh interpreter; a hang is a failure."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *args],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def output_of(program, *args, **options):
+    """What a program that must succeed prints."""
+    done = run_program(program, *args, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def wait_until(condition, timeout=DEADLINE):
+    """Wait for something that another thread brings about."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
