@@ -267,6 +267,7 @@ class Manager:
         if process.exitcode is None:
             # A child of the fork server: that one learns of it, and tells us, a moment later.
             process.join(1.0)
+        process.is_alive()  # takes it off multiprocessing's list of children
         expected = key in self._leaving or key in self._killed
         self._leaving.discard(key)
         if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
@@ -377,6 +378,8 @@ class Manager:
             self._due.clear()
             self.pool.close()
             _managers.discard(self)
+            # Each holds two descriptors; who looks at the executor's `_processes` still finds them there.
+            self.processes = {}
             self.finished.set()
 
     def _stay_served(self) -> None:

@@ -192,9 +192,17 @@ pub fn stdlib() -> &'static Stdlib {
     unsafe { STDLIB.get() }
 }
 
+/// Makes it possible to intern names; unless the other module of this library, a worker's, has.
+pub fn load_interned() -> Res<()> {
+    if !INTERNED.is_set() {
+        // SAFETY: makes an empty set.
+        INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
+    }
+    Ok(())
+}
+
 pub fn load() -> Res<()> {
-    // SAFETY: makes an empty set.
-    INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
+    load_interned()?;
     NAMES.set(Names::load()?);
     STDLIB.set(Stdlib::load()?);
     Ok(())

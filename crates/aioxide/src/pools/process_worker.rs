@@ -449,7 +449,7 @@ fastcall!(shared_memory, |_module, args| {
 
 unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     crate::ffi::guard::guarded(-1, || {
-        let loaded = slab::load().and_then(|()| pickle::load());
+        let loaded = crate::ffi::names::load_interned().and_then(|()| slab::load()).and_then(|()| pickle::load());
         if loaded.is_ok() { 0 } else { -1 }
     })
 }
