@@ -104,7 +104,8 @@ impl LoopCall {
 
     /// Whether this is the thread that runs the loop, so that the future may be finished at once.
     pub fn is_here(&self) -> bool {
-        self.state().is_some_and(|state| !state.closed.get() && state.thread.get() == loop_state::thread_ident())
+        self.state()
+            .is_some_and(|state| !state.closed.get() && state.thread.get() == loop_state::thread_ident())
     }
 
     /// Has the loop finish the future, from any thread that holds the GIL. Nothing happens where the loop is closed:
