@@ -136,7 +136,8 @@ native client keeps one message of each connection under way; `{LIMIT}` is a ser
 recv and send and nothing else. Memory is growth of the resident set in a fresh process: of 100,000 tasks that
 wait for one future, of 10,000 connections that have each echoed one message. "Best peer" is the best of all
 other loops in that case and run, asyncio's own included.
-`python -m benches profile CASE` shows where the time of a case goes."""
+`python -m benches profile CASE` shows where the time of a case goes;
+[where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
 def markdown(results: Results, picture: str | None = None) -> str:
