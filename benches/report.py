@@ -156,7 +156,8 @@ other loops in that case and run, asyncio's own included.
 Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
 is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
 are represented by asyncio, uvloop and zuvloop.
-`python -m benches profile CASE` shows where the time of a case goes."""
+`python -m benches profile CASE` shows where the time of a case goes;
+[where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
 def markdown(results: Results, picture: str | None = None) -> str:
