@@ -5,6 +5,7 @@ Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import heapq
@@ -23,7 +24,6 @@ import _aioxide_worker
 from . import _aioxide
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
@@ -98,8 +98,8 @@ class Manager:
 
     # ------------------------------------------------------------------------------------------- called per submit
 
-    def admit(self, may_wait: bool) -> None:
-        """Raise what `submit` raises, or wait for room."""
+    def admit(self) -> None:
+        """Raise what `submit` raises, or wait for room, unless this thread runs a loop."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "this process pool belongs to the process that made it; a forked child has to make one of its own"
@@ -110,17 +110,12 @@ class Manager:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _interpreter_exits:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        limit = self.pool.max_pending
-        if limit is not None and self.pool.outstanding >= limit:
-            if not may_wait:
-                raise RuntimeError(
-                    f"the process pool is full: {limit} calls are unfinished (max_pending); "
-                    "await some of them before more are made"
-                )
+        if self.pool.full and asyncio._get_running_loop() is None:
             self.pool.to_reactor()
             with self._room:
-                self._room.wait_for(lambda: self.pool.closed or self.pool.outstanding < limit)
-            self.admit(may_wait)
+                self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
+            if self.pool.closed:
+                self.admit()
 
     def start_worker(self) -> None:
         """Start a worker; with fork, all of them, as long as there is no thread of ours."""
@@ -291,7 +286,7 @@ class Manager:
         )
 
     def _respawn(self, process: BaseProcess, ready: bool, killed: bool) -> None:
-        answers = self.pool.counts()[-1]
+        answers = self.pool.counts()[8]
         self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
         self._answers = answers
         executor = self._executor()

@@ -112,6 +112,7 @@ fn choose(pool: &Pool) -> Option<(u32, usize)> {
 
 /// Hands waiting tasks to workers while these have room for them.
 pub fn dispatch(pool: &Pool) {
+    let was_full = pool.is_full();
     while let Some((key, count)) = choose(pool) {
         let mut batch = Vec::with_capacity(count);
         while batch.len() < count {
@@ -126,6 +127,9 @@ pub fn dispatch(pool: &Pool) {
             }
         }
         hand_over(pool, key, batch);
+    }
+    if was_full && !pool.is_full() {
+        super::process_pump::tell_room(pool);
     }
 }
 
