@@ -24,7 +24,7 @@ import _aioxide_worker
 from . import _aioxide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
 
     from ._processes import ProcessPoolExecutor
@@ -144,7 +144,8 @@ class Manager:
                     {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
                 ),
             )
-            process.start()
+            with _no_interrupt(executor._mp_context):
+                process.start()
         except BaseException:
             self.pool.abandon(key)
             raise
@@ -472,6 +473,22 @@ class Manager:
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
         self._arm()
+
+
+@contextlib.contextmanager
+def _no_interrupt(context: Any) -> Iterator[None]:
+    """Keep Ctrl-C from a child that is not ready for it: the worker lets it through when it is.
+
+    Not for the fork server, which would hand the mask on to children of others.
+    """
+    if context.get_start_method() == "forkserver":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_it_ended(process: BaseProcess) -> str:
