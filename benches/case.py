@@ -112,7 +112,7 @@ class InLoop(Case):
         """In the worker, when the case is done, and before its loop is closed."""
 
     def start(self, stage, lane, settings):
-        process = stage.worker(lane, self.group, **self.how)
+        process = stage.worker(lane, self.group, fresh=self.fresh, **self.how)
         check_loop(LANES[lane], process.request({"open": self.name}, settings.timeout))
         return process
 
@@ -187,6 +187,7 @@ class Pooled(InLoop):
         self.needs = options.pop("needs", None)
         self.how = {"place": on_all_cores} | options.pop("environment", {})
         self.ideal = options.pop("ideal", None)
+        self.share = options.pop("share", Pooled.share)
         super().__init__(*names, **options)
         self.pool = pool
         self.lanes = (

@@ -158,10 +158,14 @@ class Stage:
         self._workers: dict[tuple, Worker] = {}
         self._servers: dict[tuple[str, object], Process] = {}
 
-    def worker(self, lane: str, group: str, **how) -> Worker:
-        """The process of a lane for the cases of a group that want it to be started in the same way."""
+    def worker(self, lane: str, group: str, *, fresh: bool = False, **how) -> Worker:
+        """The process of a lane for the cases of a group that want it to be started in the same way; a `fresh` one has
+        served no other case.
+        """
         key = (lane, group, *how.items())
         worker = self._workers.get(key)
+        if worker and fresh:
+            worker.kill()
         if worker is None or not worker.alive():
             worker = self._workers[key] = Worker(lane, group, **how)
         return worker

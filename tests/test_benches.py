@@ -51,6 +51,16 @@ def test_at_least_and_at_most():
     assert (nothing.figure, nothing.met, nothing.word()) == (None, False, "no figure")
 
 
+def test_a_share_of_the_ideal():
+    made = entry("process_efficiency", uvloop=[1.0, 1.0, 1.0], aioxide=[0.52, 0.5, 1.0])
+    made.extra = {lane: [{"ideal": 0.5}] * 3 for lane in made.costs}
+    assert verdict(made).figure == pytest.approx(0.5 / 0.52) and verdict(made).met
+    made.costs["aioxide"] = [0.53, 0.53, 0.53]
+    assert not verdict(made).met
+    assert str(verdict(made).target) == "≥ 95% of the ideal"
+    assert made.efficiency("rloop") is None
+
+
 def test_costs_for_people():
     assert [human(cost, "s") for cost in (4.2e-9, 0.9996e-6, 1.5e-6, 2e-3)] == [
         "4.2 ns",
@@ -97,6 +107,44 @@ def test_a_case_runs_on_the_loops_that_it_names(name):
     runner, made = run_one(load_all()[name], ["asyncio", "aioxide"])
     assert runner.problems == []
     assert set(made.costs) == {"asyncio", "aioxide"} and made.failed == {}
+
+
+def test_a_case_of_pools_runs_on_lanes_of_its_own_only():
+    cases = load_all()
+    contenders = Runner(list(LANES), Settings(quick=True), results.Results()).contenders
+    assert contenders(cases["process_call"]) == ["asyncio", "uvloop", "zuvloop", "loky", "aioxide"]
+    assert "loky" not in contenders(cases["thread_gather"]) + contenders(cases["sleep0"])
+    assert cases["process_call"].how["place"] is processes.on_all_cores
+
+
+@pytest.mark.parametrize(
+    "name", ["to_thread_no_spin", "thread_submit", "process_gather", "process_cold_start"]
+)
+def test_a_case_of_pools_runs(name):
+    runner, made = run_one(load_all()[name], ["asyncio", "aioxide"])
+    assert runner.problems == []
+    assert set(made.costs) == {"asyncio", "aioxide"} and made.failed == {}
+    assert all(sample["cpu"] > 0 for sample in made.extra["aioxide"])
+
+
+def test_another_pool_than_claimed_is_a_problem(monkeypatch):
+    # The worker, another process, still takes the standard library's for the lane of that name.
+    monkeypatch.setitem(LANES, "asyncio", Lane("asyncio", "asyncio", pools="loky"))
+    runner, made = run_one(load_all()["thread_submit"], ["asyncio"])
+    assert made.costs == {}
+    assert len(runner.problems) == 1 and "which is not a pool of loky" in runner.problems[0]
+
+
+def test_a_fresh_process_has_served_no_other_case():
+    stage = processes.Stage()
+    try:
+        first = stage.worker("asyncio", "executors")
+        assert stage.worker("asyncio", "executors") is first
+        assert stage.worker("asyncio", "executors", AIOXIDE_SPIN="0") is not first
+        assert stage.worker("asyncio", "executors", fresh=True) is not first
+        assert not first.alive()
+    finally:
+        stage.clear()
 
 
 def test_another_loop_than_claimed_is_a_problem_even_for_a_peer(monkeypatch):

@@ -120,7 +120,13 @@ def process_cold_start(aio, loop, pools, n):
 
 
 @GROUP.pooled(
-    "memory of the parent for a worker", pool=PROCESSES, n=8, operation="worker", fresh=True, unit="B"
+    "memory of the parent for a worker",
+    pool=PROCESSES,
+    n=8,
+    operation="worker",
+    fresh=True,
+    unit="B",
+    share=0.2,
 )
 def process_memory(aio, loop, pools, n):
     """By how much the parent grows with a pool of `n` workers, all of them started and at rest again, after it has had
@@ -129,7 +135,9 @@ def process_memory(aio, loop, pools, n):
 
     async def use(workers):
         pool = pools.make(workers)
-        return len(set(await aio.gather(*[loop.run_in_executor(pool, nap, 1.0) for _ in range(workers)])))
+        return len(
+            set(await aio.gather(*[loop.run_in_executor(pool, nap, workers / 4) for _ in range(workers)]))
+        )
 
     loop.run_until_complete(use(1))
     before = resident_bytes()

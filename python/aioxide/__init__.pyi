@@ -155,6 +155,7 @@ from ._policy import EventLoopPolicy as EventLoopPolicy
 from ._policy import get_event_loop as get_event_loop
 from ._runner import Runner as Runner
 from ._runner import run as run
+from ._threads import ThreadPoolExecutor as ThreadPoolExecutor
 
 if sys.version_info >= (3, 12):
     from asyncio.tasks import create_eager_task_factory as create_eager_task_factory

@@ -532,14 +532,19 @@ def _plugins(name: str, source: str) -> tuple[Any, Any]:
         self.ledger = make_module(name, source).Ledger(scheduler, name)
 
     def transition(self: Any, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        self.ledger.transition(key, finish)
+        self.ledger.transition(key, start, finish)
+
+    def add_worker(self: Any, scheduler: Any, worker: str) -> None:
+        self.ledger.look_for_idle_workers()
 
     def setup(self: Any, worker: Any) -> None:
         make_module(name, source)
 
     common = {"name": name, "idempotent": True}
     on_scheduler = type(
-        "OnScheduler", (bases.SchedulerPlugin,), {**common, "start": start, "transition": transition}
+        "OnScheduler",
+        (bases.SchedulerPlugin,),
+        {**common, "start": start, "transition": transition, "add_worker": add_worker},
     )
     on_worker = type("OnWorker", (bases.WorkerPlugin,), {**common, "setup": setup})
     return on_scheduler(), on_worker()

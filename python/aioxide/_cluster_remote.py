@@ -48,22 +48,54 @@ class Ledger:
         # What the client is told of each call that was started: `number`, `worker`, `starts`, `stoppable`.
         self._started: dict[tuple[str, int], dict[str, Any]] = {}
         self._withdrawn: set[tuple[str, int]] = set()
+        # At a worker and not begun, in the order of their coming there.
+        self._unclaimed: dict[tuple[str, int], None] = {}
+        self._is_going_to_look = False
         scheduler.handlers[f"{name}_claim"] = self.claim
         scheduler.handlers[f"{name}_withdraw"] = self.withdraw
 
-    def transition(self, key: Any, finish: str) -> None:
+    def transition(self, key: Any, start: str, finish: str) -> None:
         """A task, anybody's, has changed its state."""
+        if start == "processing":
+            self.look_for_idle_workers()
         if not (type(key) is tuple and isinstance(key[0], str) and key[0].startswith(PREFIX)):
             return
+        if start == "processing":
+            self._unclaimed.pop(key, None)
         if finish == "waiting":
             # Hold it back until a worker has room, whatever the estimates: they come from other calls, and a call
             # must not wait behind a long one while another worker is idle.
             self._scheduler.tasks[key].run_spec._data_producer = True
         elif finish == "processing":
             self._scheduler.tasks[key].suspicious = -_NEVER
+            self._unclaimed[key] = None
         elif finish == "forgotten":
             self._started.pop(key, None)
             self._withdrawn.discard(key)
+
+    def look_for_idle_workers(self) -> None:
+        """Soon, when the scheduler has given out what it has."""
+        if self._unclaimed and not self._is_going_to_look:
+            self._is_going_to_look = True
+            self._scheduler.loop.call_later(0.01, self._move_to_idle_workers)
+
+    def _move_to_idle_workers(self) -> None:
+        # By its defaults a scheduler gives each worker one call ahead, and takes none back where it expects calls to
+        # be short: such a one would stay behind a long call for as long as that runs.
+        self._is_going_to_look = False
+        stealing = self._scheduler.extensions.get("stealing")
+        free = {ws: ws.nthreads - len(ws.processing) for ws in self._scheduler.running}
+        for key in list(self._unclaimed):
+            task = self._scheduler.tasks[key]
+            victim = task.processing_on
+            if stealing is None or victim is None or free.get(victim, 0) >= 0:
+                continue
+            valid = self._scheduler.valid_workers(task)
+            thieves = [ws for ws, room in free.items() if room > 0 and (valid is None or ws in valid)]
+            if thieves:
+                free[thieves[0]] -= 1
+                free[victim] += 1
+                stealing.move_task_request(task, victim, thieves[0])
 
     def claim(
         self, group: str, number: int, worker: str, client: str, topic: str, retries: int
@@ -95,6 +127,7 @@ class Ledger:
             "stoppable": state.nanny is not None and state.nthreads == 1,
         }
         self._started[key] = event
+        self._unclaimed.pop(key, None)
         message = {"op": "event", "topic": topic, "event": (time.time(), event)}
         self._scheduler.client_send(client, message)
         return {"run": True}

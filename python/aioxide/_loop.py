@@ -23,7 +23,7 @@ from . import _aioxide, _registry
 from ._aioxide import Loop, SocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _main_thread = threading.main_thread
 
@@ -56,6 +56,9 @@ class _Handles(collections.abc.Collection[asyncio.Handle]):
 
     def __contains__(self, handle: object) -> bool:
         return handle in self._handles()
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._handles()[index]
 
     def __repr__(self) -> str:
         return repr(self._handles())
@@ -113,6 +116,40 @@ class _Transports(weakref.WeakValueDictionary[int, Any]):
     def __len__(self) -> int:
         return len(self._descriptors()) + super().__len__()
 
+    def _pairs(self) -> list[tuple[int, Any]]:
+        """Return what is there now, native transports first."""
+        natives = [(fd, self._native(fd)) for fd in self._descriptors()]
+        return [*(pair for pair in natives if pair[1] is not None), *super().items()]
+
+    # The views of a WeakValueDictionary are generators over its own dict; these go over both.
+
+    def keys(self) -> Iterator[int]:  # type: ignore[override]
+        return (fd for fd, _ in self._pairs())
+
+    def values(self) -> Iterator[Any]:  # type: ignore[override]
+        return (transport for _, transport in self._pairs())
+
+    def items(self) -> Iterator[tuple[int, Any]]:  # type: ignore[override]
+        return iter(self._pairs())
+
+    def itervaluerefs(self) -> Iterator[weakref.KeyedRef[int, Any]]:
+        return iter(self.valuerefs())
+
+    def valuerefs(self) -> list[weakref.KeyedRef[int, Any]]:
+        return [weakref.KeyedRef(transport, None, fd) for fd, transport in self._pairs()]  # type: ignore[arg-type]
+
+    def copy(self) -> weakref.WeakValueDictionary[int, Any]:
+        return weakref.WeakValueDictionary(self._pairs())
+
+    __copy__ = copy
+
+    def pop(self, fd: int, *default: Any) -> Any:
+        native = self._native(fd)
+        if native is None:
+            return super().pop(fd, *default)
+        del self[fd]
+        return native
+
 
 class _Watched:
     """What stands where asyncio keeps its selector: a look at the native table of descriptors."""
@@ -138,6 +175,17 @@ class _Watched:
         """
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         return self.get_map()[fd]
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Refuse: only the native loop waits, and nest_asyncio's `_run_once` in its place cannot.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "aioxide's event loop has no selector to wait with: it waits natively, and cannot be patched to run nested "
+            "(nest_asyncio); run this program on asyncio's own loop, or await instead of calling run_until_complete()"
+        )
 
     def close(self) -> None:
         """Let go of the native table."""
@@ -249,7 +297,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         """
         begun = None
         plain = type(self) is EventLoop and _CONNECT_STEPS.isdisjoint(self.__dict__) and not self._debug
-        if plain and not any(map(_is_given, options.values())):
+        if plain and all(map(_is_default, options, options.values())):
             begun = self._begin_connect(host, port)
         if begun is None:
             return await super().create_connection(protocol_factory, host, port, **options)
@@ -330,7 +378,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     ) -> None:
         # 3.15 gives the context in which the server was made; before, it is the current one.
         given = {} if context is None else {"context": context}
-        if sslcontext is not None:
+        if sslcontext is not None or _is_replaced(self, _ACCEPT_STEPS):
             inherited = super()._start_serving
             inherited(
                 protocol_factory, sock, sslcontext, server, backlog, *timeouts, **named_timeouts, **given
@@ -385,8 +433,27 @@ _CONNECT_STEPS = frozenset(
 )
 
 
-def _is_given(option: object) -> bool:
-    return not (option is None or option is False or (type(option) is int and option == 0))
+# What asyncio's acceptor goes through.
+_ACCEPT_STEPS = ("_accept_connection", "_accept_connection2", "_make_socket_transport")
+
+
+def _is_replaced(loop: EventLoop, names: Iterable[str]) -> bool:
+    """Whether a subclass, or a user on this one loop, has put something in place of our methods of these names."""
+    kind = type(loop)
+    return any(
+        name in loop.__dict__
+        or (kind is not EventLoop and getattr(kind, name) is not getattr(EventLoop, name))
+        for name in names
+    )
+
+
+_CONNECT_DEFAULTS: dict[str, Any] = asyncio.SelectorEventLoop.create_connection.__kwdefaults__
+
+
+def _is_default(name: str, value: object) -> bool:
+    if name == "ssl":
+        return value is None or value is False
+    return name in _CONNECT_DEFAULTS and value is _CONNECT_DEFAULTS[name]
 
 
 def _set_result_unless_done(future: asyncio.Future[None]) -> None:

@@ -37,7 +37,7 @@ class _TaskReferences(set[Any]):
 def add_loop(loop: EventLoop) -> None:
     """Make the tasks of a loop show in `asyncio.all_tasks()`, and the loop survive a fork."""
     if not _loops and not _hooks:
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
         _hooks.append(_after_fork)
     _loops.add(loop)
     if sys.version_info >= (3, 14):
@@ -47,6 +47,11 @@ def add_loop(loop: EventLoop) -> None:
     tasks: Any = getattr(asyncio.tasks, name)
     if not isinstance(tasks.data, _TaskReferences):
         tasks.data = _TaskReferences(tasks.data)
+
+
+def _before_fork() -> None:
+    for loop in list(_loops):
+        loop._before_fork()
 
 
 def _after_fork() -> None:

@@ -19,7 +19,8 @@ WITHOUT_AIOXIDE = "import sys\nsys.modules['aioxide'] = None\n"
 
 
 class Cluster:
-    """A scheduler and `workers` workers with one thread each.
+    """A scheduler and `workers` workers with one thread each. They end by themselves once nobody needs them, should
+    this process not live to end them.
 
     Args:
         folder: for the scheduler file and what the processes write.
@@ -40,10 +41,10 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
             "DASK_TEMPORARY_DIRECTORY": str(folder),
         }
-        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard")
+        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "60s")
         wait_until(self.file.exists)
         for number in range(workers):
-            options = ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--death-timeout", "20"]
+            options = ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--death-timeout", "100"]
             options += ["--nanny" if nanny else "--no-nanny"]
             if resources and not number:
                 options += ["--resources", resources]

@@ -59,6 +59,23 @@ def test_a_worker_killed_mid_task_fails_that_call_only(pool, tmp_path):
     assert len(pids(tmp_path / "queued")) == 8
 
 
+def test_no_call_stays_behind_a_long_one_once_a_worker_is_free(pool, tmp_path):
+    # The scheduler, as it comes, gives each worker one call ahead, and takes none back as long as it expects calls to
+    # be short. A call that is killed does not teach it better.
+    assert list(pool.map(add, range(200), chunksize=1)) == list(range(200))
+    release = tmp_path / "release"
+    paths = [tmp_path / "first", tmp_path / "second"]
+    first, second = (pool.submit(write_pid_and_wait, str(path), str(release)) for path in paths)
+    wait_until(lambda: first.running() and second.running() and all(map(pids, paths)))
+    queued = [pool.submit(add, number) for number in range(6)]
+    wait_until(lambda: len(pool.client.processing()[second.call.worker]) == 2)
+    os.kill(pids(paths[0])[0], signal.SIGKILL)
+    assert [future.result(30) for future in queued] == list(range(6))
+    assert second.running()
+    release.touch()
+    second.result(DEADLINE)
+
+
 @pytest.mark.parametrize(("retries", "deaths"), [(1, 1), (2, 2)])
 def test_a_dead_workers_call_is_started_again_as_often_as_said(pool, tmp_path, retries, deaths):
     future = pool.schedule(die_until, (str(tmp_path / "pids"), deaths), retries=retries)

@@ -14,9 +14,8 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from concurrent.futures.thread import ThreadPoolExecutor as StandardPool
 
-import pytest
-
 import aioxide
+import pytest
 
 from .threads_support import DEADLINE, wait_until
 
@@ -134,7 +133,9 @@ def test_submit_passes_any_arguments(pool):
     )
 
 
-@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
+@pytest.mark.parametrize(
+    "kind", [ZeroDivisionError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration]
+)
 def test_whatever_a_call_raises_is_in_its_future(pool, kind):
     raised = kind("why")
 
@@ -317,7 +318,7 @@ def test_shutdown_can_cancel_what_is_queued():
 def test_no_calls_after_shutdown(kind):
     pool = kind(1)
     pool.shutdown()
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.submit(int)
 
 

@@ -5,9 +5,8 @@ import os
 import threading
 import time
 
-import pytest
-
 import aioxide
+import pytest
 
 from .threads_support import DEADLINE, output_of, wait_until
 
@@ -195,7 +194,7 @@ def test_histograms_tell_how_long_calls_waited_and_ran():
             call.result(DEADLINE)
         wait_until(lambda: pool.stats().run.count == 5)
         stats = pool.stats()
-    assert 5 * 0.02 <= stats.run.total
+    assert stats.run.total >= 5 * 0.02
     assert 0.02 * 0.99 <= stats.run.mean <= stats.run.largest
     assert sum(count for _, count in stats.run.buckets) == 5
     assert stats.run.buckets[0][0] > 0.02 * 0.99
@@ -241,7 +240,9 @@ def test_a_pool_that_waits_for_itself_is_told(workers, way):
                 outcomes.append("deadlock")
         # One is told, and has left its thread to the calls that the others waited for.
         assert outcomes.count("deadlock") == 1
-        assert [o for o in outcomes if o != "deadlock"] == [i * i for i, o in enumerate(outcomes) if o != "deadlock"]
+        assert [o for o in outcomes if o != "deadlock"] == [
+            i * i for i, o in enumerate(outcomes) if o != "deadlock"
+        ]
 
 
 def test_no_deadlock_is_seen_where_there_is_none():

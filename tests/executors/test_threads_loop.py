@@ -10,9 +10,8 @@ import threading
 import time
 import weakref
 
-import pytest
-
 import aioxide
+import pytest
 from aioxide._futures import Future
 
 from .threads_support import DEADLINE, output_of, wait_until
@@ -69,7 +68,8 @@ def test_results_and_exceptions_come_back(name):
 
 
 @pytest.mark.parametrize(
-    "raised", [concurrent.futures.CancelledError, concurrent.futures.InvalidStateError, StopIteration, TimeoutError]
+    "raised",
+    [concurrent.futures.CancelledError, concurrent.futures.InvalidStateError, StopIteration, TimeoutError],
 )
 def test_exceptions_arrive_as_asyncios(raised):
     def fail():
@@ -127,7 +127,7 @@ def test_a_closed_loop_takes_no_calls():
     loop = aioxide.new_event_loop()
     loop.close()
     for executor in (None, aioxide.ThreadPoolExecutor(1)):
-        with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+        with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
             loop.run_in_executor(executor, int)
 
 
@@ -136,7 +136,7 @@ def test_no_calls_after_the_default_executor_was_shut_down(name):
     async def main():
         loop = asyncio.get_running_loop()
         await loop.shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="^Executor shutdown has been called$"):
+        with pytest.raises(RuntimeError, match=r"^Executor shutdown has been called$"):
             loop.run_in_executor(None, int)
         with aioxide.ThreadPoolExecutor(1) as pool:
             assert await in_executor(int, executor=pool) == 0

@@ -7,9 +7,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 import aioxide
+import pytest
 from aioxide._futures import Future
 
 from .threads_support import DEADLINE
@@ -69,7 +68,7 @@ def test_cancel_against_start():
                 if dice.random() < 0.5:
                     time.sleep(0)
                 cancelled = call.cancel()
-                done, _ = concurrent.futures.wait([call], DEADLINE) if dice.random() < 0.2 else ((), ())
+                _done, _ = concurrent.futures.wait([call], DEADLINE) if dice.random() < 0.2 else ((), ())
                 try:
                     assert call.result(DEADLINE) is None
                     assert not cancelled
@@ -138,7 +137,9 @@ def test_loops_submit_and_cancel():
                 cancelled = {call for call in calls if dice.random() < 0.3 and call.cancel()}
                 results = await asyncio.gather(*calls, return_exceptions=True)
                 for j, (call, result) in enumerate(zip(calls, results, strict=True)):
-                    assert isinstance(result, asyncio.CancelledError) if call in cancelled else result == j * j
+                    assert (
+                        isinstance(result, asyncio.CancelledError) if call in cancelled else result == j * j
+                    )
 
         together(3, lambda i: aioxide.run(asyncio.wait_for(main(i), DEADLINE)))
         stats = pool.stats()
@@ -178,7 +179,7 @@ def test_shutdown_against_submit():
 
         together(3, submit)
         assert set(refused) <= {"cannot schedule new futures after shutdown"}
-        done, pending = concurrent.futures.wait(calls, DEADLINE)
+        _done, pending = concurrent.futures.wait(calls, DEADLINE)
         assert not pending
         pool.shutdown()
 

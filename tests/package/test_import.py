@@ -75,3 +75,14 @@ def test_import_starts_no_thread_that_would_make_fork_warn():
         "import aioxide, os, sys; pid = os.fork(); pid or os._exit(7); print(os.waitpid(pid, 0)[1] >> 8)"
     )
     assert output_of("-W", "error", "-c", program) == "7\n"
+
+
+def test_import_leaves_no_task_behind():
+    """At import we look into a few of CPython's own tasks; `asyncio ps` must not find them in the process."""
+    program = """
+    import gc
+    gc.disable()
+    import _asyncio, aioxide
+    print([each for each in gc.get_objects() if isinstance(each, _asyncio.Task | _asyncio.Future)])
+    """
+    assert output_of("-c", textwrap.dedent(program)) == "[]\n"

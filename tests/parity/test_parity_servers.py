@@ -386,3 +386,21 @@ async def test_unread_data_at_close_of_the_stream(h):
     writer.close()
     await h.wait(writer.wait_closed())
     h.log(await reader.read(), reader.at_eof(), writer.is_closing())
+
+
+@parity
+async def test_a_subclass_with_its_own_steps_of_accepting(h):
+    """Whoever overrides what asyncio's acceptor goes through gets called for each connection."""
+
+    class Loop(type(h.loop)):
+        def _make_socket_transport(self, *arguments, **options):
+            h.log("_make_socket_transport", "server" in options)
+            return super()._make_socket_transport(*arguments, **options)
+
+    h.loop.__class__ = Loop
+    server = await h.loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    far = socket.create_connection(server.sockets[0].getsockname())
+    await settle()
+    far.close()
+    server.close()
+    await settle()

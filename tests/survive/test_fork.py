@@ -161,3 +161,33 @@ def test_process_pool_forks_under_the_loop(loop):
             return await asyncio.gather(*(loop.run_in_executor(pool, divmod, n, 7) for n in range(5)))
 
     assert loop.run_until_complete(main()) == [divmod(n, 7) for n in range(5)]
+
+
+def test_what_was_written_before_a_fork_is_sent_once(loop):
+    """asyncio sends in `write`. What we keep for the end of the turn must not leave from both processes."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.settimeout(10)
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=near))
+    parent, children = os.getpid(), []
+
+    def fork():
+        transport.write(b"once")
+        pid = os.fork()
+        children.append(pid)
+        loop.stop()
+
+    loop.call_soon(fork)
+    loop.run_forever()
+    if os.getpid() != parent:
+        os._exit(0)
+    os.waitpid(children[0], 0)
+    transport.write(b"!")
+    loop.run_until_complete(asyncio.sleep(0))
+    transport.close()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    received = b""
+    while data := far.recv(100):
+        received += data
+    far.close()
+    assert received == b"once!"

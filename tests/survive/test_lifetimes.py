@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from .harness import FACTORIES, Run, assert_same
+from .harness import FACTORIES, Run, assert_same, child
 
 
 class Canary:
@@ -352,3 +352,50 @@ def test_long_chains_do_not_overflow_the_stack():
         deep_nesting(run, 100_000)
         run.loop.close()
     assert run.history["main"] == [(99_999,)]
+
+
+@pytest.mark.parametrize("link", ["result", "handle", "timer", "task", "callback"])
+def test_a_long_chain_is_released(link):
+    """Each holds the one before: released without recursing as deep as the chain is long."""
+    result = child(CHAINS, link, 400_000, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.strip() == "released"
+
+
+CHAINS = """
+import asyncio, gc, sys, aioxide
+
+async def wait_for(awaitable):
+    return await awaitable
+
+def chain(loop, link, length):
+    last = loop.create_future()
+    for _ in range(length):
+        if link == "result":
+            future = loop.create_future()
+            future.set_result(last)
+            last = future
+        elif link == "callback":
+            future = loop.create_future()
+            future.add_done_callback(last.remove_done_callback)
+            last = future
+        elif link == "handle":
+            last = aioxide.Handle(last.__class__, (last,), loop)
+        elif link == "timer":
+            last = aioxide.TimerHandle(1, print, (last,), loop)
+        else:
+            task = loop.create_task(wait_for(last))
+            task._log_destroy_pending = False
+            last = task
+    return last
+
+gc.disable()
+loop = aioxide.new_event_loop()
+last = chain(loop, sys.argv[1], int(sys.argv[2]))
+loop.run_until_complete(asyncio.sleep(0))
+del last
+loop.close()
+del loop
+gc.collect()
+print("released")
+"""

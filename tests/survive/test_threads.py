@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -241,3 +242,53 @@ def test_a_loop_that_moves_between_threads(loop):
     run()
     assert seen == [True] * 4
     loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_write_from_another_thread_while_the_loop_waits(loop):
+    """Not promised by asyncio, but done: the bytes leave in the call there, and here while no turn is under way."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.settimeout(10)
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=near))
+    received = []
+
+    def write():
+        time.sleep(0.1)
+        transport.write(b"hello")
+        received.append(far.recv(10))
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = start(write)
+    loop.run_forever()
+    thread.join()
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    far.close()
+    assert received == [b"hello"]
+
+
+def test_a_clock_that_lets_other_threads_schedule(loop):
+    """A user's `time` may give way to another thread right before the loop falls asleep."""
+    asked, gone = threading.Semaphore(0), threading.Event()
+    plain, armed, ran = loop.time, [], []
+
+    def clock():
+        if armed and not gone.is_set():
+            gone.set()
+            asked.acquire(timeout=5)
+        return plain()
+
+    def ask():
+        gone.wait(10)
+        loop.call_soon_threadsafe(ran.append, True)
+        loop.call_soon_threadsafe(loop.stop)
+        asked.release()
+
+    loop.time = clock
+    timer = loop.call_later(20, loop.stop)
+    loop.call_soon(lambda: loop.call_soon(armed.append, True))
+    thread = start(ask)
+    loop.run_forever()
+    thread.join()
+    timer.cancel()
+    assert ran == [True]

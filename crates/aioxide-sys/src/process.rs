@@ -35,7 +35,11 @@ pub fn die_with(pipe: RawFd) -> io::Result<bool> {
     const F_SETSIG: i32 = 10;
     let set = |command: i32, value: i32| {
         // SAFETY: fcntl with an integer argument changes flags of the descriptor only, and checks its number.
-        if unsafe { libc::fcntl(pipe, command, value) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if unsafe { libc::fcntl(pipe, command, value) } < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     };
     set(F_SETSIG, libc::SIGKILL)?;
     // SAFETY: has no preconditions.

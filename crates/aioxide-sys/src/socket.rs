@@ -60,19 +60,22 @@ pub fn accept(fd: RawFd) -> io::Result<(RawFd, Option<SocketAddr>)> {
 
 /// Starts a TCP connection: the descriptor, and whether it is connected already. To an address of this machine it
 /// nearly always is: the peer's kernel answers while the call runs, and a second call finds that out.
-pub fn connect(address: &SocketAddr) -> io::Result<(RawFd, bool)> {
+///
+/// The outer error is of the call itself, the inner one the answer of the network.
+pub fn connect(address: &SocketAddr) -> io::Result<(RawFd, io::Result<bool>)> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
-    let mut result = net::connect(&socket, address);
-    if result == Err(Errno::INPROGRESS) {
-        result = net::connect(&socket, address);
-    }
-    match result {
-        Ok(()) => Ok((socket.into_raw_fd(), true)),
-        Err(Errno::INPROGRESS | Errno::ALREADY) => Ok((socket.into_raw_fd(), false)),
-        Err(why) => Err(why.into()),
-    }
+    let answer = match net::connect(&socket, address) {
+        Ok(()) => Ok(true),
+        Err(Errno::INPROGRESS) => match net::connect(&socket, address) {
+            Ok(()) => Ok(true),
+            Err(Errno::INPROGRESS | Errno::ALREADY) => Ok(false),
+            Err(why) => Err(why.into()),
+        },
+        Err(why) => return Err(why.into()),
+    };
+    Ok((socket.into_raw_fd(), answer))
 }
 
 /// How a connection that was started has ended: fine, or with the error of the socket.

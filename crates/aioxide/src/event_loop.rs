@@ -10,6 +10,7 @@ use pyo3_ffi::*;
 use crate::engine::fileno::fileno;
 use crate::engine::source::Side;
 use crate::engine::{Engine, LoopObject, signals, turn, watch};
+use crate::ffi::args::Named;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, truth};
@@ -17,7 +18,7 @@ use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
 use crate::pools::dispatch;
-use crate::task::loop_state::{Item, LoopState};
+use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
 
@@ -30,7 +31,8 @@ unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
 // ----------------------------------------------------------------------------------------------------- callbacks
 
 fastcall!(call_soon, |slf, args| {
-    args.require(&["callback"], "BaseEventLoop.call_soon")?;
+    let mut named = Named::default();
+    let args = args.placed(&["callback"], "BaseEventLoop.call_soon", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_soon")?;
     let state = &of(slf).state;
     state.check_schedule()?;
@@ -38,7 +40,8 @@ fastcall!(call_soon, |slf, args| {
 });
 
 fastcall!(call_soon_threadsafe, |slf, args| {
-    args.require(&["callback"], "BaseEventLoop.call_soon_threadsafe")?;
+    let mut named = Named::default();
+    let args = args.placed(&["callback"], "BaseEventLoop.call_soon_threadsafe", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_soon_threadsafe")?;
     let this = of(slf);
     this.state.check_closed()?;
@@ -78,7 +81,8 @@ fn check_callback(callback: Raw, method: &'static std::ffi::CStr) -> Res<()> {
 }
 
 fastcall!(call_later, |slf, args| {
-    args.require(&["delay", "callback"], "BaseEventLoop.call_later")?;
+    let mut named = Named::default();
+    let args = args.placed(&["delay", "callback"], "BaseEventLoop.call_later", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_later")?;
     let given = args.positional();
     if is_none(given[0]) {
@@ -122,7 +126,8 @@ unsafe fn call_at_by_method(slf: Raw, args: Args) -> Res {
 }
 
 fastcall!(call_at, |slf, args| {
-    args.require(&["when", "callback"], "BaseEventLoop.call_at")?;
+    let mut named = Named::default();
+    let args = args.placed(&["when", "callback"], "BaseEventLoop.call_at", &mut named)?;
     let context = args.only_keyword(names().context, "BaseEventLoop.call_at")?;
     let given = args.positional();
     if is_none(given[0]) {
@@ -178,7 +183,8 @@ noargs!(create_future, |slf| {
 });
 
 fastcall!(create_task, |slf, args| {
-    args.require(&["coro"], "BaseEventLoop.create_task")?;
+    let mut named = Named::default();
+    let args = args.placed(&["coro"], "BaseEventLoop.create_task", &mut named)?;
     args.at_most(1, "BaseEventLoop.create_task")?;
     let state = &of(slf).state;
     state.check_closed()?;
@@ -359,6 +365,14 @@ fastcall!(attach_wake, |slf, args| {
 
 noargs!(detach_wake, |slf| {
     signals::detach(&of(slf).state);
+    Ok(none())
+});
+
+// In the thread that is about to fork. A loop of another thread does not go on in the child.
+noargs!(before_fork, |slf| {
+    if of(slf).state.thread.get() == loop_state::thread_ident() {
+        of(slf).engine.flush_now();
+    }
     Ok(none())
 });
 
@@ -561,6 +575,7 @@ fn methods() -> TypeDef {
         .noargs(c"_open", open, c"Make the epoll set.")
         .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
         .noargs(c"_detach_wake", detach_wake, c"Stop watching it.")
+        .noargs(c"_before_fork", before_fork, c"Send what was written: the child must not send it too.")
         .noargs(c"_after_fork", after_fork, c"Share nothing with the parent process from now on.")
         .noargs(c"_close_engine", close_engine, c"Let go of the epoll set.")
         .noargs(c"_clear_ready", clear_ready, c"Forget the ready queue.")

@@ -104,11 +104,24 @@ impl LoopCall {
 
     /// Whether this is the thread that runs the loop, so that the future may be finished at once.
     pub fn is_here(&self) -> bool {
-        self.state().is_some_and(|state| !state.closed.get() && state.thread.get() == loop_state::thread_ident())
+        self.state()
+            .is_some_and(|state| !state.closed.get() && state.thread.get() == loop_state::thread_ident())
     }
 
     /// Has the loop finish the future, from any thread that holds the GIL. Nothing happens where the loop is closed:
     /// as in asyncio, nobody is there to tell.
+    ///
+    /// `ran` is how long the call took, in ticks, where that is known. A call that was short enough to spin for speaks for
+    /// spinning also where the loop has slept: otherwise a loop that sleeps and a worker that sleeps would take each
+    /// other for slow, and go on sleeping.
+    pub fn finish_after(self, ran: u64, outcome: Outcome) {
+        if let Some(calls) = self.counted() {
+            calls.record(ran < self.spin);
+        }
+        self.finish(outcome);
+    }
+
+    /// As `finish_after`, where nobody knows how long the call took.
     pub fn finish(self, outcome: Outcome) {
         let Some(state) = self.state() else { return };
         if state.closed.get() {

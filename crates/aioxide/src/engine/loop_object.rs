@@ -34,6 +34,15 @@ pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
     unsafe { &*state.object.cast::<LoopObject>() }
 }
 
+impl LoopObject {
+    /// A turn is under way, at whose end `flush_now` is called: the loop runs, and does not wait. While it waits, who
+    /// writes is another thread.
+    #[inline(always)]
+    pub fn in_turn(&self) -> bool {
+        self.state.thread.get() != 0 && !self.engine.wake.is_waiting()
+    }
+}
+
 pub struct Engine {
     /// Made when the loop is, dropped when it closes.
     epoll: RefCell<Option<Rc<Epoll>>>,
@@ -139,8 +148,8 @@ impl Engine {
         released.take(if self.wake.is_woken() { limit } else { 0 });
         self.wake.end_wait();
         self.note_poll(wait.polled_at);
-        if limit > 0 {
-            self.calls.record(won);
+        if limit > 0 && !won {
+            self.calls.record(false);
         }
         result.map(|()| wait.events)
     }
@@ -171,6 +180,7 @@ impl Engine {
     /// the parent.
     pub fn after_fork(&self) {
         self.forked.set(true);
+        self.wake.forget();
     }
 
     /// Makes an epoll set of its own for a child of fork, when it first needs one.
@@ -192,9 +202,13 @@ impl Engine {
     /// Sends what was written in this turn. What that makes others write leaves with the next.
     #[inline(always)]
     pub fn flush_now(&self) {
-        if self.flush.borrow().is_empty() {
-            return;
+        if !self.flush.borrow().is_empty() {
+            self.flush_all();
         }
+    }
+
+    #[inline(never)]
+    fn flush_all(&self) {
         self.io_touched.set(true);
         let batch = std::mem::take(&mut *self.flush.borrow_mut());
         for (object, flush) in batch {

@@ -68,6 +68,18 @@ impl WakePipe {
         self.wait.store(RUNNING, Ordering::Relaxed);
     }
 
+    /// Whether the loop waits, or is about to. Asked with the GIL.
+    #[inline(always)]
+    pub fn is_waiting(&self) -> bool {
+        self.wait.load(Ordering::Relaxed) != RUNNING
+    }
+
+    /// In a child of fork: a byte on its way is the parent's to read.
+    pub fn forget(&self) {
+        self.wait.store(RUNNING, Ordering::Relaxed);
+        self.woken.set(false);
+    }
+
     /// Makes the loop look at its queue. Needs the GIL: the loop says that it waits before it lets go of it, so what is
     /// queued without being told of is seen.
     #[inline(always)]

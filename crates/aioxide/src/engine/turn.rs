@@ -56,7 +56,9 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     if idle || state.stopping.get() || engine.poll_due() {
         poll(this)?;
     }
-    run_due_timers(this)?;
+    if state.timer_count() > 0 {
+        run_due_timers(this);
+    }
     let batch = state.ready_len();
     for _ in 0..batch {
         if state.debug.get() {
@@ -89,31 +91,28 @@ pub fn now(state: &LoopState) -> Res<f64> {
 }
 
 /// Timers that were due at the last reading of the clock, which each poll renews, are run without another.
-fn run_due_timers(this: &LoopObject) -> Res<()> {
+#[inline(never)]
+fn run_due_timers(this: &LoopObject) {
     let state = &this.state;
-    if state.timer_count() == 0 {
-        return Ok(());
-    }
     if let Some(when) = state.next_timer()
         && when <= state.now.get()
     {
         state.take_due_timers(state.now.get());
     }
-    Ok(())
 }
 
 /// Looks at the file descriptors; waits when there is nothing else to do.
+#[inline(never)]
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
-    let timeout = if state.ready_len() > 0 || state.stopping.get() || engine.has_to_flush() {
-        Some(0.0)
-    } else {
-        match state.next_timer() {
-            Some(when) => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
-            None => None,
-        }
+    let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
+    let timeout = match state.next_timer() {
+        Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
+        _ => None,
     };
+    // Looked at last: the user's own clock may have scheduled something, or let another thread do it.
+    let timeout = if nothing_to_do() { timeout } else { Some(0.0) };
     engine.io_touched.set(false);
     let events = if timeout == Some(0.0) {
         engine.look()
@@ -189,7 +188,7 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
                 step::wake(state, task, future).or_else(|Raised| step_failed(state))
             }
             Item::Throw { task, exception } => {
-                step::run(state, task, Some(exception)).or_else(|Raised| step_failed(state))
+                step::run_throwing(state, task, exception).or_else(|Raised| step_failed(state))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use pyo3_ffi::*;
 
 use super::error::{Raised, Res};
-use super::object::{NULL, Raw};
+use super::object::{NULL, Obj, Raw, tuple};
 
 /// Positional arguments, and keyword arguments behind them, borrowed for the time of one call.
 #[derive(Clone, Copy)]
@@ -13,6 +13,13 @@ pub struct Args {
     values: *const Raw,
     count: usize,
     kwnames: Raw,
+}
+
+/// Keeps what `Args::placed` has moved, for the time of one call.
+#[derive(Default)]
+pub struct Named {
+    values: Vec<Raw>,
+    kwnames: Option<Obj>,
 }
 
 impl Args {
@@ -134,10 +141,62 @@ impl Args {
         Ok(())
     }
 
+    /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
+    /// missing. `named` keeps what has to be moved for that.
+    #[inline(always)]
+    pub fn placed(self, names: &[&str], function: &str, named: &mut Named) -> Res<Args> {
+        if self.count >= names.len() { Ok(self) } else { self.place(names, function, named) }
+    }
+
+    #[cold]
+    fn place(self, names: &[&str], function: &str, named: &mut Named) -> Res<Args> {
+        let rest = &names[self.count..];
+        let mut placed = vec![NULL; rest.len()];
+        let (mut others, mut keys) = (Vec::new(), Vec::new());
+        for i in 0..self.keyword_count() {
+            let (key, value) = self.keyword(i);
+            let text = text_of(key);
+            match rest.iter().position(|name| *name == text) {
+                Some(at) => placed[at] = value,
+                None if names.contains(&text.as_str()) => {
+                    return type_error_text(format!(
+                        "{function}() got multiple values for argument '{text}'"
+                    ));
+                }
+                None => {
+                    others.push(value);
+                    keys.push(key);
+                }
+            }
+        }
+        let lacking: Vec<&str> =
+            rest.iter().zip(&placed).filter(|(_, value)| value.is_null()).map(|(name, _)| *name).collect();
+        if !lacking.is_empty() {
+            return missing(function, &lacking);
+        }
+        let count = names.len();
+        named.kwnames = Some(tuple(&keys)?);
+        named.values = [self.positional(), &placed, &others].concat();
+        Ok(Args {
+            values: named.values.as_ptr(),
+            count,
+            kwnames: named.kwnames.as_ref().map_or(NULL, Obj::as_ptr),
+        })
+    }
+
     /// Raises where fewer than `names.len()` positional arguments were given.
     #[inline(always)]
     pub fn require(&self, names: &[&str], function: &str) -> Res<()> {
         if self.count >= names.len() { Ok(()) } else { missing(function, &names[self.count..]) }
+    }
+
+    /// Raises where more than `at_most` positional arguments were given, or any by name.
+    #[inline(always)]
+    pub fn no_more(&self, at_most: usize, function: &str) -> Res<()> {
+        if !self.kwnames.is_null() {
+            self.keywords(&[], &mut [], function)?;
+        }
+        self.at_most(at_most, function)
     }
 
     /// Raises where a method without arguments beyond `at_most` positional ones got more.

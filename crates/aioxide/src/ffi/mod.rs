@@ -11,6 +11,7 @@ pub mod freelist;
 pub mod gil;
 pub mod guard;
 pub mod names;
+pub mod nesting;
 pub mod object;
 pub mod refcount;
 #[cfg(Py_3_14)]

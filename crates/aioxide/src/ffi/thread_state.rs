@@ -66,8 +66,8 @@ impl Places {
         Ok(shown == [owner, task] && restored == task_before.as_ptr())
     }
 
-    /// Makes `task`, or none for null, the current one of `owner`, if that is the loop that runs in this thread. The one
-    /// that was current is returned.
+    /// Makes `task`, or none for null, the current one of `owner`, if that is the loop that runs in this thread. Another one
+    /// that was current is returned, to be released.
     #[inline(always)]
     pub fn swap(&self, owner: Raw, task: Raw) -> Result<Option<Obj>, NotRunning> {
         let thread = thread_state();
@@ -76,7 +76,8 @@ impl Places {
             if slot(thread, self.running_loop).get() != owner {
                 return Err(NotRunning);
             }
-            Ok(slot(thread, self.running_task).replace(Obj::maybe(task)))
+            let current = slot(thread, self.running_task);
+            Ok(if current.get() == task { None } else { current.replace(Obj::maybe(task)) })
         }
     }
 

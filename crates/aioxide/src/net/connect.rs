@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 
 use super::info::address_tuple;
 use super::stream::{Parts, start};
-use crate::engine::loop_object::LoopObject;
+use crate::engine::loop_object::{LoopObject, io_result};
 use crate::ffi::object::{boolean, call, int, is_none, tuple};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
@@ -34,11 +34,16 @@ pub fn literal(host: Raw, port: Raw) -> Option<SocketAddr> {
 pub fn begin(host: Raw, port: Raw) -> Res {
     let Some(address) = literal(host, port) else { return Ok(crate::ffi::none()) };
     match socket::connect(&address) {
-        Ok((fd, connected)) => {
+        Ok((fd, Err(why))) => {
+            socket::close(fd);
+            refused(&why, &address)
+        }
+        Ok((fd, Ok(connected))) => {
             let (fd, connected) = (int(fd.into())?, boolean(connected));
             tuple(&[fd.as_ptr(), connected.as_ptr()])
         }
-        Err(why) => refused(&why, &address),
+        // The call itself failed: asyncio lets the socket's own words pass.
+        Err(why) => io_result(Err(why)),
     }
 }
 
@@ -67,7 +72,8 @@ pub fn finish(owner: &LoopObject, fd: i32, host: Raw, port: Raw, protocol: Raw, 
         protocol: Obj::new(protocol),
         sock: None,
         server: NULL,
-        peer,
+        // Who is asked for "any address" answers under one: the kernel knows which.
+        peer: peer.filter(|peer| !peer.ip().is_unspecified()),
         extra: NULL,
         waiter,
     })

@@ -135,6 +135,10 @@ pub fn remember_before_close(this: &Stream) {
 
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
 pub fn get(this: &Stream, name: Raw, default: Raw) -> Res {
+    // SAFETY: a live object; one that cannot be a key raises here, as in a dict.
+    if unsafe { PyObject_Hash(name) } == -1 {
+        return Err(Raised);
+    }
     let extra = if is_about_the_socket(name)? { Some(extra_of(this)?) } else { this.extra.share() };
     let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
     // SAFETY: a dict and a live key; the value is borrowed from the dict.

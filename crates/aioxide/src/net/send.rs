@@ -97,12 +97,16 @@ pub fn write(slf: Raw, this: &Stream, data: Raw) -> Res<()> {
 
 /// `Transport.writelines`.
 pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
-    let texts = if cfg!(Py_3_12) {
-        (c"Cannot call writelines() after write_eof()", c"unable to writelines; sendfile is in progress")
-    } else {
-        (c"Cannot call write() after write_eof()", c"unable to write; sendfile is in progress")
-    };
-    check_writable(this, texts.0, texts.1)?;
+    if cfg!(not(Py_3_12)) {
+        // There `writelines` is one `write` of all.
+        let joined = call_method(intern(c"join")?, &[crate::ffi::object::bytes(b"")?.as_ptr(), lines])?;
+        return write(slf, this, joined.as_ptr());
+    }
+    check_writable(
+        this,
+        c"Cannot call writelines() after write_eof()",
+        c"unable to writelines; sendfile is in progress",
+    )?;
     if !crate::ffi::object::truth(lines)? {
         return Ok(());
     }
@@ -172,13 +176,15 @@ fn write_to_lost(this: &Stream) -> Res<()> {
     Ok(())
 }
 
-/// Something was queued: it leaves at the end of the turn, or now if it is much.
+/// Something was queued: it leaves at the end of the turn; now if it is much, or if no turn is under way whose end would
+/// come.
 #[inline(always)]
 fn written(slf: Raw, this: &Stream) -> Res<()> {
     if !this.writing.blocked.get() {
-        if this.queued() <= this.high_water.get().min(HIGH_WATER) {
+        let owner = this.require_loop()?;
+        if this.queued() <= this.high_water.get().min(HIGH_WATER) && owner.in_turn() {
             if !this.writing.flush_due.replace(true) {
-                this.require_loop()?.engine.flush_later(Obj::new(slf), flush_at_end_of_turn);
+                owner.engine.flush_later(Obj::new(slf), flush_at_end_of_turn);
             }
             return Ok(());
         }

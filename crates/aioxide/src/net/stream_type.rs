@@ -1,12 +1,12 @@
 //! The Python type of stream transports: a real subclass of `asyncio.Transport`, one function a method.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
 use super::stream::{self, Stream, of};
 use super::{info, recv, send};
-use crate::ffi::args::type_error_text;
+use crate::ffi::args::{Named, type_error_text};
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call_method, int, is_none, ret, string, tuple};
@@ -41,13 +41,19 @@ pub fn alloc() -> Res {
 
 // ------------------------------------------------------------------------------------------------------- methods
 
-onearg!(py_write, |slf, data| {
-    send::write(slf, of(slf), data)?;
+fastcall!(py_write, |slf, args| {
+    let mut named = Named::default();
+    let args = args.placed(&["data"], "write", &mut named)?;
+    args.no_more(1, "write")?;
+    send::write(slf, of(slf), args.positional()[0])?;
     Ok(none())
 });
 
-onearg!(py_writelines, |slf, lines| {
-    send::write_lines(slf, of(slf), lines)?;
+fastcall!(py_writelines, |slf, args| {
+    let mut named = Named::default();
+    let args = args.placed(&["list_of_data"], "writelines", &mut named)?;
+    args.no_more(1, "writelines")?;
+    send::write_lines(slf, of(slf), args.positional()[0])?;
     Ok(none())
 });
 
@@ -85,7 +91,7 @@ fastcall!(py_fatal_error, |slf, args| {
     if data.is_null() {
         return Err(Raised);
     }
-    stream::fatal_error(slf, of(slf), Obj::new(given[0]), std::ffi::CStr::from_ptr(data))?;
+    stream::fatal_error(slf, of(slf), Obj::new(given[0]), CStr::from_ptr(data))?;
     Ok(none())
 });
 
@@ -109,8 +115,11 @@ noargs!(py_resume_reading, |slf| {
 
 noargs!(py_get_protocol, |slf| Ok(of(slf).protocol.or_none()));
 
-onearg!(py_set_protocol, |slf, protocol| {
-    stream::set_protocol(of(slf), Obj::new(protocol))?;
+fastcall!(py_set_protocol, |slf, args| {
+    let mut named = Named::default();
+    let args = args.placed(&["protocol"], "set_protocol", &mut named)?;
+    args.no_more(1, "set_protocol")?;
+    stream::set_protocol(of(slf), Obj::new(args.positional()[0]))?;
     recv::protocol_changed(slf, of(slf));
     Ok(none())
 });
@@ -130,7 +139,9 @@ noargs!(py_get_write_buffer_size, |slf| {
 });
 
 noargs!(py_get_write_buffer_limits, |slf| {
-    let (low, high) = (int(of(slf).low_water.get() as i64)?, int(of(slf).high_water.get() as i64)?);
+    let this = of(slf);
+    let low = show_mark(this, c"_low_water", this.low_water.get())?;
+    let high = show_mark(this, c"_high_water", this.high_water.get())?;
     tuple(&[low.as_ptr(), high.as_ptr()])
 });
 
@@ -155,6 +166,44 @@ fn mark(value: Raw) -> Res<usize> {
     // SAFETY: converts or raises.
     let number = unsafe { PyFloat_AsDouble(value) };
     if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number as usize) }
+}
+
+/// Sets a mark. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept
+/// in the instance's dict.
+fn set_mark(this: &Stream, name: &'static CStr, place: &std::cell::Cell<usize>, value: Raw) -> Res<()> {
+    let bytes = mark(value)?;
+    let name = intern(name)?;
+    // SAFETY: live objects; the dict is ours.
+    unsafe {
+        if PyLong_CheckExact(value) != 0 && bytes <= isize::MAX as usize {
+            if let Some(dict) = this.dict.share()
+                && PyDict_Contains(dict.as_ptr(), name) == 1
+            {
+                crate::ffi::object::check(PyDict_DelItem(dict.as_ptr(), name))?;
+            }
+        } else {
+            if !this.dict.is_set() {
+                this.dict.set(crate::ffi::object::dict(&[])?);
+            }
+            crate::ffi::object::check(PyDict_SetItem(this.dict.get(), name, value))?;
+        }
+    }
+    place.set(bytes);
+    Ok(())
+}
+
+fn show_mark(this: &Stream, name: &'static CStr, bytes: usize) -> Res {
+    if let Some(dict) = this.dict.share() {
+        // SAFETY: a dict and an interned key; the value is borrowed from the dict.
+        let kept = unsafe { PyDict_GetItemWithError(dict.as_ptr(), intern(name)?) };
+        if !kept.is_null() {
+            return Ok(Obj::new(kept));
+        }
+        if error::occurred() {
+            return Err(Raised);
+        }
+    }
+    int(bytes as i64)
 }
 
 // The two that `loop.sendfile` uses to know when what was written has left.
@@ -236,16 +285,10 @@ setter!(set_protocol_paused, |slf, value| {
     of(slf).writing.protocol_paused.set(!value.is_null() && crate::ffi::object::truth(value)?);
     Ok(())
 });
-getter!(get_high_water, |slf| int(of(slf).high_water.get() as i64));
-getter!(get_low_water, |slf| int(of(slf).low_water.get() as i64));
-setter!(set_high_water, |slf, value| {
-    of(slf).high_water.set(mark(value)?);
-    Ok(())
-});
-setter!(set_low_water, |slf, value| {
-    of(slf).low_water.set(mark(value)?);
-    Ok(())
-});
+getter!(get_high_water, |slf| show_mark(of(slf), c"_high_water", of(slf).high_water.get()));
+getter!(get_low_water, |slf| show_mark(of(slf), c"_low_water", of(slf).low_water.get()));
+setter!(set_high_water, |slf, value| set_mark(of(slf), c"_high_water", &of(slf).high_water, value));
+setter!(set_low_water, |slf, value| set_mark(of(slf), c"_low_water", &of(slf).low_water, value));
 getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
 getter!(get_buffer, |slf| {
     let list = Obj::steal(PyList_New(0))?;
@@ -424,41 +467,42 @@ pub fn load() -> Res<*mut PyTypeObject> {
 }
 
 fn methods(def: TypeDef) -> TypeDef {
-    def.onearg(c"write", py_write, c"Send bytes; they leave at the end of this turn of the loop, in order.")
-        .onearg(c"writelines", py_writelines, c"Send several bytes objects.")
-        .noargs(c"write_eof", py_write_eof, c"Close the sending side once all has been sent.")
-        .noargs(c"can_write_eof", py_can_write_eof, c"Return True: the sending side can be closed alone.")
-        .noargs(c"close", py_close, c"Close once all has been sent.")
-        .noargs(c"abort", py_abort, c"Close now; what was not sent is lost.")
-        .noargs(c"is_closing", py_is_closing, c"Return True if it is closing or closed.")
-        .noargs(c"is_reading", py_is_reading, c"Return True if it receives.")
-        .noargs(c"pause_reading", py_pause_reading, c"Stop receiving.")
-        .noargs(c"resume_reading", py_resume_reading, c"Receive again.")
-        .noargs(c"get_protocol", py_get_protocol, c"Return the protocol.")
-        .onearg(c"set_protocol", py_set_protocol, c"Set another protocol.")
-        .fast(c"get_extra_info", py_get_extra_info, c"Return what is known by that name, or default.")
-        .noargs(c"get_write_buffer_size", py_get_write_buffer_size, c"Return how many bytes wait to be sent.")
-        .noargs(c"get_write_buffer_limits", py_get_write_buffer_limits, c"Return (low, high), in bytes.")
-        .fast(
-            c"set_write_buffer_limits",
-            py_set_write_buffer_limits,
-            c"Set the marks of flow control, in bytes.",
-        )
-        .noargs(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
-        .noargs(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
-        .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
-        .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
-        .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")
-        .fast(c"_fatal_error", py_fatal_error, c"Report an exception and close now.")
-        .onearg(
-            c"_call_connection_lost",
-            py_call_connection_lost,
-            c"Tell the protocol and release everything.",
-        )
+    def.fast(
+        c"write",
+        py_write,
+        c"write($self, data)\n--\n\nSend bytes; they leave at the end of this turn of the loop, in order.",
+    )
+    .fast(c"writelines", py_writelines, c"writelines($self, list_of_data)\n--\n\nSend several bytes objects.")
+    .noargs(c"write_eof", py_write_eof, c"Close the sending side once all has been sent.")
+    .noargs(c"can_write_eof", py_can_write_eof, c"Return True: the sending side can be closed alone.")
+    .noargs(c"close", py_close, c"Close once all has been sent.")
+    .noargs(c"abort", py_abort, c"Close now; what was not sent is lost.")
+    .noargs(c"is_closing", py_is_closing, c"Return True if it is closing or closed.")
+    .noargs(c"is_reading", py_is_reading, c"Return True if it receives.")
+    .noargs(c"pause_reading", py_pause_reading, c"Stop receiving.")
+    .noargs(c"resume_reading", py_resume_reading, c"Receive again.")
+    .noargs(c"get_protocol", py_get_protocol, c"Return the protocol.")
+    .fast(c"set_protocol", py_set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol.")
+    .fast(c"get_extra_info", py_get_extra_info, c"Return what is known by that name, or default.")
+    .noargs(c"get_write_buffer_size", py_get_write_buffer_size, c"Return how many bytes wait to be sent.")
+    .noargs(c"get_write_buffer_limits", py_get_write_buffer_limits, c"Return (low, high), in bytes.")
+    .fast(c"set_write_buffer_limits", py_set_write_buffer_limits, c"Set the marks of flow control, in bytes.")
+    .noargs(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
+    .noargs(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
+    .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
+    .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
+    .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")
+    .fast(c"_fatal_error", py_fatal_error, c"Report an exception and close now.")
+    .onearg(
+        c"_call_connection_lost",
+        py_call_connection_lost,
+        c"Tell the protocol and release everything.",
+    )
 }
 
 fn attributes(def: TypeDef) -> TypeDef {
-    def.get(c"_extra", get_extra)
+    def.getset(c"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict)
+        .get(c"_extra", get_extra)
         .get(c"_sock", get_sock)
         .get(c"_sock_fd", get_sock_fd)
         .get(c"_loop", get_owner)

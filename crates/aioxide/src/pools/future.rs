@@ -208,8 +208,8 @@ impl Body {
         let won = limit > 0 && spin::spin(limit, is_done);
         let outcome = if won { Unparked::Look } else { self.sleep(deadline) };
         released.take(if won { limit } else { 0 });
-        if limit > 0 {
-            SPINS.record(won);
+        if limit > 0 && !won {
+            SPINS.record(false);
         }
         outcome
     }
@@ -222,7 +222,13 @@ impl Body {
     }
 }
 
+/// Whether it pays to spin in `result()`.
 static SPINS: Bets = Bets::new();
+
+/// A call of a thread pool took so many ticks: as `LoopCall::finish_after` for loops.
+pub fn note_run(this: &Body, ran: u64) {
+    SPINS.record(ran < this.spin.get());
+}
 
 // --------------------------------------------------------------------------------------------------- transitions
 

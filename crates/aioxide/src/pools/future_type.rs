@@ -238,7 +238,7 @@ fn methods(def: TypeDef) -> TypeDef {
         .noargs(c"set_running_or_notify_cancel", py_set_running_or_notify_cancel, c"set_running_or_notify_cancel($self)\n--\n\nFor executors: the call starts. Return False if it was cancelled.")
         .onearg(c"set_result", py_set_result, c"set_result($self, result, /)\n--\n\nFor executors: set the result of the call.")
         .onearg(c"set_exception", py_set_exception, c"set_exception($self, exception, /)\n--\n\nFor executors: set what the call has raised.")
-        .noargs(c"_invoke_callbacks", py_invoke_callbacks, c"Call the callbacks.")
+        .noargs(c"_invoke_callbacks", py_invoke_callbacks, c"_invoke_callbacks($self)\n--\n\nCall the callbacks.")
 }
 
 fn attributes(def: TypeDef) -> TypeDef {

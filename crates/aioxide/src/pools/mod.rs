@@ -6,10 +6,6 @@
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
-pub mod seat;
-pub mod thread_queue;
-pub mod thread_type;
-pub mod worker;
 pub mod process;
 pub mod process_home;
 pub mod process_page;
@@ -20,3 +16,7 @@ pub mod process_slab;
 pub mod process_submit;
 pub mod process_type;
 pub mod process_worker;
+pub mod seat;
+pub mod thread_queue;
+pub mod thread_type;
+pub mod worker;

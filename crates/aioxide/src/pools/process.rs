@@ -299,7 +299,9 @@ impl Worker {
 
     /// Where the task of a future is, and its number.
     pub fn slot_of(&self, future: Raw) -> Option<(u16, u64)> {
-        let at = |task: &Option<Box<Task>>| task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future);
+        let at = |task: &Option<Box<Task>>| {
+            task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future)
+        };
         let slot = self.slots.iter().position(at)?;
         self.slots[slot].as_ref().map(|task| (slot as u16, task.id))
     }

@@ -226,7 +226,10 @@ pub fn dump(object: Raw) -> Res<Pickled> {
     // SAFETY: the sink is ours alone; taking runs no code.
     let pickled = unsafe {
         let this = &*sink.as_ptr().cast::<Sink>();
-        Pickled { body: std::mem::take(&mut *this.body.get()), buffers: std::mem::take(&mut *this.buffers.get()) }
+        Pickled {
+            body: std::mem::take(&mut *this.body.get()),
+            buffers: std::mem::take(&mut *this.buffers.get()),
+        }
     };
     drop(call_method(p.clear_memo, &[pickler.as_ptr()])?);
     // SAFETY: as above.

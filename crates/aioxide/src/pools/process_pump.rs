@@ -185,7 +185,8 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
             let learnt = pool.with(|state| {
                 let worker = state.worker(key)?;
                 let fd = (!worker.passed.is_empty()).then(|| worker.passed.remove(0))?;
-                let slab = Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0).ok()?;
+                let slab =
+                    Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0).ok()?;
                 worker.known.insert(header.id, slab)
             });
             drop(learnt);
@@ -321,7 +322,9 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     // SAFETY: the target's future is of the kind that each function takes.
     let told = unsafe {
         match target {
-            Target::Call(waiting) if waiting.is_here() => finish::finish(future.as_ptr(), Outcome::of(outcome)),
+            Target::Call(waiting) if waiting.is_here() => {
+                finish::finish(future.as_ptr(), Outcome::of(outcome))
+            }
             Target::Call(waiting) => {
                 waiting.finish(Outcome::of(outcome));
                 Ok(())

@@ -172,4 +172,3 @@ pub fn forked() {
     let reactor = with(Option::take);
     drop(reactor);
 }
-

@@ -176,7 +176,8 @@ impl Arena {
 
     /// Lets free slabs go, the oldest first, until what is kept is little enough.
     fn trim(&mut self) {
-        let mut kept: usize = self.slabs.iter().filter(|slab| Arena::is_free(slab)).map(|slab| slab.size()).sum();
+        let mut kept: usize =
+            self.slabs.iter().filter(|slab| Arena::is_free(slab)).map(|slab| slab.size()).sum();
         self.slabs.retain(|slab| {
             let drop = kept > KEEP && Arena::is_free(slab);
             if drop {

@@ -3,8 +3,8 @@
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::process_pickle as pickle;
 use super::process::{Pool, Target, Task};
+use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call_method, tuple};
@@ -87,7 +87,8 @@ pub fn wants_worker(pool: &Pool) -> bool {
     pool.tokens.set(tokens.saturating_sub(1));
     pool.with(|state| {
         let alive = state.workers.iter().filter(|worker| !worker.closing).count();
-        let idle = state.workers.iter().any(|worker| worker.inflight == 0 && !worker.closing && worker.budget > 0);
+        let idle =
+            state.workers.iter().any(|worker| worker.inflight == 0 && !worker.closing && worker.budget > 0);
         // Tasks that wait in the queue have the first claim on an idle worker.
         alive < pool.max_workers.get() && (!idle || tokens == 0 || !state.pending.is_empty())
     })
@@ -101,7 +102,8 @@ fn choose(pool: &Pool) -> Option<(u32, usize)> {
             return None;
         }
         let limit = |worker: &super::process::Worker| if worker.ready { depth } else { 2 };
-        let takers = || state.workers.iter().filter(|worker| worker.takes() && worker.inflight < limit(worker));
+        let takers =
+            || state.workers.iter().filter(|worker| worker.takes() && worker.inflight < limit(worker));
         // The one that worked last is the one whose caches are warm.
         let best = takers().min_by_key(|worker| (worker.inflight, std::cmp::Reverse(worker.idle_since)))?;
         let share = state.pending.len().div_ceil(takers().count().max(1));
@@ -172,10 +174,14 @@ fn announce(task: &Task) -> bool {
 /// An idle worker takes half of what a busy one has not begun with.
 pub fn steal(pool: &Pool) {
     let moved = pool.with(|state| {
-        if !state.pending.is_empty() || !state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes()) {
+        if !state.pending.is_empty()
+            || !state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes())
+        {
             return false;
         }
-        let Some(victim) = state.workers.iter_mut().max_by_key(|worker| worker.inflight) else { return false };
+        let Some(victim) = state.workers.iter_mut().max_by_key(|worker| worker.inflight) else {
+            return false;
+        };
         if victim.inflight < 2 {
             return false;
         }
@@ -190,4 +196,3 @@ pub fn steal(pool: &Pool) {
         dispatch(pool);
     }
 }
-

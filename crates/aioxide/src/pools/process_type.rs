@@ -14,14 +14,14 @@ use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, Task, Worker, event_data};
 use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
+use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
+use crate::engine::spin;
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call, call_method, check, float, int, is_none, none, truth, tuple};
 use crate::ffi::typedef::TypeDef;
-use crate::engine::calls::LoopCall;
-use crate::engine::spin;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::native_state;
 
@@ -358,7 +358,15 @@ noargs!(workers, |slf| {
             let runs = page.running.load(Ordering::Acquire) != 0;
             let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
             let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
-            Row(worker.key, worker.pid, worker.inflight, worker.done, ran, idle, worker.ready && !worker.closing)
+            Row(
+                worker.key,
+                worker.pid,
+                worker.inflight,
+                worker.done,
+                ran,
+                idle,
+                worker.ready && !worker.closing,
+            )
         };
         state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
     });

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
-use aioxide_core::gauge::Gauge;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
+use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, process, socket};
 use pyo3_ffi::*;

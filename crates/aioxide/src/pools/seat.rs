@@ -99,18 +99,15 @@ impl Seat {
         self.word.store(if spins { SPINNING } else { PARKED }, Ordering::Relaxed);
     }
 
-    /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first,
-    /// and says whether that was enough.
-    pub fn wait(&self, limit: u64, timeout: Option<f64>) -> bool {
+    /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first.
+    pub fn wait(&self, limit: u64, timeout: Option<f64>) {
         // SAFETY: only the word is touched until the GIL is taken.
         let released = unsafe { gil::release() };
-        let won = limit > 0 && self.spin(limit);
-        if !won {
+        if limit == 0 || !self.spin(limit) {
             self.sleep(timeout);
         }
         // Who has called is about to wait for what it called for, and to let go of the GIL.
         released.take(limit);
-        won
     }
 
     fn is_called(&self) -> bool {

@@ -357,6 +357,11 @@ impl Queue {
         self.shutdown.get() || self.orphaned.get() || self.broken.is_set() || ENDING.0.get()
     }
 
+    /// When the call that is next was queued, in ticks.
+    pub fn next_queued(&self) -> Option<u64> {
+        self.with_calls(|calls| calls.front().map(|call| call.queued))
+    }
+
     // ------------------------------------------------------------------------------------------------ workers
 
     pub fn add_seat(&self, seat: &Arc<Seat>) {

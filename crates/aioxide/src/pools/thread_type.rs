@@ -198,8 +198,8 @@ fastcall!(py_run_for_loop, |slf, args| {
 /// `asyncio.wrap_future(self.submit(func, *args), loop=loop)`.
 #[cold]
 unsafe fn through_submit(slf: Raw, owner: Raw, function: Raw, values: Raw) -> Res {
-    // SAFETY: a tuple, whose items are borrowed for the call.
     let mut all = vec![slf, function];
+    // SAFETY: a tuple, whose items are borrowed for the call.
     all.extend(unsafe { (0..PyTuple_GET_SIZE(values)).map(|i| PyTuple_GET_ITEM(values, i)) });
     let future = call_method(names().submit, &all)?;
     let wrap = import_from(c"asyncio.futures", c"wrap_future")?;

@@ -90,14 +90,17 @@ impl Worker<'_> {
         let queue = self.queue;
         let wanted = queue.limits.spin;
         let spins = wanted > 0 && queue.bets.bet() && seat::may_spin(spin::processors());
+        let begun = clock::ticks();
         self.seat.begin_wait(spins);
         queue.push_idle(Arc::clone(&self.seat));
-        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout);
+        self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout);
         if self.is_orphan_of_fork() {
             return false;
         }
-        if spins {
-            queue.bets.record(won);
+        if wanted > 0 {
+            // By when the call came, not by whether spinning found it: see `LoopCall::finish_after`.
+            let came = queue.next_queued().map(|queued| queued.wrapping_sub(begun));
+            queue.bets.record(came.is_some_and(|after| after < wanted));
         }
         let timed_out = queue.remove_idle(&self.seat);
         if !timed_out {
@@ -130,14 +133,13 @@ impl Worker<'_> {
         );
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
         self.seat.end();
-        if !self.is_orphan_of_fork() {
-            counters.ran.borrow_mut().record(since(begun));
-        }
+        let ran = since(begun);
+        counters.ran.borrow_mut().record(ran);
         add(if result.is_ok() { &counters.done } else { &counters.failed });
         let outcome = Outcome::of(result);
         // Whoever waits for the outcome finds nothing of the call alive but that.
         drop((function, args, kwnames));
-        if finish(target, outcome).is_err() {
+        if finish(target, ran, outcome).is_err() {
             report();
         }
     }
@@ -168,10 +170,14 @@ fn starts(call: &Call) -> Res<bool> {
 }
 
 #[inline(always)]
-fn finish(target: Target, outcome: Outcome) -> Res<()> {
+fn finish(target: Target, ran: u64, outcome: Outcome) -> Res<()> {
+    if let Target::Future(future) = &target {
+        // SAFETY: a pool's own future.
+        future::note_run(unsafe { future::of(future.as_ptr()) }, ran);
+    }
     match (target, outcome) {
         (Target::Loop(call), outcome) => {
-            call.finish(outcome);
+            call.finish_after(ran, outcome);
             Ok(())
         }
         // SAFETY: a pool's own future; so below.

@@ -422,10 +422,15 @@ impl Future {
         if let Some(callback) = self.first.take() {
             self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
         }
-        if let Some(more) = more {
-            more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))?;
+        match more {
+            Some(more) => self.tell_rest(slf, *more),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    #[inline(never)]
+    fn tell_rest(&self, slf: Raw, more: Vec<Waiter>) -> Res<()> {
+        more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))
     }
 
     #[inline(always)]

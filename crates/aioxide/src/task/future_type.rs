@@ -17,7 +17,7 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, none};
+use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, nesting, none};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
@@ -370,8 +370,13 @@ pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
 }
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: a slot of the type; nothing is done before `release`.
+    guarded((), || unsafe { nesting::bounded(slf, release) });
+}
+
+unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
-    guarded((), || unsafe {
+    unsafe {
         let this = of(slf);
         if this.log_traceback.get() && PyObject_CallFinalizerFromDealloc(slf) < 0 {
             return;
@@ -386,7 +391,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         } else {
             free_subclass(slf);
         }
-    });
+    }
 }
 
 /// Frees an instance of a subclass.

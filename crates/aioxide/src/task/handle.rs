@@ -18,7 +18,7 @@ use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
 use crate::ffi::refcount::refcount;
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, none};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
 #[repr(C)]
 pub struct Handle {
@@ -517,8 +517,13 @@ setter!(set_source_traceback_attr, |slf, value| {
 });
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: a slot of the type; nothing is done before `release`.
+    guarded((), || unsafe { nesting::bounded(slf, release) });
+}
+
+unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone; slots are emptied one by one, each before what it held is released.
-    guarded((), || unsafe {
+    unsafe {
         let this = of(slf);
         PyObject_GC_UnTrack(slf.cast());
         if this.weakrefs.is_set() {
@@ -529,7 +534,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         this.owner.clear();
         drop((*this.extra.get()).take());
         HANDLES.put(slf, false);
-    });
+    }
 }
 
 const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);

@@ -33,8 +33,8 @@ pub struct LoopState {
     /// The clock at its last reading, in seconds: what has been due then needs no new reading.
     pub now: Cell<f64>,
     pub task_factory: Slot,
-    /// The task that asyncio's bookkeeping has as current for this loop; see `registry`.
-    pub entered: Slot,
+    /// The task that asyncio's bookkeeping has, and holds, as current for this loop; see `registry`.
+    pub entered: Cell<Raw>,
     /// The newest live task, the head of a list through their `newer` and `older` links (3.11 to 3.13).
     #[cfg(not(Py_3_14))]
     pub tasks: Cell<Raw>,
@@ -56,7 +56,7 @@ impl LoopState {
             thread: Cell::new(0),
             now: Cell::new(f64::NEG_INFINITY),
             task_factory: Slot::empty(),
-            entered: Slot::empty(),
+            entered: Cell::new(std::ptr::null_mut()),
             #[cfg(not(Py_3_14))]
             tasks: Cell::new(std::ptr::null_mut()),
             current_handle: Slot::empty(),
@@ -263,7 +263,7 @@ impl LoopState {
                     return stop;
                 }
             }
-            for slot in [&self.task_factory, &self.entered, &self.current_handle] {
+            for slot in [&self.task_factory, &self.current_handle] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
         }
@@ -274,7 +274,7 @@ impl LoopState {
         self.clear_ready();
         self.clear_timers();
         self.task_factory.clear();
-        self.entered.clear();
+        self.entered.set(std::ptr::null_mut());
         self.current_handle.clear();
     }
 }

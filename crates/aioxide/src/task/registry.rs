@@ -16,7 +16,7 @@ use crate::ffi::object::check;
 use crate::ffi::object::import_from;
 #[cfg(not(Py_3_14))]
 use crate::ffi::refcount::refcount;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res};
+use crate::ffi::{NULL, Obj, Raw, Res};
 
 /// Makes `task` the current one of a loop of ours. The entry is kept over consecutive steps of tasks and replaced by
 /// the next: `leave` is for what is not a task.
@@ -28,57 +28,62 @@ pub unsafe fn enter(state: &LoopState, task: Raw) -> Res<()> {
     if state.entered.get() == task {
         return Ok(());
     }
-    let before = set_current(state, task)?;
-    let entered = state.entered.replace(Some(Obj::new(task)));
-    drop((before, entered));
+    #[cfg(Py_3_14)]
+    if let Some(places) = &layout().places
+        && let Ok(before) = places.swap(state.object, task)
+    {
+        state.entered.set(task);
+        drop(before);
+        return Ok(());
+    }
+    set_current(state, task)?;
+    state.entered.set(task);
     Ok(())
 }
 
 /// Says that no task is current: before anything but a task runs, and before the loop waits.
 #[inline(always)]
 pub fn leave(state: &LoopState) {
-    if state.entered.is_set() {
+    if !state.entered.get().is_null() {
         leave_now(state);
     }
 }
 
 fn leave_now(state: &LoopState) {
-    let entered = state.entered.take();
-    match set_current(state, NULL) {
-        Ok(before) => drop(before),
-        // Somebody else has taken the entry away; then there is nothing left to do.
-        Err(Raised) => error::clear(),
+    state.entered.set(NULL);
+    #[cfg(Py_3_14)]
+    if let Some(places) = &layout().places
+        && let Ok(before) = places.swap(state.object, NULL)
+    {
+        return drop(before);
     }
-    drop(entered);
+    if set_current(state, NULL).is_err() {
+        // Somebody else has taken the entry away; then there is nothing left to do.
+        error::clear();
+    }
 }
 
-/// Makes `task` the current one of the loop, or none for null. What was current before may be returned, to be released.
+/// Makes `task` the current one of the loop, or none for null, by asyncio's own function.
 #[cfg(Py_3_14)]
-#[inline(always)]
-fn set_current(state: &LoopState, task: Raw) -> Res<Option<Obj>> {
-    if let Some(places) = &layout().places
-        && let Ok(before) = places.swap(state.object, task)
-    {
-        return Ok(before);
-    }
+fn set_current(state: &LoopState, task: Raw) -> Res<()> {
     let CurrentTask::Swap(swap) = layout().current;
     let task = Obj::maybe(task).unwrap_or_else(none);
-    swap.call(&[state.object, task.as_ptr()]).map(|()| None)
+    swap.call(&[state.object, task.as_ptr()])
 }
 
+/// Makes `task` the current one of the loop, or none for null.
 #[cfg(not(Py_3_14))]
 #[inline(always)]
-fn set_current(state: &LoopState, task: Raw) -> Res<Option<Obj>> {
+fn set_current(state: &LoopState, task: Raw) -> Res<()> {
     let CurrentTask::Dict(dict) = layout().current;
     // SAFETY: a dict with live keys and values.
-    let status = unsafe {
+    check(unsafe {
         if task.is_null() {
             PyDict_DelItem(dict, state.object)
         } else {
             PyDict_SetItem(dict, state.object, task)
         }
-    };
-    check(status).map(|()| None)
+    })
 }
 
 /// Makes `task` current for the time of a call, whatever was before: an eager start, or a step on a foreign loop.

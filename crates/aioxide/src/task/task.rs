@@ -63,7 +63,15 @@ pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
 #[inline(always)]
 pub unsafe fn context_of(raw: Raw) -> Obj {
     // SAFETY: by the contract of this function.
-    unsafe { base_slot(raw, layout().context).or_none() }
+    unsafe { context_slot(raw).or_none() }
+}
+
+/// # Safety
+/// `raw` is an instance of our Task.
+#[inline(always)]
+pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
+    // SAFETY: by the contract of this function.
+    unsafe { base_slot(raw, layout().context) }
 }
 
 /// Requests cancellation: `Task.cancel`.

@@ -18,7 +18,7 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, none};
+use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
@@ -442,8 +442,13 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
 }
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
+    // SAFETY: a slot of the type; nothing is done before `release`.
+    guarded((), || unsafe { nesting::bounded(slf, release) });
+}
+
+unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
-    guarded((), || unsafe {
+    unsafe {
         let this = of(slf);
         let speaks = this.future.log_traceback.get() || this.future.state() == State::Pending;
         if speaks && PyObject_CallFinalizerFromDealloc(slf) < 0 {
@@ -467,7 +472,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         } else {
             future_type::free_subclass(slf);
         }
-    });
+    }
 }
 
 const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
