@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
-use aioxide_core::histogram::Histogram;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::process::{self, Timer};

@@ -22,7 +22,7 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, function, &call)?,
     };
-    let size = pickled.body.len() + pickled.buffers.iter().map(|view| view.len()).sum::<usize>();
+    let size = pickled.total();
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
