@@ -52,6 +52,10 @@ def main(endpoint, library, initializer, initargs, options):
     if not native.connect(*endpoint.descriptors, failure, options["max_rss"], options["spin"]):
         return
     _stop_by_signal(native, options["stop_signal"])
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:
+        pass  # meant for the parent: it decides what becomes of us
     if initializer is not None:
         try:
             initializer(*initargs)

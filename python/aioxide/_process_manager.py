@@ -5,6 +5,7 @@ Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import heapq
@@ -23,8 +24,7 @@ import _aioxide_worker
 from . import _aioxide
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
 
     from ._processes import ProcessPoolExecutor
@@ -98,8 +98,8 @@ class Manager:
 
     # ------------------------------------------------------------------------------------------- called per submit
 
-    def admit(self, may_wait: bool) -> None:
-        """Raise what `submit` raises, or wait for room."""
+    def admit(self) -> None:
+        """Raise what `submit` raises, or wait for room, unless this thread runs a loop."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "this process pool belongs to the process that made it; a forked child has to make one of its own"
@@ -110,17 +110,12 @@ class Manager:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _interpreter_exits:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        limit = self.pool.max_pending
-        if limit is not None and self.pool.outstanding >= limit:
-            if not may_wait:
-                raise RuntimeError(
-                    f"the process pool is full: {limit} calls are unfinished (max_pending); "
-                    "await some of them before more are made"
-                )
+        if self.pool.full and asyncio._get_running_loop() is None:
             self.pool.to_reactor()
             with self._room:
-                self._room.wait_for(lambda: self.pool.closed or self.pool.outstanding < limit)
-            self.admit(may_wait)
+                self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
+            if self.pool.closed:
+                self.admit()
 
     def start_worker(self) -> None:
         """Start a worker; with fork, all of them, as long as there is no thread of ours."""
@@ -149,7 +144,8 @@ class Manager:
                     {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
                 ),
             )
-            process.start()
+            with _no_interrupt(executor._mp_context):
+                process.start()
         except BaseException:
             self.pool.abandon(key)
             raise
@@ -291,7 +287,7 @@ class Manager:
         )
 
     def _respawn(self, process: BaseProcess, ready: bool, killed: bool) -> None:
-        answers = self.pool.counts()[-1]
+        answers = self.pool.counts()[8]
         self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
         self._answers = answers
         executor = self._executor()
@@ -477,6 +473,22 @@ class Manager:
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
         self._arm()
+
+
+@contextlib.contextmanager
+def _no_interrupt(context: Any) -> Iterator[None]:
+    """Keep Ctrl-C from a child that is not ready for it: the worker lets it through when it is.
+
+    Not for the fork server, which would hand the mask on to children of others.
+    """
+    if context.get_start_method() == "forkserver":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_it_ended(process: BaseProcess) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import _aioxide_worker
 
 from . import _aioxide, _process_manager
-from ._futures import Future
+from ._futures import Future, PoolMeta
+from ._stats import Histogram, ProcessPoolStats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -92,7 +93,7 @@ class _RunningFuture(Future[_T]):
         return super().cancel() or (self._stop is not None and self._stop(self))
 
 
-class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
+class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     """A pool of worker processes: `concurrent.futures.ProcessPoolExecutor`, faster, and robust where asked to be.
 
     Args:
@@ -109,8 +110,9 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
             `_aioxide_worker`) is raised in it, and if it has not ended two seconds later its process is killed and
             replaced. Cancelling the asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
-        max_pending: unfinished calls at which `submit()` waits until there are fewer. `run_in_executor()` of a loop
-            can't wait, and raises RuntimeError.
+        max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
+            None: any number. In a thread that runs an event loop nothing blocks: what holds a coroutine back is that it
+            awaits its calls.
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
@@ -118,6 +120,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
             with the start method "fork", which cannot start workers beside threads.
         TypeError: an argument is of the wrong type.
     """
+
+    _stands_for = stdlib.ProcessPoolExecutor
 
     def __init__(
         self,
@@ -351,31 +355,27 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
 
     # ---------------------------------------------------------------------------------------------------------- looks
 
-    def stats(self) -> dict[str, Any]:
-        """Return a snapshot of counters.
-
-        `workers` (alive), `busy` and `idle` of them; calls that are `queued` and `running` (with a worker), were
-        `submitted`, have `returned`, `raised` or were `cancelled`; `restarts` of workers; `shared_bytes` of memory in
-        which large arguments travel; `seconds_per_call`, smoothed; `rss`, of all workers, in bytes.
-        """
-        queued, running, submitted, returned, raised, cancelled, shared, seconds, _ = self._pool.counts()
+    def stats(self) -> ProcessPoolStats:
+        """Return what the pool does at this moment, and what it has done since it was made."""
+        queued, running, submitted, done, failed, cancelled, shared, _mean, _answers, wait, run = self._pool.counts()
         workers = self.workers()
         busy = sum(worker.calls > 0 for worker in workers)
-        return {
-            "workers": len(workers),
-            "busy": busy,
-            "idle": len(workers) - busy,
-            "queued": queued,
-            "running": running,
-            "submitted": submitted,
-            "returned": returned,
-            "raised": raised,
-            "cancelled": cancelled,
-            "restarts": self._manager.restarts,
-            "shared_bytes": shared,
-            "seconds_per_call": seconds,
-            "rss": sum(worker.rss for worker in workers),
-        }
+        return ProcessPoolStats(
+            queued=queued,
+            running=running,
+            busy=busy,
+            idle=len(workers) - busy,
+            workers=len(workers),
+            submitted=submitted,
+            done=done,
+            failed=failed,
+            cancelled=cancelled,
+            restarts=self._manager.restarts,
+            rss=sum(worker.rss for worker in workers),
+            shared_bytes=shared,
+            wait=Histogram.from_native(wait),
+            run=Histogram.from_native(run),
+        )
 
     def workers(self) -> list[WorkerInfo]:
         """Return what there is to know of each worker process."""

@@ -95,3 +95,40 @@ class ThreadPoolStats:
             Histogram.from_native(wait),
             Histogram.from_native(run),
         )
+
+
+@dataclass(frozen=True)
+class ProcessPoolStats:
+    """The state of a `ProcessPoolExecutor` at one moment, and what it has done since it was made.
+
+    Attributes:
+        queued: calls that wait for a worker.
+        running: calls that are with a worker: running, or sent ahead.
+        busy: workers that have a call.
+        idle: workers that have none.
+        workers: worker processes that are alive.
+        submitted: calls that the pool was given.
+        done: calls that have returned.
+        failed: calls that have raised, or could not run.
+        cancelled: calls that were cancelled before they ran, and dropped.
+        restarts: workers that were started in place of others.
+        rss: resident memory of all workers, in bytes.
+        shared_bytes: memory in which large arguments travel, in bytes.
+        wait: how long calls waited for a worker, in seconds, the way there and back included.
+        run: how long they ran, in seconds.
+    """
+
+    queued: int
+    running: int
+    busy: int
+    idle: int
+    workers: int
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    restarts: int
+    rss: int
+    shared_bytes: int
+    wait: Histogram
+    run: Histogram

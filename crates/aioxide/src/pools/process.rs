@@ -1,13 +1,14 @@
 //! The pool's memory in the parent: tasks that wait, workers and what each of them holds. All under the GIL, in closures
 //! that call no Python code.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::process::{self, Timer};
@@ -379,7 +380,7 @@ pub struct Pool {
     pub next_key: Cell<u32>,
     /// Tasks that are not finished.
     pub outstanding: Cell<usize>,
-    /// `submit` must ask the manager first: it is shut down, broken, or full at this number of unfinished tasks.
+    /// `submit` must ask the manager first: it is shut down, broken, or so many tasks wait for a worker.
     pub closed: Cell<bool>,
     pub max_pending: Cell<usize>,
     pub max_workers: Cell<usize>,
@@ -398,6 +399,9 @@ pub struct Pool {
     pub finished: Cell<u64>,
     pub failed: Cell<u64>,
     pub cancelled: Cell<u64>,
+    /// How long tasks took from `submit` to their result, less the time that they ran; and that time. In nanoseconds.
+    pub waited: RefCell<Histogram>,
+    pub ran: RefCell<Histogram>,
     /// Results and exceptions that workers have sent.
     pub answers: Cell<u64>,
     /// Pumps without a look at all descriptors.
@@ -428,6 +432,8 @@ impl Pool {
             finished: Cell::new(0),
             failed: Cell::new(0),
             cancelled: Cell::new(0),
+            waited: RefCell::default(),
+            ran: RefCell::default(),
             answers: Cell::new(0),
             quick: Cell::new(0),
         }
@@ -438,6 +444,12 @@ impl Pool {
     pub fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
         // SAFETY: under the GIL, and every `body` in this room is leaf code, so no second borrow can exist.
         body(unsafe { &mut *self.state.get() })
+    }
+
+    /// As many tasks wait for a worker as may.
+    pub fn is_full(&self) -> bool {
+        let limit = self.max_pending.get();
+        limit != usize::MAX && self.with(|state| state.pending.len()) >= limit
     }
 
     /// How many tasks a worker is given ahead: two where they are long, so that it need not wait for the next; more where
@@ -451,7 +463,10 @@ impl Pool {
     }
 
     /// A task has ended: how long it ran counts for an eighth.
-    pub fn learn(&self, nanos: u64) {
+    pub fn learn(&self, submitted: u64, nanos: u64) {
+        let since = aioxide_sys::clock::nanos().saturating_sub(submitted);
+        self.waited.borrow_mut().record(since.saturating_sub(nanos));
+        self.ran.borrow_mut().record(nanos);
         let average = self.average.get();
         let next = if average == 0 { nanos } else { average - average / 8 + nanos / 8 };
         self.average.set(next.max(1));

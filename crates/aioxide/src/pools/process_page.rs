@@ -68,11 +68,6 @@ impl Page {
         self.slot(slot).store(FREE, Ordering::Release);
     }
 
-    /// The worker has not begun with the task.
-    pub fn is_queued(&self, slot: u16) -> bool {
-        self.slot(slot).load(Ordering::Acquire) == QUEUED
-    }
-
     /// The worker has passed over the revoked task.
     pub fn is_free(&self, slot: u16) -> bool {
         self.slot(slot).load(Ordering::Acquire) == FREE

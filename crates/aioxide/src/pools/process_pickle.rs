@@ -57,7 +57,33 @@ impl Drop for View {
 /// A pickle, and the buffers that were kept out of it, in order.
 pub struct Pickled {
     pub body: Vec<u8>,
+    /// Large strings of bytes of the pickle, not copied into `body`, and before which byte of it each belongs.
+    pub inserts: Vec<(usize, View)>,
     pub buffers: Vec<View>,
+}
+
+impl Pickled {
+    /// Bytes of the pickle.
+    pub fn len(&self) -> usize {
+        self.body.len() + self.inserts.iter().map(|(_, view)| view.len()).sum::<usize>()
+    }
+
+    /// Bytes of all that is to be sent.
+    pub fn total(&self) -> usize {
+        self.len() + self.buffers.iter().map(View::len).sum::<usize>()
+    }
+
+    /// The pieces of the pickle, in order.
+    pub fn pieces(&self) -> Vec<(*const u8, usize)> {
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        for (before, view) in &self.inserts {
+            pieces.push((self.body[at..*before].as_ptr(), before - at));
+            pieces.push((view.start(), view.len()));
+            at = *before;
+        }
+        pieces.push((self.body[at..].as_ptr(), self.body.len() - at));
+        pieces
+    }
 }
 
 /// What a pickler writes into.
@@ -65,12 +91,21 @@ pub struct Pickled {
 struct Sink {
     header: PyObject,
     body: UnsafeCell<Vec<u8>>,
+    inserts: UnsafeCell<Vec<(usize, View)>>,
     buffers: UnsafeCell<Vec<View>>,
 }
 
+/// So many bytes are held where they are until they are copied into a slab.
+const LARGE_INSERT: usize = 1 << 20;
+
 onearg!(sink_write, |slf, data| {
-    let view = View::new(data)?;
-    (*(*slf.cast::<Sink>()).body.get()).extend_from_slice(view.bytes());
+    let (view, sink) = (View::new(data)?, &*slf.cast::<Sink>());
+    let body = &mut *sink.body.get();
+    if view.len() >= LARGE_INSERT {
+        (*sink.inserts.get()).push((body.len(), view));
+    } else {
+        body.extend_from_slice(view.bytes());
+    }
     Ok(none())
 });
 
@@ -94,6 +129,7 @@ unsafe extern "C" fn sink_dealloc(slf: Raw) {
         let kind = Py_TYPE(slf);
         let this = slf.cast::<Sink>();
         std::ptr::drop_in_place(&raw mut (*this).body);
+        std::ptr::drop_in_place(&raw mut (*this).inserts);
         std::ptr::drop_in_place(&raw mut (*this).buffers);
         PyObject_Free(slf.cast());
         Py_DECREF(kind.cast());
@@ -203,6 +239,7 @@ fn make_pickler() -> Res<(Obj, Obj)> {
         let sink = Obj::steal(PyType_GenericAlloc(p.sink_type, 0))?;
         let this = sink.as_ptr().cast::<Sink>();
         (&raw mut (*this).body).write(UnsafeCell::default());
+        (&raw mut (*this).inserts).write(UnsafeCell::default());
         (&raw mut (*this).buffers).write(UnsafeCell::default());
         let callback = crate::ffi::object::getattr(sink.as_ptr(), intern(c"buffer")?)?;
         let protocol = crate::ffi::object::int(5)?;

@@ -225,7 +225,7 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
         Some((task, leaves && !worker.exit_sent))
     });
     let Some((task, leaves)) = found else { return Ok(()) };
-    pool.learn(header.nanos);
+    pool.learn(task.submitted, header.nanos);
     pool.answers.set(pool.answers.get() + 1);
     pool.tokens.set((pool.tokens.get() + 1).min(pool.max_workers.get()));
     let outcome = read_outcome(pool, key, decoder, frame);
@@ -302,11 +302,15 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
 pub fn task_gone(pool: &Pool) {
     let left = pool.outstanding.get().saturating_sub(1);
     pool.outstanding.set(left);
-    if pool.tell_idle.get() && (left == 0 || left < pool.max_pending.get()) {
-        let told = tell_manager(pool, c"on_room", &[]);
-        if told.is_err() {
-            error::unraisable(pool.manager.get());
-        }
+    if pool.tell_idle.get() && left == 0 {
+        tell_room(pool);
+    }
+}
+
+/// Tells the manager that less is under way, or waits.
+pub fn tell_room(pool: &Pool) {
+    if tell_manager(pool, c"on_room", &[]).is_err() {
+        error::unraisable(pool.manager.get());
     }
 }
 

@@ -234,11 +234,6 @@ impl Drop for Payload {
 }
 
 impl Payload {
-    /// Bytes that travel on the socket.
-    pub fn wire_size(&self) -> usize {
-        self.body.len()
-    }
-
     pub fn lend_to(&self, worker: u32) {
         self.handed_over.set(true);
         if let Some(own) = &self.own {
@@ -260,7 +255,7 @@ impl Payload {
         let mut payload = Payload {
             body: Vec::new(),
             places: Vec::new(),
-            body_in_slab: pickled.body.len() >= LARGE_BODY,
+            body_in_slab: pickled.len() >= LARGE_BODY,
             slabs: Vec::new(),
             own: None,
             handed_over: Cell::new(false),
@@ -268,43 +263,57 @@ impl Payload {
         if pickled.buffers.is_empty() && !payload.body_in_slab {
             return Ok(payload);
         }
-        let mut parts: Vec<(*const u8, usize)> = Vec::new();
+        let mut parts = Vec::new();
         if payload.body_in_slab {
-            parts.push((pickled.body.as_ptr(), pickled.body.len()));
+            parts.push(Part { pieces: pickled.pieces(), shared: None });
         }
-        parts.extend(pickled.buffers.iter().map(|view| (view.start(), view.len())));
-        payload.place(&parts, arena)?;
+        for view in &pickled.buffers {
+            let shared = find_shared(view.start(), view.len());
+            parts.push(Part { pieces: vec![(view.start(), view.len())], shared });
+        }
+        payload.place(parts, arena)?;
         Ok(payload)
     }
 
-    fn place(&mut self, parts: &[(*const u8, usize)], arena: &mut Arena) -> io::Result<()> {
-        let shared: Vec<_> = parts.iter().map(|(start, size)| find_shared(*start, *size)).collect();
-        let total: usize = parts
-            .iter()
-            .zip(&shared)
-            .filter(|(_, shared)| shared.is_none())
-            .map(|((_, size), _)| size.next_multiple_of(ALIGN))
-            .sum();
-        let own = if total > 0 { Some(arena.take(total)?) } else { None };
+    fn place(&mut self, parts: Vec<Part>, arena: &mut Arena) -> io::Result<()> {
+        let own = parts.iter().filter(|part| part.shared.is_none());
+        let total: usize = own.map(|part| part.size().next_multiple_of(ALIGN)).sum();
+        self.own = if total > 0 { Some(arena.take(total)?) } else { None };
         let mut offset = 0;
-        for ((start, size), shared) in parts.iter().zip(shared) {
-            if let Some((slab, place)) = shared {
+        for part in parts {
+            let size = part.size();
+            if let Some((slab, place)) = part.shared {
                 self.places.push(place);
                 self.slabs.push(slab);
                 continue;
             }
-            let slab = own.as_ref().map_or(0, |slab| slab.id);
-            if let Some(own) = &own {
-                // SAFETY: `size` bytes are there in the source, and by the sum above in the slab, at `offset`; the slab is
-                // ours alone until it is sent.
-                unsafe { std::ptr::copy_nonoverlapping(*start, own.data().add(offset), *size) };
+            let slab = self.own.as_ref().map_or(0, |slab| slab.id);
+            self.places.push(Place { slab, offset: offset as u64, size: size as u64 });
+            let mut at = offset;
+            for (start, size) in part.pieces {
+                if let Some(own) = &self.own {
+                    // SAFETY: `size` bytes are there in the source, and by the sum above in the slab, at `at`; the slab
+                    // is ours alone until it is sent.
+                    unsafe { std::ptr::copy_nonoverlapping(start, own.data().add(at), size) };
+                }
+                at += size;
             }
-            self.places.push(Place { slab, offset: offset as u64, size: *size as u64 });
             offset += size.next_multiple_of(ALIGN);
         }
-        self.slabs.extend(own.clone());
-        self.own = own;
+        self.slabs.extend(self.own.clone());
         Ok(())
+    }
+}
+
+/// Bytes that are to lie together: in pieces here, or in a shared slab already.
+struct Part {
+    pieces: Vec<(*const u8, usize)>,
+    shared: Option<(Rc<Slab>, Place)>,
+}
+
+impl Part {
+    fn size(&self) -> usize {
+        self.pieces.iter().map(|(_, size)| size).sum()
     }
 }
 

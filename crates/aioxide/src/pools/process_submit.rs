@@ -22,7 +22,7 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, function, &call)?,
     };
-    let size = pickled.body.len() + pickled.buffers.iter().map(|view| view.len()).sum::<usize>();
+    let size = pickled.total();
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
@@ -114,6 +114,7 @@ fn choose(pool: &Pool) -> Option<(u32, usize)> {
 
 /// Hands waiting tasks to workers while these have room for them.
 pub fn dispatch(pool: &Pool) {
+    let was_full = pool.is_full();
     while let Some((key, count)) = choose(pool) {
         let mut batch = Vec::with_capacity(count);
         while batch.len() < count {
@@ -128,6 +129,9 @@ pub fn dispatch(pool: &Pool) {
             }
         }
         hand_over(pool, key, batch);
+    }
+    if was_full && !pool.is_full() {
+        super::process_pump::tell_room(pool);
     }
 }
 

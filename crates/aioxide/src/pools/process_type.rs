@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Events, Interest};
 use aioxide_sys::memfd::{self, Mapping};
 use aioxide_sys::process::{self, Timer};
@@ -53,14 +54,14 @@ fn list(items: &[Obj]) -> Res {
 
 /// Asks the manager first where the pool is not simply open: it raises, or waits for room.
 #[cold]
-fn admit(pool: &Pool, may_wait: bool) -> Res<()> {
+fn admit(pool: &Pool) -> Res<()> {
     let manager = pool.manager.or_none();
-    call_method(intern(c"admit")?, &[manager.as_ptr(), boolean(may_wait).as_ptr()]).map(drop)
+    call_method(intern(c"admit")?, &[manager.as_ptr()]).map(drop)
 }
 
 fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
-    if pool.closed.get() || pool.outstanding.get() >= pool.max_pending.get() {
-        admit(pool, may_wait)?;
+    if pool.closed.get() || (may_wait && pool.is_full()) {
+        admit(pool)?;
     }
     if submit::wants_worker(pool) {
         let manager = pool.manager.or_none();
@@ -387,7 +388,8 @@ noargs!(workers, |slf| {
     list(&made)
 });
 
-// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers).
+// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers,
+// histograms of waiting and running).
 noargs!(counts, |slf| {
     let pool = of(slf);
     let (queued, held, bytes) = pool.with(|state| {
@@ -406,8 +408,23 @@ noargs!(counts, |slf| {
     let mut items = numbers.into_iter().map(|number| int(number as i64)).collect::<Res<Vec<Obj>>>()?;
     items.push(float(pool.average.get() as f64 * 1e-9)?);
     items.push(int(pool.answers.get() as i64)?);
+    items.push(histogram(&pool.waited)?);
+    items.push(histogram(&pool.ran)?);
     tuple(&items.iter().map(Obj::as_ptr).collect::<Vec<_>>())
 });
+
+/// (count, sum, largest, [(upper bound, count), ...]), times in seconds.
+fn histogram(histogram: &std::cell::RefCell<Histogram>) -> Res {
+    let histogram = histogram.borrow().clone();
+    let seconds = |nanos: u64| float(nanos as f64 * 1e-9);
+    let mut buckets = Vec::new();
+    for (bound, count) in histogram.buckets() {
+        buckets.push(tuple(&[seconds(bound)?.as_ptr(), int(count as i64)?.as_ptr()])?);
+    }
+    let (count, buckets) = (int(histogram.count() as i64)?, list(&buckets)?);
+    let (sum, largest) = (seconds(histogram.sum())?, seconds(histogram.largest())?);
+    tuple(&[count.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
+}
 
 // ------------------------------------------------------------------------------------------------------------ life
 
@@ -507,12 +524,7 @@ setter!(set_on_demand, |slf, value| {
     of(slf).on_demand.set(!value.is_null() && truth(value)?);
     Ok(())
 });
-getter!(get_max_pending, |slf| {
-    match of(slf).max_pending.get() {
-        usize::MAX => Ok(none()),
-        limit => int(limit as i64),
-    }
-});
+getter!(get_full, |slf| Ok(boolean(of(slf).is_full())));
 getter!(get_outstanding, |slf| int(of(slf).outstanding.get() as i64));
 getter!(get_closed, |slf| Ok(boolean(of(slf).closed.get())));
 setter!(set_closed, |slf, value| {
@@ -552,7 +564,6 @@ fn init(made: Obj, args: Raw) -> Res {
         pool.on_demand.set(truth(item(2))?);
         if !is_none(item(3)) {
             pool.max_pending.set(integer(item(3))?.max(1) as usize);
-            pool.tell_idle.set(true);
         }
         super::process_pickle::load()?;
         Ok(made)
@@ -627,7 +638,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"close", close, c"Let go of everything.")
         .noargs(c"dispatch", dispatch, c"Give waiting tasks to workers.")
         .get(c"outstanding", get_outstanding)
-        .get(c"max_pending", get_max_pending)
+        .get(c"full", get_full)
         .get(c"spin", get_spin)
         .getset(c"stays", get_stays, set_stays)
         .getset(c"on_demand", get_on_demand, set_on_demand)

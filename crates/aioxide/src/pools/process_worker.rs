@@ -234,7 +234,7 @@ impl Worker {
 
     fn dump(&mut self, value: Raw) -> Res<Payload> {
         let pickled = pickle::dump(value)?;
-        let size = pickled.body.len() + pickled.buffers.iter().map(|view| view.len()).sum::<usize>();
+        let size = pickled.total();
         Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
     }
 
@@ -449,7 +449,8 @@ fastcall!(shared_memory, |_module, args| {
 
 unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     crate::ffi::guard::guarded(-1, || {
-        let loaded = crate::ffi::names::load_interned().and_then(|()| slab::load()).and_then(|()| pickle::load());
+        let loaded =
+            crate::ffi::names::load_interned().and_then(|()| slab::load()).and_then(|()| pickle::load());
         if loaded.is_ok() { 0 } else { -1 }
     })
 }
