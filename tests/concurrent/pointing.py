@@ -11,6 +11,7 @@ import concurrent.futures.process
 import concurrent.futures.thread
 import contextlib
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def _count_stock(cls: type) -> None:
 def point() -> None:
     """Lead every name of the two pools to aioxide's, for the rest of the process."""
     if sys.version_info >= (3, 14):
-        import concurrent.futures.interpreter  # while its base class still has its name
+        importlib.import_module("concurrent.futures.interpreter")  # while its base class still has its name
     own = own_pools()
     for (name, stock), ours in zip(STOCK.items(), own, strict=True):
         _count(stock, _count_stock)
