@@ -265,6 +265,7 @@ pub fn dump(object: Raw) -> Res<Pickled> {
         let this = &*sink.as_ptr().cast::<Sink>();
         Pickled {
             body: std::mem::take(&mut *this.body.get()),
+            inserts: std::mem::take(&mut *this.inserts.get()),
             buffers: std::mem::take(&mut *this.buffers.get()),
         }
     };
