@@ -15,9 +15,8 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import pytest
-
 import aioxide
+import pytest
 
 from . import process_tasks as tasks
 from .threads_support import DEADLINE, ROOT, output_of, wait_until
@@ -166,7 +165,7 @@ def test_without_the_keyword_a_running_call_cannot_be_cancelled():
         assert future.result(DEADLINE) == 1
 
 
-# ------------------------------------------------------------------------------- idle_timeout, max_rss, max_pending, ...
+# ------------------------------------------------------------------------------------------------------------ limits
 
 
 def test_idle_workers_end_and_others_start():

@@ -3,9 +3,8 @@
 import gc
 import os
 
-import pytest
-
 import aioxide
+import pytest
 from aioxide import shared
 
 from . import process_tasks as tasks
