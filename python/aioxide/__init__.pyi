@@ -140,6 +140,7 @@ from asyncio.unix_events import (
     SelectorEventLoop as SelectorEventLoop,
 )
 
+from . import shared as shared
 from ._aioxide import Future as Future
 from ._aioxide import Task as Task
 from ._build import build_info as build_info
@@ -153,6 +154,7 @@ from ._loop import EventLoop as EventLoop
 from ._loop import new_event_loop as new_event_loop
 from ._policy import EventLoopPolicy as EventLoopPolicy
 from ._policy import get_event_loop as get_event_loop
+from ._processes import ProcessPoolExecutor as ProcessPoolExecutor
 from ._runner import Runner as Runner
 from ._runner import run as run
 from ._threads import ThreadPoolExecutor as ThreadPoolExecutor

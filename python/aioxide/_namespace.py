@@ -31,8 +31,8 @@ _DEPRECATED = {
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
 }
 
-# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither import
-# multiprocessing nor register anything to be done when the interpreter ends.
+# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither
+# import multiprocessing nor register anything to be done when the interpreter ends.
 _LAZY = {
     "BrokenCluster": "aioxide._cluster",
     "BrokenClusterWorker": "aioxide._cluster",

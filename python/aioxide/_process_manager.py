@@ -66,6 +66,9 @@ class TransferError(BrokenProcessPool):
     """
 
 
+# typeshed has a traceback where the class takes its text.
+_remote_traceback: Any = _RemoteTraceback
+
 _managers: set[Manager] = set()
 _interpreter_exits = False
 
@@ -76,7 +79,7 @@ class Manager:
     def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
         self._executor = weakref.ref(executor, self._collected)
         self._process = os.getpid()
-        self.processes: dict[int, BaseProcess] = {}
+        self.processes: dict[Any, BaseProcess] = {}
         self._workers: dict[int, BaseProcess] = {}
         # Workers that end because we want them to, and those that we have killed.
         self._leaving: set[int] = set()
@@ -160,7 +163,7 @@ class Manager:
     def portable(self, function: Any) -> Any:
         """Return what stands for a function that pickle can't send, or the function itself."""
         try:
-            import cloudpickle
+            import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
@@ -168,7 +171,7 @@ class Manager:
     def pickling_failed(self, future: Any, error: BaseException) -> None:
         """Hand the error of pickling a call to its future."""
         text = "".join(traceback.format_exception(error))
-        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        error.__cause__ = _remote_traceback(f'\n"""\n{text}"""')
         if isinstance(future, concurrent.futures.Future) and not future.set_running_or_notify_cancel():
             return
         future.set_exception(error)
@@ -178,7 +181,7 @@ class Manager:
     def rebuild(self, told: tuple[BaseException, str], unreadable: bool) -> BaseException:
         """Return the exception that a worker has sent, or the one that says that it could not read its task."""
         error, text = told
-        error.__cause__ = _RemoteTraceback(text)
+        error.__cause__ = _remote_traceback(text)
         if not unreadable:
             return error
         failed = TransferError(f"The call could not be unpickled in the worker process: {error!r}")
@@ -333,7 +336,7 @@ class Manager:
         # One for each future: they would share a traceback otherwise (python/cpython#101267).
         error = BrokenProcessPool(message)
         if self._cause is not None:
-            error.__cause__ = _RemoteTraceback(f"\n'''\n{self._cause}'''")
+            error.__cause__ = _remote_traceback(f"\n'''\n{self._cause}'''")
         return error
 
     def _kill(self, key: int) -> None:
@@ -384,7 +387,7 @@ class Manager:
             self.pool.to_reactor()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this thread, for one, can't."""
+        """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this one, say, can't."""
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while not self.finished.is_set():
@@ -399,7 +402,7 @@ class Manager:
         finally:
             self._stay_served()
 
-    # ----------------------------------------------------------------------------------------------- stopping and idling
+    # ---------------------------------------------------------------------------------------------- stopping and idling
 
     def stop(self, future: Any) -> bool:
         """Cancel a future whose call a worker has: take the call back, or stop it. False if it has finished."""

@@ -6,13 +6,14 @@ import asyncio
 import concurrent.futures
 import contextvars
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
 from ._futures import Future
-from ._process_manager import BrokenProcessPool, WorkerDied
+from ._process_manager import WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -143,7 +144,9 @@ class _Call:
 def _may_try_again(error: BaseException) -> bool:
     if isinstance(error, concurrent.futures.CancelledError):
         return False
-    return isinstance(error, Exception) and (not isinstance(error, BrokenProcessPool) or isinstance(error, WorkerDied))
+    return isinstance(error, Exception) and (
+        not isinstance(error, BrokenProcessPool) or isinstance(error, WorkerDied)
+    )
 
 
 def _named_values(context: Any) -> list[tuple[str, str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
 import itertools
 import multiprocessing
 import os
@@ -168,14 +167,14 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         self._safe_to_dynamically_spawn_children = not self._forks
         if method == "forkserver":
             _preload_worker()
-        self._initializer = initializer
+        self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._on_worker_death = on_worker_death
         self._cancel_running = cancel_running
         self._idle_timeout = idle_timeout
         self._max_rss = max_rss
-        self._broken: str | bool = False
+        self._broken: Any = False
         self._shutdown_thread = False
         self._shutdown_lock = threading.Lock()
         self._force_shutting_down = False
@@ -197,7 +196,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     # ---------------------------------------------------------------------------------------------------------- calls
 
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:  # type: ignore[override]
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
 
         Raises:
@@ -357,7 +356,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     def stats(self) -> ProcessPoolStats:
         """Return what the pool does at this moment, and what it has done since it was made."""
-        queued, running, submitted, done, failed, cancelled, shared, _mean, _answers, wait, run = self._pool.counts()
+        queued, running, submitted, done, failed, cancelled, shared, _mean, _answers, wait, run = (
+            self._pool.counts()
+        )
         workers = self.workers()
         busy = sum(worker.calls > 0 for worker in workers)
         return ProcessPoolStats(

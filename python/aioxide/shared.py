@@ -25,8 +25,8 @@ def buffer(size: int) -> Any:
     """Return `size` bytes of shared memory, all zero: an object that supports the buffer protocol, writable.
 
     `memoryview(...)`, `numpy.frombuffer(...)` and the like look into it. An array over it that is an argument or a
-    result of a call in a pool arrives as an array over the same memory: what one process writes, the other sees. Nothing
-    else synchronises the two; it is for whoever writes to know that nobody reads.
+    result of a call in a pool arrives as an array over the same memory: what one process writes, the other sees.
+    Nothing else synchronises the two; it is for whoever writes to know that nobody reads.
 
     Raises:
         MemoryError: there is no room for it.
@@ -49,7 +49,9 @@ def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
 
     kind = numpy.dtype(dtype)
     if kind.hasobject:
-        raise TypeError(f"an array of {kind} holds references to Python objects, which processes cannot share")
+        raise TypeError(
+            f"an array of {kind} holds references to Python objects, which processes cannot share"
+        )
     dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
     count = 1
     for dimension in dimensions:

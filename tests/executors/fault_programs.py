@@ -225,7 +225,9 @@ def bad_pickles(make, folder):
         good = [pool.submit(tasks.square, n) for n in range(20)]
         errors = [failure(future) for future in bad]
         # What could not be loaded is a BrokenProcessPool to CPython's own tests; the pool is none the worse for it.
-        assert [isinstance(error, BrokenProcessPool) for error in errors] == [True, False, True, False], errors
+        assert [isinstance(error, BrokenProcessPool) for error in errors] == [True, False, True, False], (
+            errors
+        )
         assert [future.result(WAIT) for future in good] == [n * n for n in range(20)]
 
 

@@ -34,7 +34,7 @@ PYTHON_FLOORS = {
     "_stats": 1,
     "shared": 1,
     "_cluster_calls": 2,
-    "_process_manager": 2,
+    "_process_manager": 1,
     "_process_schedule": 2,
     "_threads": 2,
     "_cluster": 3,

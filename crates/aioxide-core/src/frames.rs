@@ -178,7 +178,7 @@ impl Decoder {
     }
 
     /// The next frame that is there whole. Its bytes stay where they are until `room` is called.
-    pub fn next(&mut self) -> Result<Option<Frame>, Garbage> {
+    pub fn take(&mut self) -> Result<Option<Frame>, Garbage> {
         let Some((header, total)) = self.peek()? else { return Ok(None) };
         if self.end - self.start < total {
             return Ok(None);
@@ -216,7 +216,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frames() -> impl Strategy<Value = Vec<(u8, u16, u64, Vec<(u64, u64)>, Vec<u8>)>> {
+    type Written = (u8, u16, u64, Vec<(u64, u64)>, Vec<u8>);
+
+    fn frames() -> impl Strategy<Value = Vec<Written>> {
         let place = (any::<u64>(), any::<u64>());
         let frame = (
             1u8..10,
@@ -253,7 +255,7 @@ mod tests {
                 decoder.room(count)[..count].copy_from_slice(&wire[at..at + count]);
                 decoder.filled(count);
                 at += count;
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.take().unwrap() {
                     read.push((frame.header, decoder.places(&frame), decoder.body(&frame).to_vec()));
                 }
                 if at == wire.len() { break; }
@@ -266,7 +268,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.room(bytes.len())[..bytes.len()].copy_from_slice(&bytes);
             decoder.filled(bytes.len());
-            while let Ok(Some(frame)) = decoder.next() {
+            while let Ok(Some(frame)) = decoder.take() {
                 prop_assert!(decoder.body(&frame).len() < bytes.len());
                 decoder.places(&frame);
             }
@@ -280,7 +282,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.room(wire.len())[..wire.len()].copy_from_slice(&wire);
         decoder.filled(wire.len());
-        assert!(decoder.next().unwrap().is_some());
+        assert!(decoder.take().unwrap().is_some());
         decoder.shrink(1 << 16);
         assert!(decoder.room(64).len() < 1 << 16);
     }

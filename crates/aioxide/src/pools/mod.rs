@@ -8,6 +8,7 @@ pub mod future;
 pub mod future_type;
 pub mod process;
 pub mod process_home;
+pub mod process_looks;
 pub mod process_page;
 pub mod process_pickle;
 pub mod process_pump;

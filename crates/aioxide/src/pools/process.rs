@@ -59,6 +59,9 @@ pub struct Task {
     pub submitted: u64,
 }
 
+/// A task on its way from one queue to another.
+pub type TaskBox = Box<Task>;
+
 /// What is still to be sent to a worker; a slab's descriptor goes with the first byte of its frame.
 #[derive(Default)]
 pub struct Out {
@@ -104,7 +107,7 @@ pub struct Worker {
     /// While it stands, the worker lives.
     lifeline: Option<OwnedFd>,
     pub page: Rc<Mapping>,
-    pub slots: Vec<Option<Box<Task>>>,
+    pub slots: Vec<Option<TaskBox>>,
     free: Vec<u16>,
     /// Slots of tasks that were taken back, and that the worker may not have passed yet.
     revoked: Vec<u16>,
@@ -201,7 +204,7 @@ impl Worker {
     }
 
     /// Gives it a task, to be sent with the next flush; hands it back where no slot is free.
-    pub fn assign(&mut self, task: Box<Task>) -> Result<(), Box<Task>> {
+    pub fn assign(&mut self, task: TaskBox) -> Result<(), TaskBox> {
         let Some(slot) = self.take_slot() else { return Err(task) };
         if !self.told_shared.is_empty() {
             self.forget_shared();
@@ -252,7 +255,7 @@ impl Worker {
     }
 
     /// Takes out the task that a result is for.
-    pub fn finish(&mut self, slot: u16, id: u64) -> Option<Box<Task>> {
+    pub fn finish(&mut self, slot: u16, id: u64) -> Option<TaskBox> {
         let place = self.slots.get_mut(slot as usize)?;
         if place.as_ref().is_none_or(|task| task.id != id) {
             return None;
@@ -268,7 +271,7 @@ impl Worker {
     }
 
     /// Takes back up to `count` tasks that it has not begun with, the newest first.
-    pub fn revoke(&mut self, count: usize) -> Vec<Box<Task>> {
+    pub fn revoke(&mut self, count: usize) -> Vec<TaskBox> {
         let mut held: Vec<(u64, u16)> = Vec::new();
         for (slot, task) in self.slots.iter().enumerate() {
             held.extend(task.as_ref().map(|task| (task.id, slot as u16)));
@@ -285,7 +288,7 @@ impl Worker {
     }
 
     /// Takes one task back, if the worker has not begun with it.
-    pub fn revoke_slot(&mut self, slot: u16) -> Option<Box<Task>> {
+    pub fn revoke_slot(&mut self, slot: u16) -> Option<TaskBox> {
         if !self.page().revoke(slot) {
             return None;
         }
@@ -299,7 +302,7 @@ impl Worker {
 
     /// Where the task of a future is, and its number.
     pub fn slot_of(&self, future: Raw) -> Option<(u16, u64)> {
-        let at = |task: &Option<Box<Task>>| {
+        let at = |task: &Option<TaskBox>| {
             task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future)
         };
         let slot = self.slots.iter().position(at)?;
@@ -316,10 +319,10 @@ impl Worker {
 pub struct State {
     pub epoll: Option<Rc<Epoll>>,
     pub timer: Option<Rc<Timer>>,
-    pub pending: VecDeque<Box<Task>>,
+    pub pending: VecDeque<TaskBox>,
     pub workers: Vec<Worker>,
     /// Tasks that were with a worker when it died.
-    pub lost: Vec<Box<Task>>,
+    pub lost: Vec<TaskBox>,
     pub arena: Arena,
 }
 

@@ -166,7 +166,7 @@ fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
 
 fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
     loop {
-        match decoder.next() {
+        match decoder.take() {
             Ok(Some(frame)) => take_frame(pool, key, decoder, &frame)?,
             Ok(None) => return Ok(()),
             Err(_) => {

@@ -102,10 +102,11 @@ fn run(shared: &Arc<Shared>) {
 fn is_busy(shared: &Arc<Shared>) -> bool {
     with(|reactor| {
         let pools = reactor.as_ref().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared));
-        // SAFETY: the list holds pools.
-        pools.is_some_and(|reactor| {
-            reactor.pools.iter().any(|pool| unsafe { pool::of(pool.as_ptr()) }.outstanding.get() > 0)
-        })
+        let is_busy = |pool: &Obj| {
+            // SAFETY: the list holds pools.
+            unsafe { pool::of(pool.as_ptr()) }.outstanding.get() > 0
+        };
+        pools.is_some_and(|reactor| reactor.pools.iter().any(is_busy))
     })
 }
 

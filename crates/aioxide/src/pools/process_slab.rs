@@ -362,7 +362,7 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known) -> Res<Recei
         if i == 0 && body_in_slab {
             received.body = Some((lease, start, place.size as usize));
         } else {
-            received.buffers.push(Buffer::new(lease, start, place.size as usize)?);
+            received.buffers.push(Buffer::over(lease, start, place.size as usize)?);
         }
     }
     Ok(received)
@@ -385,7 +385,7 @@ struct Buffer {
 static BUFFER: Global<*mut PyTypeObject> = Global::new();
 
 impl Buffer {
-    fn new(lease: Rc<Lease>, start: *mut u8, size: usize) -> Res {
+    fn over(lease: Rc<Lease>, start: *mut u8, size: usize) -> Res {
         // SAFETY: the type is made at import, before any slab; its body is zeroed and filled here.
         unsafe {
             let made = Obj::steal(PyType_GenericAlloc(*BUFFER.get(), 0))?;
@@ -420,7 +420,7 @@ pub fn new_shared(size: usize) -> Res {
         Err(why) => return no_room(size, &why),
     };
     let start = slab.data();
-    Buffer::new(Rc::new(Lease { slab }), start, size)
+    Buffer::over(Rc::new(Lease { slab }), start, size)
 }
 
 /// Raises what became of an attempt to get shared memory.

@@ -3,7 +3,7 @@
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::process::{Pool, Target, Task};
+use super::process::{Pool, Target, Task, TaskBox};
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
@@ -135,7 +135,7 @@ pub fn dispatch(pool: &Pool) {
     }
 }
 
-fn hand_over(pool: &Pool, key: u32, batch: Vec<Box<Task>>) {
+fn hand_over(pool: &Pool, key: u32, batch: Vec<TaskBox>) {
     if batch.is_empty() {
         return;
     }

@@ -5,14 +5,14 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Events, Interest};
 use aioxide_sys::memfd::{self, Mapping};
 use aioxide_sys::process::{self, Timer};
-use aioxide_sys::{clock, socket};
+use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, Task, Worker, event_data};
+use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, TaskBox, Worker, event_data};
+use super::process_looks::{counts, find, workers};
 use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
 use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -20,7 +20,7 @@ use crate::engine::spin;
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, call, call_method, check, float, int, is_none, none, truth, tuple};
+use crate::ffi::object::{boolean, call, call_method, check, int, is_none, none, truth, tuple};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::native_state;
@@ -39,7 +39,7 @@ fn integer(value: Raw) -> Res<i64> {
     if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
 }
 
-fn list(items: &[Obj]) -> Res {
+pub fn list(items: &[Obj]) -> Res {
     // SAFETY: a new list of that size, each item set once with a new reference.
     unsafe {
         let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
@@ -124,35 +124,6 @@ fastcall!(run_for_loop, |slf, args| {
     Ok(future)
 });
 
-/// `(worker or None, number of the task, nanoseconds since it began or None)`.
-fn describe(worker: Option<&Worker>, task: &Task) -> Res {
-    let id = int(task.id as i64)?;
-    let Some(worker) = worker else { return tuple(&[none().as_ptr(), id.as_ptr(), none().as_ptr()]) };
-    let page = worker.page();
-    let runs = page.running.load(Ordering::Acquire) == task.id;
-    let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
-    let since = if runs { int(since as i64)? } else { none() };
-    let key = int(worker.key.into())?;
-    tuple(&[key.as_ptr(), id.as_ptr(), since.as_ptr()])
-}
-
-// `find(future)`: where its task is, or None where it is not (any more).
-onearg!(find, |slf, future| {
-    // `describe` makes plain ints and tuples of them: no code of users.
-    of(slf).with(|state| {
-        let of_future = |task: &&Box<Task>| task.target.future().as_ptr() == future;
-        if let Some(task) = state.pending.iter().find(of_future) {
-            return describe(None, task);
-        }
-        for worker in &state.workers {
-            if let Some(task) = worker.slots.iter().flatten().find(of_future) {
-                return describe(Some(worker), task);
-            }
-        }
-        Ok(none())
-    })
-});
-
 // `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
 // is not to be found.
 onearg!(withdraw, |slf, future| {
@@ -218,7 +189,7 @@ onearg!(fail_all, |slf, make| {
     fail(of(slf), tasks, make)
 });
 
-fn fail(pool: &Pool, tasks: Vec<Box<Task>>, make: Raw) -> Res {
+fn fail(pool: &Pool, tasks: Vec<TaskBox>, make: Raw) -> Res {
     let count = tasks.len();
     for task in tasks {
         if let Ok(exception) = call(make, &[task.target.future().as_ptr()]) {
@@ -287,7 +258,7 @@ onearg!(bury, |slf, key| {
     let (done, ready) = (worker.done, worker.ready);
     let mut again = worker.revoke(usize::MAX);
     again.sort_by_key(|task| std::cmp::Reverse(task.id));
-    let lost: Vec<Box<Task>> = worker.slots.iter_mut().filter_map(Option::take).collect();
+    let lost: Vec<TaskBox> = worker.slots.iter_mut().filter_map(Option::take).collect();
     let count = lost.len();
     pool.with(|state| {
         again.into_iter().for_each(|task| state.pending.push_front(task));
@@ -346,85 +317,6 @@ fastcall!(stop_task, |slf, args| {
     });
     Ok(none())
 });
-
-// `workers()`: rows of (key, pid, tasks with it, tasks done, seconds that the current task has run or None, seconds
-// idle or None, resident bytes, ready).
-noargs!(workers, |slf| {
-    struct Row(u32, i32, usize, u64, Option<u64>, Option<u64>, bool);
-    let now = clock::nanos();
-    let rows: Vec<Row> = of(slf).with(|state| {
-        let row = |worker: &Worker| {
-            let page = worker.page();
-            let runs = page.running.load(Ordering::Acquire) != 0;
-            let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
-            let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
-            Row(
-                worker.key,
-                worker.pid,
-                worker.inflight,
-                worker.done,
-                ran,
-                idle,
-                worker.ready && !worker.closing,
-            )
-        };
-        state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
-    });
-    let seconds = |nanos: Option<u64>| nanos.map_or(Ok(none()), |nanos| float(nanos as f64 * 1e-9));
-    let mut made = Vec::new();
-    for Row(key, pid, held, done, ran, idle, ready) in rows {
-        let items = [
-            int(key.into())?,
-            int(pid.into())?,
-            int(held as i64)?,
-            int(done as i64)?,
-            seconds(ran)?,
-            seconds(idle)?,
-            int(super::process_slab::resident(pid as u32) as i64)?,
-            boolean(ready),
-        ];
-        made.push(tuple(&items.each_ref().map(Obj::as_ptr))?);
-    }
-    list(&made)
-});
-
-// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers,
-// histograms of waiting and running).
-noargs!(counts, |slf| {
-    let pool = of(slf);
-    let (queued, held, bytes) = pool.with(|state| {
-        let held: usize = state.workers.iter().map(|worker| worker.inflight).sum();
-        (state.pending.len(), held, state.arena.bytes())
-    });
-    let numbers = [
-        queued as u64,
-        held as u64,
-        pool.submitted.get(),
-        pool.finished.get(),
-        pool.failed.get(),
-        pool.cancelled.get(),
-        bytes as u64,
-    ];
-    let mut items = numbers.into_iter().map(|number| int(number as i64)).collect::<Res<Vec<Obj>>>()?;
-    items.push(float(pool.average.get() as f64 * 1e-9)?);
-    items.push(int(pool.answers.get() as i64)?);
-    items.push(histogram(&pool.waited)?);
-    items.push(histogram(&pool.ran)?);
-    tuple(&items.iter().map(Obj::as_ptr).collect::<Vec<_>>())
-});
-
-/// (count, sum, largest, [(upper bound, count), ...]), times in seconds.
-fn histogram(histogram: &std::cell::RefCell<Histogram>) -> Res {
-    let histogram = histogram.borrow().clone();
-    let seconds = |nanos: u64| float(nanos as f64 * 1e-9);
-    let mut buckets = Vec::new();
-    for (bound, count) in histogram.buckets() {
-        buckets.push(tuple(&[seconds(bound)?.as_ptr(), int(count as i64)?.as_ptr()])?);
-    }
-    let (count, buckets) = (int(histogram.count() as i64)?, list(&buckets)?);
-    let (sum, largest) = (seconds(histogram.sum())?, seconds(histogram.largest())?);
-    tuple(&[count.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
-}
 
 // ------------------------------------------------------------------------------------------------------------ life
 

@@ -77,7 +77,7 @@ impl Worker {
 
     fn next(&mut self) -> Res<Next> {
         loop {
-            match self.decoder.next() {
+            match self.decoder.take() {
                 Ok(Some(frame)) => return Ok(Next::Frame(frame)),
                 Ok(None) => {}
                 Err(_) => return error::runtime_error(c"the pool sent what is no frame"),

@@ -1,0 +1,97 @@
+"""What the workers of the tests of the process pool run. No import of aioxide here."""
+
+import contextvars
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+VARIABLE = contextvars.ContextVar("VARIABLE", default=0)
+
+
+def square(x):
+    return x * x
+
+
+def nap(seconds, value=None):
+    time.sleep(seconds)
+    return value
+
+
+def imported(*names):
+    return [name for name in names if name in sys.modules]
+
+
+def kill_self(number=signal.SIGKILL):
+    os.kill(os.getpid(), number)
+
+
+def raise_error(message):
+    raise ValueError(message)
+
+
+def fail_times(path, times):
+    """Raise the first `times` times that it is called with `path`; then return how often it was called."""
+    with open(path, "a") as file:
+        file.write("x")
+    calls = len(Path(path).read_text())
+    if calls <= times:
+        raise ValueError(f"call {calls}")
+    return calls
+
+
+def variable():
+    return VARIABLE.get()
+
+
+def write_first(array, value):
+    array[0] = value
+    return os.getpid()
+
+
+def is_writable(array):
+    array[0] = array[0]
+    return bool(array.flags.writeable)
+
+
+def total(values):
+    return float(values["array"].sum()), bool(values["array"].flags.writeable), id(values)
+
+
+def make_shared(count):
+    from aioxide import shared
+
+    made = shared.empty(count)
+    made[:] = 7
+    return made
+
+
+def same(value):
+    return value
+
+
+def note_when_stopped(path):
+    """Run until something is raised, and write down what."""
+    Path(path + ".started").touch()
+    try:
+        while True:
+            time.sleep(0.01)
+    except BaseException as error:
+        Path(path).write_text(type(error).__name__)
+        raise
+
+
+def run_on(path):
+    """Run on whatever is raised."""
+    Path(path + ".started").touch()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            time.sleep(0.05)
+        except BaseException:
+            continue
+
+
+def failing_initializer():
+    raise ValueError("no worker will do")

@@ -1,0 +1,104 @@
+"""Large data on its way to worker processes and back: one copy each way, or none."""
+
+import gc
+import os
+
+import aioxide
+import pytest
+from aioxide import shared
+
+from . import process_tasks as tasks
+from .inventory import memory_files
+from .threads_support import DEADLINE, wait_until
+
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_arrays_arrive_whole_and_writable(pool):
+    array = numpy.arange(1_000_000, dtype=float)
+    back = pool.submit(tasks.square, array).result(DEADLINE)
+    assert (back == array * array).all()
+    back[0] = 1
+    assert pool.submit(tasks.is_writable, array).result(DEADLINE)
+    fortran = numpy.asfortranarray(numpy.arange(90_000).reshape(300, 300))
+    back = pool.submit(tasks.same, fortran).result(DEADLINE)
+    assert (back == fortran).all() and back.flags.f_contiguous
+    strided = numpy.arange(400_000)[::2]
+    assert (pool.submit(tasks.same, strided).result(DEADLINE) == strided).all()
+
+
+def test_a_result_that_is_kept_is_not_written_over(pool):
+    kept = [pool.submit(tasks.square, numpy.full(100_000, float(n))).result(DEADLINE) for n in range(8)]
+    assert [array[-1] for array in kept] == [float(n * n) for n in range(8)]
+    assert all((array == array[0]).all() for array in kept)
+
+
+def test_memory_is_used_again(pool):
+    array = numpy.ones(500_000)
+    for _ in range(20):
+        pool.submit(tasks.square, array).result(DEADLINE)
+    assert pool.stats().shared_bytes < 20 * array.nbytes
+
+
+def test_large_pickles_without_buffers(pool):
+    data = os.urandom(1 << 20) * 20
+    assert pool.submit(tasks.same, data).result(DEADLINE) == data
+    assert pool.submit(tasks.same, [data, "x" * 3_000_000]).result(DEADLINE) == [data, "x" * 3_000_000]
+    assert pool.submit(tasks.same, bytearray(data)).result(DEADLINE) == data
+
+
+def test_no_room_is_a_memory_error_at_submit(pool):
+    with pytest.raises(MemoryError, match="no room for"):
+        shared.buffer(1 << 60)
+    with pytest.raises(ValueError):
+        shared.buffer(-1)
+    assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
+
+
+def test_shared_arrays_are_the_same_memory(pool):
+    array = shared.empty((100, 1000))
+    assert array.shape == (100, 1000) and not array.any()
+    flat = array.reshape(-1)
+    assert pool.submit(tasks.write_first, flat, 42.0).result(DEADLINE) != os.getpid()
+    assert array[0, 0] == 42.0
+    back = pool.submit(tasks.same, array).result(DEADLINE)
+    back[3, 3] = 5
+    assert array[3, 3] == 5
+    assert pool.submit(tasks.write_first, array[10], 6.0).result(DEADLINE)
+    assert (array[10] == 6.0).all() or array[10, 0] == 6.0
+    with pytest.raises(TypeError, match="references to Python objects"):
+        shared.empty(3, object)
+    assert shared.empty((0, 3)).shape == (0, 3)
+
+
+def test_shared_memory_of_a_worker(pool):
+    made = pool.submit(tasks.make_shared, 50_000).result(DEADLINE)
+    assert (made == 7).all()
+    assert (pool.submit(tasks.same, made).result(DEADLINE) == 7).all()
+
+
+def test_a_shared_value_is_made_once_in_each_worker(pool):
+    handle = pool.share({"array": numpy.arange(200_000, dtype=float), "more": "text"})
+    seen = [pool.submit(tasks.total, handle).result(DEADLINE) for _ in range(6)]
+    assert {(sum_, writable) for sum_, writable, _ in seen} == {(19999900000.0, False)}
+    assert len({identity for *_, identity in seen}) <= 2
+    assert handle.get()["more"] == "text"
+
+
+def test_nothing_is_left_mapped():
+    before = memory_files()
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        array = shared.empty(100_000)
+        handle = pool.share([array])
+        result = pool.submit(tasks.square, numpy.ones(100_000)).result(DEADLINE)
+        assert memory_files() - before
+        del array, handle, result
+    gc.collect()
+    wait_until(lambda: not (memory_files() - before))
+    assert not [name for name in os.listdir("/dev/shm") if "aioxide" in name]
