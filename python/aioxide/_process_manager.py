@@ -525,6 +525,7 @@ def _end_all() -> None:
         manager.begin_shutdown()
     for manager in list(_managers):
         manager.join()
+    _aioxide._end_reactor()
 
 
 def _after_fork() -> None:

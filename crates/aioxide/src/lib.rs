@@ -70,6 +70,11 @@ ffi::guard::noargs!(py_end_pools, |_module| {
     Ok(none())
 });
 
+ffi::guard::noargs!(py_end_reactor, |_module| {
+    pools::process_reactor::end();
+    Ok(none())
+});
+
 ffi::guard::noargs!(py_after_fork, |_module| {
     ffi::gil::after_fork();
     pools::seat::after_fork();
@@ -164,7 +169,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 10] = [
+static mut METHODS: [PyMethodDef; 11] = [
     method(
         c"build_info",
         py_build_info,
@@ -196,6 +201,12 @@ static mut METHODS: [PyMethodDef; 10] = [
         pools::process_type::forked_pools,
         METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
+    ),
+    method(
+        c"_end_reactor",
+        py_end_reactor,
+        METH_NOARGS,
+        c"The interpreter ends, and its process pools have: wait for the thread that served them.",
     ),
     method(
         c"_shared_memory",

@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
@@ -35,6 +36,19 @@ static REACTOR: Place = Place(UnsafeCell::new(None));
 fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
     // SAFETY: under the GIL, and every `body` in this file is leaf code.
     body(unsafe { &mut *REACTOR.0.get() })
+}
+
+/// The threads that were started and may not have ended yet.
+struct Threads(UnsafeCell<Vec<JoinHandle<()>>>);
+
+// SAFETY: as `Place`.
+unsafe impl Sync for Threads {}
+
+static THREADS: Threads = Threads(UnsafeCell::new(Vec::new()));
+
+fn with_threads<T>(body: impl FnOnce(&mut Vec<JoinHandle<()>>) -> T) -> T {
+    // SAFETY: as `with`.
+    body(unsafe { &mut *THREADS.0.get() })
 }
 
 /// Whether it has paid of late to look for what is under way before the thread sleeps.
@@ -72,15 +86,19 @@ fn start() -> io::Result<Arc<Shared>> {
     let shared = Arc::new(Shared { epoll: Epoll::new()?, wakeup: Wakeup::new()? });
     shared.epoll.add(shared.wakeup.fileno(), Interest::IN, 0)?;
     let for_thread = shared.clone();
-    std::thread::Builder::new().name("aioxide-pools".into()).spawn(move || run(&for_thread))?;
+    let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(move || run(&for_thread))?;
+    with_threads(|threads| {
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+    });
     with(|reactor| *reactor = Some(Reactor { shared: shared.clone(), pools: Vec::new() }));
     Ok(shared)
 }
 
 fn run(shared: &Arc<Shared>) {
     let mut events = Events::default();
-    // SAFETY: one thread state for the life of this thread; Python is entered between restore and save only. Interpreter
-    // exit ends all pools, and with them this thread, before it takes the GIL away.
+    // SAFETY: one thread state for the life of this thread; Python is entered between restore and save only. `end`
+    // waits for this thread before the interpreter takes the GIL away.
     unsafe {
         let gil = PyGILState_Ensure();
         loop {
@@ -168,8 +186,29 @@ fn pause() {
     }
 }
 
+/// At interpreter exit: serves no pool any more, and waits until the thread is gone. A thread that asks for the GIL when the
+/// interpreter has let go of it is ended by CPython below 3.14 where it stands, which Rust's frames do not survive.
+pub fn end() {
+    let pools = with(|reactor| {
+        let reactor = reactor.as_mut()?;
+        reactor.shared.wakeup.wake();
+        Some(std::mem::take(&mut reactor.pools))
+    });
+    drop(pools);
+    let threads = with_threads(std::mem::take);
+    // SAFETY: nothing between the two calls touches a Python object.
+    unsafe {
+        let thread = PyEval_SaveThread();
+        for each in threads {
+            let _ = each.join();
+        }
+        PyEval_RestoreThread(thread);
+    }
+}
+
 /// In a child of fork: the thread is not there.
 pub fn forked() {
+    with_threads(|threads| threads.drain(..).for_each(std::mem::forget));
     let reactor = with(Option::take);
     drop(reactor);
 }
