@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from concurrent.futures import process as stdlib
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,39 +18,17 @@ import _aioxide_worker
 
 from . import _aioxide, _process_manager
 from ._futures import Future, PoolMeta
-from ._stats import Histogram, ProcessPoolStats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from multiprocessing.context import BaseContext
 
+    from ._stats import ProcessPoolStats, WorkerInfo
+
 _T = TypeVar("_T")
 
 WorkerDied = _process_manager.WorkerDied
 TransferError = _process_manager.TransferError
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """A worker process, as `ProcessPoolExecutor.workers()` found it.
-
-    Attributes:
-        pid: the process.
-        rss: its resident memory in bytes.
-        calls: calls that are with it: the one that runs, and those sent ahead.
-        done: calls that it has finished.
-        running: seconds for which its current call has run; None if it runs none.
-        idle: seconds since it has had a call; None if it has one.
-        ready: it has started up (and run its initializer), and gets calls.
-    """
-
-    pid: int
-    rss: int
-    calls: int
-    done: int
-    running: float | None
-    idle: float | None
-    ready: bool
 
 
 class _ManagerThread:
@@ -356,6 +333,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     def stats(self) -> ProcessPoolStats:
         """Return what the pool does at this moment, and what it has done since it was made."""
+        # Here, as a pool must start fast, and making dataclasses takes milliseconds.
+        from ._stats import Histogram, ProcessPoolStats
+
         queued, running, submitted, done, failed, cancelled, shared, _mean, _answers, wait, run = (
             self._pool.counts()
         )
@@ -380,6 +360,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     def workers(self) -> list[WorkerInfo]:
         """Return what there is to know of each worker process."""
+        from ._stats import WorkerInfo
+
         return [
             WorkerInfo(pid, rss, calls, done, running, idle, ready)
             for _key, pid, calls, done, running, idle, rss, ready in self._pool.workers()

@@ -132,3 +132,26 @@ class ProcessPoolStats:
     shared_bytes: int
     wait: Histogram
     run: Histogram
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker process, as `ProcessPoolExecutor.workers()` found it.
+
+    Attributes:
+        pid: the process.
+        rss: its resident memory in bytes.
+        calls: calls that are with it: the one that runs, and those sent ahead.
+        done: calls that it has finished.
+        running: seconds for which its current call has run; None if it runs none.
+        idle: seconds since it has had a call; None if it has one.
+        ready: it has started up (and run its initializer), and gets calls.
+    """
+
+    pid: int
+    rss: int
+    calls: int
+    done: int
+    running: float | None
+    idle: float | None
+    ready: bool
