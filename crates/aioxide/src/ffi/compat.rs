@@ -113,6 +113,7 @@ pub struct Layout {
     /// Who awaits a future, for the call graph (3.14).
     pub awaited_by: Option<usize>,
     pub current: CurrentTask,
+    #[cfg_attr(not(Py_3_14), allow(dead_code, reason = "before 3.14 the lists are ours"))]
     pub all: AllTasks,
     /// Where both of them are, if that is known.
     #[cfg(Py_3_14)]
