@@ -14,4 +14,4 @@ def test_the_documents_program(tmp_path):
         if command == "python in_processes.py"
     ]
     printed = output_of("-W", "error", "in_processes.py", cwd=tmp_path)
-    assert printed.splitlines() == expected and len(expected) == 5
+    assert printed.splitlines() == expected and len(expected) == 6
