@@ -147,17 +147,22 @@ class Manager:
                     {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
                 ),
             )
+            # From here on the pool does not end without it: another thread may break the pool while this one starts it.
+            self._workers[key] = process
             with _no_interrupt(executor._mp_context):
                 process.start()
         except BaseException:
+            self._workers.pop(key, None)
             self.pool.abandon(key)
+            self._end_if_done()
             raise
         finally:
             for fd in descriptors:
                 os.close(fd)
-        self._workers[key] = process
         self.processes[process.pid] = process
         self.pool.started(key, process.pid)
+        if self.broken:
+            self.pool.signal(key, signal.SIGKILL)
         executor._worker_started(key)
 
     def portable(self, function: Any) -> Any:

@@ -61,7 +61,8 @@ def _count(cls: type, count: Callable[[type], None]) -> None:
 
 def _count_stock(cls: type) -> None:
     # The pool of interpreters inherits from the pool of threads.
-    if not issubclass(cls, own_pools()) and cls.__name__ != "InterpreterPoolExecutor":
+    # By inheritance, not by issubclass: our classes let the standard ones count as theirs.
+    if set(cls.__mro__).isdisjoint(own_pools()) and cls.__name__ != "InterpreterPoolExecutor":
         census.count_other(cls)
 
 

@@ -330,7 +330,9 @@ def shut_down_while_full(make, folder):
     pool.shutdown(wait=True, cancel_futures=True)
     assert all(future.done() for future in futures)
     ran = [future.result() for future in futures if not future.cancelled()]
-    assert ran == list(range(len(ran))) and len(ran) < 2_000, len(ran)
+    assert len(ran) < 2_000, len(ran)
+    # The standard pool of threads cancels one by one, and its workers go on with what is between.
+    assert not make.own or ran == list(range(len(ran))), ran
 
 
 def shut_down_before_a_blocked_submit(make, folder):

@@ -385,6 +385,8 @@ pub struct Pool {
     pub outstanding: Cell<usize>,
     /// `submit` must ask the manager first: it is shut down, broken, or so many tasks wait for a worker.
     pub closed: Cell<bool>,
+    /// It has let go of everything, and nobody will serve it again.
+    pub ended: Cell<bool>,
     pub max_pending: Cell<usize>,
     pub max_workers: Cell<usize>,
     /// What the standard pool's semaphore of idle workers counts: calls that have finished, less those that needed no new
@@ -424,6 +426,7 @@ impl Pool {
             next_key: Cell::new(1),
             outstanding: Cell::new(0),
             closed: Cell::new(false),
+            ended: Cell::new(false),
             max_pending: Cell::new(usize::MAX),
             max_workers: Cell::new(1),
             tokens: Cell::new(0),

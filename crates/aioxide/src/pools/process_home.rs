@@ -95,11 +95,11 @@ unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
     }
 }
 
-/// Makes the reactor thread the pool's home.
+/// Makes the reactor thread the pool's home; not of one that has ended meanwhile: whoever asks may have been a moment late.
 pub fn to_reactor(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
-    if pool.home.get() == Home::Reactor {
+    if pool.home.get() == Home::Reactor || pool.ended.get() {
         return Ok(());
     }
     leave(slf, pool);

@@ -59,6 +59,11 @@ fn admit(pool: &Pool) -> Res<()> {
     call_method(intern(c"admit")?, &[manager.as_ptr()]).map(drop)
 }
 
+/// While the arguments were pickled, other threads may have run: the pool may be shut down or broken by now.
+fn check_still_open(pool: &Pool) -> Res<()> {
+    if pool.closed.get() { admit(pool) } else { Ok(()) }
+}
+
 fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
     if pool.closed.get() || (may_wait && pool.is_full()) {
         admit(pool)?;
@@ -86,6 +91,7 @@ fastcall!(submit_task, |slf, args| {
     let future = if is_none(given[0]) { super::future::new()? } else { Obj::new(given[0]) };
     match submit::pickle_call(pool, given[1], given[2], given[3]) {
         Ok(payload) => {
+            check_still_open(pool)?;
             home::to_reactor(slf)?;
             submit::enqueue(pool, Target::Future(future.clone()), payload);
         }
@@ -115,6 +121,7 @@ fastcall!(run_for_loop, |slf, args| {
     let future = waiting.future().clone();
     match submit::pickle_call(pool, given[1], given[2], NULL) {
         Ok(payload) => {
+            check_still_open(pool)?;
             home::use_from_loop(slf, given[0])?;
             submit::enqueue(pool, Target::Call(waiting), payload);
         }
@@ -393,6 +400,7 @@ noargs!(home_of, |slf| {
 noargs!(close, |slf| {
     let pool = of(slf);
     pool.closed.set(true);
+    pool.ended.set(true);
     pool.tell_idle.set(false);
     home::leave(slf, pool);
     pool.clear();
