@@ -250,7 +250,8 @@ def test_retries(tmp_path):
 def test_context_variables_go_along():
     token = tasks.VARIABLE.set(5)
     try:
-        with aioxide.ProcessPoolExecutor(1) as pool:
+        # A forked worker has its parent's variables anyway.
+        with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             assert pool.schedule(tasks.variable).result(DEADLINE) == 0
             assert pool.schedule(tasks.variable, context=[tasks.VARIABLE]).result(DEADLINE) == 5
             assert pool.schedule(tasks.variable).result(DEADLINE) == 0

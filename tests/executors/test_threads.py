@@ -425,7 +425,7 @@ def test_the_context_is_that_of_the_standard_pool():
 # ---------------------------------------------------------------------------------------------------- subclasses
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="prepare_context came with 3.14")
+@pytest.mark.by_version(sys.version_info < (3, 14), reason="prepare_context came with 3.14")
 def test_a_subclass_with_worker_contexts_of_its_own():
     from concurrent.futures.thread import WorkerContext
 

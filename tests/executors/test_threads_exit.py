@@ -293,7 +293,7 @@ print(threads() - before)
     assert output_of(program) == ["0"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="InterpreterPoolExecutor came with 3.14")
+@pytest.mark.by_version(sys.version_info < (3, 14), reason="InterpreterPoolExecutor came with 3.14")
 def test_interpreter_pools_work_beside_ours():
     program = (
         HEAD

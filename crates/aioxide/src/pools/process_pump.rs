@@ -117,9 +117,10 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
         let size = room.len();
         let count = match socket::recv_with(sock.as_raw_fd(), room, &mut passed, false) {
             Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => break Ok(()),
             Ok(count @ 1..) => count,
-            // The end of the stream: the pidfd says the rest.
-            _ => break hang_up(pool, key, &sock),
+            // The end of the stream, or an error that ends it: the pidfd says the rest.
+            Ok(0) | Err(_) => break hang_up(pool, key, &sock),
         };
         decoder.filled(count);
         pool.with(|state| {
@@ -145,12 +146,10 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
 
 /// A socket whose other end is gone would be ready for ever: only the process's end is waited for now.
 fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
-    let mut byte = [0];
-    let ended = matches!(socket::recv_with(sock.as_raw_fd(), &mut byte, &mut Vec::new(), false), Ok(0));
     let closed = pool.with(|state| {
         let epoll = state.epoll.clone();
         let worker = state.worker(key)?;
-        if !ended || worker.hung_up {
+        if worker.hung_up {
             return None;
         }
         worker.hung_up = true;
