@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.executors.faults import METHODS, run
+from tests.executors.faults import METHODS, chosen, run
 from tests.executors.tasks import DEATHS
 
 OURS = ("aioxide", "aioxide-respawn")
@@ -14,6 +14,7 @@ FORKED = [("aioxide", "fork"), ("aioxide-respawn", "fork")]
 
 
 def kinds(pairs):
+    pairs = chosen(pairs)
     return pytest.mark.parametrize(("pool", "method"), pairs, ids=["-".join(pair) for pair in pairs])
 
 
