@@ -27,8 +27,8 @@ METHODS = ("fork", "forkserver", "spawn")
 def chosen(pairs):
     """Those of `(pool, method)` that are to be tested: the standard library's own pools only on demand.
 
-    They show that a test asks for nothing but the interface; but now and then one of their races fails a test, and that is
-    not ours to mend.
+    They show that a test asks for nothing but the interface; but now and then one of their races fails a test,
+    and that is not ours to mend.
     """
     return [pair for pair in pairs if pair[0] != "stdlib" or os.environ.get("AIOXIDE_STANDARD_POOLS") == "1"]
 

@@ -14,11 +14,6 @@ def test_100_000_tasks_are_queued(tmp_path, pool, method):
     run(tmp_path, "many_queued", pool, method, 100_000)
 
 
-@kinds([("stdlib", "fork"), ("stdlib", "thread")])
-def test_10_000_tasks_are_queued(tmp_path, pool, method):
-    run(tmp_path, "many_queued", pool, method, 10_000)
-
-
 @pytest.mark.parametrize("name", ["many_pools", "forgotten", "shut_down_while_full"])
 @kinds(ALL)
 def test_a_pool_comes_and_goes(tmp_path, name, pool, method):
