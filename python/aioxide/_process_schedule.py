@@ -83,13 +83,13 @@ class _Call:
         if self._submit is None:
             return
         self._too_late = False
-        self.inner = self._submit()
-        self.inner.add_done_callback(self._done)
-        if self._timeout is not None and not self.inner.done():
-            self._look_later(self._timeout)
+        # By its own name: it may be done, and all of this over, as soon as it has its callback.
+        inner = self.inner = self._submit()
+        inner.add_done_callback(self._done)
+        if self._timeout is not None and not inner.done():
+            self._look_later(inner, self._timeout)
 
-    def _look_later(self, seconds: float) -> None:
-        inner = self.inner
+    def _look_later(self, inner: Any, seconds: float) -> None:
         self._manager.call_later(seconds, lambda: self._look(inner))
 
     def _look(self, inner: Any) -> None:
@@ -102,7 +102,7 @@ class _Call:
         # What has not begun by now cannot be late before that much time has passed again.
         left = self._timeout if ran is None else self._timeout - ran * 1e-9
         if left > 0:
-            self._look_later(left)
+            self._look_later(inner, left)
             return
         self._too_late = True
         self._manager.stop(inner)
