@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import itertools
 import multiprocessing
 import os
 import threading
-import time
-import weakref
 from concurrent.futures import process as stdlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import _aioxide_worker
 
 from . import _aioxide, _process_manager
-from ._futures import Future, PoolMeta
+from ._futures import Future, PoolMeta, map_calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -218,17 +215,12 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        items = zip(*iterables, strict=False)
         if chunksize == 1:
-            return _results(self, fn, items, buffersize, deadline)
+            return map_calls(self, fn, iterables, timeout, buffersize)
+        items = zip(*iterables, strict=False)
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
         call = partial(_aioxide_worker.call_chunk, fn)
-        lists = _results(self, call, ((chunk,) for chunk in chunks), buffersize, deadline)
+        lists = map_calls(self, call, (chunks,), timeout, buffersize)
         return _flattened(lists)
 
     def schedule(
@@ -400,45 +392,6 @@ def _preload_worker() -> None:
     modules = getattr(forkserver._forkserver, "_preload_modules", None)
     if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
         modules.append(_aioxide_worker.__name__)
-
-
-def _results(
-    executor: ProcessPoolExecutor,
-    fn: Callable[..., _T],
-    arguments: Iterator[tuple[Any, ...]],
-    buffersize: int | None,
-    deadline: float | None,
-) -> Iterator[_T]:
-    """Submit at once, and yield as results are asked for: the executor may be gone by then."""
-    submit = executor.submit
-    futures = collections.deque(submit(fn, *args) for args in itertools.islice(arguments, buffersize))
-    # Nothing that the iterator holds may keep the executor alive.
-    reference = weakref.ref(executor)
-    del submit, executor
-
-    def results() -> Iterator[_T]:
-        try:
-            while futures:
-                if buffersize and (pool := reference()) and (args := next(arguments, None)):
-                    futures.append(pool.submit(fn, *args))
-                    del pool
-                # No reference to a future, nor to its result, is left here while the consumer has it.
-                yield _take(futures.popleft(), deadline)
-        finally:
-            for future in futures:
-                future.cancel()
-
-    return results()
-
-
-def _take(future: Future[_T], deadline: float | None) -> _T:
-    try:
-        try:
-            return future.result(None if deadline is None else deadline - time.monotonic())
-        finally:
-            future.cancel()
-    finally:
-        del future
 
 
 def _flattened(lists: Iterator[list[_T]]) -> Iterator[_T]:
