@@ -6,6 +6,10 @@
 pub struct Gauge {
     score: i8,
     passed: u8,
+    /// So many bets are still to be passed by, whatever the score.
+    rest: u16,
+    /// How long it rested after the last bet that did not pay.
+    rested: u16,
 }
 
 const BEST: i8 = 8;
@@ -13,14 +17,21 @@ const WORST: i8 = -8;
 /// While the score is negative, one bet in so many is made.
 const PROBE: u8 = 32;
 
+/// The shortest and the longest rest, in bets.
+const REST: (u16, u16) = (4, 1024);
+
 impl Gauge {
     pub const fn new() -> Gauge {
-        Gauge { score: BEST, passed: 0 }
+        Gauge { score: BEST, passed: 0, rest: 0, rested: 0 }
     }
 
     /// Whether to bet now.
     #[inline]
     pub fn bet(&mut self) -> bool {
+        if self.rest > 0 {
+            self.rest -= 1;
+            return false;
+        }
         if self.score >= 0 {
             return true;
         }
@@ -36,6 +47,15 @@ impl Gauge {
     #[inline]
     pub fn record(&mut self, won: bool) {
         self.score = if won { (self.score + 2).min(BEST) } else { (self.score - 1).max(WORST) };
+    }
+
+    /// Whether a bet that was made paid in fact, for users who record what a bet could have won. Where the other side has no
+    /// processor to run on, everything looks winnable and every bet is lost: after each that did not pay, it rests for
+    /// twice as long as after the one before.
+    #[inline]
+    pub fn paid(&mut self, in_fact: bool) {
+        self.rested = if in_fact { 0 } else { (self.rested * 2).clamp(REST.0, REST.1) };
+        self.rest = self.rested;
     }
 }
 
@@ -69,6 +89,24 @@ mod tests {
         }
         assert!(until_on <= i32::from(PROBE) * 4);
         assert!(gauge.bet() && gauge.bet());
+    }
+
+    #[test]
+    fn bets_that_look_winnable_and_never_pay_become_rare() {
+        let mut gauge = Gauge::new();
+        let mut made = 0;
+        for _ in 0..20_000 {
+            gauge.record(true);
+            if gauge.bet() {
+                made += 1;
+                gauge.paid(false);
+            }
+        }
+        assert!((20..=40).contains(&made), "{made} bets were made");
+        let until_made = (0..).take_while(|_| !gauge.bet()).count();
+        assert!(until_made <= usize::from(REST.1));
+        gauge.paid(true);
+        assert!((0..100).all(|_| gauge.bet()), "one that pays ends the rest");
     }
 
     #[test]

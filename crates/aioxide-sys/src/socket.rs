@@ -116,6 +116,15 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
+/// A second descriptor of what `fd` stands for, not inherited by other programs.
+///
+/// # Safety
+/// `fd` stays open for the call.
+pub unsafe fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: by the contract of this function.
+    Ok(rustix::io::fcntl_dupfd_cloexec(unsafe { BorrowedFd::borrow_raw(fd) }, 0)?)
+}
+
 /// A descriptor of nothing: sending to it fails, and receiving too.
 pub fn nothing() -> io::Result<OwnedFd> {
     Ok(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?)

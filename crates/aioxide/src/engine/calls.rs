@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::loop_object::loop_of;
+use super::signals::Bell;
 use super::spin::Bets;
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
@@ -30,8 +31,12 @@ impl Calls {
         if self.in_flight.get() > 0 && self.bets.bet() { self.limit.get() } else { 0 }
     }
 
-    pub fn record(&self, won: bool) {
-        self.bets.record(won);
+    /// The loop has spun: has what it waited for come meanwhile?
+    pub fn spun(&self, won: bool) {
+        if !won {
+            self.bets.record(false);
+        }
+        self.bets.paid(won);
     }
 
     fn begin(&self, spin: u64) {
@@ -114,22 +119,25 @@ impl LoopCall {
     /// `ran` is how long the call took, in ticks, where that is known. A call that was short enough to spin for speaks for
     /// spinning also where the loop has slept: otherwise a loop that sleeps and a worker that sleeps would take each
     /// other for slow, and go on sleeping.
-    pub fn finish_after(self, ran: u64, outcome: Outcome) {
+    ///
+    /// The caller rings, best when it has let go of the GIL.
+    pub fn finish_after(self, ran: u64, outcome: Outcome) -> Option<Bell> {
         if let Some(calls) = self.counted() {
-            calls.record(ran < self.spin);
+            calls.bets.record(ran < self.spin);
         }
-        self.finish(outcome);
+        self.hand_over(outcome)
     }
 
-    /// As `finish_after`, where nobody knows how long the call took.
+    /// As `finish_after`, where nobody knows how long the call took, and the loop is woken at once.
     pub fn finish(self, outcome: Outcome) {
-        let Some(state) = self.state() else { return };
-        if state.closed.get() {
-            return;
-        }
+        drop(self.hand_over(outcome));
+    }
+
+    fn hand_over(self, outcome: Outcome) -> Option<Bell> {
+        let state = self.state().filter(|state| !state.closed.get())?;
         state.push(Item::Finish { future: self.future.clone(), outcome });
         // SAFETY: a loop's state.
-        unsafe { loop_of(state) }.engine.wake.wake();
+        unsafe { loop_of(state) }.engine.wake.bell()
     }
 }
 

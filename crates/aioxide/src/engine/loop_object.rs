@@ -148,8 +148,8 @@ impl Engine {
         released.take(if self.wake.is_woken() { limit } else { 0 });
         self.wake.end_wait();
         self.note_poll(wait.polled_at);
-        if limit > 0 && !won {
-            self.calls.record(false);
+        if limit > 0 {
+            self.calls.spun(won);
         }
         result.map(|()| wait.events)
     }

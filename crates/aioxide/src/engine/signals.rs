@@ -1,8 +1,10 @@
 //! What wakes a loop that waits: a byte in its pair of sockets, from another thread or from the interpreter's signal
 //! handler (which refuses an eventfd, hence the pair).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use aioxide_sys::epoll::Interest;
@@ -17,7 +19,8 @@ use crate::task::loop_state::{Item, LoopState, thread_ident};
 
 pub struct WakePipe {
     receiver: Cell<i32>,
-    sender: Cell<i32>,
+    /// A descriptor of its own, so that it can be written to without the GIL, whatever becomes of the loop.
+    sender: RefCell<Option<Arc<OwnedFd>>>,
     /// What the loop's thread does: one of the values below.
     wait: AtomicU8,
     /// A byte is on its way already.
@@ -37,7 +40,7 @@ impl WakePipe {
     pub fn new() -> WakePipe {
         WakePipe {
             receiver: Cell::new(-1),
-            sender: Cell::new(-1),
+            sender: RefCell::default(),
             wait: AtomicU8::new(RUNNING),
             woken: Cell::new(false),
         }
@@ -84,13 +87,31 @@ impl WakePipe {
     /// queued without being told of is seen.
     #[inline(always)]
     pub fn wake(&self) {
+        drop(self.bell());
+    }
+
+    /// As `wake`, but if the loop sleeps, leaves it to the caller to ring.
+    #[inline(always)]
+    pub fn bell(&self) -> Option<Bell> {
         if self.wait.load(Ordering::Relaxed) == RUNNING {
-            return;
+            return None;
         }
-        if self.wait.swap(WOKEN, Ordering::AcqRel) == SLEEPING && !self.woken.replace(true) {
-            // A full pipe wakes the loop as well; any other failure means that the loop is gone.
-            let _ = socket::send(self.sender.get(), &[0]);
+        if self.wait.swap(WOKEN, Ordering::AcqRel) != SLEEPING || self.woken.replace(true) {
+            return None;
         }
+        self.sender.borrow().clone().map(Bell)
+    }
+}
+
+/// Wakes a loop that sleeps when it is dropped: at once, or after the caller has let go of the GIL, for which the loop would
+/// else have to wait, asleep again.
+#[must_use]
+pub struct Bell(Arc<OwnedFd>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        // A full pipe wakes the loop as well; any other failure means that the loop is gone.
+        let _ = socket::send(self.0.as_raw_fd(), &[0]);
     }
 }
 
@@ -126,7 +147,9 @@ pub fn attach(state: &LoopState, receiver: i32, sender: i32) -> Res<()> {
     // SAFETY: a loop's state.
     let engine = &unsafe { loop_of(state) }.engine;
     engine.wake.receiver.set(receiver);
-    engine.wake.sender.set(sender);
+    // SAFETY: the loop keeps its socket open for the call.
+    let sender = io_result(unsafe { socket::duplicate(sender) })?;
+    *engine.wake.sender.borrow_mut() = Some(Arc::new(sender));
     let owner = Owner::new(state.object, on_readable);
     drop(engine.sources.set_owner(receiver, Some(owner)));
     io_result(engine.watch(receiver, Interest::IN))
@@ -137,7 +160,7 @@ pub fn detach(state: &LoopState) {
     // SAFETY: a loop's state.
     let engine = &unsafe { loop_of(state) }.engine;
     let receiver = engine.wake.receiver.replace(-1);
-    engine.wake.sender.set(-1);
+    drop(engine.wake.sender.take());
     if receiver >= 0 {
         let _ = engine.watch(receiver, Interest::empty());
         drop(engine.sources.set_owner(receiver, None));

@@ -96,6 +96,12 @@ impl Bets {
         gauge.record(won);
         self.0.set(gauge);
     }
+
+    pub fn paid(&self, in_fact: bool) {
+        let mut gauge = self.0.get();
+        gauge.paid(in_fact);
+        self.0.set(gauge);
+    }
 }
 
 /// Spins until `ready` says so, or for `limit` ticks. Without the GIL.

@@ -208,8 +208,11 @@ impl Body {
         let won = limit > 0 && spin::spin(limit, is_done);
         let outcome = if won { Unparked::Look } else { self.sleep(deadline) };
         released.take(if won { limit } else { 0 });
-        if limit > 0 && !won {
-            SPINS.record(false);
+        if limit > 0 {
+            if !won {
+                SPINS.record(false);
+            }
+            SPINS.paid(won);
         }
         outcome
     }

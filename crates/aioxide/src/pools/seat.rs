@@ -7,6 +7,7 @@ use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 
 use super::thread_queue::Queue;
+use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::{NULL, Obj, Raw, gil};
 use crate::task::loop_state::thread_ident;
@@ -99,15 +100,19 @@ impl Seat {
         self.word.store(if spins { SPINNING } else { PARKED }, Ordering::Relaxed);
     }
 
-    /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first.
-    pub fn wait(&self, limit: u64, timeout: Option<f64>) {
+    /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first:
+    /// true when the worker was called within them.
+    pub fn wait(&self, limit: u64, timeout: Option<f64>, bell: Option<Bell>) -> bool {
         // SAFETY: only the word is touched until the GIL is taken.
         let released = unsafe { gil::release() };
-        if limit == 0 || !self.spin(limit) {
+        drop(bell);
+        let won = limit > 0 && self.spin(limit);
+        if !won {
             self.sleep(timeout);
         }
         // Who has called is about to wait for what it called for, and to let go of the GIL.
         released.take(limit);
+        won
     }
 
     fn is_called(&self) -> bool {

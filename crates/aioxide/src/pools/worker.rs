@@ -8,6 +8,7 @@ use pyo3_ffi::*;
 use super::future;
 use super::seat::{self, Seat};
 use super::thread_queue::{Call, Queue, Target, add, since};
+use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_kw, getattr, import_from, string, tuple};
@@ -64,8 +65,11 @@ impl Worker<'_> {
     fn serve(&self) -> bool {
         let mut held_since = clock::ticks();
         loop {
+            let mut bell = None;
             while let Some(call) = self.queue.next() {
-                self.run(call);
+                // The next call may take its time: whoever waits for the last one is woken now.
+                drop(bell.take());
+                bell = self.run(call);
                 if self.is_orphan_of_fork() {
                     return false;
                 }
@@ -78,7 +82,7 @@ impl Worker<'_> {
             if self.queue.is_over() {
                 return false;
             }
-            if !self.wait() {
+            if !self.wait(bell) {
                 return true;
             }
             held_since = clock::ticks();
@@ -86,14 +90,14 @@ impl Worker<'_> {
     }
 
     /// Waits to be called; false when it is time to retire.
-    fn wait(&self) -> bool {
+    fn wait(&self, bell: Option<Bell>) -> bool {
         let queue = self.queue;
         let wanted = queue.limits.spin;
         let spins = wanted > 0 && queue.bets.bet() && seat::may_spin(spin::processors());
         let begun = clock::ticks();
         self.seat.begin_wait(spins);
         queue.push_idle(Arc::clone(&self.seat));
-        self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout);
+        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout, bell);
         if self.is_orphan_of_fork() {
             return false;
         }
@@ -101,6 +105,9 @@ impl Worker<'_> {
             // By when the call came, not by whether spinning found it: see `LoopCall::finish_after`.
             let came = queue.next_queued().map(|queued| queued.wrapping_sub(begun));
             queue.bets.record(came.is_some_and(|after| after < wanted));
+        }
+        if spins {
+            queue.bets.paid(won);
         }
         let timed_out = queue.remove_idle(&self.seat);
         if !timed_out {
@@ -110,16 +117,20 @@ impl Worker<'_> {
         !timed_out || queue.len() > 0
     }
 
-    fn run(&self, call: Call) {
+    /// Runs a call. The loop that waits for it may be asleep still: the bell wakes it.
+    fn run(&self, call: Call) -> Option<Bell> {
         let begun = clock::ticks();
         let counters = &self.queue.counters;
         match starts(&call) {
             Ok(true) => {}
             Ok(false) => {
                 self.queue.count_dropped(call);
-                return;
+                return None;
             }
-            Err(Raised) => return report(),
+            Err(Raised) => {
+                report();
+                return None;
+            }
         }
         counters.waited.borrow_mut().record(begun.wrapping_sub(call.queued));
         let Call { function, args, positional, kwnames, target, .. } = call;
@@ -139,9 +150,10 @@ impl Worker<'_> {
         let outcome = Outcome::of(result);
         // Whoever waits for the outcome finds nothing of the call alive but that.
         drop((function, args, kwnames));
-        if finish(target, ran, outcome).is_err() {
+        finish(target, ran, outcome).unwrap_or_else(|Raised| {
             report();
-        }
+            None
+        })
     }
 
     #[inline(always)]
@@ -170,25 +182,22 @@ fn starts(call: &Call) -> Res<bool> {
 }
 
 #[inline(always)]
-fn finish(target: Target, ran: u64, outcome: Outcome) -> Res<()> {
+fn finish(target: Target, ran: u64, outcome: Outcome) -> Res<Option<Bell>> {
     if let Target::Future(future) = &target {
         // SAFETY: a pool's own future.
         future::note_run(unsafe { future::of(future.as_ptr()) }, ran);
     }
     match (target, outcome) {
-        (Target::Loop(call), outcome) => {
-            call.finish_after(ran, outcome);
-            Ok(())
-        }
+        (Target::Loop(call), outcome) => Ok(call.finish_after(ran, outcome)),
         // SAFETY: a pool's own future; so below.
         (Target::Future(future), Outcome::Returned(value)) => unsafe {
-            future::set_result(future.as_ptr(), value)
+            future::set_result(future.as_ptr(), value).map(|()| None)
         },
         // SAFETY: as above.
         (Target::Future(future), Outcome::Raised(exception)) => unsafe {
-            future::set_exception(future.as_ptr(), exception)
+            future::set_exception(future.as_ptr(), exception).map(|()| None)
         },
-        (Target::Future(_), Outcome::Cancelled) => Ok(()),
+        (Target::Future(_), Outcome::Cancelled) => Ok(None),
     }
 }
 
