@@ -478,9 +478,12 @@ class Manager:
 
     def on_timer(self) -> None:
         """Run what is due."""
-        while self._due and self._due[0][0] <= time.monotonic():
-            heapq.heappop(self._due)[2]()
-        self._arm()
+        try:
+            while self._due and self._due[0][0] <= time.monotonic():
+                heapq.heappop(self._due)[2]()
+        finally:
+            # Whatever one of them raises, the others have their turn.
+            self._arm()
 
 
 @contextlib.contextmanager
