@@ -95,3 +95,49 @@ def run_on(path):
 
 def failing_initializer():
     raise ValueError("no worker will do")
+
+
+def too_large_to_return():
+    """An array that no machine has the memory for, of which not a byte is touched."""
+    return reserved_array(beyond_memory())
+
+
+def total_memory():
+    return int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+
+
+def beyond_memory():
+    """More bytes than the machine has."""
+    return total_memory() + (1 << 30)
+
+
+def reserved_array(size):
+    """An array over addresses that were reserved only: touching it all would need the memory, having it does not."""
+    import mmap
+
+    import numpy
+
+    return numpy.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000), "u1")
+
+
+def resident():
+    """Bytes of memory that this process has touched."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def first(array):
+    return array[0]
+
+
+def append(path, text):
+    with open(path, "a") as file:
+        file.write(text)
+
+
+GROWN = []
+
+
+def grow(size):
+    """Keep `size` bytes, all of them touched, for the life of this process."""
+    GROWN.append(b"x" * size)
+    return os.getpid()

@@ -206,9 +206,7 @@ impl Worker {
     /// Gives it a task, to be sent with the next flush; hands it back where no slot is free.
     pub fn assign(&mut self, task: TaskBox) -> Result<(), TaskBox> {
         let Some(slot) = self.take_slot() else { return Err(task) };
-        if !self.told_shared.is_empty() {
-            self.forget_shared();
-        }
+        self.forget_shared();
         for slab in &task.payload.slabs {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
@@ -247,11 +245,16 @@ impl Worker {
         }
     }
 
-    fn forget_shared(&mut self) {
+    /// Tells it, likewise, of shared slabs that have gone; false where there are none.
+    fn forget_shared(&mut self) -> bool {
+        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
+            return false;
+        }
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
         self.told_shared = kept;
         self.forget(&gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        true
     }
 
     /// Takes out the task that a result is for.
@@ -329,6 +332,15 @@ pub struct State {
 impl State {
     pub fn worker(&mut self, key: u32) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|worker| worker.key == key)
+    }
+
+    /// Has each worker unmap the shared slabs that have gone here.
+    pub fn forget_gone(&mut self) {
+        let listens = |worker: &Worker| worker.pid != 0 && !worker.exit_sent && !worker.hung_up;
+        let tell = |worker: &mut Worker| (listens(worker) && worker.forget_shared()).then_some(worker.key);
+        for key in self.workers.iter_mut().filter_map(tell).collect::<Vec<_>>() {
+            self.flush(key);
+        }
     }
 
     /// Sends what a worker has to get, and sees to it that the rest follows.

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use aioxide_core::frames::Place;
 use aioxide_sys::memfd::{self, Mapping};
@@ -104,8 +104,18 @@ impl Drop for Slab {
     fn drop(&mut self) {
         if self.shared {
             shared_slabs(|slabs| slabs.remove(&(self.map.start() as usize)));
+            GONE.fetch_or(self.is_ours(), Ordering::Relaxed);
         }
     }
+}
+
+/// A shared slab has gone since somebody asked.
+static GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether a shared slab has gone since the last call, so that others who have it mapped are to be told.
+#[inline(always)]
+pub fn take_gone() -> bool {
+    GONE.load(Ordering::Relaxed) && GONE.swap(false, Ordering::Relaxed)
 }
 
 /// A number that no other process of ours uses: process and time.
@@ -454,6 +464,7 @@ unsafe extern "C" fn dealloc(slf: Raw) {
         drop((*slf.cast::<Buffer>()).lease.take());
         PyObject_Free(slf.cast());
         Py_DECREF(kind.cast());
+        super::process_home::forget_gone();
     });
 }
 

@@ -252,16 +252,7 @@ impl Worker {
 
     fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
         let mut out = Vec::new();
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
-        self.told_shared = kept;
-        let gone = gone.into_iter().map(|(id, _)| id);
-        for id in self.arena.forgotten.drain(..).chain(gone) {
-            self.told.remove(&id);
-            let mut forget = Header::new(Kind::Forget);
-            forget.id = id;
-            forget.write(&[], &[], &mut out);
-        }
+        self.write_gone(&mut out);
         for slab in &payload.slabs {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
@@ -278,6 +269,32 @@ impl Worker {
         payload.handed_over.set(true);
         header.write(&payload.places, &payload.body, &mut out);
         self.page().free(header.slot);
+        self.send(&out, None)?;
+        drop(payload);
+        self.tell_gone()
+    }
+
+    /// Writes which slabs are not there any more.
+    fn write_gone(&mut self, out: &mut Vec<u8>) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        let gone = gone.into_iter().map(|(id, _)| id);
+        for id in self.arena.forgotten.drain(..).chain(gone) {
+            self.told.remove(&id);
+            let mut forget = Header::new(Kind::Forget);
+            forget.id = id;
+            forget.write(&[], &[], out);
+        }
+    }
+
+    /// Tells the pool at once of shared slabs that have gone: it would keep them mapped until the next answer.
+    fn tell_gone(&mut self) -> Res<()> {
+        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        self.write_gone(&mut out);
         self.send(&out, None)
     }
 
@@ -414,6 +431,7 @@ fastcall!(serve, |_module, args| {
                     drop(worker.known.remove(&frame.header.id));
                     let id = Obj::steal(PyLong_FromUnsignedLongLong(frame.header.id))?;
                     drop(call(forget, &[id.as_ptr()])?);
+                    worker.tell_gone()?;
                 }
                 _ => return Ok(()),
             }
