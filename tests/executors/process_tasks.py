@@ -1,5 +1,6 @@
 """What the workers of the tests of the process pool run. No import of aioxide here."""
 
+import contextlib
 import contextvars
 import os
 import signal
@@ -83,14 +84,18 @@ def note_when_stopped(path):
 
 
 def run_on(path):
-    """Run on whatever is raised."""
-    Path(path + ".started").touch()
+    """Run on whatever is raised, once the file is there."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        try:
-            time.sleep(0.05)
-        except BaseException:
-            continue
+        with contextlib.suppress(BaseException):
+            Path(path + ".started").touch()
+            _sleep_until(until)
+
+
+def _sleep_until(end):
+    """A call of its own, as CPython does not count every jump of a loop to the `with` that the loop stands in."""
+    while time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def failing_initializer():
@@ -141,3 +146,22 @@ def grow(size):
     """Keep `size` bytes, all of them touched, for the life of this process."""
     GROWN.append(b"x" * size)
     return os.getpid()
+
+
+def grow_and_raise(size):
+    grow(size)
+    raise ValueError("it has grown")
+
+
+def pid_later(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def die_times(path, times):
+    """End the process the first `times` times that it is called with `path`; then return how often it was called."""
+    append(path, "x")
+    calls = len(Path(path).read_text())
+    if calls <= times:
+        os._exit(5)
+    return calls
