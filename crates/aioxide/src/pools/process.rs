@@ -199,7 +199,7 @@ impl Worker {
             self.slots.push(None);
             return Some((self.slots.len() - 1) as u16);
         }
-        let passed = self.revoked.iter().position(|slot| self.page().is_free(*slot))?;
+        let passed = self.revoked.iter().position(|slot| self.page().slot(*slot).is_free())?;
         Some(self.revoked.swap_remove(passed))
     }
 
@@ -227,7 +227,7 @@ impl Worker {
         header.flags = if task.payload.body_in_slab { BODY_IN_SLAB } else { 0 };
         header.write(&task.payload.places, &task.payload.body, self.out.bytes());
         task.payload.lend_to(self.key);
-        self.page().queue(slot);
+        self.page().slot(slot).queue();
         self.slots[slot as usize] = Some(task);
         self.inflight += 1;
         self.budget -= 1;
@@ -292,7 +292,7 @@ impl Worker {
 
     /// Takes one task back, if the worker has not begun with it.
     pub fn revoke_slot(&mut self, slot: u16) -> Option<TaskBox> {
-        if !self.page().revoke(slot) {
+        if !self.page().slot(slot).revoke() {
             return None;
         }
         let task = self.slots[slot as usize].take()?;

@@ -175,7 +175,7 @@ impl Worker {
 
     fn run(&mut self, frame: &Frame) -> Res<()> {
         let header = frame.header;
-        if self.retires || !self.page().begin(header.slot) {
+        if self.retires || !self.page().slot(header.slot).begin() {
             // A worker that retires leaves its tasks queued: the pool takes them back.
             return Ok(());
         }
@@ -268,7 +268,7 @@ impl Worker {
         }
         payload.handed_over.set(true);
         header.write(&payload.places, &payload.body, &mut out);
-        self.page().free(header.slot);
+        self.page().slot(header.slot).free();
         self.send(&out, None)?;
         drop(payload);
         self.tell_gone()
