@@ -202,6 +202,16 @@ impl Decoder {
         (0..frame.header.buffers as usize).map(one).collect()
     }
 
+    /// Whether nothing is left in it, not even a part of a frame: then any other decoder will do as well.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it has memory.
+    pub fn has_room(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// Gives memory back that one large frame has taken.
     pub fn shrink(&mut self, limit: usize) {
         if self.start == self.end && self.bytes.len() > limit {

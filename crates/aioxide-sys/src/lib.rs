@@ -1,6 +1,7 @@
 //! The only place of aioxide that talks to the operating system: one file per mechanism, `io::Result` everywhere.
 
 pub mod clock;
+pub mod copy;
 pub mod cpus;
 pub mod epoll;
 pub mod memfd;

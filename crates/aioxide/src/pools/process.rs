@@ -324,6 +324,8 @@ pub struct State {
     pub timer: Option<Rc<Timer>>,
     pub pending: VecDeque<TaskBox>,
     pub workers: Vec<Worker>,
+    /// The memory that workers without a part of a frame share for what comes next.
+    pub spare: Decoder,
     /// Tasks that were with a worker when it died.
     pub lost: Vec<TaskBox>,
     pub arena: Arena,

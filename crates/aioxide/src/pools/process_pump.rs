@@ -109,7 +109,9 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
     let taken = pool.with(|state| {
         let worker = state.worker(key)?;
         worker.seen = worker.page().published.load(Ordering::Acquire);
-        Some((std::mem::take(&mut worker.decoder), worker.sock.clone()))
+        let (decoder, sock) = (std::mem::take(&mut worker.decoder), worker.sock.clone());
+        let decoder = if decoder.has_room() { decoder } else { std::mem::take(&mut state.spare) };
+        Some((decoder, sock))
     });
     let Some((mut decoder, sock)) = taken else { return Ok(()) };
     let mut passed = Vec::new();
@@ -138,7 +140,9 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
     };
     decoder.shrink(1 << 20);
     pool.with(|state| {
-        if let Some(worker) = state.worker(key) {
+        if decoder.is_empty() {
+            state.spare = decoder;
+        } else if let Some(worker) = state.worker(key) {
             worker.decoder = decoder;
         }
     });

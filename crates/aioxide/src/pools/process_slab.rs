@@ -304,7 +304,7 @@ impl Payload {
                 if let Some(own) = &self.own {
                     // SAFETY: `size` bytes are there in the source, and by the sum above in the slab, at `at`; the slab
                     // is ours alone until it is sent.
-                    unsafe { std::ptr::copy_nonoverlapping(start, own.data().add(at), size) };
+                    unsafe { aioxide_sys::copy::copy(start, own.data().add(at), size) };
                 }
                 at += size;
             }
