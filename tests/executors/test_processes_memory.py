@@ -11,7 +11,7 @@ from aioxide import shared
 
 from . import process_tasks as tasks
 from .inventory import memory_files
-from .threads_support import DEADLINE, wait_until
+from .threads_support import DEADLINE, output_of, wait_until
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
 
@@ -46,6 +46,37 @@ def test_memory_is_used_again(pool):
     for _ in range(20):
         pool.submit(tasks.square, array).result(DEADLINE)
     assert pool.stats().shared_bytes < 20 * array.nbytes
+
+
+FEW_DESCRIPTORS = """
+import os, resource
+import numpy
+import aioxide
+from tests.executors import process_tasks as tasks
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        blocker = [pool.submit(tasks.nap, 0.5) for _ in range(2)]
+        waiting = [pool.submit(tasks.same, numpy.full(12_000, float(n))) for n in range(1000)]
+        waiting += [pool.submit(tasks.same, [b"x" * 1_500_000, numpy.full(12_000, 7.0), n]) for n in range(100)]
+        kept = [call.result(60) for call in waiting]
+        assert all((array == n).all() and array.flags.writeable for n, array in enumerate(kept[:1000]))
+        assert all(len(x) == 1_500_000 and (array == 7).all() and k == n for n, (x, array, k) in enumerate(kept[1000:]))
+        kept[3][:] = 5
+        again = list(pool.map(tasks.same, kept))
+        assert (again[3] == 5).all() and again[999][0] == 999
+        with open("/proc/self/maps") as lines:
+            print(sum("/memfd:aioxide-slab" in line for line in lines), len(os.listdir("/proc/self/fd")))
+        del kept, again, waiting
+        assert (pool.submit(tasks.same, numpy.ones(100_000)).result(60) == 1).all()
+"""
+
+
+def test_many_arrays_that_wait_or_are_kept_need_no_descriptor_each():
+    """1,100 arguments wait and 2,100 results are kept, where 160 descriptors can be had."""
+    mappings, descriptors = map(int, output_of(FEW_DESCRIPTORS))
+    assert 0 < mappings < 600 and descriptors < 120
 
 
 def test_large_pickles_without_buffers(pool):

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
@@ -85,7 +85,7 @@ impl Out {
     /// Sends what the socket takes. An error means that the worker is gone, which its pidfd will tell.
     fn flush(&mut self, fd: i32) {
         while let Some((bytes, slab)) = self.parts.front() {
-            let passed = slab.as_ref().filter(|_| self.sent == 0).map(|slab| slab.fd.as_fd());
+            let passed = slab.as_ref().filter(|_| self.sent == 0).and_then(|slab| slab.descriptor());
             match socket::send_with(fd, &bytes[self.sent..], passed, false) {
                 Ok(count) => self.sent += count,
                 Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,

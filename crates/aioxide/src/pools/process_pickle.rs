@@ -1,6 +1,6 @@
 //! Pickling as `multiprocessing` does it (its reducers, protocol 5), with the large buffers kept apart.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 
 use pyo3_ffi::*;
@@ -69,6 +69,22 @@ impl Pickled {
         self.body.len() + self.inserts.iter().map(|(_, view)| view.len()).sum::<usize>()
     }
 
+    /// All of the pickle in one piece.
+    pub fn into_body(self) -> Vec<u8> {
+        if self.inserts.is_empty() {
+            return self.body;
+        }
+        let mut whole = Vec::with_capacity(self.len());
+        let mut at = 0;
+        for (before, view) in &self.inserts {
+            whole.extend_from_slice(&self.body[at..*before]);
+            whole.extend_from_slice(view.bytes());
+            at = *before;
+        }
+        whole.extend_from_slice(&self.body[at..]);
+        whole
+    }
+
     /// Bytes of all that is to be sent.
     pub fn total(&self) -> usize {
         self.len() + self.buffers.iter().map(View::len).sum::<usize>()
@@ -94,7 +110,12 @@ struct Sink {
     body: UnsafeCell<Vec<u8>>,
     inserts: UnsafeCell<Vec<(usize, View)>>,
     buffers: UnsafeCell<Vec<View>>,
+    /// Buffers stay in the pickle, but for shared ones and very large ones.
+    keeps: Cell<bool>,
 }
+
+/// Above this size no buffer stays in a pickle.
+const LARGEST_KEPT: usize = 16 << 20;
 
 /// So many bytes are held where they are until they are copied into a slab.
 const LARGE_INSERT: usize = 1 << 20;
@@ -117,10 +138,12 @@ onearg!(sink_buffer, |slf, object| {
         error::clear();
         return Ok(boolean(true));
     };
-    if view.len() < LARGE_BUFFER && slab::find_shared(view.start(), view.len()).is_none() {
+    let sink = &*slf.cast::<Sink>();
+    let small = if sink.keeps.get() { LARGEST_KEPT } else { LARGE_BUFFER };
+    if view.len() < small && slab::find_shared(view.start(), view.len()).is_none() {
         return Ok(boolean(true));
     }
-    (*(*slf.cast::<Sink>()).buffers.get()).push(view);
+    (*sink.buffers.get()).push(view);
     Ok(boolean(false))
 });
 
@@ -251,8 +274,8 @@ fn make_pickler() -> Res<(Obj, Obj)> {
     }
 }
 
-/// Pickles an object. A pickler that failed, or that this very call is inside of, is not used again.
-pub fn dump(object: Raw) -> Res<Pickled> {
+/// Pickles an object; where memory to send in is scarce (`keeps`), its buffers too. A pickler that failed, or that this very call is inside of, is not used again.
+pub fn dump(object: Raw, keeps: bool) -> Res<Pickled> {
     let p = pickling();
     // SAFETY: under the GIL; popping runs no code.
     let spare = unsafe { (*p.spare.get()).pop() };
@@ -260,6 +283,8 @@ pub fn dump(object: Raw) -> Res<Pickled> {
         Some(pair) => pair,
         None => make_pickler()?,
     };
+    // SAFETY: a sink, by the pair.
+    unsafe { &*sink.as_ptr().cast::<Sink>() }.keeps.set(keeps);
     drop(call_method(p.dump, &[pickler.as_ptr(), object])?);
     // SAFETY: the sink is ours alone; taking runs no code.
     let pickled = unsafe {

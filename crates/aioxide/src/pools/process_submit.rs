@@ -18,16 +18,17 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     // SAFETY: kwargs is null or a dict.
     let bare = kwargs.is_null() || unsafe { PyDict_Size(kwargs) } == 0;
     let call = if bare { tuple(&[function, args])? } else { tuple(&[function, args, kwargs])? };
-    let pickled = match pickle::dump(call.as_ptr()) {
+    let crowded = pool.with(|state| state.arena.is_crowded());
+    let pickled = match pickle::dump(call.as_ptr(), crowded) {
         Ok(pickled) => pickled,
-        Err(Raised) => pickle_otherwise(pool, function, &call)?,
+        Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
     };
     let size = pickled.total();
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
     if !payload.body_in_slab {
-        payload.body = pickled.body;
+        payload.body = pickled.into_body();
     }
     Ok(payload)
 }
@@ -41,7 +42,7 @@ pub fn may_go_to_future() -> bool {
 
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
-fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj) -> Res<pickle::Pickled> {
+fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
     if !may_go_to_future() {
         return Err(Raised);
     }
@@ -69,7 +70,7 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj) -> Res<pickle::Pickl
         items[0] = portable.as_ptr();
         items
     };
-    pickle::dump(tuple(&items)?.as_ptr())
+    pickle::dump(tuple(&items)?.as_ptr(), crowded)
 }
 
 /// Queues a task, and sends it if a worker is free.

@@ -5,7 +5,7 @@ use std::cell::UnsafeCell;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
@@ -233,7 +233,7 @@ impl Worker {
     }
 
     fn dump(&mut self, value: Raw) -> Res<Payload> {
-        let pickled = pickle::dump(value)?;
+        let pickled = pickle::dump(value, self.arena.is_crowded())?;
         let size = pickled.total();
         Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
     }
@@ -306,7 +306,7 @@ impl Worker {
         }
         let mut out = Vec::new();
         header.write(&[], &[], &mut out);
-        self.send(&out, Some(slab.fd.as_fd()))
+        self.send(&out, slab.descriptor())
     }
 }
 
