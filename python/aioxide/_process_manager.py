@@ -171,7 +171,7 @@ class Manager:
         executor._worker_started(key)
 
     def portable(self, function: Any, error: BaseException) -> Any:
-        """Return what stands for a function that pickle can't send; or itself, with a note on the error that came of it."""
+        """Return what stands for a function that pickle can't send; or itself, and put a note on the error of that."""
         try:
             import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:

@@ -23,7 +23,13 @@ from tests.executors.inventory import Inventory
 from tests.executors.tasks import WAIT, until
 
 # Those that end in another way than by returning check nothing at their end: it is for the test to look.
-UNCHECKED = {"killed_with_work", "killed_with_shared_memory", "interrupted", "ends_with_work", "ends_a_loop_with_work"}
+UNCHECKED = {
+    "killed_with_work",
+    "killed_with_shared_memory",
+    "interrupted",
+    "ends_with_work",
+    "ends_a_loop_with_work",
+}
 
 
 class Maker:

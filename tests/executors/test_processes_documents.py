@@ -63,7 +63,9 @@ def primes():
 @pytest.mark.parametrize("library", ("tqdm", "rich", None))
 def test_progress_is_shown_by_the_library_that_is_there(tmp_path, primes, library):
     """The libraries need not be installed for the test, and those that are must not be found."""
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules.update(dict.fromkeys(%r))" % ["tqdm", "rich"])
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys; sys.modules.update(dict.fromkeys(%r))" % ["tqdm", "rich"]
+    )
     if library == "tqdm":
         (tmp_path / "tqdm.py").write_text(TQDM)
         (tmp_path / "sitecustomize.py").unlink()

@@ -94,7 +94,9 @@ def test_no_room_for_shared_memory_is_a_memory_error(pool):
     assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
 
 
-NO_ROOM = r"no room for \d+ bytes .*: \d+ bytes are available; pass less at a time, or wait for earlier results"
+NO_ROOM = (
+    r"no room for \d+ bytes .*: \d+ bytes are available; pass less at a time, or wait for earlier results"
+)
 
 
 @pytest.mark.parametrize("wrap", (lambda array: array, pickle.PickleBuffer, lambda array: {"in": [array]}))

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 # Where `make` has cargo build for this interpreter: nothing is compiled that `make build` has compiled.
 IDENTITY = f"{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
 
+MATURIN = (Path(sys.executable).with_name("maturin"), "build", "--release", "--quiet")
+
 PROGRAM = """
 import multiprocessing, sys
 import aioxide
@@ -32,8 +34,7 @@ if __name__ == "__main__":
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     done = subprocess.run(
-        [Path(sys.executable).with_name("maturin"), "build", "--release", "--quiet"]
-        + ["--out", folder, "--interpreter", sys.executable],
+        [*MATURIN, "--out", folder, "--interpreter", sys.executable],
         cwd=ROOT,
         env=os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / IDENTITY)},
         capture_output=True,
@@ -48,7 +49,10 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_both_packages_and_one_extension(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"aioxide", "_aioxide_worker"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "aioxide",
+        "_aioxide_worker",
+    }
     sources = [path.relative_to(ROOT / "python") for path in (ROOT / "python").rglob("*.py*")]
     ours = {str(path) for path in sources if path.suffix in (".py", ".pyi")}
     assert ours <= set(names) and len(ours) > 20
