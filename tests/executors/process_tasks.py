@@ -169,3 +169,8 @@ def die_times(path, times):
 
 def wakeup_descriptor():
     return signal.set_wakeup_fd(-1)
+
+
+def write_and_return(array, value):
+    array[0] = value
+    return array

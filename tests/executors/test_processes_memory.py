@@ -165,6 +165,17 @@ def test_a_shared_value_is_made_once_in_each_worker(pool):
     assert handle.get()["more"] == "text"
 
 
+def test_shared_memory_that_goes_back_and_forth_keeps_its_number(pool):
+    """The parent has it by two mappings, of which it drops now the one and now the other."""
+    array = shared.empty(50_000)
+    for n in range(1, 30):
+        back = pool.submit(tasks.write_and_return, array, float(n)).result(DEADLINE)
+        if n % 3:
+            array = back
+        del back
+        assert array[0] == n
+
+
 def shared_mappings(pid="self"):
     with open(f"/proc/{pid}/maps") as lines:
         return [line for line in lines if "/memfd:aioxide-slab" in line]

@@ -253,6 +253,11 @@ impl Worker {
     fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
         let mut out = Vec::new();
         self.write_gone(&mut out);
+        if !out.is_empty() {
+            // Before anything is announced: a shared slab may come back under its number.
+            self.send(&out, None)?;
+            out.clear();
+        }
         for slab in &payload.slabs {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
