@@ -169,3 +169,31 @@ def test_calls_of_many_threads_all_arrive():
         for thread in threads:
             thread.join(DEADLINE)
     assert results == {n: [(n * 1000 + k) ** 2 for k in range(200)] for n in range(8)}
+
+
+def control_pages():
+    with open("/proc/self/maps") as lines:
+        return {int(line.split("-")[0], 16) for line in lines if "/memfd:aioxide-page" in line}
+
+
+def test_several_calls_go_by_one_system_call():
+    """The first word of a worker's control page counts what was sent to it."""
+    before = control_pages()
+    with aioxide.ProcessPoolExecutor(1) as pool, open("/proc/self/mem", "rb", 0) as memory:
+        pool.submit(tasks.square, 1).result(DEADLINE)
+        [page] = control_pages() - before
+
+        def sent():
+            return int.from_bytes(os.pread(memory.fileno(), 8, page), "little")
+
+        def batched():
+            # On a busy machine calls look long, and a worker is given few of them ahead: so more than once.
+            begun = sent()
+            assert list(pool.map(tasks.square, range(2000))) == [n * n for n in range(2000)]
+            return 0 < sent() - begun < 500
+
+        wait_until(batched)
+        begun = sent()
+        for n in range(100):
+            pool.submit(tasks.square, n).result(DEADLINE)
+        assert sent() - begun >= 100
