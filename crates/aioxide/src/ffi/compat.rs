@@ -404,21 +404,44 @@ pub unsafe fn clear_weakrefs(object: Raw, kind: *mut PyTypeObject) {
     }
 }
 
+/// `Py_TPFLAGS_INLINE_VALUES` (cpython/object.h): each instance has room behind it for the values of its `__dict__`.
+#[cfg(Py_3_14)]
+const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
+
+/// Takes that room from a type: few futures are given attributes, and those get an ordinary dict. CPython itself does
+/// without it where the size of instances varies.
+///
+/// # Safety
+/// `kind` is a heap type that has no instances yet.
+pub unsafe fn without_inline_values(kind: *mut PyTypeObject) {
+    #[cfg(Py_3_14)]
+    // SAFETY: by the contract no instance was laid out by the flag; the interpreter lock is held.
+    unsafe {
+        (*kind).tp_flags &= !INLINE_VALUES;
+    }
+    #[cfg(not(Py_3_14))]
+    let _ = kind;
+}
+
 /// Releases the attributes that a user has set on an object: from 3.13 on its `__dict__` stands before it, from 3.14 on
-/// there can be values of it behind the object instead, until it is emptied for the first time: `emptied` remembers that,
-/// over its way through a freelist, whose objects keep attributes in a dict only.
+/// the values of a subclass's instance can be behind it.
 ///
 /// # Safety
 /// `object` is an instance of a type derived from `_asyncio.Future`.
 #[inline(always)]
-pub unsafe fn clear_managed_dict(object: Raw, emptied: &std::cell::Cell<bool>) {
+pub unsafe fn clear_managed_dict(object: Raw) {
+    #[cfg(Py_3_14)]
+    // SAFETY: a live object's type.
+    let inline = unsafe { (*Py_TYPE(object)).tp_flags & INLINE_VALUES != 0 };
+    #[cfg(all(Py_3_13, not(Py_3_14)))]
+    let inline = false;
     #[cfg(Py_3_13)]
     // SAFETY: the base's type has a managed dict from 3.13 on, three words before the object.
     unsafe {
-        if !emptied.replace(true) || !(*object.cast::<Raw>().offset(-3)).is_null() {
+        if inline || !(*object.cast::<Raw>().offset(-3)).is_null() {
             PyObject_ClearManagedDict(object);
         }
     }
     #[cfg(not(Py_3_13))]
-    let _ = (object, emptied);
+    let _ = object;
 }

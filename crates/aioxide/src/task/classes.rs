@@ -81,8 +81,10 @@ pub fn load() -> Res<()> {
     let (future, task) = (future_type::exact(), task_type::exact());
     compat::insert_base(task, stdlib().future_type, future.cast())?;
     for kind in [future, task] {
-        // SAFETY: heap types whose metaclass was `type`, of which ours is a subclass without fields of its own.
+        // SAFETY: heap types without instances, whose metaclass was `type`, of which ours is a subclass without fields of
+        // its own.
         unsafe {
+            compat::without_inline_values(kind);
             (*kind.cast::<PyObject>()).ob_type = Obj::new(meta.cast()).into_raw().cast();
             PyType_Modified(kind);
         }

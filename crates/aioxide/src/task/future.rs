@@ -53,17 +53,11 @@ pub struct Future {
     outcome: Slot,
     first: Slot,
     first_context: Slot,
-    /// Waiters behind the first.
-    // Boxed: one word in the many futures that have no second waiter.
-    #[expect(clippy::box_collection)]
-    more: UnsafeCell<Option<Box<Vec<Waiter>>>>,
     rare: UnsafeCell<Option<Box<Rare>>>,
     state: Cell<State>,
     pub blocking: Cell<Blocking>,
     pub log_traceback: Cell<bool>,
     pub is_task: Cell<bool>,
-    /// For `compat::clear_managed_dict`.
-    pub attributes_emptied: Cell<bool>,
     /// `tp_finalize` has run.
     pub finalised: Cell<bool>,
 }
@@ -71,6 +65,8 @@ pub struct Future {
 /// What few futures have.
 #[derive(Default)]
 struct Rare {
+    /// Waiters behind the first.
+    more: Vec<Waiter>,
     cancel_message: Option<Obj>,
     /// The exception's traceback as it was set.
     traceback: Option<Obj>,
@@ -315,23 +311,19 @@ impl Future {
     /// Queues a waiter of a future that is pending.
     #[inline(always)]
     pub fn add_waiter(&self, waiter: Waiter) {
-        // SAFETY: pushing runs no Python code.
-        let more = unsafe { &mut *self.more.get() };
         // There can be others without a first while one is being removed.
-        if !self.first.is_set() && more.as_ref().is_none_or(|more| more.is_empty()) {
+        if !self.first.is_set() && self.rare_opt().is_none_or(|rare| rare.more.is_empty()) {
             self.first.replace(Some(waiter.callback));
             self.first_context.replace(waiter.context);
             return;
         }
-        more.get_or_insert_default().push(waiter);
+        self.rare().more.push(waiter);
     }
 
     /// Takes all waiters out, first to last.
     fn take_waiters(&self) -> Vec<Waiter> {
         let first = self.first.take().map(|callback| Waiter { callback, context: self.first_context.take() });
-        // SAFETY: taking runs no Python code.
-        let more = unsafe { (*self.more.get()).take() };
-        first.into_iter().chain(more.map(|more| *more).unwrap_or_default()).collect()
+        first.into_iter().chain(self.with_more(std::mem::take)).collect()
     }
 
     /// Copies of all waiters.
@@ -391,9 +383,8 @@ impl Future {
     /// Short access to the waiters behind the first. Nothing in `body` may release a reference.
     fn with_more<T>(&self, body: impl FnOnce(&mut Vec<Waiter>) -> T) -> T {
         // SAFETY: under the GIL, and every `body` in this file is leaf code.
-        let more = unsafe { &mut *self.more.get() };
-        match more {
-            Some(more) => body(more),
+        match unsafe { &mut *self.rare.get() } {
+            Some(rare) => body(&mut rare.more),
             None => body(&mut Vec::new()),
         }
     }
@@ -417,15 +408,11 @@ impl Future {
             // SAFETY: the flag says that `slf` is a task.
             unsafe { registry::unregister(slf) };
         }
-        // SAFETY: taking runs no Python code.
-        let more = unsafe { (*self.more.get()).take() };
+        let more = if self.rare_opt().is_some() { self.with_more(std::mem::take) } else { Vec::new() };
         if let Some(callback) = self.first.take() {
             self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
         }
-        match more {
-            Some(more) => self.tell_rest(slf, *more),
-            None => Ok(()),
-        }
+        if more.is_empty() { Ok(()) } else { self.tell_rest(slf, more) }
     }
 
     #[inline(never)]
@@ -486,13 +473,11 @@ impl Future {
             for slot in [&self.owner, &self.outcome, &self.first, &self.first_context] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
-            if let Some(more) = &*self.more.get() {
-                for waiter in more.iter() {
+            if let Some(rare) = &*self.rare.get() {
+                for waiter in rare.more.iter() {
                     crate::ffi::guard::visit!(waiter.callback.as_ptr(), visit, arg);
                     crate::ffi::guard::visit_opt!(waiter.context, visit, arg);
                 }
-            }
-            if let Some(rare) = &*self.rare.get() {
                 crate::ffi::guard::visit_opt!(rare.cancel_message, visit, arg);
                 crate::ffi::guard::visit_opt!(rare.traceback, visit, arg);
                 crate::ffi::guard::visit_opt!(rare.source_traceback, visit, arg);
@@ -505,8 +490,7 @@ impl Future {
     #[inline(always)]
     pub fn release(&self) {
         self.outcome.clear();
-        // SAFETY: only looks.
-        if self.first.is_set() || unsafe { (*self.more.get()).is_some() } {
+        if self.first.is_set() || self.rare_opt().is_some_and(|rare| !rare.more.is_empty()) {
             drop(self.take_waiters());
         }
         // SAFETY: the box is taken out before what it holds is released.

@@ -355,7 +355,7 @@ pub unsafe fn clear_base(slf: Raw, base: Raw) {
 pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
     // SAFETY: by the contract of this function.
     unsafe {
-        compat::clear_managed_dict(slf, &of(slf).attributes_emptied);
+        compat::clear_managed_dict(slf);
         if let Some(is_task) = layout().is_task {
             *slf.cast::<u8>().add(is_task) = 0;
         }

@@ -131,7 +131,18 @@ unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
 }
 
 #[cfg(Py_3_14)]
+#[inline(always)]
 unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
+    match layout().places.as_ref().map(|places| places.swap(owner, task)) {
+        Some(Ok(before)) => Ok(before),
+        _ => swap_called(owner, task),
+    }
+}
+
+/// By asyncio's own function, for a loop that does not run in this thread.
+#[cfg(Py_3_14)]
+#[cold]
+fn swap_called(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     let function = import_from(c"_asyncio", c"_swap_current_task")?;
     let task = Obj::maybe(task).unwrap_or_else(none);
     let before = crate::ffi::object::call(function.as_ptr(), &[owner, task.as_ptr()])?;
