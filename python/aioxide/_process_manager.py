@@ -17,6 +17,7 @@ import time
 import traceback
 import weakref
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
@@ -39,6 +40,10 @@ GRACE = 2.0
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
+_NO_CLOUDPICKLE = (
+    "A worker process has to be able to import the function by its name. Lambdas and functions that are defined in "
+    "other functions can be sent where cloudpickle is installed, which it is not here: pip install cloudpickle"
+)
 _PENDING = "A process in the process pool was terminated abruptly while the future was running or pending."
 
 
@@ -165,11 +170,15 @@ class Manager:
             self.pool.signal(key, signal.SIGKILL)
         executor._worker_started(key)
 
-    def portable(self, function: Any) -> Any:
-        """Return what stands for a function that pickle can't send, or the function itself."""
+    def portable(self, function: Any, error: BaseException) -> Any:
+        """Return what stands for a function that pickle can't send; or itself, and put a note on the error of that."""
         try:
             import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
+            try:
+                ForkingPickler.dumps(function)
+            except Exception:
+                error.add_note(_NO_CLOUDPICKLE)
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
 
@@ -478,9 +487,12 @@ class Manager:
 
     def on_timer(self) -> None:
         """Run what is due."""
-        while self._due and self._due[0][0] <= time.monotonic():
-            heapq.heappop(self._due)[2]()
-        self._arm()
+        try:
+            while self._due and self._due[0][0] <= time.monotonic():
+                heapq.heappop(self._due)[2]()
+        finally:
+            # Whatever one of them raises, the others have their turn.
+            self._arm()
 
 
 @contextlib.contextmanager

@@ -41,8 +41,9 @@ def schedule(
     if not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be an integer, 0 or more, not {retries!r}")
     if context is not None:
-        args = (_named_values(context), fn, args, kwargs)
-        fn, kwargs = _aioxide_worker.call_in_context, {}
+        # The function stays a part of the function, as cloudpickle is asked for that alone.
+        fn = partial(_aioxide_worker.call_in_context, _named_values(context), fn)
+        args, kwargs = (args, kwargs), {}
     if timeout is None and retries == 0:
         return executor.submit(fn, *args, **kwargs)
     call = _Call(executor, partial(executor.submit, fn, *args, **kwargs), timeout, retries)

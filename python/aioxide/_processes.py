@@ -84,8 +84,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             replaced. Cancelling the asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
-            None: any number. In a thread that runs an event loop nothing blocks: what holds a coroutine back is that it
-            awaits its calls.
+            None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
+            a coroutine back is that it awaits its calls.
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:

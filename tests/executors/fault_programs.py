@@ -23,7 +23,13 @@ from tests.executors.inventory import Inventory
 from tests.executors.tasks import WAIT, until
 
 # Those that end in another way than by returning check nothing at their end: it is for the test to look.
-UNCHECKED = {"killed_with_work", "interrupted", "ends_with_work", "ends_a_loop_with_work"}
+UNCHECKED = {
+    "killed_with_work",
+    "killed_with_shared_memory",
+    "interrupted",
+    "ends_with_work",
+    "ends_a_loop_with_work",
+}
 
 
 class Maker:
@@ -387,6 +393,23 @@ def killed_with_work(make, folder, *work):
     pool.submit(tasks.square, 1).result(WAIT)
     print("ready", flush=True)
     time.sleep(600)
+
+
+def killed_with_shared_memory(make, folder):
+    """For the test to kill: memory of each kind is there, and some of it is just being used."""
+    import numpy
+    from aioxide import shared
+
+    pool = make(2)
+    array = shared.empty(1_000_000)
+    handle = pool.share(numpy.ones(500_000))
+    kept = [pool.submit(tasks.nap, 0.0, each).result(WAIT) for each in (array, numpy.ones(200_000), handle)]
+    pool.submit(tasks.announce_and_nap, folder / "started", 60.0, [array, numpy.ones(300_000), handle])
+    tasks.announced(folder / "started")
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    print("ready", *{line.split()[4] for line in lines if "memfd:aioxide" in line}, flush=True)
+    time.sleep(600)
+    del kept
 
 
 def interrupted(make, folder, phase, seconds):

@@ -1,5 +1,6 @@
 """What the workers of the tests of the process pool run. No import of aioxide here."""
 
+import contextlib
 import contextvars
 import os
 import signal
@@ -83,15 +84,93 @@ def note_when_stopped(path):
 
 
 def run_on(path):
-    """Run on whatever is raised."""
-    Path(path + ".started").touch()
+    """Run on whatever is raised, once the file is there."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        try:
-            time.sleep(0.05)
-        except BaseException:
-            continue
+        with contextlib.suppress(BaseException):
+            Path(path + ".started").touch()
+            _sleep_until(until)
+
+
+def _sleep_until(end):
+    """A call of its own, as CPython does not count every jump of a loop to the `with` that the loop stands in."""
+    while time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def failing_initializer():
     raise ValueError("no worker will do")
+
+
+def too_large_to_return():
+    """An array that no machine has the memory for, of which not a byte is touched."""
+    return reserved_array(beyond_memory())
+
+
+def total_memory():
+    return int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+
+
+def beyond_memory():
+    """More bytes than the machine has."""
+    return total_memory() + (1 << 30)
+
+
+def reserved_array(size):
+    """An array over addresses that were reserved only: touching it all would need the memory, having it does not."""
+    import mmap
+
+    import numpy
+
+    return numpy.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000), "u1")
+
+
+def resident():
+    """Bytes of memory that this process has touched."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def first(array):
+    return array[0]
+
+
+def append(path, text):
+    with open(path, "a") as file:
+        file.write(text)
+
+
+GROWN = []
+
+
+def grow(size):
+    """Keep `size` bytes, all of them touched, for the life of this process."""
+    GROWN.append(b"x" * size)
+    return os.getpid()
+
+
+def grow_and_raise(size):
+    grow(size)
+    raise ValueError("it has grown")
+
+
+def pid_later(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def die_times(path, times):
+    """End the process the first `times` times that it is called with `path`; then return how often it was called."""
+    append(path, "x")
+    calls = len(Path(path).read_text())
+    if calls <= times:
+        os._exit(5)
+    return calls
+
+
+def wakeup_descriptor():
+    return signal.set_wakeup_fd(-1)
+
+
+def write_and_return(array, value):
+    array[0] = value
+    return array

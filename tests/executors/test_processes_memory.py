@@ -1,7 +1,9 @@
 """Large data on its way to worker processes and back: one copy each way, or none."""
 
+import asyncio
 import gc
 import os
+import pickle
 
 import aioxide
 import pytest
@@ -9,7 +11,7 @@ from aioxide import shared
 
 from . import process_tasks as tasks
 from .inventory import memory_files
-from .threads_support import DEADLINE, wait_until
+from .threads_support import DEADLINE, output_of, wait_until
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
 
@@ -46,6 +48,37 @@ def test_memory_is_used_again(pool):
     assert pool.stats().shared_bytes < 20 * array.nbytes
 
 
+FEW_DESCRIPTORS = """
+import os, resource
+import numpy
+import aioxide
+from tests.executors import process_tasks as tasks
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        blocker = [pool.submit(tasks.nap, 0.5) for _ in range(2)]
+        waiting = [pool.submit(tasks.same, numpy.full(12_000, float(n))) for n in range(1000)]
+        waiting += [pool.submit(tasks.same, [b"x" * 1_500_000, numpy.full(12_000, 7.0), n]) for n in range(100)]
+        kept = [call.result(60) for call in waiting]
+        assert all((array == n).all() and array.flags.writeable for n, array in enumerate(kept[:1000]))
+        assert all(len(x) == 1_500_000 and (array == 7).all() and k == n for n, (x, array, k) in enumerate(kept[1000:]))
+        kept[3][:] = 5
+        again = list(pool.map(tasks.same, kept))
+        assert (again[3] == 5).all() and again[999][0] == 999
+        with open("/proc/self/maps") as lines:
+            print(sum("/memfd:aioxide-slab" in line for line in lines), len(os.listdir("/proc/self/fd")))
+        del kept, again, waiting
+        assert (pool.submit(tasks.same, numpy.ones(100_000)).result(60) == 1).all()
+"""
+
+
+def test_many_arrays_that_wait_or_are_kept_need_no_descriptor_each():
+    """1,100 arguments wait and 2,100 results are kept, where 160 descriptors can be had."""
+    mappings, descriptors = map(int, output_of(FEW_DESCRIPTORS))
+    assert 0 < mappings < 600 and descriptors < 120
+
+
 def test_large_pickles_without_buffers(pool):
     data = os.urandom(1 << 20) * 20
     assert pool.submit(tasks.same, data).result(DEADLINE) == data
@@ -53,12 +86,53 @@ def test_large_pickles_without_buffers(pool):
     assert pool.submit(tasks.same, bytearray(data)).result(DEADLINE) == data
 
 
-def test_no_room_is_a_memory_error_at_submit(pool):
+def test_no_room_for_shared_memory_is_a_memory_error(pool):
     with pytest.raises(MemoryError, match="no room for"):
         shared.buffer(1 << 60)
     with pytest.raises(ValueError):
         shared.buffer(-1)
     assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
+
+
+NO_ROOM = (
+    r"no room for \d+ bytes .*: \d+ bytes are available; pass less at a time, or wait for earlier results"
+)
+
+
+@pytest.mark.parametrize("wrap", (lambda array: array, pickle.PickleBuffer, lambda array: {"in": [array]}))
+def test_no_room_for_arguments_is_a_memory_error_at_submit_before_anything_is_copied(pool, wrap):
+    huge = tasks.reserved_array(tasks.beyond_memory())
+    before, resident = pool.stats(), tasks.resident()
+    with pytest.raises(MemoryError, match=NO_ROOM):
+        pool.submit(tasks.first, wrap(huge))
+    with pytest.raises(MemoryError, match=NO_ROOM):
+        list(pool.map(tasks.first, [wrap(huge)]))
+    with pytest.raises(MemoryError, match=NO_ROOM):
+        pool.schedule(tasks.first, (wrap(huge),))
+    with pytest.raises(MemoryError, match=NO_ROOM):
+        pool.share(huge)
+
+    async def in_loop():
+        loop = asyncio.get_running_loop()
+        with pytest.raises(MemoryError, match=NO_ROOM):
+            loop.run_in_executor(pool, tasks.first, wrap(huge))
+        return await loop.run_in_executor(pool, tasks.square, 3)
+
+    assert aioxide.run(in_loop()) == 9
+    after = pool.stats()
+    # No future was made of them, and the pool is none the worse.
+    assert (after.submitted, after.queued, after.running) == (before.submitted + 1, 0, 0)
+    assert after.shared_bytes == before.shared_bytes
+    assert tasks.resident() - resident < 64 << 20
+    assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
+
+
+def test_no_room_for_a_result_fails_its_own_future(pool):
+    pids = {worker.pid for worker in pool.workers()}
+    with pytest.raises(MemoryError, match=NO_ROOM):
+        pool.submit(tasks.too_large_to_return).result(DEADLINE)
+    assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
+    assert {worker.pid for worker in pool.workers()} >= pids
 
 
 def test_shared_arrays_are_the_same_memory(pool):
@@ -89,6 +163,55 @@ def test_a_shared_value_is_made_once_in_each_worker(pool):
     assert {(sum_, writable) for sum_, writable, _ in seen} == {(19999900000.0, False)}
     assert len({identity for *_, identity in seen}) <= 2
     assert handle.get()["more"] == "text"
+
+
+def test_shared_memory_that_goes_back_and_forth_keeps_its_number(pool):
+    """The parent has it by two mappings, of which it drops now the one and now the other."""
+    array = shared.empty(50_000)
+    for n in range(1, 30):
+        back = pool.submit(tasks.write_and_return, array, float(n)).result(DEADLINE)
+        if n % 3:
+            array = back
+        del back
+        assert array[0] == n
+
+
+def shared_mappings(pid="self"):
+    with open(f"/proc/{pid}/maps") as lines:
+        return [line for line in lines if "/memfd:aioxide-slab" in line]
+
+
+@pytest.mark.parametrize("way", ("buffer", "worker's", "back", "to the other", "handle", "in flight"))
+def test_shared_memory_goes_at_once_where_nobody_calls_the_pool_any_more(way):
+    """It is mapped in parent and workers; an idle worker lets go of it when the parent does, not with its next call."""
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        for _ in range(2):
+            list(pool.map(tasks.nap, [0.05] * 2))
+        pids = ["self", *(worker.pid for worker in pool.workers())]
+        before = [len(shared_mappings(pid)) for pid in pids]
+        kept = shared.empty(200_000)
+        if way == "worker's":
+            kept = pool.submit(tasks.make_shared, 50_000).result(DEADLINE)
+        elif way == "handle":
+            kept = pool.share(numpy.ones(300_000))
+            pool.submit(tasks.nap, 0.01, kept).result(DEADLINE)
+        elif way == "back":
+            kept = [kept, pool.submit(tasks.same, kept).result(DEADLINE)]
+        elif way == "to the other":
+            kept = pool.submit(tasks.make_shared, 50_000).result(DEADLINE)
+            kept = [kept, [pool.submit(tasks.nap, 0.05, kept).result(DEADLINE) for _ in range(4)]]
+        elif way == "in flight":
+            call = pool.submit(tasks.nap, 0.2, kept)
+            del kept
+            call.result(DEADLINE)
+            kept, call = None, None
+        else:
+            pool.submit(tasks.nap, 0.01, kept).result(DEADLINE)
+        if way != "in flight":
+            assert sum(len(shared_mappings(pid)) for pid in pids) > sum(before)
+        del kept
+        gc.collect()
+        wait_until(lambda: [len(shared_mappings(pid)) for pid in pids] == before)
 
 
 def test_nothing_is_left_mapped():

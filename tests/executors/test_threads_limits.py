@@ -97,6 +97,7 @@ def test_submit_goes_on_when_waiting_calls_were_cancelled(release):
             assert call.cancel()
         pool.submit(int)  # does not block
         assert pool.stats().cancelled == 2
+        release.set()  # or the pool's end would wait for it
 
 
 def test_shutdown_ends_the_wait_in_submit(release):

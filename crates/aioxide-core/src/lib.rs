@@ -5,4 +5,5 @@ pub mod frames;
 pub mod gauge;
 pub mod histogram;
 pub mod sendq;
+pub mod slot;
 pub mod timers;

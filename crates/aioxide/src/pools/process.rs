@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
@@ -85,7 +85,7 @@ impl Out {
     /// Sends what the socket takes. An error means that the worker is gone, which its pidfd will tell.
     fn flush(&mut self, fd: i32) {
         while let Some((bytes, slab)) = self.parts.front() {
-            let passed = slab.as_ref().filter(|_| self.sent == 0).map(|slab| slab.fd.as_fd());
+            let passed = slab.as_ref().filter(|_| self.sent == 0).and_then(|slab| slab.descriptor());
             match socket::send_with(fd, &bytes[self.sent..], passed, false) {
                 Ok(count) => self.sent += count,
                 Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -199,16 +199,14 @@ impl Worker {
             self.slots.push(None);
             return Some((self.slots.len() - 1) as u16);
         }
-        let passed = self.revoked.iter().position(|slot| self.page().is_free(*slot))?;
+        let passed = self.revoked.iter().position(|slot| self.page().slot(*slot).is_free())?;
         Some(self.revoked.swap_remove(passed))
     }
 
     /// Gives it a task, to be sent with the next flush; hands it back where no slot is free.
     pub fn assign(&mut self, task: TaskBox) -> Result<(), TaskBox> {
         let Some(slot) = self.take_slot() else { return Err(task) };
-        if !self.told_shared.is_empty() {
-            self.forget_shared();
-        }
+        self.forget_shared();
         for slab in &task.payload.slabs {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
@@ -229,7 +227,7 @@ impl Worker {
         header.flags = if task.payload.body_in_slab { BODY_IN_SLAB } else { 0 };
         header.write(&task.payload.places, &task.payload.body, self.out.bytes());
         task.payload.lend_to(self.key);
-        self.page().queue(slot);
+        self.page().slot(slot).queue();
         self.slots[slot as usize] = Some(task);
         self.inflight += 1;
         self.budget -= 1;
@@ -247,11 +245,16 @@ impl Worker {
         }
     }
 
-    fn forget_shared(&mut self) {
+    /// Tells it, likewise, of shared slabs that have gone; false where there are none.
+    fn forget_shared(&mut self) -> bool {
+        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
+            return false;
+        }
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
         self.told_shared = kept;
         self.forget(&gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        true
     }
 
     /// Takes out the task that a result is for.
@@ -289,7 +292,7 @@ impl Worker {
 
     /// Takes one task back, if the worker has not begun with it.
     pub fn revoke_slot(&mut self, slot: u16) -> Option<TaskBox> {
-        if !self.page().revoke(slot) {
+        if !self.page().slot(slot).revoke() {
             return None;
         }
         let task = self.slots[slot as usize].take()?;
@@ -331,6 +334,15 @@ pub struct State {
 impl State {
     pub fn worker(&mut self, key: u32) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|worker| worker.key == key)
+    }
+
+    /// Has each worker unmap the shared slabs that have gone here.
+    pub fn forget_gone(&mut self) {
+        let listens = |worker: &Worker| worker.pid != 0 && !worker.exit_sent && !worker.hung_up;
+        let tell = |worker: &mut Worker| (listens(worker) && worker.forget_shared()).then_some(worker.key);
+        for key in self.workers.iter_mut().filter_map(tell).collect::<Vec<_>>() {
+            self.flush(key);
+        }
     }
 
     /// Sends what a worker has to get, and sees to it that the rest follows.

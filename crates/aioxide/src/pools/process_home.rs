@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 
 use aioxide_sys::epoll::{Epoll, Interest};
 
-use super::process::{self as pool, Home, Pool};
+use super::process::{self as pool, Home, Pool, State};
 use super::{process_pump as pump, process_reactor as reactor};
 use crate::engine::loop_object::{io_result, loop_of};
 use crate::engine::source::Owner;
@@ -38,6 +38,15 @@ pub fn remove_live(slf: Raw) {
 
 fn live_pools() -> Vec<Obj> {
     live(|pools| pools.iter().map(|raw| Obj::new(*raw)).collect())
+}
+
+/// Where shared memory has gone, workers that have it mapped let go of it now, not with their next task.
+#[inline(always)]
+pub fn forget_gone() {
+    if super::process_slab::take_gone() {
+        // SAFETY: the list holds pools; what is done with them is leaf code too.
+        live(|pools| pools.iter().for_each(|slf| unsafe { pool::of(*slf) }.with(State::forget_gone)));
+    }
 }
 
 /// The descriptor that is ready whenever the pool has something to serve; made when first asked for.

@@ -37,6 +37,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
     pool.pumping.set(false);
     submit::dispatch(pool);
     submit::steal(pool);
+    super::process_home::forget_gone();
     result
 }
 

@@ -7,7 +7,7 @@ use super::process::{Pool, Target, Task, TaskBox};
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, tuple};
+use crate::ffi::object::{call_method, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// So many waiting tasks are worth a system call though every worker is busy.
@@ -18,26 +18,39 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     // SAFETY: kwargs is null or a dict.
     let bare = kwargs.is_null() || unsafe { PyDict_Size(kwargs) } == 0;
     let call = if bare { tuple(&[function, args])? } else { tuple(&[function, args, kwargs])? };
-    let pickled = match pickle::dump(call.as_ptr()) {
+    let crowded = pool.with(|state| state.arena.is_crowded());
+    let pickled = match pickle::dump(call.as_ptr(), crowded) {
         Ok(pickled) => pickled,
-        Err(Raised) => pickle_otherwise(pool, function, &call)?,
+        Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
     };
     let size = pickled.total();
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
     if !payload.body_in_slab {
-        payload.body = pickled.body;
+        payload.body = pickled.into_body();
     }
     Ok(payload)
 }
 
+/// An exception that a task could not even be pickled with goes to its future, but for those that say that there is no
+/// memory, and those that no executor catches.
+pub fn may_go_to_future() -> bool {
+    // SAFETY: reads statics of the interpreter.
+    unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
+}
+
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
-fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj) -> Res<pickle::Pickled> {
+fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
+    if !may_go_to_future() {
+        return Err(Raised);
+    }
     let why = error::take();
     let manager = pool.manager.or_none();
-    let portable = call_method(intern(c"portable")?, &[manager.as_ptr(), function]);
+    let told = why.clone().unwrap_or_else(none);
+    let portable = call_method(intern(c"portable")?, &[manager.as_ptr(), function, told.as_ptr()]);
+    drop(told);
     let portable = match portable {
         Ok(portable) => portable,
         Err(Raised) => {
@@ -57,7 +70,7 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj) -> Res<pickle::Pickl
         items[0] = portable.as_ptr();
         items
     };
-    pickle::dump(tuple(&items)?.as_ptr())
+    pickle::dump(tuple(&items)?.as_ptr(), crowded)
 }
 
 /// Queues a task, and sends it if a worker is free.

@@ -75,13 +75,6 @@ fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
     Ok(())
 }
 
-/// An exception that a task could not even be pickled with goes to its future, but for those that say that there is no
-/// memory, and those that no executor catches.
-fn may_go_to_future() -> bool {
-    // SAFETY: reads statics of the interpreter.
-    unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
-}
-
 // `submit(future, fn, args, kwargs)`: queues a task, and returns its future: the one that is given, or a new one for None.
 // An exception from pickling goes to it.
 fastcall!(submit_task, |slf, args| {
@@ -95,7 +88,7 @@ fastcall!(submit_task, |slf, args| {
             home::to_reactor(slf)?;
             submit::enqueue(pool, Target::Future(future.clone()), payload);
         }
-        Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
+        Err(Raised) if submit::may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
         Err(Raised) => return Err(Raised),
     }
     Ok(future)
@@ -125,7 +118,7 @@ fastcall!(run_for_loop, |slf, args| {
             home::use_from_loop(slf, given[0])?;
             submit::enqueue(pool, Target::Call(waiting), payload);
         }
-        Err(Raised) if may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
+        Err(Raised) if submit::may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
         Err(Raised) => return Err(Raised),
     }
     Ok(future)

@@ -5,7 +5,7 @@ use std::cell::UnsafeCell;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
@@ -175,7 +175,7 @@ impl Worker {
 
     fn run(&mut self, frame: &Frame) -> Res<()> {
         let header = frame.header;
-        if self.retires || !self.page().begin(header.slot) {
+        if self.retires || !self.page().slot(header.slot).begin() {
             // A worker that retires leaves its tasks queued: the pool takes them back.
             return Ok(());
         }
@@ -233,7 +233,7 @@ impl Worker {
     }
 
     fn dump(&mut self, value: Raw) -> Res<Payload> {
-        let pickled = pickle::dump(value)?;
+        let pickled = pickle::dump(value, self.arena.is_crowded())?;
         let size = pickled.total();
         Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
     }
@@ -252,15 +252,11 @@ impl Worker {
 
     fn answer(&mut self, mut header: Header, payload: Payload) -> Res<()> {
         let mut out = Vec::new();
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
-        self.told_shared = kept;
-        let gone = gone.into_iter().map(|(id, _)| id);
-        for id in self.arena.forgotten.drain(..).chain(gone) {
-            self.told.remove(&id);
-            let mut forget = Header::new(Kind::Forget);
-            forget.id = id;
-            forget.write(&[], &[], &mut out);
+        self.write_gone(&mut out);
+        if !out.is_empty() {
+            // Before anything is announced: a shared slab may come back under its number.
+            self.send(&out, None)?;
+            out.clear();
         }
         for slab in &payload.slabs {
             // A shared slab may be gone where it came from.
@@ -277,7 +273,33 @@ impl Worker {
         }
         payload.handed_over.set(true);
         header.write(&payload.places, &payload.body, &mut out);
-        self.page().free(header.slot);
+        self.page().slot(header.slot).free();
+        self.send(&out, None)?;
+        drop(payload);
+        self.tell_gone()
+    }
+
+    /// Writes which slabs are not there any more.
+    fn write_gone(&mut self, out: &mut Vec<u8>) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
+        self.told_shared = kept;
+        let gone = gone.into_iter().map(|(id, _)| id);
+        for id in self.arena.forgotten.drain(..).chain(gone) {
+            self.told.remove(&id);
+            let mut forget = Header::new(Kind::Forget);
+            forget.id = id;
+            forget.write(&[], &[], out);
+        }
+    }
+
+    /// Tells the pool at once of shared slabs that have gone: it would keep them mapped until the next answer.
+    fn tell_gone(&mut self) -> Res<()> {
+        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        self.write_gone(&mut out);
         self.send(&out, None)
     }
 
@@ -289,7 +311,7 @@ impl Worker {
         }
         let mut out = Vec::new();
         header.write(&[], &[], &mut out);
-        self.send(&out, Some(slab.fd.as_fd()))
+        self.send(&out, slab.descriptor())
     }
 }
 
@@ -414,6 +436,7 @@ fastcall!(serve, |_module, args| {
                     drop(worker.known.remove(&frame.header.id));
                     let id = Obj::steal(PyLong_FromUnsignedLongLong(frame.header.id))?;
                     drop(call(forget, &[id.as_ptr()])?);
+                    worker.tell_gone()?;
                 }
                 _ => return Ok(()),
             }

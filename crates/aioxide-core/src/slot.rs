@@ -1,0 +1,228 @@
+//! The state of one place for a task that a worker process holds: a word of memory that pool and worker share. The pool may
+//! take a task back until the worker begins with it; who comes first, one compare-and-exchange decides.
+//!
+//! ```text
+//!        queue            begin             free
+//! FREE ---------> QUEUED ---------> RUNNING ------> FREE
+//!                   | revoke
+//!                   v         begin (false)
+//!                 REVOKED ------------------------> FREE
+//! ```
+//!
+//! The pool uses a place again when the worker has answered, or, after it took a task back, when `is_free` says that the
+//! worker has passed over it: tasks arrive in order, and one behind it may be for the same place.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const FREE: u32 = 0;
+const QUEUED: u32 = 1;
+const RUNNING: u32 = 2;
+const REVOKED: u32 = 3;
+
+/// One place. All zero is free, as fresh memory is.
+#[derive(Default)]
+#[repr(transparent)]
+pub struct Slot(AtomicU32);
+
+impl Slot {
+    /// The pool hands a task over; before it sends it.
+    pub fn queue(&self) {
+        self.0.store(QUEUED, Ordering::Release);
+    }
+
+    /// The worker begins with a task that has arrived; false where the pool has taken it back.
+    pub fn begin(&self) -> bool {
+        if self.0.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return true;
+        }
+        self.free();
+        false
+    }
+
+    /// The pool takes a task back; false where the worker has begun with it.
+    pub fn revoke(&self) -> bool {
+        self.0.compare_exchange(QUEUED, REVOKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The worker is done with a task, before it sends the answer.
+    pub fn free(&self) {
+        self.0.store(FREE, Ordering::Release);
+    }
+
+    /// The worker has passed over the task that was taken back.
+    pub fn is_free(&self) -> bool {
+        self.0.load(Ordering::Acquire) == FREE
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const TASKS: u8 = 4;
+
+    /// Pool and worker around one place, as `pools/process.rs` and `pools/process_worker.rs` use it.
+    #[derive(Clone, PartialEq, Eq, Hash, Default)]
+    struct World {
+        slot: u32,
+        /// Tasks that the pool has handed over so far; each is numbered.
+        given: u8,
+        /// The pool's: the task that the place is for, whether it was sent, and that the worker may not have passed over
+        /// one that was taken back.
+        held: Option<u8>,
+        unsent: Option<u8>,
+        revoked: bool,
+        /// On their way to the worker, and back.
+        wire: Vec<u8>,
+        answers: Vec<u8>,
+        /// The worker's: what it runs, and what it has freed the place of but not answered yet.
+        running: Option<u8>,
+        answering: Option<u8>,
+        dead: bool,
+        ran: Vec<u8>,
+        taken_back: Vec<u8>,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Queue,
+        Send,
+        Revoke,
+        Look,
+        Take,
+        Begin,
+        Free,
+        Answer,
+        Die,
+    }
+
+    const STEPS: [Step; 9] = [
+        Step::Queue,
+        Step::Send,
+        Step::Revoke,
+        Step::Look,
+        Step::Take,
+        Step::Begin,
+        Step::Free,
+        Step::Answer,
+        Step::Die,
+    ];
+
+    impl World {
+        /// The world after a step of one of the two; nothing where that step cannot be taken now.
+        fn after(&self, step: Step) -> Option<World> {
+            let mut next = self.clone();
+            let slot = Slot(AtomicU32::new(self.slot));
+            match step {
+                Step::Queue if self.held.is_none() && !self.revoked && self.given < TASKS => {
+                    slot.queue();
+                    next.given += 1;
+                    (next.held, next.unsent) = (Some(next.given), Some(next.given));
+                }
+                Step::Send => next.wire.push(next.unsent.take()?),
+                // What was not sent is not taken back: both happen in one go under the GIL.
+                Step::Revoke if self.unsent.is_none() => {
+                    let task = self.held?;
+                    if slot.revoke() {
+                        next.taken_back.push(task);
+                        (next.held, next.revoked) = (None, true);
+                    }
+                }
+                Step::Look if self.revoked => next.revoked = !slot.is_free(),
+                Step::Take if !self.answers.is_empty() => {
+                    assert_eq!(Some(next.answers.remove(0)), next.held.take(), "an answer for another task");
+                }
+                Step::Die => next.dead = true,
+                _ if self.dead => return None,
+                Step::Begin
+                    if self.running.is_none() && self.answering.is_none() && !self.wire.is_empty() =>
+                {
+                    let task = next.wire.remove(0);
+                    if slot.begin() {
+                        next.ran.push(task);
+                        next.running = Some(task);
+                    }
+                }
+                Step::Free => {
+                    next.answering = Some(next.running.take()?);
+                    slot.free();
+                }
+                Step::Answer => next.answers.push(next.answering.take()?),
+                _ => return None,
+            }
+            next.slot = slot.0.into_inner();
+            (next != *self).then_some(next)
+        }
+
+        fn check(&self) {
+            let both = self.ran.iter().find(|task| self.taken_back.contains(task));
+            assert_eq!(both, None, "taken back, and run nevertheless");
+            let distinct: HashSet<_> = self.ran.iter().collect();
+            assert_eq!(distinct.len(), self.ran.len(), "run twice");
+            // What the worker has before it is the pool's to take back, or was.
+            assert!(self.wire.len() <= 2, "the place was used again before the worker passed over it");
+        }
+
+        /// Nobody can do anything more: each task has begun, or the pool has it again, also where the worker has died.
+        fn check_end(&self) {
+            assert_eq!(self.ran.len() + self.taken_back.len(), usize::from(self.given), "a task is lost");
+            assert!(self.dead || self.given == TASKS && self.held.is_none(), "stuck");
+        }
+    }
+
+    #[test]
+    fn in_every_order_of_steps_a_task_runs_or_is_taken_back_and_never_both() {
+        let (mut seen, mut open) = (HashSet::from([World::default()]), vec![World::default()]);
+        let (mut ends, mut taken) = (0, HashSet::new());
+        while let Some(world) = open.pop() {
+            world.check();
+            let all: Vec<World> = STEPS.iter().filter_map(|step| world.after(*step)).collect();
+            if all.is_empty() {
+                world.check_end();
+                ends += 1;
+                taken.insert(world.taken_back.len());
+            }
+            open.extend(all.into_iter().filter(|next| seen.insert(next.clone())));
+        }
+        // All, none, and whatever is between them, were taken back somewhere.
+        assert!(ends > 10 && (0..=usize::from(TASKS)).all(|count| taken.contains(&count)));
+        assert!(seen.len() > 200, "{} states", seen.len());
+    }
+
+    /// The same between threads: that it is one atomic operation which decides.
+    #[test]
+    fn of_two_threads_exactly_one_gets_the_task() {
+        const ROUNDS: usize = 20_000;
+        let (slot, ran) = (Slot::default(), AtomicUsize::new(0));
+        let (mut taken_back, begun) = (0, std::time::Instant::now());
+        std::thread::scope(|scope| {
+            let (send, receive) = mpsc::channel();
+            let (slot, ran) = (&slot, &ran);
+            scope.spawn(move || {
+                for () in receive {
+                    if slot.begin() {
+                        ran.fetch_add(1, Ordering::Relaxed);
+                        slot.free();
+                    }
+                }
+            });
+            for round in 0..ROUNDS {
+                slot.queue();
+                send.send(()).unwrap();
+                (0..round % 200).for_each(|_| std::hint::spin_loop());
+                taken_back += usize::from(slot.revoke());
+                while !slot.is_free() {
+                    assert!(begun.elapsed().as_secs() < 60, "the worker never passed over it");
+                    std::thread::yield_now();
+                }
+            }
+        });
+        assert_eq!(taken_back + ran.load(Ordering::Relaxed), ROUNDS);
+        assert!(taken_back > 0);
+    }
+}

@@ -1,0 +1,199 @@
+"""How calls get to worker processes: whose descriptors, which threads, which start method, and where errors surface."""
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import stat
+import threading
+import warnings
+
+import aioxide
+import pytest
+
+from . import process_tasks as tasks
+from .threads_support import DEADLINE, output_of, wait_until
+
+METHODS = ("fork", "spawn", "forkserver")
+
+
+@pytest.fixture(params=METHODS)
+def context(request):
+    return multiprocessing.get_context(request.param)
+
+
+def sockets(pid="self"):
+    """The numbers of the sockets that a process has open."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            status = os.stat(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if stat.S_ISSOCK(status.st_mode):
+            found.add(status.st_ino)
+    return found
+
+
+def test_the_start_method_is_the_interpreters_default():
+    with aioxide.ProcessPoolExecutor(1) as ours, concurrent.futures.ProcessPoolExecutor(1) as standard:
+        assert ours._mp_context is standard._mp_context
+
+
+@pytest.mark.parametrize("method", ("spawn", "forkserver"))
+def test_each_worker_has_a_socket_of_its_own_and_none_of_anothers(method):
+    before = sockets()
+    with aioxide.ProcessPoolExecutor(3, multiprocessing.get_context(method)) as pool:
+        list(pool.map(tasks.nap, [0.1] * 3))
+        wait_until(lambda: len(pool.workers()) == 3 and all(worker.ready for worker in pool.workers()))
+        assert len(sockets() - before) == 3
+        theirs = [sockets(worker.pid) - before for worker in pool.workers()]
+        assert [len(each) for each in theirs] == [1, 1, 1] and len(set.union(*theirs)) == 3
+    wait_until(lambda: sockets() <= before)
+
+
+NOTHING_SHARED = """
+import os, multiprocessing
+import numpy
+from multiprocessing import resource_tracker
+import aioxide
+from aioxide import shared
+from tests.executors import process_tasks as tasks
+
+if __name__ == "__main__":
+    before = set(os.listdir("/dev/shm"))
+    with aioxide.ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        pool.submit(tasks.same, numpy.ones(1_000_000)).result(60)
+        pool.submit(tasks.same, shared.empty(100_000)).result(60)
+        pool.submit(tasks.same, pool.share([1])).result(60)
+        print(resource_tracker._resource_tracker._pid, len(set(os.listdir("/dev/shm")) - before))
+"""
+
+
+def test_neither_the_resource_tracker_nor_dev_shm_has_a_part_in_it():
+    pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+    assert output_of(NOTHING_SHARED) == ["None", "0"]
+
+
+def test_run_in_executor_gives_a_future_of_the_loop_and_needs_no_thread(context):
+    async def main(pool):
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(pool, tasks.square, 1)
+        threads = len(os.listdir("/proc/self/task"))
+        future = loop.run_in_executor(pool, tasks.nap, 0.1, "done")
+        assert type(future) is aioxide.Future and future.get_loop() is loop
+        assert pool._pool.home() is loop
+        assert len(os.listdir("/proc/self/task")) == threads
+        return await future
+
+    with aioxide.ProcessPoolExecutor(1, context) as pool:
+        assert aioxide.run(main(pool)) == "done"
+
+
+def test_a_call_is_pickled_by_whoever_submits_it():
+    """Its error is there when `submit` returns, while every worker is busy; and what changes later changes nothing."""
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        busy = pool.submit(tasks.nap, 0.5, "done")
+        waiting = pool.submit(tasks.nap, 0.0, "done")
+        bad = pool.submit(tasks.same, threading.Lock())
+        assert bad.done() and isinstance(bad.exception(0), TypeError)
+        values = [1, 2]
+        sent = pool.submit(tasks.same, values)
+        values.append(3)
+        assert not waiting.done() and busy.result(DEADLINE) == "done"
+        assert sent.result(DEADLINE) == [1, 2]
+
+
+def forks_beside_a_thread(factory):
+    """The categories of the warnings that a pool gives whose workers are forked while another thread runs."""
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, args=(DEADLINE,))
+    thread.start()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with factory(1, multiprocessing.get_context("fork")) as pool:
+                assert pool.submit(tasks.square, 3).result(DEADLINE) == 9
+        return {warning.category for warning in caught}
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_fork_beside_threads_warns_as_cpython_does():
+    assert forks_beside_a_thread(aioxide.ProcessPoolExecutor) == forks_beside_a_thread(
+        concurrent.futures.ProcessPoolExecutor
+    )
+
+
+FORKS_WITHOUT_THREADS = """
+import multiprocessing, os, sys, warnings
+import aioxide
+from tests.executors import process_tasks as tasks
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    with aioxide.ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
+        # All workers of fork are there before a thread of ours is.
+        print(pool.submit(tasks.square, 3).result(60), len(pool.workers()))
+"""
+
+
+def test_workers_are_forked_before_there_is_a_thread_of_ours():
+    assert output_of(FORKS_WITHOUT_THREADS) == ["9", "3"]
+
+
+def test_a_worker_has_the_signal_handling_of_a_fresh_process(context):
+    """No wake-up descriptor of the parent's loop (python/cpython#94454)."""
+
+    async def main(pool):
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(10, lambda: None)
+        return await loop.run_in_executor(pool, tasks.wakeup_descriptor)
+
+    with aioxide.ProcessPoolExecutor(1, context) as pool:
+        assert aioxide.run(main(pool)) == -1
+
+
+def test_calls_of_many_threads_all_arrive():
+    results = {}
+
+    def work(pool, thread):
+        futures = [pool.submit(tasks.square, thread * 1000 + n) for n in range(200)]
+        results[thread] = [future.result(DEADLINE) for future in futures]
+
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        threads = [threading.Thread(target=work, args=(pool, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE)
+    assert results == {n: [(n * 1000 + k) ** 2 for k in range(200)] for n in range(8)}
+
+
+def control_pages():
+    with open("/proc/self/maps") as lines:
+        return {int(line.split("-")[0], 16) for line in lines if "/memfd:aioxide-page" in line}
+
+
+def test_several_calls_go_by_one_system_call():
+    """The first word of a worker's control page counts what was sent to it."""
+    before = control_pages()
+    with aioxide.ProcessPoolExecutor(1) as pool, open("/proc/self/mem", "rb", 0) as memory:
+        pool.submit(tasks.square, 1).result(DEADLINE)
+        [page] = control_pages() - before
+
+        def sent():
+            return int.from_bytes(os.pread(memory.fileno(), 8, page), "little")
+
+        def batched():
+            # On a busy machine calls look long, and a worker is given few of them ahead: so more than once.
+            begun = sent()
+            assert list(pool.map(tasks.square, range(2000))) == [n * n for n in range(2000)]
+            return 0 < sent() - begun < 500
+
+        wait_until(batched)
+        begun = sent()
+        for n in range(100):
+            pool.submit(tasks.square, n).result(DEADLINE)
+        assert sent() - begun >= 100
