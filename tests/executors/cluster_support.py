@@ -27,9 +27,10 @@ class Cluster:
         nanny: whether each worker has a nanny, which starts it again after its death.
         resources: of the first worker, as `dask worker --resources` takes them.
         options: more of them for all commands.
+        settings: of distributed, by the names that they have in the environment.
     """
 
-    def __init__(self, folder, workers=2, nanny=True, resources=None, options=()):
+    def __init__(self, folder, workers=2, nanny=True, resources=None, options=(), settings=()):
         (folder / "sitecustomize.py").write_text(WITHOUT_AIOXIDE)
         self.folder = folder
         self.file = folder / "scheduler.json"
@@ -40,6 +41,7 @@ class Cluster:
             "PYTHONPATH": str(folder),
             "OMP_NUM_THREADS": "1",
             "DASK_TEMPORARY_DIRECTORY": str(folder),
+            **dict(settings),
         }
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "60s")
         wait_until(self.file.exists)
