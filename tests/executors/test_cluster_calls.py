@@ -291,32 +291,6 @@ def test_another_version_of_python_is_refused(pool, monkeypatch):
         aioxide.ClusterExecutor(pool.client.scheduler.address)
 
 
-def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
-    before = set(threading.enumerate())
-    with pytest.raises(OSError, match=r"127.0.0.1:1"):
-        aioxide.ClusterExecutor("tcp://127.0.0.1:1", timeout=0.5)
-    with pytest.raises(
-        TypeError, match="ssl"
-    ):  # distributed's own, for a tls:// address without certificates
-        aioxide.ClusterExecutor("tls://127.0.0.1:1", timeout=0.5)
-    assert not {thread for thread in set(threading.enumerate()) - before if "loop" in thread.name.lower()}
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "text"),
-    [
-        ({"address": "tcp://x:1", "scheduler_file": "y"}, TypeError, "both name a scheduler"),
-        ({"address": "tcp://x:1", "max_workers": 2}, ValueError, "without an address"),
-        ({"scheduler_file": "x", "memory_limit": 2}, ValueError, "without an address"),
-        ({"max_workers": 0}, ValueError, "max_workers must be greater than 0"),
-        ({"retries": -1}, ValueError, "retries must be >= 0"),
-    ],
-)
-def test_arguments_that_do_not_go_together(options, error, text):
-    with pytest.raises(error, match=text):
-        aioxide.ClusterExecutor(**options)
-
-
 def test_distributed_is_imported_when_it_is_needed_and_missed_by_name():
     program = """if True:
         import sys
