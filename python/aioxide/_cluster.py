@@ -218,6 +218,7 @@ class ClusterExecutor(concurrent.futures.Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        self._calls.check_open()
         end = None if timeout is None else time.monotonic() + timeout
         items: Iterator[Any] = zip(*iterables)  # noqa: B905  (as the built-in: up to the shortest)
         if buffersize is None:
@@ -246,6 +247,8 @@ class ClusterExecutor(concurrent.futures.Executor):
             wait: return only then. Otherwise a thread sees to it.
             cancel_futures: withdraw the calls that no worker has begun.
         """
+        if self._session.pid != os.getpid():
+            return  # in a forked child: the parent's pool goes on
         self._calls.begin_closing(cancel_futures)
         if wait and not self._calls.is_own_thread():
             self._session.close()
@@ -268,15 +271,11 @@ class ClusterExecutor(concurrent.futures.Executor):
         retries: int,
         options: dict[str, Any],
     ) -> ClusterFuture[Any]:
-        if self._session.pid != os.getpid():
-            raise RuntimeError(
-                "this ClusterExecutor belongs to the process that this one was forked from: make one here"
-            )
+        self._calls.check_open()
         try:
             # Copies: what the caller does with an array after submit() does not change what is sent.
             parts = [bytes(part) for part in _cluster_remote.dumps((fn, args, kwargs), _cloudpickle().dumps)]
         except Exception as error:
-            self._calls.check_open()
             failed: ClusterFuture[Any] = ClusterFuture()
             failed.set_exception(error)
             return failed
@@ -315,6 +314,7 @@ class _Session:
             return
         if self.calls is not None:
             self.calls.join()
+            self.calls.leave()
         with self._lock:
             cluster, self._cluster = self._cluster, None
             by_value, self._by_value = self._by_value, ()
@@ -351,7 +351,7 @@ _open_sessions: set[_Session] = set()
 
 def _finish_at_exit() -> None:
     for session in list(_open_sessions):
-        if session.calls is not None:
+        if session.calls is not None and session.pid == os.getpid():
             session.calls.begin_closing(False)
             session.close()
 

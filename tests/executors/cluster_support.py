@@ -80,8 +80,8 @@ class Cluster:
         for process in (*self.processes[1:], *self.processes[:1]):
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        _, alive = psutil.wait_procs(everything, timeout=5)
+                process.wait(30)
+        _, alive = psutil.wait_procs(everything, timeout=15)
         for process in alive:
             process.kill()
         for process in self.processes:
@@ -102,7 +102,7 @@ def cluster(folder, **options):
         running.stop()
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=60):
     """Wait for what another process or thread is about to do."""
     end = time.monotonic() + seconds
     while not condition():

@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.executors.cluster_support import (
 )
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+distributed = pytest.importorskip("distributed")
 import aioxide  # noqa: E402
 
 DEADLINE = 60
@@ -129,15 +129,25 @@ def test_big_arguments_are_sent_again_when_they_die_with_the_worker(pool, tmp_pa
 def test_a_result_that_dies_with_its_worker_is_not_computed_twice(pool, tmp_path):
     # Between its end and the client's fetching it: the client is kept from fetching.
     held, go_on = threading.Event(), threading.Event()
-    path = tmp_path / "pids"
-    future = pool.submit(write_pid_and_sleep, str(path), 0.5)
-    wait_until(lambda: pids(path))
-    pool._calls.loop.call_soon_threadsafe(lambda: (held.set(), go_on.wait(DEADLINE)))
-    held.wait(DEADLINE)
-    time.sleep(1)
-    os.kill(pids(path)[0], signal.SIGKILL)
-    time.sleep(0.5)
-    go_on.set()
+    path, release = tmp_path / "pids", tmp_path / "release"
+    future = pool.submit(write_pid_and_wait, str(path), str(release))
+    wait_until(lambda: pids(path) and future.running())
+    key = (future.call.group, future.call.number)
+
+    def state(dask_scheduler):
+        return dask_scheduler.tasks[key].state, future_worker in dask_scheduler.workers
+
+    future_worker = future.call.worker
+    with distributed.Client(pool.client.scheduler.address, set_as_default=False) as observer:
+        pool._calls.loop.call_soon_threadsafe(lambda: (held.set(), go_on.wait(DEADLINE)))
+        try:
+            assert held.wait(DEADLINE)
+            release.touch()
+            wait_until(lambda: observer.run_on_scheduler(state) == ("memory", True))
+            os.kill(pids(path)[0], signal.SIGKILL)
+            wait_until(lambda: observer.run_on_scheduler(state)[1] is False)
+        finally:
+            go_on.set()
     with pytest.raises(aioxide.BrokenClusterWorker):
         future.result(DEADLINE)
     assert len(pids(path)) == 1
@@ -168,10 +178,10 @@ def test_the_last_worker_dies_and_none_comes_after_it(tmp_path):
 def test_a_lost_scheduler_breaks_the_pool(tmp_path):
     with cluster(tmp_path, workers=1, nanny=False) as doomed:
         pool = aioxide.ClusterExecutor(
-            scheduler_file=doomed.file, pickle_by_value=[cluster_support], timeout=3
+            scheduler_file=doomed.file, pickle_by_value=[cluster_support], timeout=10
         )
-        path = tmp_path / "pid"
-        futures = [pool.submit(write_pid_and_sleep, str(path), 1) for _ in range(3)]
+        paths = str(tmp_path / "pid"), str(tmp_path / "release")
+        futures = [pool.submit(write_pid_and_wait, *paths) for _ in range(3)]
         wait_until(lambda: futures[0].running())
         doomed.scheduler.kill()
         for future in futures:
