@@ -420,9 +420,7 @@ def _check_retries(retries: int) -> int:
     return retries
 
 
-def _check_local(
-    local: bool, max_workers: int | None, memory_limit: int | None, *others: object
-) -> None:
+def _check_local(local: bool, max_workers: int | None, memory_limit: int | None, *others: object) -> None:
     if not local and any(given is not None for given in (max_workers, memory_limit, *others)):
         raise ValueError(
             "max_workers, memory_limit, dashboard_address and cluster_options are for workers that the pool starts "

@@ -110,6 +110,39 @@ def wait_until(condition, seconds=60):
         time.sleep(0.01)
 
 
+@contextlib.contextmanager
+def requests(pool, *names):
+    """How often the scheduler gets each of the requests `names` meanwhile: a dict, which is filled at the end."""
+
+    def count_on(dask_scheduler):
+        import functools
+
+        dask_scheduler.counts = counts = dict.fromkeys(names, 0)
+
+        def counted(name, handler):
+            @functools.wraps(handler)
+            async def count(*args, **kwargs):
+                counts[name] += 1
+                return await handler(*args, **kwargs)
+
+            return count
+
+        for name in names:
+            dask_scheduler.handlers[name] = counted(name, dask_scheduler.handlers[name])
+
+    def count_off(dask_scheduler):
+        for name in names:
+            dask_scheduler.handlers[name] = dask_scheduler.handlers[name].__wrapped__
+        return dask_scheduler.counts
+
+    counts = {}
+    pool.client.run_on_scheduler(count_on)
+    try:
+        yield counts
+    finally:
+        counts.update(pool.client.run_on_scheduler(count_off))
+
+
 # What runs on workers. Sent by value: the workers do not have this module.
 
 

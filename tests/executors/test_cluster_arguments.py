@@ -1,10 +1,8 @@
 """Each argument of `ClusterExecutor` does what its docstring says."""
 
-import asyncio
 import contextlib
 import inspect
 import json
-import os
 import sys
 import textwrap
 import threading
@@ -13,7 +11,7 @@ import time
 import pytest
 
 from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster
+from tests.executors.cluster_support import add, cluster, requests
 from tests.integration.recipes import free_port
 from tests.package.support import output_of
 
@@ -32,7 +30,13 @@ def running(tmp_path_factory):
 def run_script(folder, body, *setup):
     """What a program prints that runs `body`: workers of its own need a file, and a main module that is guarded."""
     # What distributed logs, on purpose here, goes to the standard error.
-    lines = ["import logging, os, sys, time", "import aioxide", "logging.disable()", *setup, "if __name__ == '__main__':"]
+    lines = [
+        "import logging, os, sys, time",
+        "import aioxide",
+        "logging.disable()",
+        *setup,
+        "if __name__ == '__main__':",
+    ]
     script = folder / "script.py"
     script.write_text("\n".join(lines) + "\n" + textwrap.indent(textwrap.dedent(body), "    "))
     return output_of("-W", "error", script)
@@ -131,33 +135,11 @@ def test_cluster_options_and_client_options_are_passed_on(tmp_path):
 
 @pytest.mark.parametrize("direct", [True, False, None])
 def test_direct_is_past_the_scheduler(running, direct):
-    def count_on(dask_scheduler):
-        import functools
-
-        counts = dask_scheduler.counts = {"gather": 0, "scatter": 0}
-
-        def counted(name, handler):
-            @functools.wraps(handler)
-            async def count(*args, **kwargs):
-                counts[name] += 1
-                return await handler(*args, **kwargs)
-
-            return count
-
-        for name in counts:
-            dask_scheduler.handlers[name] = counted(name, dask_scheduler.handlers[name])
-
-    def count_off(dask_scheduler):
-        for name in dask_scheduler.counts:
-            dask_scheduler.handlers[name] = dask_scheduler.handlers[name].__wrapped__
-        return dask_scheduler.counts
-
     with aioxide.ClusterExecutor(scheduler_file=running.file, direct=direct) as pool:
         pool.client.wait_for_workers(2, timeout=DEADLINE)
-        pool.client.run_on_scheduler(count_on)
-        array = numpy.ones(500_000)
-        assert pool.submit(numpy.negative, array).result(DEADLINE).sum() == -500_000
-        counts = pool.client.run_on_scheduler(count_off)
+        with requests(pool, "gather", "scatter") as counts:
+            array = numpy.ones(500_000)
+            assert pool.submit(numpy.negative, array).result(DEADLINE).sum() == -500_000
     assert [bool(count) for count in counts.values()] == [not direct, not direct]
 
 
@@ -284,9 +266,7 @@ def test_a_pool_of_which_one_argument_is_wrong_changes_nothing(running):
         with pytest.raises(TypeError, match="not 'os'"):
             aioxide.ClusterExecutor(running.file, pickle_by_value=[cluster_support, "os"])
         with pytest.raises(TypeError, match="must be a Security object"):
-            aioxide.ClusterExecutor(
-                running.file, pickle_by_value=[cluster_support], security="junk"
-            )
+            aioxide.ClusterExecutor(running.file, pickle_by_value=[cluster_support], security="junk")
         assert cluster_support.__name__ in cloudpickle.list_registry_pickle_by_value()
         assert pool.submit(add, 1).result(DEADLINE) == 1
     assert cluster_support.__name__ not in cloudpickle.list_registry_pickle_by_value()

@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, wait_until, write_pid_and_wait
+from tests.executors.cluster_support import add, cluster, pids, requests, wait_until, write_pid_and_wait
 from tests.package.support import output_of
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
@@ -185,6 +185,23 @@ def test_an_array_that_is_big_once_and_small_once(pool):
         array = numpy.full(size, 3, dtype=numpy.uint8)
         assert numpy.array_equal(pool.submit(lambda given: given, array).result(DEADLINE), array)
     assert pool.submit(len, b"x" * (3 << 20)).result(DEADLINE) == 3 << 20
+
+
+@pytest.mark.parametrize(("size", "times"), [((1 << 20) - 5000, 0), ((1 << 20) + 1, 1)])
+def test_what_is_more_than_a_mebibyte_is_scattered_once_a_call(pool, size, times):
+    # Joined, and so through the scheduler, where it can be seen. `direct=` has a test of its own.
+    given = bytes(size)
+    with requests(pool, "scatter") as counts:
+        assert pool.submit(len, given).result(DEADLINE) == size
+    assert counts == {"scatter": times}
+    with requests(pool, "scatter") as counts:
+        results = [
+            pool.submit(len, given),
+            pool.schedule(lambda a, b: len(a) + len(b), (given,), {"b": given}),
+        ]
+        assert [each.result(DEADLINE) for each in results] == [size, 2 * size]
+    # Pickled together, the two arguments are one object; and what is not scattered alone, is not beside itself.
+    assert counts == {"scatter": 2 * times}
 
 
 def test_map(pool):

@@ -152,7 +152,9 @@ def test_a_scheduler_that_was_started_again_is_not_taken_for_the_old_one(tmp_pat
         running.start("scheduler", "--port", port, "--no-dashboard", "--idle-timeout", "60s")
         running.start("worker", "--nthreads", "1", "--no-dashboard", "--no-nanny")
         # The client finds it by itself, and its calls do not.
-        wait_until(lambda: pool.client.status == "running" and pool.client.scheduler_comm not in (None, before))
+        wait_until(
+            lambda: pool.client.status == "running" and pool.client.scheduler_comm not in (None, before)
+        )
         with pytest.raises(aioxide.BrokenCluster, match="make a new ClusterExecutor"):
             pool.submit(pow, 2, 3)
         with pytest.raises(aioxide.BrokenCluster, match="make a new ClusterExecutor"):
