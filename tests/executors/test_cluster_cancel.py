@@ -56,7 +56,7 @@ class Occupied:
         self.release = folder / "release"
         paths = [folder / f"occupied {number}" for number in range(2)]
         self.futures = [pool.submit(write_pid_and_wait, str(path), str(self.release)) for path in paths]
-        wait_until(lambda: all(future.running() for future in self.futures))
+        wait_until(lambda: all(future.running() for future in self.futures) and all(map(pids, paths)))
 
     def __enter__(self):
         return self
