@@ -192,6 +192,34 @@ def test_a_cancelled_task_stops_its_work_where_that_was_asked_for(make_pool, tmp
     pool.client.wait_for_workers(2, timeout=DEADLINE)
 
 
+def test_what_had_begun_unknown_to_a_loops_thread_is_stopped_where_that_was_asked_for(make_pool, tmp_path):
+    pool = make_pool(cancel_running=True)
+    path = tmp_path / "pid"
+
+    async def main():
+        held, go_on = threading.Event(), threading.Event()
+        occupied = Occupied(pool, tmp_path)
+        future = pool.submit(write_pid_and_sleep, str(path), 60)
+        await asyncio.to_thread(wait_until, lambda: future.call.task is not None)
+        await asyncio.to_thread(wait_until, lambda: sum(map(len, pool.client.processing().values())) == 3)
+        # From here on the client hears nothing of what the workers do.
+        pool._calls.loop.call_soon_threadsafe(lambda: (held.set(), go_on.wait(DEADLINE)))
+        assert await asyncio.to_thread(held.wait, DEADLINE)
+        occupied.release.touch()
+        await asyncio.to_thread(wait_until, lambda: pids(path))
+        assert not future.running() and future.cancel() is True
+        go_on.set()
+        await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pids(path)[0]}"))
+
+        return occupied
+
+    occupied = aioxide.run(main())
+    pool.client.wait_for_workers(2, timeout=DEADLINE)
+    assert len(pids(path)) == 1
+    # The result of one of them was still at the worker that was ended.
+    assert len(concurrent.futures.wait(occupied.futures, DEADLINE).done) == 2
+
+
 def test_shutdown_cancels_what_has_not_begun(make_pool, tmp_path):
     pool = make_pool()
     occupied = Occupied(pool, tmp_path)
