@@ -6,7 +6,9 @@ import concurrent.futures
 import contextlib
 import importlib
 import itertools
+import json
 import os
+import sys
 import threading
 import time
 import weakref
@@ -40,11 +42,11 @@ class ClusterExecutor(concurrent.futures.Executor):
             the pool; the program then needs `if __name__ == "__main__":`, as for processes that are spawned.
         max_workers: how many workers to start on this machine, a process each; by default as many as there are
             processors that this process may use. Only without an address.
-        scheduler_file: the path of the file that `dask scheduler --scheduler-file` wrote.
+        scheduler_file: the path of the file that `dask scheduler --scheduler-file` writes; it may be about to.
         security: a `distributed.Security` with the certificates for `tls://` addresses. Without one, whoever can
             reach the scheduler's port can run code there: of our own workers, all users of this machine. True makes
             temporary certificates for our own (needs the package cryptography).
-        timeout: seconds to wait for the scheduler.
+        timeout: seconds to wait for the scheduler's file, and then for the scheduler.
         retries: how often a call may be started again after the worker that ran it has died. With 0 a call is
             started at most once.
         cancel_running: let `cancel()` of a running call stop it, by ending its worker, whose nanny starts
@@ -62,8 +64,9 @@ class ClusterExecutor(concurrent.futures.Executor):
     Raises:
         ImportError: distributed is not installed.
         OSError: the scheduler was not reached in time (TimeoutError), or refused us.
-        RuntimeError: a worker runs another version of Python (major or minor).
-        TypeError, ValueError: arguments that do not go together.
+        RuntimeError: a worker runs another version of Python (major or minor); or the cluster object has been closed,
+            or its event loop runs in this thread.
+        TypeError, ValueError: arguments that are wrong, or do not go together.
     """
 
     def __init__(
@@ -89,8 +92,13 @@ class ClusterExecutor(concurrent.futures.Executor):
         if address is not None and scheduler_file is not None:
             raise TypeError("address and scheduler_file both name a scheduler: leave one of them out")
         self._retries = _check_retries(retries)
+        pickle_by_value = _check_modules(pickle_by_value)
         local = address is None and scheduler_file is None
         _check_local(local, max_workers, memory_limit, dashboard_address, cluster_options)
+        if not local:
+            _check_joining(address, security)
+        if scheduler_file is not None:
+            address = _read_scheduler_file(os.fspath(scheduler_file), timeout)
         cluster = None
         if local:
             options = {
@@ -110,7 +118,6 @@ class ClusterExecutor(concurrent.futures.Executor):
                 address = cluster = distributed.LocalCluster(**{**options, **(cluster_options or {})})
         options = {
             "address": address,
-            "scheduler_file": None if scheduler_file is None else os.fspath(scheduler_file),
             "security": security,
             "timeout": timeout,
             # Not the default for Dask's collections in this process: that is for the user to choose.
@@ -119,7 +126,7 @@ class ClusterExecutor(concurrent.futures.Executor):
             "asynchronous": False,
             "direct_to_workers": local if direct is None else direct,
         }
-        self._session = _Session(cluster, tuple(pickle_by_value))
+        self._session = _Session(cluster, pickle_by_value)
         try:
             self._session.open(distributed, {**options, **(client_options or {})}, cancel_running)
         except BaseException:
@@ -211,6 +218,7 @@ class ClusterExecutor(concurrent.futures.Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        self._calls.check_open()
         end = None if timeout is None else time.monotonic() + timeout
         items: Iterator[Any] = zip(*iterables)  # noqa: B905  (as the built-in: up to the shortest)
         if buffersize is None:
@@ -239,6 +247,8 @@ class ClusterExecutor(concurrent.futures.Executor):
             wait: return only then. Otherwise a thread sees to it.
             cancel_futures: withdraw the calls that no worker has begun.
         """
+        if self._session.pid != os.getpid():
+            return  # in a forked child: the parent's pool goes on
         self._calls.begin_closing(cancel_futures)
         if wait and not self._calls.is_own_thread():
             self._session.close()
@@ -261,15 +271,11 @@ class ClusterExecutor(concurrent.futures.Executor):
         retries: int,
         options: dict[str, Any],
     ) -> ClusterFuture[Any]:
-        if self._session.pid != os.getpid():
-            raise RuntimeError(
-                "this ClusterExecutor belongs to the process that this one was forked from: make one here"
-            )
+        self._calls.check_open()
         try:
             # Copies: what the caller does with an array after submit() does not change what is sent.
             parts = [bytes(part) for part in _cluster_remote.dumps((fn, args, kwargs), _cloudpickle().dumps)]
         except Exception as error:
-            self._calls.check_open()
             failed: ClusterFuture[Any] = ClusterFuture()
             failed.set_exception(error)
             return failed
@@ -308,6 +314,7 @@ class _Session:
             return
         if self.calls is not None:
             self.calls.join()
+            self.calls.leave()
         with self._lock:
             cluster, self._cluster = self._cluster, None
             by_value, self._by_value = self._by_value, ()
@@ -344,7 +351,7 @@ _open_sessions: set[_Session] = set()
 
 def _finish_at_exit() -> None:
     for session in list(_open_sessions):
-        if session.calls is not None:
+        if session.calls is not None and session.pid == os.getpid():
             session.calls.begin_closing(False)
             session.close()
 
@@ -378,20 +385,31 @@ def _cloudpickle() -> Any:
 
 # How many pools want a module by value, if it was not the user who said so to cloudpickle.
 _by_value: collections.Counter[str] = collections.Counter()
+_by_value_lock = threading.Lock()
 
 
 def _register(module: ModuleType) -> None:
     name = module.__name__
-    if _by_value[name] or name not in _cloudpickle().list_registry_pickle_by_value():
-        _by_value[name] += 1
-        _cloudpickle().register_pickle_by_value(module)
+    with _by_value_lock:
+        if _by_value[name] or name not in _cloudpickle().list_registry_pickle_by_value():
+            _by_value[name] += 1
+            _cloudpickle().register_pickle_by_value(module)
 
 
 def _unregister(module: ModuleType) -> None:
-    if _by_value[module.__name__]:
-        _by_value[module.__name__] -= 1
-        if not _by_value[module.__name__]:
-            _cloudpickle().unregister_pickle_by_value(module)
+    with _by_value_lock:
+        if _by_value[module.__name__]:
+            _by_value[module.__name__] -= 1
+            if not _by_value[module.__name__]:
+                _cloudpickle().unregister_pickle_by_value(module)
+
+
+def _check_modules(modules: Iterable[ModuleType]) -> tuple[ModuleType, ...]:
+    modules = tuple(modules)
+    for module in modules:
+        if not isinstance(module, ModuleType) or module.__name__ not in sys.modules:
+            raise TypeError(f"pickle_by_value takes modules that were imported, not {module!r}")
+    return modules
 
 
 def _check_retries(retries: int) -> int:
@@ -402,14 +420,50 @@ def _check_retries(retries: int) -> int:
     return retries
 
 
-def _check_local(local: bool, max_workers: int | None, *others: object) -> None:
-    if not local and (max_workers is not None or any(other is not None for other in others)):
+def _check_local(local: bool, max_workers: int | None, memory_limit: int | None, *others: object) -> None:
+    if not local and any(given is not None for given in (max_workers, memory_limit, *others)):
         raise ValueError(
             "max_workers, memory_limit, dashboard_address and cluster_options are for workers that the pool starts "
             "itself, without an address; a cluster that is there already has its own"
         )
     if max_workers is not None and max_workers <= 0:
         raise ValueError("max_workers must be greater than 0")
+    if memory_limit is not None and memory_limit <= 0:
+        raise ValueError(f"memory_limit must be None or > 0 bytes, not {memory_limit}")
+
+
+def _check_joining(address: Any, security: Any) -> None:
+    if security is True:
+        raise ValueError(
+            "security=True makes certificates for workers that the pool starts itself; a cluster that is there "
+            "already has its own: pass a distributed.Security with their paths"
+        )
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if getattr(getattr(address, "loop", None), "asyncio_loop", None) is running:
+        raise RuntimeError(
+            f"the event loop of {address!r} runs in this thread, which must not wait for it: use await "
+            "asyncio.to_thread(aioxide.ClusterExecutor, ...)"
+        )
+
+
+def _read_scheduler_file(path: str, timeout: float) -> str:
+    """The scheduler's address. distributed itself would wait for the file for ever."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            with open(path, encoding="utf-8") as file:
+                return str(json.load(file)["address"])
+        except FileNotFoundError:
+            problem = f"no scheduler has written its file {path!r} within {timeout:g} seconds"
+        except (ValueError, KeyError, TypeError) as error:
+            # Or it is being written just now.
+            problem = f"{path!r} is not the file of a scheduler: {error!r}"
+        if time.monotonic() >= end:
+            raise TimeoutError(problem)
+        time.sleep(0.02)
 
 
 def _check_versions(client: Any) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import inspect
 import itertools
+import os
 import pickle
 import sys
 import threading
@@ -146,11 +147,16 @@ class Calls:
         self._open: dict[int, Call] = {}
         self._outbox: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Another connection is to a scheduler that knows nothing of our calls, be it the same one.
+        self._connection = client.scheduler_comm
         self._broken = False
         self._closing = False
+        self._pid = os.getpid()
         for plugin in _plugins(self._name, _source()):
             client.register_plugin(plugin)
         client.subscribe_topic(self.group, self._on_started)
+        self._left = asyncio.Event()
+        self._start(self._note_the_loops_end())
 
     # What any thread may ask for.
 
@@ -172,22 +178,27 @@ class Calls:
             try:
                 self.loop.call_soon_threadsafe(self._send_outbox)
             except RuntimeError as error:  # closed since
-                with self._changed:
-                    self._outbox.clear()
-                    self._open.clear()
-                raise BrokenCluster(self._lost_text()) from error
+                self._fail_all()
+                raise BrokenCluster(f"{self._lost_text()}: make a new ClusterExecutor") from error
         return call.future
 
     def check_open(self) -> None:
         """Raise what `post()` would."""
         if self._closing:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if self._broken or self.client.status != "running":
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                "this ClusterExecutor belongs to the process that this one was forked from: make one here"
+            )
+        lost = self.client.status != "running" or self.client.scheduler_comm is not self._connection
+        if self._broken or lost:
             raise BrokenCluster(f"{self._lost_text()}: make a new ClusterExecutor")
 
     def cancel(self, call: Call) -> bool:
         """What `ClusterFuture.cancel` does and returns."""
         future = call.future
+        if self._pid != os.getpid():
+            return False  # in a forked child: the parent's call goes on
         if future.running():
             return self.cancel_running and self._cancel_running(call)
         with self._changed:
@@ -226,7 +237,17 @@ class Calls:
     def join(self) -> None:
         """Wait until every call is answered."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._open)
+            while not self._changed.wait_for(lambda: not self._open, timeout=1):
+                if self.loop.is_closed():  # by somebody who did not wait for its tasks
+                    break
+            else:
+                return
+        self._fail_all()
+
+    def leave(self) -> None:
+        """After `join()`: nothing of this pool is left in the loop, which may go on, with a cluster object's."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self._left.set)
 
     def is_own_thread(self) -> bool:
         """Whether the caller runs in the client's event loop, the one that answers calls."""
@@ -276,7 +297,36 @@ class Calls:
     def _keep_task(self, work: Any) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._drop_task)
+
+    def _drop_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        # A lost connection is told to the calls.
+        if error is not None and not isinstance(error, OSError):
+            self.loop.call_exception_handler(
+                {"message": "aioxide.ClusterExecutor failed", "exception": error, "task": task}
+            )
+
+    async def _note_the_loops_end(self) -> None:
+        """A loop that ends cancels its tasks; those that have not begun then never do."""
+        try:
+            await self._left.wait()
+        finally:
+            self._fail_all()
+
+    def _fail_all(self) -> None:
+        """The client's event loop has ended."""
+        with self._changed:
+            self._broken = True
+            calls = list(self._open.values())
+            self._open.clear()
+            self._outbox.clear()
+            self._changed.notify_all()
+        for call in calls:
+            _fail(call.future, asyncio.CancelledError())
 
     def _send_outbox(self) -> None:
         while True:
@@ -298,7 +348,7 @@ class Calls:
             call.task = None
             call.parts = []
             with self._changed:
-                del self._open[call.number]
+                self._open.pop(call.number, None)
                 self._changed.notify_all()
 
     async def _outcome(self, call: Call) -> Callable[[ClusterFuture[Any]], object]:

@@ -51,6 +51,10 @@ class Ledger:
         # At a worker and not begun, in the order of their coming there.
         self._unclaimed: dict[tuple[str, int], None] = {}
         self._is_going_to_look = False
+        # Of a scheduler that was told not to balance loads: it can still move a task, if not by itself.
+        if "stealing" not in scheduler.extensions:
+            stealing: Any = importlib.import_module("distributed.stealing")
+            scheduler.extensions["stealing"] = stealing.WorkStealing(scheduler)
         scheduler.handlers[f"{name}_claim"] = self.claim
         scheduler.handlers[f"{name}_withdraw"] = self.withdraw
 
@@ -80,15 +84,15 @@ class Ledger:
             self._scheduler.loop.call_later(0.01, self._move_to_idle_workers)
 
     def _move_to_idle_workers(self) -> None:
-        # By its defaults a scheduler gives each worker one call ahead, and takes none back where it expects calls to
-        # be short: such a one would stay behind a long call for as long as that runs.
+        # By its defaults a scheduler gives each worker one call ahead, and takes it back only once it has noticed, a
+        # second or two later, that the call before it is long; or never, if it was told not to balance loads.
         self._is_going_to_look = False
-        stealing = self._scheduler.extensions.get("stealing")
+        stealing = self._scheduler.extensions["stealing"]
         free = {ws: ws.nthreads - len(ws.processing) for ws in self._scheduler.running}
         for key in list(self._unclaimed):
             task = self._scheduler.tasks[key]
             victim = task.processing_on
-            if stealing is None or victim is None or free.get(victim, 0) >= 0:
+            if victim is None or free.get(victim, 0) >= 0:
                 continue
             valid = self._scheduler.valid_workers(task)
             thieves = [ws for ws, room in free.items() if room > 0 and (valid is None or ws in valid)]

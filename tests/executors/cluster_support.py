@@ -27,9 +27,10 @@ class Cluster:
         nanny: whether each worker has a nanny, which starts it again after its death.
         resources: of the first worker, as `dask worker --resources` takes them.
         options: more of them for all commands.
+        settings: of distributed, by the names that they have in the environment.
     """
 
-    def __init__(self, folder, workers=2, nanny=True, resources=None, options=()):
+    def __init__(self, folder, workers=2, nanny=True, resources=None, options=(), settings=()):
         (folder / "sitecustomize.py").write_text(WITHOUT_AIOXIDE)
         self.folder = folder
         self.file = folder / "scheduler.json"
@@ -40,6 +41,7 @@ class Cluster:
             "PYTHONPATH": str(folder),
             "OMP_NUM_THREADS": "1",
             "DASK_TEMPORARY_DIRECTORY": str(folder),
+            **dict(settings),
         }
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "60s")
         wait_until(self.file.exists)
@@ -78,8 +80,8 @@ class Cluster:
         for process in (*self.processes[1:], *self.processes[:1]):
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        _, alive = psutil.wait_procs(everything, timeout=5)
+                process.wait(30)
+        _, alive = psutil.wait_procs(everything, timeout=15)
         for process in alive:
             process.kill()
         for process in self.processes:
@@ -100,12 +102,45 @@ def cluster(folder, **options):
         running.stop()
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=60):
     """Wait for what another process or thread is about to do."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def requests(pool, *names):
+    """How often the scheduler gets each of the requests `names` meanwhile: a dict, which is filled at the end."""
+
+    def count_on(dask_scheduler):
+        import functools
+
+        dask_scheduler.counts = counts = dict.fromkeys(names, 0)
+
+        def counted(name, handler):
+            @functools.wraps(handler)
+            async def count(*args, **kwargs):
+                counts[name] += 1
+                return await handler(*args, **kwargs)
+
+            return count
+
+        for name in names:
+            dask_scheduler.handlers[name] = counted(name, dask_scheduler.handlers[name])
+
+    def count_off(dask_scheduler):
+        for name in names:
+            dask_scheduler.handlers[name] = dask_scheduler.handlers[name].__wrapped__
+        return dask_scheduler.counts
+
+    counts = {}
+    pool.client.run_on_scheduler(count_on)
+    try:
+        yield counts
+    finally:
+        counts.update(pool.client.run_on_scheduler(count_off))
 
 
 # What runs on workers. Sent by value: the workers do not have this module.

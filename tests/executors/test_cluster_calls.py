@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, wait_until, write_pid_and_wait
+from tests.executors.cluster_support import add, cluster, pids, requests, wait_until, write_pid_and_wait
 from tests.package.support import output_of
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
@@ -187,6 +187,23 @@ def test_an_array_that_is_big_once_and_small_once(pool):
     assert pool.submit(len, b"x" * (3 << 20)).result(DEADLINE) == 3 << 20
 
 
+@pytest.mark.parametrize(("size", "times"), [((1 << 20) - 5000, 0), ((1 << 20) + 1, 1)])
+def test_what_is_more_than_a_mebibyte_is_scattered_once_a_call(pool, size, times):
+    # Joined, and so through the scheduler, where it can be seen. `direct=` has a test of its own.
+    given = bytes(size)
+    with requests(pool, "scatter") as counts:
+        assert pool.submit(len, given).result(DEADLINE) == size
+    assert counts == {"scatter": times}
+    with requests(pool, "scatter") as counts:
+        results = [
+            pool.submit(len, given),
+            pool.schedule(lambda a, b: len(a) + len(b), (given,), {"b": given}),
+        ]
+        assert [each.result(DEADLINE) for each in results] == [size, 2 * size]
+    # Pickled together, the two arguments are one object; and what is not scattered alone, is not beside itself.
+    assert counts == {"scatter": 2 * times}
+
+
 def test_map(pool):
     assert list(pool.map(add, range(50), range(100, 200))) == [100 + 2 * n for n in range(50)]
     assert list(pool.map(add, [])) == []
@@ -289,32 +306,6 @@ def test_another_version_of_python_is_refused(pool, monkeypatch):
     assert f"runs Python {sys.version_info[0]}.{sys.version_info[1]}, and this client 3.10" in str(error)
     with pytest.raises(RuntimeError, match=r"and this client 3.10"):
         aioxide.ClusterExecutor(pool.client.scheduler.address)
-
-
-def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
-    before = set(threading.enumerate())
-    with pytest.raises(OSError, match=r"127.0.0.1:1"):
-        aioxide.ClusterExecutor("tcp://127.0.0.1:1", timeout=0.5)
-    with pytest.raises(
-        TypeError, match="ssl"
-    ):  # distributed's own, for a tls:// address without certificates
-        aioxide.ClusterExecutor("tls://127.0.0.1:1", timeout=0.5)
-    assert not {thread for thread in set(threading.enumerate()) - before if "loop" in thread.name.lower()}
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "text"),
-    [
-        ({"address": "tcp://x:1", "scheduler_file": "y"}, TypeError, "both name a scheduler"),
-        ({"address": "tcp://x:1", "max_workers": 2}, ValueError, "without an address"),
-        ({"scheduler_file": "x", "memory_limit": 2}, ValueError, "without an address"),
-        ({"max_workers": 0}, ValueError, "max_workers must be greater than 0"),
-        ({"retries": -1}, ValueError, "retries must be >= 0"),
-    ],
-)
-def test_arguments_that_do_not_go_together(options, error, text):
-    with pytest.raises(error, match=text):
-        aioxide.ClusterExecutor(**options)
 
 
 def test_distributed_is_imported_when_it_is_needed_and_missed_by_name():

@@ -1,7 +1,6 @@
 """`ClusterExecutor` and event loops: awaited from ours, and with its own client on ours; and clusters of its own."""
 
 import asyncio
-import itertools
 import os
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests import certs
 from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, psutil, write_pid_and_sleep
+from tests.executors.cluster_support import add, cluster, pids, psutil, write_pid_and_wait
 from tests.package.support import output_of, start_python
 
 import aioxide  # isort: skip
@@ -30,53 +29,50 @@ def pool(running):
         yield pool
 
 
-@pytest.mark.parametrize("how", ["run_in_executor", "await", "default executor refuses it"])
+@pytest.mark.parametrize("how", ["run_in_executor", "await"])
 def test_the_loop_goes_on_while_it_is_awaited(pool, tmp_path, how):
     async def main():
         loop = asyncio.get_running_loop()
-        ticks = 0
+        path, release = tmp_path / "pid", tmp_path / "release"
 
-        async def tick():
-            nonlocal ticks
-            while True:
+        async def let_go():
+            while not pids(path):
                 await asyncio.sleep(0.005)
-                ticks += 1
+            release.touch()
 
-        ticking = asyncio.ensure_future(tick())
-        path = str(tmp_path / "pid")
+        # What the call waits for is done by the loop: if that waited for the call, neither would end.
+        letting_go = asyncio.ensure_future(let_go())
         if how == "await":
-            assert await pool.submit(write_pid_and_sleep, path, 0.5) > 0
+            assert await pool.submit(write_pid_and_wait, str(path), str(release)) > 0
             assert await asyncio.gather(pool.submit(add, 1), pool.submit(add, 2)) == [1, 2]
         elif how == "run_in_executor":
-            assert await loop.run_in_executor(pool, write_pid_and_sleep, path, 0.5) > 0
-        else:
-            with pytest.raises(TypeError, match="ThreadPoolExecutor"):
-                loop.set_default_executor(pool)
-            return
-        ticking.cancel()
-        assert ticks >= 30
+            assert await loop.run_in_executor(pool, write_pid_and_wait, str(path), str(release)) > 0
+        await letting_go
 
     aioxide.run(asyncio.wait_for(main(), DEADLINE) if sys.version_info >= (3, 12) else main())
 
 
-def test_a_coroutine_makes_uses_and_leaves_a_pool(running):
+def test_it_is_no_loops_default_executor(pool):
     async def main():
-        ticks = []
+        with pytest.raises(TypeError, match="ThreadPoolExecutor"):
+            asyncio.get_running_loop().set_default_executor(pool)
+
+    aioxide.run(main())
+
+
+def test_a_coroutine_makes_uses_and_leaves_a_pool(running, tmp_path):
+    async def main():
         loop = asyncio.get_running_loop()
-        ticker = loop.call_soon(lambda: None)
-
-        def tick():
-            nonlocal ticker
-            ticks.append(loop.time())
-            ticker = loop.call_later(0.01, tick)
-
-        tick()
-        async with await asyncio.to_thread(aioxide.ClusterExecutor, scheduler_file=running.file) as pool:
+        path, release = str(tmp_path / "pid"), tmp_path / "release"
+        options = {"scheduler_file": running.file, "pickle_by_value": [cluster_support]}
+        async with await asyncio.to_thread(aioxide.ClusterExecutor, **options) as pool:
             results = await asyncio.gather(*(loop.run_in_executor(pool, pow, 2, each) for each in range(10)))
-        ticker.cancel()
+            last = pool.submit(write_pid_and_wait, path, str(release))
+            # The end of the block waits for the call, and the call for what the loop does meanwhile.
+            loop.call_later(0.1, release.touch)
+        assert last.done() and last.result() > 0
         assert results == [2**each for each in range(10)]
         assert pool.client.status == "closed"
-        assert max(after - before for before, after in itertools.pairwise(ticks)) < 1
 
     aioxide.run(main())
 
@@ -231,7 +227,7 @@ def test_nothing_is_left_of_a_program_that_is_killed(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    assert psutil.wait_procs(everything, timeout=30)[1] == []
+    assert psutil.wait_procs(everything, timeout=DEADLINE)[1] == []
 
 
 def test_tls_and_its_certificates(tmp_path):
