@@ -1,7 +1,10 @@
 """Ctrl-C in every phase of a program: it ends as under asyncio, and no callback that was queued is lost."""
 
 import asyncio
+import logging
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -354,3 +357,61 @@ def test_child_processes_get_default_signals():
         loop = factory()
         assert loop.run_until_complete(main()).strip() == b"True set()"
         loop.close()
+
+
+class Raises(logging.Handler):
+    """Raises when asyncio tells, in debug mode, why a connection ended."""
+
+    def __init__(self, run, exception):
+        super().__init__(logging.DEBUG)
+        self.run, self.exception = run, exception
+
+    def emit(self, record):
+        if "Fatal write error" not in record.getMessage():
+            return
+        self.run.log("main", "told", record.exc_info[0])
+        if self.exception is KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+        raise self.exception
+
+
+def raised_by_a_log_handler(run, exception):
+    """Two writes in one turn: the first finds that its peer is gone, which is logged; the other must still be sent."""
+    run.loop.set_debug(True)
+    logger, handler = logging.getLogger("asyncio"), Raises(run, exception)
+    level = logger.level
+    transports = []
+    for _ in range(2):
+        near, far = run.tcp_pair()
+        transport, _ = run.loop.run_until_complete(run.loop.create_connection(asyncio.Protocol, sock=near))
+        transport.pause_reading()
+        transports.append((transport, far))
+    (broken, gone), (whole, other) = transports
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        run.loop.call_soon(whole.write, b"hello")
+        run.loop.call_soon(broken.write, b"x")
+        run.loop.call_soon(run.loop.call_soon, run.log, "callback", 1)
+        run.loop.call_soon(run.log, "callback", 0)
+        run.loop.call_later(5, run.loop.stop)  # nothing has left the loop
+        run.attempt("main", run.loop.run_forever)
+        run.log("main", run.loop.is_running())
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    run.settle()
+    run.log("other", other.recv(10))
+    for transport, _ in transports:
+        transport.abort()
+    run.settle()
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_what_a_log_handler_raises_at_the_end_of_a_turn_leaves_the_loop(exception):
+    history = assert_same(raised_by_a_log_handler, exception, reached="told")
+    assert (exception.__name__, "") in [event[1] for event in history["main"] if event[0] == "raises"]
+    assert history["callback"] == [(0,), (1,)]
+    assert history["other"] == [(b"hello",)]

@@ -379,7 +379,7 @@ noargs!(detach_wake, |slf| {
 // In the thread that is about to fork. A loop of another thread does not go on in the child.
 noargs!(before_fork, |slf| {
     if of(slf).state.thread.get() == loop_state::thread_ident() {
-        of(slf).engine.flush_now();
+        of(slf).engine.flush_now()?;
     }
     Ok(none())
 });

@@ -193,12 +193,15 @@ fn written(slf: Raw, this: &Stream) -> Res<()> {
     maybe_pause_protocol(slf, this)
 }
 
-unsafe fn flush_at_end_of_turn(slf: Raw) {
+unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };
-    if this.in_context(|| flush_queued(slf, this)).is_err() {
+    let sent = this.in_context(|| flush_queued(slf, this));
+    if sent.is_err() && !error::is_exit() {
         error::unraisable(slf);
+        return Ok(());
     }
+    sent
 }
 
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
