@@ -1,6 +1,7 @@
 """Ctrl-C in every phase of a program: it ends as under asyncio, and no callback that was queued is lost."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -415,3 +416,117 @@ def test_what_a_log_handler_raises_at_the_end_of_a_turn_leaves_the_loop(exceptio
     assert (exception.__name__, "") in [event[1] for event in history["main"] if event[0] == "raises"]
     assert history["callback"] == [(0,), (1,)]
     assert history["other"] == [(b"hello",)]
+
+
+class Interrupted(asyncio.Protocol):
+    """Raises the first two times that `slot` is called."""
+
+    def __init__(self, run, slot, exception):
+        self.run, self.slot, self.exception = run, slot, exception
+        self.left, self.received = 2, 0
+
+    def see(self, slot, *what):
+        if slot == self.slot and self.left:
+            self.left -= 1
+            self.run.log("protocol", slot, "raises")
+            raise self.exception
+        if what:
+            self.run.log("protocol", slot, *what)
+
+    def data_received(self, data):
+        self.received += len(data)
+        self.see("data_received")
+
+    def eof_received(self):
+        self.see("eof_received", self.received)
+
+    def connection_lost(self, error):
+        self.see("connection_lost", error)
+
+    def resume_writing(self):
+        self.see("resume_writing")
+
+
+class InterruptedBuffered(Interrupted, asyncio.BufferedProtocol):
+    def get_buffer(self, hint):
+        self.see("get_buffer")
+        return memoryview(self.__dict__.setdefault("buffer", bytearray(4096)))
+
+    def buffer_updated(self, count):
+        self.received += count
+        self.see("buffer_updated")
+
+
+def interrupted_in(run, kind, slot, exception):
+    near, far = socket.socketpair()
+    run.opened.callback(far.close)
+    near.setblocking(False)
+    protocol = kind(run, slot, exception)
+    transport, _ = run.loop.run_until_complete(run.loop.create_connection(lambda: protocol, sock=near))
+    far.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += far.send(bytes(10_000))
+    far.close()
+    for _ in range(200):
+        run.loop.call_later(0, run.loop.stop)
+        try:
+            run.loop.run_forever()
+        except BaseException as error:
+            run.log("loop", error)
+    run.log("main", protocol.received == sent, transport.is_closing(), near.fileno())
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("slot", ["data_received", "eof_received", "connection_lost"])
+def test_a_connection_goes_on_after_an_interrupt_in_its_protocol(slot, exception):
+    """Nothing that the kernel has told once is lost: bytes and end of the stream come when the loop runs again."""
+    history = assert_same(interrupted_in, Interrupted, slot, exception, reached="raises")
+    assert history["main"] == [(True, True, -1)]
+
+
+@pytest.mark.parametrize("slot", ["get_buffer", "buffer_updated", "eof_received"])
+def test_a_buffered_connection_goes_on_after_an_interrupt_in_its_protocol(slot):
+    history = assert_same(interrupted_in, InterruptedBuffered, slot, KeyboardInterrupt, reached="raises")
+    assert history["main"] == [(True, True, -1)]
+
+
+@pytest.mark.parametrize("then", ["close", "write_eof", "nothing"])
+def test_an_interrupt_in_resume_writing_does_not_keep_a_connection_from_its_end(then):
+    """asyncio itself trips over its empty buffer there, in every turn that follows."""
+    loop = FACTORIES["aioxide"]()
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    lost = []
+
+    class Protocol(asyncio.Protocol):
+        def resume_writing(self):
+            raise KeyboardInterrupt
+
+        def connection_lost(self, error):
+            lost.append(error)
+
+    transport, _ = loop.run_until_complete(loop.create_connection(Protocol, sock=near))
+    transport.write(bytes(1_000_000))
+    if then != "nothing":
+        getattr(transport, then)()
+    received, interrupts = [], 0
+    far.settimeout(0.01)
+    for _ in range(500):
+        with contextlib.suppress(TimeoutError):
+            received.append(len(far.recv(1 << 20)))
+        loop.call_soon(loop.stop)
+        try:
+            loop.run_forever()
+        except KeyboardInterrupt:
+            interrupts += 1
+        if sum(received) == 1_000_000 and (then == "nothing" or received[-1] == 0):
+            break
+    assert (interrupts, sum(received)) == (1, 1_000_000)
+    assert lost == ([None] if then == "close" else [])
+    transport.abort()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    far.close()
+    loop.close()

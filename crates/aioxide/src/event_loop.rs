@@ -267,6 +267,14 @@ unsafe fn stop_watching(slf: Raw, fd: Raw, side: Side) -> Res {
                 error::clear();
                 Ok(boolean(false))
             }
+            Err(Raised) if error::matches(PyExc_ValueError) => match this.engine.sources.fd_of(fd) {
+                // A file or socket that was closed meanwhile.
+                Some(number) => {
+                    error::clear();
+                    Ok(boolean(watch::remove(this, number, side)?))
+                }
+                None => Err(Raised),
+            },
             Err(Raised) => Err(Raised),
         }
     }
@@ -279,7 +287,7 @@ unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &'static CStr) -> R
     args.keywords(&[], &mut [], base)?;
     let given = args.positional();
     // SAFETY: a loop and a live argument.
-    unsafe { watch::add(of(slf), fileno(given[0])?, side, given[1], &given[2..]) }
+    unsafe { watch::add(of(slf), given[0], fileno(given[0])?, side, given[1], &given[2..]) }
 }
 
 fastcall!(add_reader, |slf, args| watch_side(slf, args, Side::Read, c"_add_reader"));

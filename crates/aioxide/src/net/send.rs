@@ -243,9 +243,19 @@ fn send_ready(slf: Raw, this: &Stream) -> Res<()> {
     if this.lost.get() > 0 {
         return Ok(());
     }
-    maybe_resume_protocol(slf, this)?;
+    let resumed = maybe_resume_protocol(slf, this);
+    // What leaves the loop from there must not keep the connection from its end: no other edge would come.
+    let leaves = if resumed.is_err() { error::take() } else { None };
     this.hold(slf);
-    if this.queued() == 0 && this.lost.get() == 0 { drained(slf, this) } else { Ok(()) }
+    let done = if this.queued() == 0 && this.lost.get() == 0 { drained(slf, this) } else { Ok(()) };
+    if leaves.is_none() {
+        return done;
+    }
+    if done.is_err() {
+        error::unraisable(slf);
+    }
+    error::restore(leaves);
+    resumed
 }
 
 /// All has left: what waited for that comes now.
