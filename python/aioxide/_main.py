@@ -4,12 +4,14 @@ import io
 import os
 import pkgutil
 import runpy
+import stat
 import sys
 from collections.abc import Callable
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, TracebackType
 from typing import Any, NoReturn
 
+from . import _aioxide
 from ._install import install
 
 _USAGE = """\
@@ -111,24 +113,31 @@ def _run_path(path: str) -> None:
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         return
     try:
-        code, compiled = _read_code(full_path)
+        code = _compiled(full_path)
     except OSError as error:
         message = f"can't open file {full_path!r}: [Errno {error.errno}] {error.strerror}"
         print(f"{sys.orig_argv[0]}: {message}", file=sys.stderr)
         sys.exit(2)
     _set_first_path(os.path.dirname(os.path.realpath(full_path)))
-    loader = SourcelessFileLoader if compiled else SourceFileLoader
-    exec(code, _new_main(loader=loader("__main__", full_path), file=full_path))
+    loader = SourceFileLoader if code is None else SourcelessFileLoader
+    names = _new_main(loader=loader("__main__", full_path), file=full_path)
+    if code is None:
+        _aioxide._run_file(full_path, names)
+    else:
+        exec(code, names)
 
 
-def _read_code(path: str) -> tuple[CodeType, bool]:
-    """The program in the file, and whether it was compiled already (a .pyc)."""
+def _compiled(path: str) -> CodeType | None:
+    """The program in a file that was compiled already (a .pyc); None where it is source.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None  # a pipe, say, which can be read once
     with io.open_code(path) as file:
-        code = pkgutil.read_code(file)
-        if code is not None:
-            return code, True
-        file.seek(0)
-        return compile(file.read(), path, "exec", dont_inherit=True), False
+        code: CodeType | None = pkgutil.read_code(file)
+    return code
 
 
 def _set_first_path(path: str, always: bool = False) -> None:

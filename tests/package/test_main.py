@@ -1,12 +1,15 @@
 """`python -m aioxide PROGRAM` against `python PROGRAM`: what the program sees, prints, and how it ends."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import zipfile
 
 import pytest
 
-from tests.package.support import finish, output_of, run_python, start_python
+from tests.package.support import environment, finish, output_of, run_python, start_python
 
 FACTS = """if True:
     import sys
@@ -35,6 +38,22 @@ PROGRAMS = {
     "atexit.py": "import atexit, sys; atexit.register(print, 'atexit'); print('end'); sys.exit(3)",
     "recursion.py": "def f(): f()\nf()",
     "latin.py": "# -*- coding: latin-1 -*-\nprint(ascii('\xe4'))",
+    # How a file's text is encoded (PEP 263), and what is said where it is not as it says. Each is written in latin-1.
+    "latin_third_line.py": "#!/usr/bin/python\n\n# coding: latin-1\nprint(ascii('\xe4'))",
+    "latin_error.py": "# coding: latin-1\nprint('\xe4'\n  1 2 '\xfc'\n",
+    "latin_traceback.py": "# vim: set fileencoding=latin-1 :\nraise ValueError('\xe4') # \xfc",
+    "japanese.py": "# coding: euc-jp\nprint(ascii('\xc6\xfc\xcb\xdc'))",
+    "not_japanese.py": "# coding: euc-jp\nprint(1) # \xff\xff\n",
+    "no_cookie.py": "x = 1\nprint('\xe4')\n",
+    "no_cookie_comment.py": "print(1)\n" * 50 + "# \xff\n",
+    "unknown_cookie.py": "# coding: klingon\nprint(1)\n",
+    "rot13_cookie.py": "# coding: rot13\ncevag(1)\n",
+    "utf8_sig.py": "\xef\xbb\xbfprint(ascii('\xc3\xa4'))\n1 / 0\n",
+    "utf8_sig_latin.py": "\xef\xbb\xbf# coding: latin-1\nprint(1)\n",
+    "utf16.py": "\xff\xfep\0a\0s\0s\0\n\0",
+    "nul.py": "print(1)\n\0print(2)\n",
+    "crlf.py": "print(1)\r\nprint('a\\\r\nb')\r\n1 / 0\r\n",
+    "warning.py": "print('\\d', 1 is 1)\n",
     "future.py": "from __future__ import annotations\ndef f(x: undefined): pass\nprint(f.__annotations__)",
     "no_future.py": """if True:
         try:
@@ -94,7 +113,11 @@ CASES = [
     ["-m", "syntax"],
     ["indentation.py"],
     ["recursion.py"],
-    ["latin.py"],
+    *(
+        [name]
+        for name in PROGRAMS
+        if re.match("latin|.*japanese|no_cookie|.*_cookie|utf|nul|crlf|warning", name)
+    ),
     ["future.py"],
     ["no_future.py"],
     ["hook.py"],
@@ -124,7 +147,7 @@ def programs(tmp_path_factory):
     for name, source in PROGRAMS.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(source, encoding="latin-1")
+        path.write_bytes(source.encode("latin-1"))
     (folder / "empty_folder").mkdir()
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "target.py").write_text(FACTS)
@@ -151,6 +174,23 @@ def assert_as_python_itself(folder, options, case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case)[:40])
 def test_as_python_itself(programs, case):
     assert_as_python_itself(programs, [], case)
+
+
+def test_a_program_from_a_pipe():
+    """It can be read only once."""
+
+    def run(*how):
+        reader, writer = os.pipe()
+        os.write(writer, b"import sys; print(sys.argv[1:])")
+        os.close(writer)
+        command = [sys.executable, *how, f"/dev/fd/{reader}", "a"]
+        done = subprocess.run(
+            command, env=environment(), pass_fds=[reader], capture_output=True, text=True, timeout=60
+        )
+        os.close(reader)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("-m", "aioxide") == run() == (0, "['a']\n", "")
 
 
 @pytest.mark.parametrize("option", ["-P", "-Xdev", "-Werror"])

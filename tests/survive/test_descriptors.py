@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import time
+import weakref
 
 import pytest
 
-from .harness import FACTORIES, NATIVE, child
+from .harness import FACTORIES, NATIVE, assert_same, child
 
 
 @pytest.fixture(params=FACTORIES)
@@ -299,3 +301,62 @@ def test_every_way_to_run_out_of_descriptors(name):
         "connection worked after some failures",
         "process worked after some failures",
     ]
+
+
+def removed_when_closed(run, sides, how):
+    """An object that was closed has no number any more, but is still what the loop was given."""
+    near, far = socket.socketpair()
+    run.opened.callback(far.close)
+    fd = near.fileno()
+    if "r" in sides:
+        run.loop.add_reader(near, run.log, "reader")
+    if "w" in sides:
+        run.loop.add_writer(near, run.log, "writer")
+    near.close()
+    if how == "turns first":
+        run.settle(2)
+    for remove in (run.loop.remove_reader, run.loop.remove_writer)[:: -1 if sides == "w" else 1][
+        : len(sides)
+    ]:
+        run.attempt("main", remove, near)
+    run.log("main", fd in run.loop._selector.get_map())
+    run.attempt("main", run.loop.remove_reader, far)
+    run.settle(2)
+
+
+@pytest.mark.parametrize("how", ["at once", "turns first"])
+@pytest.mark.parametrize("sides", ["r", "w"])
+def test_what_was_closed_can_be_removed(sides, how):
+    history = assert_same(removed_when_closed, sides, how, reached="returns")
+    assert history["main"][0] == ("returns", True)
+
+
+def only_the_loop_knows(run, how):
+    """The loop keeps what it watches; until it watches no more."""
+    near, far = socket.socketpair()
+    run.opened.callback(far.close)
+    gone = weakref.ref(near)
+    run.loop.add_reader(near, run.log, "reader")
+    run.loop.add_writer(near, run.log, "writer")
+    if how == "replaced":
+        run.loop.add_reader(near, run.log, "reader", "again")
+    del near
+    gc.collect()
+    run.log("main", gone() is None)
+    far.send(b"x")
+    run.settle(1)
+    if how == "loop closed":
+        run.loop.close()
+    else:
+        run.loop.remove_reader(gone())
+        run.log("main", gone() is None)
+        run.loop.remove_writer(gone())
+    gc.collect()
+    run.log("main", gone() is None)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "loop closed"])
+def test_what_is_watched_lives(how):
+    history = assert_same(only_the_loop_knows, how, reached="main")
+    assert history["main"][0] == (False,) and history["main"][-1] == (True,)
+    assert "reader" in history

@@ -1,7 +1,11 @@
 """Ctrl-C in every phase of a program: it ends as under asyncio, and no callback that was queued is lost."""
 
 import asyncio
+import contextlib
+import logging
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -354,3 +358,175 @@ def test_child_processes_get_default_signals():
         loop = factory()
         assert loop.run_until_complete(main()).strip() == b"True set()"
         loop.close()
+
+
+class Raises(logging.Handler):
+    """Raises when asyncio tells, in debug mode, why a connection ended."""
+
+    def __init__(self, run, exception):
+        super().__init__(logging.DEBUG)
+        self.run, self.exception = run, exception
+
+    def emit(self, record):
+        if "Fatal write error" not in record.getMessage():
+            return
+        self.run.log("main", "told", record.exc_info[0])
+        if self.exception is KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+        raise self.exception
+
+
+def raised_by_a_log_handler(run, exception):
+    """Two writes in one turn: the first finds that its peer is gone, which is logged; the other must still be sent."""
+    run.loop.set_debug(True)
+    logger, handler = logging.getLogger("asyncio"), Raises(run, exception)
+    level = logger.level
+    transports = []
+    for _ in range(2):
+        near, far = run.tcp_pair()
+        transport, _ = run.loop.run_until_complete(run.loop.create_connection(asyncio.Protocol, sock=near))
+        transport.pause_reading()
+        transports.append((transport, far))
+    (broken, gone), (whole, other) = transports
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        run.loop.call_soon(whole.write, b"hello")
+        run.loop.call_soon(broken.write, b"x")
+        run.loop.call_soon(run.loop.call_soon, run.log, "callback", 1)
+        run.loop.call_soon(run.log, "callback", 0)
+        run.loop.call_later(5, run.loop.stop)  # nothing has left the loop
+        run.attempt("main", run.loop.run_forever)
+        run.log("main", run.loop.is_running())
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    run.settle()
+    run.log("other", other.recv(10))
+    for transport, _ in transports:
+        transport.abort()
+    run.settle()
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_what_a_log_handler_raises_at_the_end_of_a_turn_leaves_the_loop(exception):
+    history = assert_same(raised_by_a_log_handler, exception, reached="told")
+    assert (exception.__name__, "") in [event[1] for event in history["main"] if event[0] == "raises"]
+    assert history["callback"] == [(0,), (1,)]
+    assert history["other"] == [(b"hello",)]
+
+
+class Interrupted(asyncio.Protocol):
+    """Raises the first two times that `slot` is called."""
+
+    def __init__(self, run, slot, exception):
+        self.run, self.slot, self.exception = run, slot, exception
+        self.left, self.received = 2, 0
+
+    def see(self, slot, *what):
+        if slot == self.slot and self.left:
+            self.left -= 1
+            self.run.log("protocol", slot, "raises")
+            raise self.exception
+        if what:
+            self.run.log("protocol", slot, *what)
+
+    def data_received(self, data):
+        self.received += len(data)
+        self.see("data_received")
+
+    def eof_received(self):
+        self.see("eof_received", self.received)
+
+    def connection_lost(self, error):
+        self.see("connection_lost", error)
+
+    def resume_writing(self):
+        self.see("resume_writing")
+
+
+class InterruptedBuffered(Interrupted, asyncio.BufferedProtocol):
+    def get_buffer(self, hint):
+        self.see("get_buffer")
+        return memoryview(self.__dict__.setdefault("buffer", bytearray(4096)))
+
+    def buffer_updated(self, count):
+        self.received += count
+        self.see("buffer_updated")
+
+
+def interrupted_in(run, kind, slot, exception):
+    near, far = socket.socketpair()
+    run.opened.callback(far.close)
+    near.setblocking(False)
+    protocol = kind(run, slot, exception)
+    transport, _ = run.loop.run_until_complete(run.loop.create_connection(lambda: protocol, sock=near))
+    far.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += far.send(bytes(10_000))
+    far.close()
+    for _ in range(200):
+        run.loop.call_later(0, run.loop.stop)
+        try:
+            run.loop.run_forever()
+        except BaseException as error:
+            run.log("loop", error)
+    run.log("main", protocol.received == sent, transport.is_closing(), near.fileno())
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("slot", ["data_received", "eof_received", "connection_lost"])
+def test_a_connection_goes_on_after_an_interrupt_in_its_protocol(slot, exception):
+    """Nothing that the kernel has told once is lost: bytes and end of the stream come when the loop runs again."""
+    history = assert_same(interrupted_in, Interrupted, slot, exception, reached="raises")
+    assert history["main"] == [(True, True, -1)]
+
+
+@pytest.mark.parametrize("slot", ["get_buffer", "buffer_updated", "eof_received"])
+def test_a_buffered_connection_goes_on_after_an_interrupt_in_its_protocol(slot):
+    history = assert_same(interrupted_in, InterruptedBuffered, slot, KeyboardInterrupt, reached="raises")
+    assert history["main"] == [(True, True, -1)]
+
+
+@pytest.mark.parametrize("then", ["close", "write_eof", "nothing"])
+def test_an_interrupt_in_resume_writing_does_not_keep_a_connection_from_its_end(then):
+    """asyncio itself trips over its empty buffer there, in every turn that follows."""
+    loop = FACTORIES["aioxide"]()
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    lost = []
+
+    class Protocol(asyncio.Protocol):
+        def resume_writing(self):
+            raise KeyboardInterrupt
+
+        def connection_lost(self, error):
+            lost.append(error)
+
+    transport, _ = loop.run_until_complete(loop.create_connection(Protocol, sock=near))
+    transport.write(bytes(1_000_000))
+    if then != "nothing":
+        getattr(transport, then)()
+    received, interrupts = [], 0
+    far.settimeout(0.01)
+    for _ in range(500):
+        with contextlib.suppress(TimeoutError):
+            received.append(len(far.recv(1 << 20)))
+        loop.call_soon(loop.stop)
+        try:
+            loop.run_forever()
+        except KeyboardInterrupt:
+            interrupts += 1
+        if sum(received) == 1_000_000 and (then == "nothing" or received[-1] == 0):
+            break
+    assert (interrupts, sum(received)) == (1, 1_000_000)
+    assert lost == ([None] if then == "close" else [])
+    transport.abort()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    far.close()
+    loop.close()

@@ -10,8 +10,8 @@ from .harness import FACTORIES, HARD, NATIVE, child
 
 BATCHES = 4
 
-# Operations a batch, here and in the hard run, which makes 100,000 connections and 1,000,000 tasks and
-# handles of each kind.
+# Operations a batch, here and in the hard run, which measures over 100,000 connections and 1,000,000 tasks and
+# handles of each kind (and makes as many again before, to fill caches).
 SIZES = {
     "connections": (300, 25_000),
     "protocols": (300, 25_000),
@@ -27,7 +27,7 @@ SIZES = {
     "cancelled_timers": (10_000, 250_000),
     "readers": (1_000, 50_000),
     "threads": (2_000, 100_000),
-    "processes": (400, 5_000),
+    "processes": (400, 50_000),
     "generators": (2_000, 50_000),
     "loops": (100, 2_000),
     "forgotten_memory": (2_000, 2_000),
@@ -43,9 +43,20 @@ PROGRAM = (
 def measurements(name, activity):
     count = SIZES[activity][HARD]
     # With malloc for everything, malloc's own account is exact to the byte, for our Rust as for CPython.
-    result = child(PROGRAM, name, activity, count, BATCHES, timeout=1800, env={"PYTHONMALLOC": "malloc"})
+    result = child(PROGRAM, name, activity, count, BATCHES, timeout=3500, env={"PYTHONMALLOC": "malloc"})
     assert result.returncode == 0, result.stderr
+    print(name, activity, count, result.stdout, sep="\n")  # for `pytest -rP`
     return count, [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def limits(count):
+    """What may be more after a batch of `count` operations. Full size tells a leak in one operation of a thousand; the
+    constants are what asyncio's own loop gains in the first batches.
+    """
+    if HARD:
+        return {"references": 150, "objects": 20, "bytes": 20_000}
+    # One thing forgotten in each operation would be a reference and an object, and some tens of bytes.
+    return {"references": 50 + count / 20, "objects": 20 + count / 100, "bytes": 8192 + 16 * count}
 
 
 def growth(measured, what):
@@ -61,10 +72,10 @@ def test_nothing_grows(name, activity):
     count, measured = measurements(name, activity)
     assert len(measured) == BATCHES + 1
     assert measured[-1]["descriptors"] == measured[0]["descriptors"], measured
-    # One thing forgotten in each operation would be a reference and an object, and some tens of bytes.
-    assert growth(measured, "references") < 50 + count / 20, measured
-    assert growth(measured, "objects") < 20 + count / 100, measured
-    assert growth(measured, "bytes") < 8192 + 16 * count, measured
+    most = limits(count)
+    assert growth(measured, "references") < most["references"], measured
+    assert growth(measured, "objects") < most["objects"], measured
+    assert growth(measured, "bytes") < most["bytes"], measured
     if hasattr(sys, "gettotalrefcount"):
         assert measured[0]["references"] > 0
 

@@ -8,4 +8,5 @@ pub mod memfd;
 pub mod park;
 pub mod process;
 pub mod socket;
+pub mod stdio;
 pub mod thread;

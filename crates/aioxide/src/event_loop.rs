@@ -3,15 +3,17 @@
 //! `aioxide._aioxide.Loop` is the base that `aioxide.EventLoop` puts in front of `asyncio.SelectorEventLoop`: what is
 //! here is native, the rest of `AbstractEventLoop` is asyncio's own Python.
 
-use std::ffi::{c_int, c_void};
+mod attributes;
+
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
 use crate::engine::fileno::fileno;
 use crate::engine::source::Side;
 use crate::engine::{Engine, LoopObject, signals, turn, watch};
-use crate::ffi::args::Named;
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::args::{Named, Overriding};
+use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, truth};
 use crate::ffi::typedef::TypeDef;
@@ -28,12 +30,18 @@ unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
     unsafe { &*slf.cast::<LoopObject>() }
 }
 
+/// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
+#[inline(always)]
+fn base(receiver: Raw, name: &'static CStr) -> Overriding {
+    Overriding { receiver, class: |_| stdlib().base_event_loop, name }
+}
+
 // ----------------------------------------------------------------------------------------------------- callbacks
 
 fastcall!(call_soon, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["callback"], "BaseEventLoop.call_soon", &mut named)?;
-    let context = args.only_keyword(names().context, "BaseEventLoop.call_soon")?;
+    let args = args.placed(&["callback"], base(slf, c"call_soon"), &mut named)?;
+    let context = args.only_keyword(names().context, base(slf, c"call_soon"))?;
     let state = &of(slf).state;
     state.check_schedule()?;
     schedule(state, args, context, c"call_soon", handle::new)
@@ -41,8 +49,8 @@ fastcall!(call_soon, |slf, args| {
 
 fastcall!(call_soon_threadsafe, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["callback"], "BaseEventLoop.call_soon_threadsafe", &mut named)?;
-    let context = args.only_keyword(names().context, "BaseEventLoop.call_soon_threadsafe")?;
+    let args = args.placed(&["callback"], base(slf, c"call_soon_threadsafe"), &mut named)?;
+    let context = args.only_keyword(names().context, base(slf, c"call_soon_threadsafe"))?;
     let this = of(slf);
     this.state.check_closed()?;
     let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
@@ -56,7 +64,7 @@ fn schedule(
     state: &LoopState,
     args: Args,
     context: Raw,
-    method: &'static std::ffi::CStr,
+    method: &'static CStr,
     new: impl Fn(Raw, Raw, &[Raw], Raw) -> Res,
 ) -> Res {
     let given = args.positional();
@@ -73,7 +81,7 @@ fn schedule(
 
 /// Debug mode refuses what cannot be called, and coroutines: `BaseEventLoop._check_callback`.
 #[cold]
-fn check_callback(callback: Raw, method: &'static std::ffi::CStr) -> Res<()> {
+fn check_callback(callback: Raw, method: &'static CStr) -> Res<()> {
     let check = getattr(stdlib().base_event_loop, intern(c"_check_callback")?)?;
     let method = Obj::new(intern(method)?);
     // The method uses nothing of its receiver.
@@ -82,8 +90,8 @@ fn check_callback(callback: Raw, method: &'static std::ffi::CStr) -> Res<()> {
 
 fastcall!(call_later, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["delay", "callback"], "BaseEventLoop.call_later", &mut named)?;
-    let context = args.only_keyword(names().context, "BaseEventLoop.call_later")?;
+    let args = args.placed(&["delay", "callback"], base(slf, c"call_later"), &mut named)?;
+    let context = args.only_keyword(names().context, base(slf, c"call_later"))?;
     let given = args.positional();
     if is_none(given[0]) {
         return error::type_error(c"delay must not be None");
@@ -127,8 +135,8 @@ unsafe fn call_at_by_method(slf: Raw, args: Args) -> Res {
 
 fastcall!(call_at, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["when", "callback"], "BaseEventLoop.call_at", &mut named)?;
-    let context = args.only_keyword(names().context, "BaseEventLoop.call_at")?;
+    let args = args.placed(&["when", "callback"], base(slf, c"call_at"), &mut named)?;
+    let context = args.only_keyword(names().context, base(slf, c"call_at"))?;
     let given = args.positional();
     if is_none(given[0]) {
         return error::type_error(c"when cannot be None");
@@ -158,16 +166,13 @@ fn number(value: Raw) -> Res<f64> {
     if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
 }
 
-noargs!(time, |slf| {
-    let _ = slf;
-    float(aioxide_sys::clock::monotonic())
-});
+overriding!(time, base, c"time", |slf| float(aioxide_sys::clock::monotonic()));
 
 fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
 
 // ---------------------------------------------------------------------------------------------- futures and tasks
 
-noargs!(create_future, |slf| {
+overriding!(create_future, base, c"create_future", |slf| {
     let state = &of(slf).state;
     if !compat::has_layout() {
         return inherited(slf, c"create_future", &[], NULL);
@@ -184,8 +189,8 @@ noargs!(create_future, |slf| {
 
 fastcall!(create_task, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["coro"], "BaseEventLoop.create_task", &mut named)?;
-    args.at_most(1, "BaseEventLoop.create_task")?;
+    let args = args.placed(&["coro"], base(slf, c"create_task"), &mut named)?;
+    args.at_most(1, base(slf, c"create_task"))?;
     let state = &of(slf).state;
     state.check_closed()?;
     if state.task_factory.is_set() || !compat::has_layout() {
@@ -194,7 +199,7 @@ fastcall!(create_task, |slf, args| {
     }
     let n = names();
     let mut values = [NULL; 3];
-    args.keywords(&[n.name, n.context, n.eager_start], &mut values, "BaseEventLoop.create_task")?;
+    args.keywords(&[n.name, n.context, n.eager_start], &mut values, base(slf, c"create_task"))?;
     let [name, context, eager] = values;
     let options = task_type::Options {
         name,
@@ -205,7 +210,7 @@ fastcall!(create_task, |slf, args| {
 });
 
 /// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, keywords behind.
-unsafe fn inherited(slf: Raw, name: &'static std::ffi::CStr, values: &[Raw], kwnames: Raw) -> Res {
+unsafe fn inherited(slf: Raw, name: &'static CStr, values: &[Raw], kwnames: Raw) -> Res {
     let method = getattr(stdlib().base_event_loop, intern(name)?)?;
     let mut all = vec![slf];
     all.extend_from_slice(values);
@@ -231,14 +236,14 @@ noargs!(run_once, |slf| {
     Ok(none())
 });
 
-noargs!(stop, |slf| {
+overriding!(stop, base, c"stop", |slf| {
     of(slf).state.stopping.set(true);
     Ok(none())
 });
 
-noargs!(is_running, |slf| Ok(boolean(of(slf).state.thread.get() != 0)));
-noargs!(is_closed, |slf| Ok(boolean(of(slf).state.closed.get())));
-noargs!(get_debug, |slf| Ok(boolean(of(slf).state.debug.get())));
+overriding!(is_running, base, c"is_running", |slf| Ok(boolean(of(slf).state.thread.get() != 0)));
+overriding!(is_closed, base, c"is_closed", |slf| Ok(boolean(of(slf).state.closed.get())));
+overriding!(get_debug, base, c"get_debug", |slf| Ok(attributes::debug_as_set(&of(slf).state)));
 
 noargs!(check_closed, |slf| {
     of(slf).state.check_closed()?;
@@ -262,20 +267,31 @@ unsafe fn stop_watching(slf: Raw, fd: Raw, side: Side) -> Res {
                 error::clear();
                 Ok(boolean(false))
             }
+            Err(Raised) if error::matches(PyExc_ValueError) => match this.engine.sources.fd_of(fd) {
+                // A file or socket that was closed meanwhile.
+                Some(number) => {
+                    error::clear();
+                    Ok(boolean(watch::remove(this, number, side)?))
+                }
+                None => Err(Raised),
+            },
             Err(Raised) => Err(Raised),
         }
     }
 }
 
-unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &str) -> Res {
-    args.require(&["fd", "callback"], name)?;
+unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &'static CStr) -> Res {
+    let base = Overriding { receiver: slf, class: |_| stdlib().selector_event_loop, name };
+    let mut named = Named::default();
+    let args = args.placed(&["fd", "callback"], base, &mut named)?;
+    args.keywords(&[], &mut [], base)?;
     let given = args.positional();
     // SAFETY: a loop and a live argument.
-    unsafe { watch::add(of(slf), fileno(given[0])?, side, given[1], &given[2..]) }
+    unsafe { watch::add(of(slf), given[0], fileno(given[0])?, side, given[1], &given[2..]) }
 }
 
-fastcall!(add_reader, |slf, args| watch_side(slf, args, Side::Read, "_add_reader"));
-fastcall!(add_writer, |slf, args| watch_side(slf, args, Side::Write, "_add_writer"));
+fastcall!(add_reader, |slf, args| watch_side(slf, args, Side::Read, c"_add_reader"));
+fastcall!(add_writer, |slf, args| watch_side(slf, args, Side::Write, c"_add_writer"));
 onearg!(remove_reader, |slf, fd| stop_watching(slf, fd, Side::Read));
 onearg!(remove_writer, |slf, fd| stop_watching(slf, fd, Side::Write));
 
@@ -371,7 +387,7 @@ noargs!(detach_wake, |slf| {
 // In the thread that is about to fork. A loop of another thread does not go on in the child.
 noargs!(before_fork, |slf| {
     if of(slf).state.thread.get() == loop_state::thread_ident() {
-        of(slf).engine.flush_now();
+        of(slf).engine.flush_now()?;
     }
     Ok(none())
 });
@@ -409,55 +425,6 @@ noargs!(timer_handles, |slf| list_of(of(slf).state.timer_handles()));
 noargs!(ready_count, |slf| int(of(slf).state.ready_len() as i64));
 noargs!(live_tasks, |slf| list_of(registry::live_tasks(&of(slf).state)));
 noargs!(poller_fileno, |slf| int(of(slf).engine.fileno().into()));
-
-getter!(get_closed, |slf| Ok(boolean(of(slf).state.closed.get())));
-setter!(set_closed, |slf, value| {
-    if !value.is_null() && truth(value)? {
-        of(slf).state.closed.set(true);
-        of(slf).state.overrides.set_closed();
-    }
-    Ok(())
-});
-
-getter!(get_debug_attr, |slf| Ok(boolean(of(slf).state.debug.get())));
-setter!(set_debug_attr, |slf, value| {
-    let on = !value.is_null() && truth(value)?;
-    of(slf).state.debug.set(on);
-    of(slf).state.overrides.set_debug(on);
-    Ok(())
-});
-
-getter!(get_stopping, |slf| Ok(boolean(of(slf).state.stopping.get())));
-setter!(set_stopping, |slf, value| {
-    of(slf).state.stopping.set(!value.is_null() && truth(value)?);
-    Ok(())
-});
-
-getter!(get_thread_id, |slf| {
-    match of(slf).state.thread.get() {
-        0 => Ok(none()),
-        ident => Obj::steal(PyLong_FromUnsignedLongLong(ident)),
-    }
-});
-setter!(set_thread_id, |slf, value| {
-    let ident = if value.is_null() || is_none(value) { 0 } else { PyLong_AsUnsignedLongLong(value) };
-    of(slf).state.thread.set(if error::occurred() { 0 } else { ident });
-    if error::occurred() { Err(Raised) } else { Ok(()) }
-});
-
-getter!(get_task_factory, |slf| Ok(of(slf).state.task_factory.or_none()));
-setter!(set_task_factory, |slf, value| {
-    let factory = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
-    drop(of(slf).state.task_factory.replace(factory));
-    Ok(())
-});
-
-getter!(get_current_handle, |slf| Ok(of(slf).state.current_handle.or_none()));
-setter!(set_current_handle, |slf, value| {
-    let handle = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
-    drop(of(slf).state.current_handle.replace(handle));
-    Ok(())
-});
 
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
     // SAFETY: fills the zeroed body of a fresh loop; the collector may look at it only after this.
@@ -518,7 +485,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     });
 }
 
-const CREATE_TASK_DOC: &std::ffi::CStr = if cfg!(Py_3_14) {
+const CREATE_TASK_DOC: &CStr = if cfg!(Py_3_14) {
     c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return the Task."
 } else {
     c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return the Task."
@@ -541,19 +508,20 @@ pub fn load() -> Res<*mut PyTypeObject> {
 }
 
 fn methods() -> TypeDef {
-    TypeDef::new(c"aioxide._aioxide.Loop", size_of::<LoopObject>() - size_of::<PyObject>())
+    let def = TypeDef::new(c"aioxide._aioxide.Loop", size_of::<LoopObject>() - size_of::<PyObject>());
+    attributes::add(def)
         .fast(c"call_soon", call_soon, c"call_soon($self, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called in the next iteration.")
         .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
         .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
         .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
         .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
-        .noargs(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
-        .noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
+        .fast(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
+        .fast(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
         .fast(c"create_task", create_task, CREATE_TASK_DOC)
-        .noargs(c"stop", stop, c"stop($self)\n--\n\nStop running after the current iteration.")
-        .noargs(c"is_running", is_running, c"is_running($self)\n--\n\nReturn True if the loop runs.")
-        .noargs(c"is_closed", is_closed, c"is_closed($self)\n--\n\nReturn True if the loop is closed.")
-        .noargs(c"get_debug", get_debug, c"get_debug($self)\n--\n\nReturn True in debug mode.")
+        .fast(c"stop", stop, c"stop($self)\n--\n\nStop running after the current iteration.")
+        .fast(c"is_running", is_running, c"is_running($self)\n--\n\nReturn True if the loop runs.")
+        .fast(c"is_closed", is_closed, c"is_closed($self)\n--\n\nReturn True if the loop is closed.")
+        .fast(c"get_debug", get_debug, c"get_debug($self)\n--\n\nReturn True in debug mode.")
         .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
         .noargs(c"_run_once", run_once, c"Run one iteration.")
         .noargs(c"_check_closed", check_closed, c"Raise RuntimeError if the loop is closed.")
@@ -585,10 +553,4 @@ fn methods() -> TypeDef {
         .noargs(c"_ready_count", ready_count, c"Return how much is ready to run.")
         .noargs(c"_live_tasks", live_tasks, c"List the live native tasks.")
         .noargs(c"_poller_fileno", poller_fileno, c"Return the descriptor of the epoll set.")
-        .getset(c"_closed", get_closed, set_closed)
-        .getset(c"_debug", get_debug_attr, set_debug_attr)
-        .getset(c"_stopping", get_stopping, set_stopping)
-        .getset(c"_thread_id", get_thread_id, set_thread_id)
-        .getset(c"_task_factory", get_task_factory, set_task_factory)
-        .getset(c"_current_handle", get_current_handle, set_current_handle)
 }

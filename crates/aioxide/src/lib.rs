@@ -81,6 +81,8 @@ ffi::guard::noargs!(py_after_fork, |_module| {
     Ok(none())
 });
 
+ffi::guard::onearg!(py_run_file, |_module, args| ffi::program::run_file(args));
+
 /// What `aioxide.build_info()` shows of the native part.
 fn build_info(missing: Option<&str>) -> Res {
     let key = ffi::names::intern;
@@ -169,7 +171,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 11] = [
+static mut METHODS: [PyMethodDef; 12] = [
     method(
         c"build_info",
         py_build_info,
@@ -219,6 +221,12 @@ static mut METHODS: [PyMethodDef; 11] = [
         pools::process_type::shared_id,
         METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
+    ),
+    method(
+        c"_run_file",
+        py_run_file,
+        METH_VARARGS,
+        c"_run_file(path, globals): run a source file as the interpreter runs its main program.",
     ),
     PyMethodDef::zeroed(),
 ];

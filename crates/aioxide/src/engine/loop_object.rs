@@ -13,11 +13,12 @@ use super::signals::WakePipe;
 use super::source::Sources;
 use super::spin;
 use crate::ffi::error::{raise_io, runtime_error};
-use crate::ffi::{Obj, Raw, Res, error, gil};
+use crate::ffi::{Obj, Raised, Raw, Res, error, gil};
 use crate::task::loop_state::LoopState;
 
-/// Flushes what an object has queued in this turn: `net` registers transports with writes to send.
-pub type FlushFn = unsafe fn(Raw);
+/// Flushes what an object has queued in this turn: `net` registers transports with writes to send. `Err` is what must leave
+/// the loop.
+pub type FlushFn = unsafe fn(Raw) -> Res<()>;
 
 #[repr(C)]
 pub struct LoopObject {
@@ -199,22 +200,30 @@ impl Engine {
         !self.flush.borrow().is_empty()
     }
 
-    /// Sends what was written in this turn. What that makes others write leaves with the next.
+    /// Sends what was written in this turn. What that makes others write leaves with the next. `Err` is what must leave
+    /// the loop; all has been sent nevertheless.
     #[inline(always)]
-    pub fn flush_now(&self) {
-        if !self.flush.borrow().is_empty() {
-            self.flush_all();
-        }
+    pub fn flush_now(&self) -> Res<()> {
+        if self.flush.borrow().is_empty() { Ok(()) } else { self.flush_all() }
     }
 
     #[inline(never)]
-    fn flush_all(&self) {
+    fn flush_all(&self) -> Res<()> {
         self.io_touched.set(true);
         let batch = std::mem::take(&mut *self.flush.borrow_mut());
+        let mut leaves = None;
         for (object, flush) in batch {
             // SAFETY: registered together by `flush_later`.
-            unsafe { flush(object.as_ptr()) };
+            if unsafe { flush(object.as_ptr()) }.is_err() {
+                // Of two such, the later one is what the user did last.
+                leaves = error::take();
+            }
         }
+        if leaves.is_none() {
+            return Ok(());
+        }
+        error::restore(leaves);
+        Err(Raised)
     }
 
     /// Whether it is time to look at file descriptors though there is work: something may have become ready by our own

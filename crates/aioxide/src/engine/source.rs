@@ -35,6 +35,8 @@ struct Watch {
     reader: Option<Obj>,
     writer: Option<Obj>,
     owner: Option<Owner>,
+    /// The object that a user's handle was set for, unless by number: when it is closed, it has no number any more.
+    object: Option<Obj>,
     /// What the kernel was told; empty where it was told nothing.
     registered: Option<Interest>,
     /// Counts the registrations of this number, to tell an event of an earlier one.
@@ -103,6 +105,19 @@ impl Sources {
             Side::Write => watch.writer.clone(),
         })
         .flatten()
+    }
+
+    /// Remembers the object that stands for `fd`; the one before is returned, to be released when the table is whole.
+    pub fn set_object(&self, fd: i32, object: Option<Obj>) -> Option<Obj> {
+        self.with(fd, |watch| std::mem::replace(&mut watch.object, object))
+    }
+
+    /// The descriptor that an object stood for.
+    pub fn fd_of(&self, object: Raw) -> Option<i32> {
+        // SAFETY: as `with`.
+        let table = unsafe { &*self.0.get() };
+        let is_it = |watch: &Watch| watch.object.as_ref().is_some_and(|known| known.as_ptr() == object);
+        table.iter().position(is_it).map(|fd| fd as i32)
     }
 
     /// What the handles of `fd` want to know.
@@ -238,6 +253,9 @@ impl Sources {
                     }
                 }
                 if let Some(Owner { held: Some(object), .. }) = &watch.owner {
+                    visit!(object.as_ptr(), visitor, arg);
+                }
+                if let Some(object) = &watch.object {
                     visit!(object.as_ptr(), visitor, arg);
                 }
             }

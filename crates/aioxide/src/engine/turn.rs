@@ -36,7 +36,13 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
     registry_leave(&this.state);
     // What was written in the last turn still leaves.
     let pending = error::take();
-    engine.flush_now();
+    let flushed = engine.flush_now();
+    if pending.is_none() {
+        return result.and(flushed);
+    }
+    if flushed.is_err() {
+        error::unraisable(NULL);
+    }
     error::restore(pending);
     result
 }
@@ -51,7 +57,7 @@ fn registry_leave(state: &LoopState) {
 pub fn turn(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     // What was written while the loop did not run, or by what the last flush called.
-    engine.flush_now();
+    engine.flush_now()?;
     let idle = state.ready_len() == 0;
     if idle || state.stopping.get() || engine.poll_due() {
         poll(this)?;
@@ -69,8 +75,7 @@ pub fn turn(this: &LoopObject) -> Res<()> {
             run_item(state, item)?;
         }
     }
-    engine.flush_now();
-    Ok(())
+    engine.flush_now()
 }
 
 /// The loop's clock: `time.monotonic`, or the user's.

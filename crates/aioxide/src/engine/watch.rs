@@ -5,8 +5,8 @@ use super::source::Side;
 use crate::ffi::{Obj, Raw, Res};
 use crate::task::handle;
 
-/// Calls `callback(*args)` whenever `fd` is ready; replaces, and cancels, the handle that was there.
-pub fn add(this: &LoopObject, fd: i32, side: Side, callback: Raw, args: &[Raw]) -> Res {
+/// Calls `callback(*args)` whenever `fd`, the number of `object`, is ready; replaces, and cancels, the handle that was there.
+pub fn add(this: &LoopObject, object: Raw, fd: i32, side: Side, callback: Raw, args: &[Raw]) -> Res {
     this.state.check_closed()?;
     if let Some(owner) = this.engine.sources.owner(fd) {
         return used_by(fd, &owner);
@@ -24,6 +24,9 @@ pub fn add(this: &LoopObject, fd: i32, side: Side, callback: Raw, args: &[Raw]) 
         drop(refused);
         return io_result(Err(why));
     }
+    // SAFETY: a type check on a live object.
+    let by_number = unsafe { pyo3_ffi::PyLong_Check(object) } != 0;
+    drop(sources.set_object(fd, if by_number { None } else { Some(Obj::new(object)) }));
     if let Some(before) = before {
         handle::cancel(&before)?;
     }
@@ -45,7 +48,10 @@ pub fn remove(this: &LoopObject, fd: i32, side: Side) -> Res<bool> {
         return Ok(false);
     }
     let before = this.engine.sources.set_handle(fd, side, None);
-    io_result(this.engine.watch(fd, this.engine.sources.wanted(fd)))?;
+    let wanted = this.engine.sources.wanted(fd);
+    let object = if wanted.is_empty() { this.engine.sources.set_object(fd, None) } else { None };
+    io_result(this.engine.watch(fd, wanted))?;
+    drop(object);
     if let Some(before) = &before {
         handle::cancel(before)?;
     }
@@ -61,7 +67,11 @@ pub fn drop_cancelled(this: &LoopObject, fd: i32) {
         };
         if this.engine.sources.handle(fd, side).as_ref().is_some_and(cancelled) {
             drop(this.engine.sources.set_handle(fd, side, None));
-            let _ = this.engine.watch(fd, this.engine.sources.wanted(fd));
+            let wanted = this.engine.sources.wanted(fd);
+            let _ = this.engine.watch(fd, wanted);
+            if wanted.is_empty() {
+                drop(this.engine.sources.set_object(fd, None));
+            }
         }
     }
 }

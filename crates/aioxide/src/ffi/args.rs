@@ -1,11 +1,50 @@
 //! The arguments of a fast call, and the error texts of Python functions for wrong ones.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pyo3_ffi::*;
 
-use super::error::{Raised, Res};
-use super::object::{NULL, Obj, Raw, tuple};
+use super::error::{self, Raised, Res};
+use super::names::intern;
+use super::object::{NULL, Obj, Raw, call_kw, getattr, tuple};
+
+/// Who says what is wrong with arguments that do not fit.
+pub trait Callee: Copy {
+    /// Raises the TypeError. `text` makes its message, given the function's name.
+    fn refuse(self, args: &Args, text: impl FnOnce(&str) -> String) -> Raised;
+}
+
+/// A function of our own: its name.
+impl Callee for &str {
+    fn refuse(self, _: &Args, text: impl FnOnce(&str) -> String) -> Raised {
+        raise_type_error(text(self))
+    }
+}
+
+/// A method that stands for one of asyncio's: given the same arguments, that one raises the running version's error, and
+/// runs none of its body.
+#[derive(Clone, Copy)]
+pub struct Overriding {
+    pub receiver: Raw,
+    /// The class that asyncio's method is in, asked for only when it has to refuse.
+    pub class: fn(Raw) -> Raw,
+    pub name: &'static CStr,
+}
+
+impl Callee for Overriding {
+    #[cold]
+    fn refuse(self, args: &Args, text: impl FnOnce(&str) -> String) -> Raised {
+        let asked = || {
+            let method = getattr((self.class)(self.receiver), intern(self.name)?)?;
+            let (given, kwnames) = args.all();
+            call_kw(method.as_ptr(), &[&[self.receiver], given].concat(), args.len() + 1, kwnames)
+        };
+        match asked() {
+            Err(Raised) => Raised,
+            Ok(_) => raise_type_error(text(&self.name.to_string_lossy())),
+        }
+    }
+}
 
 /// Positional arguments, and keyword arguments behind them, borrowed for the time of one call.
 #[derive(Clone, Copy)]
@@ -87,7 +126,7 @@ impl Args {
 
     /// The one keyword that the function takes (null where absent or `None`); any other raises as a Python function does.
     #[inline(always)]
-    pub fn only_keyword(&self, name: Raw, function: &str) -> Res<Raw> {
+    pub fn only_keyword(&self, name: Raw, function: impl Callee) -> Res<Raw> {
         if self.kwnames.is_null() {
             return Ok(NULL);
         }
@@ -98,7 +137,7 @@ impl Args {
     }
 
     /// Sorts the keyword values into `into`, in the order of `names`; a name that is not there raises.
-    pub fn keywords(&self, names: &[Raw], into: &mut [Raw], function: &str) -> Res<()> {
+    pub fn keywords(&self, names: &[Raw], into: &mut [Raw], function: impl Callee) -> Res<()> {
         'next: for i in 0..self.keyword_count() {
             let (key, value) = self.keyword(i);
             for (slot, name) in into.iter_mut().zip(names) {
@@ -107,19 +146,21 @@ impl Args {
                     continue 'next;
                 }
             }
-            return unexpected(function, key);
+            return Err(function.refuse(self, |function| unexpected(function, key)));
         }
         Ok(())
     }
 
     /// Binds a signature of which the first `positional` names may be given by position: the way of Argument Clinic.
-    pub fn bind(&self, names: &[Raw], positional: usize, into: &mut [Raw], function: &str) -> Res<()> {
+    pub fn bind(&self, names: &[Raw], positional: usize, into: &mut [Raw], function: impl Callee) -> Res<()> {
         if self.count > positional {
             let plural = if positional == 1 { "" } else { "s" };
-            return type_error_text(format!(
-                "{function}() takes at most {positional} positional argument{plural} ({} given)",
-                self.count
-            ));
+            return Err(function.refuse(self, |function| {
+                format!(
+                    "{function}() takes at most {positional} positional argument{plural} ({} given)",
+                    self.count
+                )
+            }));
         }
         let given = self.positional();
         into[..given.len()].copy_from_slice(given);
@@ -130,11 +171,13 @@ impl Args {
                 continue;
             }
             if i < given.len() {
-                return type_error_text(format!(
-                    "argument for {function}() given by name ({:?}) and position ({})",
-                    text_of(names[i]),
-                    i + 1
-                ));
+                return Err(function.refuse(self, |function| {
+                    format!(
+                        "argument for {function}() given by name ({:?}) and position ({})",
+                        text_of(names[i]),
+                        i + 1
+                    )
+                }));
             }
             into[i] = *value;
         }
@@ -144,12 +187,12 @@ impl Args {
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
     /// missing. `named` keeps what has to be moved for that.
     #[inline(always)]
-    pub fn placed(self, names: &[&str], function: &str, named: &mut Named) -> Res<Args> {
+    pub fn placed(self, names: &[&str], function: impl Callee, named: &mut Named) -> Res<Args> {
         if self.count >= names.len() { Ok(self) } else { self.place(names, function, named) }
     }
 
     #[cold]
-    fn place(self, names: &[&str], function: &str, named: &mut Named) -> Res<Args> {
+    fn place(self, names: &[&str], function: impl Callee, named: &mut Named) -> Res<Args> {
         let rest = &names[self.count..];
         let mut placed = vec![NULL; rest.len()];
         let (mut others, mut keys) = (Vec::new(), Vec::new());
@@ -159,9 +202,9 @@ impl Args {
             match rest.iter().position(|name| *name == text) {
                 Some(at) => placed[at] = value,
                 None if names.contains(&text.as_str()) => {
-                    return type_error_text(format!(
-                        "{function}() got multiple values for argument '{text}'"
-                    ));
+                    return Err(function.refuse(&self, |function| {
+                        format!("{function}() got multiple values for argument '{text}'")
+                    }));
                 }
                 None => {
                     others.push(value);
@@ -172,7 +215,7 @@ impl Args {
         let lacking: Vec<&str> =
             rest.iter().zip(&placed).filter(|(_, value)| value.is_null()).map(|(name, _)| *name).collect();
         if !lacking.is_empty() {
-            return missing(function, &lacking);
+            return Err(function.refuse(&self, |function| missing(function, &lacking)));
         }
         let count = names.len();
         named.kwnames = Some(tuple(&keys)?);
@@ -186,13 +229,16 @@ impl Args {
 
     /// Raises where fewer than `names.len()` positional arguments were given.
     #[inline(always)]
-    pub fn require(&self, names: &[&str], function: &str) -> Res<()> {
-        if self.count >= names.len() { Ok(()) } else { missing(function, &names[self.count..]) }
+    pub fn require(&self, names: &[&str], function: impl Callee) -> Res<()> {
+        if self.count >= names.len() {
+            return Ok(());
+        }
+        Err(function.refuse(self, |function| missing(function, &names[self.count..])))
     }
 
     /// Raises where more than `at_most` positional arguments were given, or any by name.
     #[inline(always)]
-    pub fn no_more(&self, at_most: usize, function: &str) -> Res<()> {
+    pub fn no_more(&self, at_most: usize, function: impl Callee) -> Res<()> {
         if !self.kwnames.is_null() {
             self.keywords(&[], &mut [], function)?;
         }
@@ -200,17 +246,35 @@ impl Args {
     }
 
     /// Raises where a method without arguments beyond `at_most` positional ones got more.
-    pub fn at_most(&self, at_most: usize, function: &str) -> Res<()> {
+    #[inline(always)]
+    pub fn at_most(&self, at_most: usize, function: impl Callee) -> Res<()> {
         if self.count <= at_most {
             return Ok(());
         }
         // A Python method counts its receiver.
-        type_error_text(format!(
-            "{function}() takes {} positional argument{} but {} were given",
-            at_most + 1,
-            if at_most == 0 { "" } else { "s" },
-            self.count + 1
-        ))
+        Err(function.refuse(self, |function| {
+            format!(
+                "{function}() takes {} positional argument{} but {} were given",
+                at_most + 1,
+                if at_most == 0 { "" } else { "s" },
+                self.count + 1
+            )
+        }))
+    }
+
+    /// The argument of a method that takes one, by position.
+    #[inline(always)]
+    pub fn one(&self, function: impl Callee) -> Res<Raw> {
+        if self.count == 1 && self.kwnames.is_null() {
+            return Ok(self.get(0));
+        }
+        Err(function.refuse(self, |function| format!("{function}() takes exactly one argument")))
+    }
+
+    /// Raises where a method without arguments got any.
+    #[inline(always)]
+    pub fn none(&self, function: impl Callee) -> Res<()> {
+        if self.count == 0 && self.kwnames.is_null() { Ok(()) } else { self.no_more(0, function) }
     }
 }
 
@@ -222,25 +286,23 @@ fn same_name(key: Raw, name: Raw) -> Res<bool> {
     // SAFETY: both are str; keyword names always are.
     match unsafe { PyUnicode_Compare(key, name) } {
         0 => Ok(true),
-        -1 if super::error::occurred() => Err(Raised),
+        -1 if error::occurred() => Err(Raised),
         _ => Ok(false),
     }
 }
 
-#[cold]
-fn missing<T>(function: &str, names: &[&str]) -> Res<T> {
+fn missing(function: &str, names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     let plural = if names.len() == 1 { "" } else { "s" };
-    type_error_text(format!(
+    format!(
         "{function}() missing {} required positional argument{plural}: {}",
         names.len(),
         quoted.join(" and ")
-    ))
+    )
 }
 
-#[cold]
-fn unexpected<T>(function: &str, key: Raw) -> Res<T> {
-    type_error_text(format!("{function}() got an unexpected keyword argument '{}'", text_of(key)))
+fn unexpected(function: &str, key: Raw) -> String {
+    format!("{function}() got an unexpected keyword argument '{}'", text_of(key))
 }
 
 fn text_of(name: Raw) -> String {
@@ -249,7 +311,7 @@ fn text_of(name: Raw) -> String {
         let mut size = 0;
         let data = PyUnicode_AsUTF8AndSize(name, &mut size);
         if data.is_null() {
-            super::error::clear();
+            error::clear();
             return String::from("?");
         }
         String::from_utf8_lossy(std::slice::from_raw_parts(data.cast(), size as usize)).into_owned()
@@ -258,12 +320,19 @@ fn text_of(name: Raw) -> String {
 
 #[cold]
 pub fn type_error_text<T>(text: String) -> Res<T> {
+    Err(raise_type_error(text))
+}
+
+#[cold]
+fn raise_type_error(text: String) -> Raised {
     let text = CString::new(text.replace('\0', "?")).unwrap_or_default();
-    super::error::type_error(&text)
+    match error::type_error::<()>(&text) {
+        Ok(()) | Err(Raised) => Raised,
+    }
 }
 
 /// Binds the arguments of a constructor (`tp_init`'s tuple and dict) to `names`, of which the first `positional` may be
-/// given by position. Values stay borrowed from the caller; absent ones are null.
+/// given by position. Values stay borrowed from the caller; absent ones are null. False where they do not fit.
 ///
 /// # Safety
 /// `args` is a tuple and `kwargs` a dict or null, as the interpreter hands them to `tp_init`.
@@ -273,33 +342,51 @@ pub unsafe fn bind_init(
     names: &[Raw],
     positional: usize,
     into: &mut [Raw],
-    function: &str,
-) -> Res<()> {
+) -> Res<bool> {
     // SAFETY: by the contract; the dict's items are borrowed from it.
     unsafe {
         let count = PyTuple_GET_SIZE(args) as usize;
         if count > positional {
-            return type_error_text(match positional {
-                0 => format!("{function}() takes no positional arguments"),
-                _ => format!("{function}() takes at most {positional} positional argument ({count} given)"),
-            });
+            return Ok(false);
         }
         for (i, slot) in into.iter_mut().enumerate().take(count) {
             *slot = PyTuple_GET_ITEM(args, i as Py_ssize_t);
         }
         if kwargs.is_null() {
-            return Ok(());
+            return Ok(true);
         }
         let (mut at, mut key, mut value) = (0, NULL, NULL);
         'next: while PyDict_Next(kwargs, &mut at, &mut key, &mut value) != 0 {
-            for (slot, name) in into.iter_mut().zip(names) {
-                if same_name(key, *name)? {
+            for (i, (slot, name)) in into.iter_mut().zip(names).enumerate() {
+                if i >= count && same_name(key, *name)? {
                     *slot = value;
                     continue 'next;
                 }
             }
-            return unexpected(function, key);
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Raises what the `__init__` of a base raises for arguments that did not fit ours: the running version's error.
+///
+/// # Safety
+/// As `bind_init`; `base` is a type that the type of `slf` is derived from.
+#[cold]
+pub unsafe fn refuse_init<T>(slf: Raw, args: Raw, kwargs: Raw, base: Raw) -> Res<T> {
+    // SAFETY: by the contract.
+    unsafe {
+        let init = getattr(base, intern(c"__init__")?)?;
+        let all = Obj::steal(PyTuple_New(PyTuple_GET_SIZE(args) + 1))?;
+        Py_INCREF(slf);
+        PyTuple_SET_ITEM(all.as_ptr(), 0, slf);
+        for i in 0..PyTuple_GET_SIZE(args) {
+            let item = PyTuple_GET_ITEM(args, i);
+            Py_INCREF(item);
+            PyTuple_SET_ITEM(all.as_ptr(), i + 1, item);
+        }
+        Obj::steal(PyObject_Call(init.as_ptr(), all.as_ptr(), kwargs))?;
+    }
+    error::type_error(c"the arguments do not fit")
 }

@@ -265,9 +265,17 @@ impl Specimens {
     }
 }
 
+/// What the probe is told not to find, for tests of what stands in its place: the environment variable `AIOXIDE_TASKS`.
+fn is_hidden(what: &str) -> bool {
+    std::env::var_os("AIOXIDE_TASKS").is_some_and(|value| value == what)
+}
+
 impl Layout {
     /// Looks into `_asyncio`. `Ok(Err(reason))` where this interpreter is not as we know it.
     pub fn probe() -> Res<Result<(), &'static str>> {
+        if is_hidden("inherited") {
+            return Ok(Err("AIOXIDE_TASKS=inherited"));
+        }
         let specimens = Specimens::make()?;
         let layout = Self::measure(&specimens)?;
         specimens.dispose()?;
@@ -298,10 +306,7 @@ impl Layout {
             current,
             all,
             #[cfg(Py_3_14)]
-            places: Places::find(
-                [specimens.get(c"task"), specimens.get(c"cancelled")],
-                specimens.get(c"loop"),
-            )?,
+            places: Self::places(specimens)?,
             add_awaited_by: CFunction::find(c"future_add_to_awaited_by")?,
             discard_awaited_by: CFunction::find(c"future_discard_from_awaited_by")?,
             habits: Habits {
@@ -312,6 +317,15 @@ impl Layout {
                 iterates_again: specimens.is_true(c"iterates_again"),
             },
         }))
+    }
+
+    #[cfg(Py_3_14)]
+    fn places(specimens: &Specimens) -> Res<Option<Places>> {
+        if is_hidden("by-functions") {
+            return Ok(None);
+        }
+        let tasks = [specimens.get(c"task"), specimens.get(c"cancelled")];
+        Places::find(tasks, specimens.get(c"loop"))
     }
 
     /// Whether asyncio's records of tasks are written without a call of its functions (3.14).

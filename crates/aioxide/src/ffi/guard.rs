@@ -92,6 +92,25 @@ macro_rules! fastcall {
     };
 }
 
+/// A method without arguments that stands for one of asyncio's, or with one:
+/// `overriding!(name, base, c"name", |slf| expr)`, `overriding!(name, base, c"name", |slf, arg| expr)`, where `base` gives the
+/// `Overriding` for a receiver and a name. It is registered by `TypeDef::fast`: for `METH_NOARGS` and `METH_O` the interpreter
+/// itself refuses arguments, in words of its own.
+macro_rules! overriding {
+    ($name:ident, $base:ident, $text:literal, |$slf:ident| $body:expr) => {
+        $crate::ffi::guard::fastcall!($name, |$slf, args| {
+            args.none($base($slf, $text))?;
+            $body
+        });
+    };
+    ($name:ident, $base:ident, $text:literal, |$slf:ident, $arg:ident| $body:expr) => {
+        $crate::ffi::guard::fastcall!($name, |$slf, args| {
+            let $arg = args.one($base($slf, $text))?;
+            $body
+        });
+    };
+}
+
 /// A getter of an attribute: `getter!(name, |slf| expr)`.
 macro_rules! getter {
     ($(#[$doc:meta])* $name:ident, |$slf:ident| $body:expr) => {
@@ -142,4 +161,4 @@ macro_rules! visit_opt {
     };
 }
 
-pub(crate) use {fastcall, getter, noargs, onearg, setter, visit, visit_opt};
+pub(crate) use {fastcall, getter, noargs, onearg, overriding, setter, visit, visit_opt};

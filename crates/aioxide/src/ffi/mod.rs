@@ -13,6 +13,7 @@ pub mod guard;
 pub mod names;
 pub mod nesting;
 pub mod object;
+pub mod program;
 pub mod refcount;
 #[cfg(Py_3_14)]
 pub mod thread_state;

@@ -153,6 +153,8 @@ imported! {
     task_type = c"_asyncio" . c"Task",
     handle_type = c"asyncio.events" . c"Handle",
     timer_handle_type = c"asyncio.events" . c"TimerHandle",
+    selector_event_loop = c"asyncio.selector_events" . c"BaseSelectorEventLoop",
+    selector_transport = c"asyncio.selector_events" . c"_SelectorSocketTransport",
     transport_type = c"asyncio.transports" . c"_FlowControlMixin",
     iscoroutine = c"asyncio.coroutines" . c"iscoroutine",
     get_event_loop = c"asyncio.events" . c"get_event_loop",

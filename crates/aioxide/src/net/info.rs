@@ -133,11 +133,19 @@ pub fn remember_before_close(this: &Stream) {
     }
 }
 
+/// Raises what a dict raises for what cannot be a key.
+#[cold]
+fn refuse_key(name: Raw) -> Res {
+    error::clear();
+    let empty = dict(&[])?;
+    call_method(intern(c"get")?, &[empty.as_ptr(), name])
+}
+
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
 pub fn get(this: &Stream, name: Raw, default: Raw) -> Res {
-    // SAFETY: a live object; one that cannot be a key raises here, as in a dict.
+    // SAFETY: a live object.
     if unsafe { PyObject_Hash(name) } == -1 {
-        return Err(Raised);
+        return refuse_key(name);
     }
     let extra = if is_about_the_socket(name)? { Some(extra_of(this)?) } else { this.extra.share() };
     let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };

@@ -200,12 +200,21 @@ fn failed(slf: Raw, this: &Stream, why: &io::Error) -> Res<()> {
 /// The peer will send no more: the protocol says whether that closes the connection.
 fn end_of_stream(slf: Raw, this: &Stream) -> Res<()> {
     this.reading.ready.set(false);
-    let Some(keep_open) = protocol::eof_received(slf, this)? else { return Ok(()) };
-    if truth(keep_open.as_ptr())? {
-        this.reading.ended.set(true);
-        return Ok(());
+    let answer = protocol::eof_received(slf, this)
+        .and_then(|answer| answer.map(|keep_open| truth(keep_open.as_ptr())).transpose());
+    match answer {
+        Ok(None) => Ok(()),
+        Ok(Some(true)) => {
+            this.reading.ended.set(true);
+            Ok(())
+        }
+        Ok(Some(false)) => close(slf, this),
+        Err(Raised) => {
+            // The protocol has not said yet; it is asked again when the loop runs again.
+            this.reading.ready.set(error::is_exit());
+            Err(Raised)
+        }
     }
-    close(slf, this)
 }
 
 /// `pause_reading`.

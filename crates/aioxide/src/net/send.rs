@@ -193,12 +193,15 @@ fn written(slf: Raw, this: &Stream) -> Res<()> {
     maybe_pause_protocol(slf, this)
 }
 
-unsafe fn flush_at_end_of_turn(slf: Raw) {
+unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };
-    if this.in_context(|| flush_queued(slf, this)).is_err() {
+    let sent = this.in_context(|| flush_queued(slf, this));
+    if sent.is_err() && !error::is_exit() {
         error::unraisable(slf);
+        return Ok(());
     }
+    sent
 }
 
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
@@ -240,9 +243,19 @@ fn send_ready(slf: Raw, this: &Stream) -> Res<()> {
     if this.lost.get() > 0 {
         return Ok(());
     }
-    maybe_resume_protocol(slf, this)?;
+    let resumed = maybe_resume_protocol(slf, this);
+    // What leaves the loop from there must not keep the connection from its end: no other edge would come.
+    let leaves = if resumed.is_err() { error::take() } else { None };
     this.hold(slf);
-    if this.queued() == 0 && this.lost.get() == 0 { drained(slf, this) } else { Ok(()) }
+    let done = if this.queued() == 0 && this.lost.get() == 0 { drained(slf, this) } else { Ok(()) };
+    if leaves.is_none() {
+        return done;
+    }
+    if done.is_err() {
+        error::unraisable(slf);
+    }
+    error::restore(leaves);
+    resumed
 }
 
 /// All has left: what waited for that comes now.

@@ -6,8 +6,8 @@ use pyo3_ffi::*;
 
 use super::stream::{self, Stream, of};
 use super::{info, recv, send};
-use crate::ffi::args::{Named, type_error_text};
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::args::{Named, Overriding, type_error_text};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call_method, int, is_none, ret, string, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
@@ -41,35 +41,41 @@ pub fn alloc() -> Res {
 
 // ------------------------------------------------------------------------------------------------------- methods
 
+/// The method of asyncio's own transport that ours of this name stands for.
+#[inline(always)]
+fn base(receiver: Raw, name: &'static CStr) -> Overriding {
+    Overriding { receiver, class: |_| stdlib().selector_transport, name }
+}
+
 fastcall!(py_write, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["data"], "write", &mut named)?;
-    args.no_more(1, "write")?;
+    let args = args.placed(&["data"], base(slf, c"write"), &mut named)?;
+    args.no_more(1, base(slf, c"write"))?;
     send::write(slf, of(slf), args.positional()[0])?;
     Ok(none())
 });
 
 fastcall!(py_writelines, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["list_of_data"], "writelines", &mut named)?;
-    args.no_more(1, "writelines")?;
+    let args = args.placed(&["list_of_data"], base(slf, c"writelines"), &mut named)?;
+    args.no_more(1, base(slf, c"writelines"))?;
     send::write_lines(slf, of(slf), args.positional()[0])?;
     Ok(none())
 });
 
-noargs!(py_write_eof, |slf| {
+overriding!(py_write_eof, base, c"write_eof", |slf| {
     send::write_eof(slf, of(slf))?;
     Ok(none())
 });
 
-noargs!(py_can_write_eof, |_slf| Ok(boolean(true)));
+overriding!(py_can_write_eof, base, c"can_write_eof", |slf| Ok(boolean(true)));
 
-noargs!(py_close, |slf| {
+overriding!(py_close, base, c"close", |slf| {
     stream::close(slf, of(slf))?;
     Ok(none())
 });
 
-noargs!(py_abort, |slf| {
+overriding!(py_abort, base, c"abort", |slf| {
     stream::force_close(slf, of(slf), NULL)?;
     Ok(none())
 });
@@ -100,25 +106,27 @@ onearg!(py_call_connection_lost, |slf, exception| {
     Ok(none())
 });
 
-noargs!(py_is_closing, |slf| Ok(boolean(of(slf).closing.get())));
-noargs!(py_is_reading, |slf| Ok(boolean(!of(slf).closing.get() && !of(slf).reading.paused.get())));
+overriding!(py_is_closing, base, c"is_closing", |slf| Ok(boolean(of(slf).closing.get())));
+overriding!(py_is_reading, base, c"is_reading", |slf| Ok(boolean(
+    !of(slf).closing.get() && !of(slf).reading.paused.get()
+)));
 
-noargs!(py_pause_reading, |slf| {
+overriding!(py_pause_reading, base, c"pause_reading", |slf| {
     recv::pause(slf, of(slf));
     Ok(none())
 });
 
-noargs!(py_resume_reading, |slf| {
+overriding!(py_resume_reading, base, c"resume_reading", |slf| {
     recv::resume(slf, of(slf))?;
     Ok(none())
 });
 
-noargs!(py_get_protocol, |slf| Ok(of(slf).protocol.or_none()));
+overriding!(py_get_protocol, base, c"get_protocol", |slf| Ok(of(slf).protocol.or_none()));
 
 fastcall!(py_set_protocol, |slf, args| {
     let mut named = Named::default();
-    let args = args.placed(&["protocol"], "set_protocol", &mut named)?;
-    args.no_more(1, "set_protocol")?;
+    let args = args.placed(&["protocol"], base(slf, c"set_protocol"), &mut named)?;
+    args.no_more(1, base(slf, c"set_protocol"))?;
     stream::set_protocol(of(slf), Obj::new(args.positional()[0]))?;
     recv::protocol_changed(slf, of(slf));
     Ok(none())
@@ -126,19 +134,19 @@ fastcall!(py_set_protocol, |slf, args| {
 
 fastcall!(py_get_extra_info, |slf, args| {
     let mut values = [NULL; 2];
-    args.bind(&[names().name, names().default], 2, &mut values, "get_extra_info")?;
+    args.bind(&[names().name, names().default], 2, &mut values, base(slf, c"get_extra_info"))?;
     if values[0].is_null() {
-        args.require(&["name"], "BaseTransport.get_extra_info")?;
+        args.require(&["name"], base(slf, c"get_extra_info"))?;
     }
     info::get(of(slf), values[0], values[1])
 });
 
-noargs!(py_get_write_buffer_size, |slf| {
+overriding!(py_get_write_buffer_size, base, c"get_write_buffer_size", |slf| {
     send::flush_queued(slf, of(slf))?;
     int(of(slf).queued() as i64)
 });
 
-noargs!(py_get_write_buffer_limits, |slf| {
+overriding!(py_get_write_buffer_limits, base, c"get_write_buffer_limits", |slf| {
     let this = of(slf);
     let low = show_mark(this, c"_low_water", this.low_water.get())?;
     let high = show_mark(this, c"_high_water", this.high_water.get())?;
@@ -147,7 +155,7 @@ noargs!(py_get_write_buffer_limits, |slf| {
 
 fastcall!(py_set_write_buffer_limits, |slf, args| {
     let mut values = [NULL; 2];
-    args.bind(&[names().high, names().low], 2, &mut values, "set_write_buffer_limits")?;
+    args.bind(&[names().high, names().low], 2, &mut values, base(slf, c"set_write_buffer_limits"))?;
     // asyncio's own rule sets the two attributes below, or says what is wrong.
     let or_none = |value: Raw| Obj::maybe(value).unwrap_or_else(none);
     let (high, low) = (or_none(values[0]), or_none(values[1]));
@@ -207,7 +215,7 @@ fn show_mark(this: &Stream, name: &'static CStr, bytes: usize) -> Res {
 }
 
 // The two that `loop.sendfile` uses to know when what was written has left.
-noargs!(py_make_empty_waiter, |slf| {
+overriding!(py_make_empty_waiter, base, c"_make_empty_waiter", |slf| {
     let this = of(slf);
     if this.empty_waiter.is_set() {
         return error::runtime_error(c"Empty waiter is already set");
@@ -222,7 +230,7 @@ noargs!(py_make_empty_waiter, |slf| {
     Ok(waiter)
 });
 
-noargs!(py_reset_empty_waiter, |slf| {
+overriding!(py_reset_empty_waiter, base, c"_reset_empty_waiter", |slf| {
     of(slf).empty_waiter.clear();
     Ok(none())
 });
@@ -473,22 +481,22 @@ fn methods(def: TypeDef) -> TypeDef {
         c"write($self, data)\n--\n\nSend bytes; they leave at the end of this turn of the loop, in order.",
     )
     .fast(c"writelines", py_writelines, c"writelines($self, list_of_data)\n--\n\nSend several bytes objects.")
-    .noargs(c"write_eof", py_write_eof, c"Close the sending side once all has been sent.")
-    .noargs(c"can_write_eof", py_can_write_eof, c"Return True: the sending side can be closed alone.")
-    .noargs(c"close", py_close, c"Close once all has been sent.")
-    .noargs(c"abort", py_abort, c"Close now; what was not sent is lost.")
-    .noargs(c"is_closing", py_is_closing, c"Return True if it is closing or closed.")
-    .noargs(c"is_reading", py_is_reading, c"Return True if it receives.")
-    .noargs(c"pause_reading", py_pause_reading, c"Stop receiving.")
-    .noargs(c"resume_reading", py_resume_reading, c"Receive again.")
-    .noargs(c"get_protocol", py_get_protocol, c"Return the protocol.")
+    .fast(c"write_eof", py_write_eof, c"Close the sending side once all has been sent.")
+    .fast(c"can_write_eof", py_can_write_eof, c"Return True: the sending side can be closed alone.")
+    .fast(c"close", py_close, c"Close once all has been sent.")
+    .fast(c"abort", py_abort, c"Close now; what was not sent is lost.")
+    .fast(c"is_closing", py_is_closing, c"Return True if it is closing or closed.")
+    .fast(c"is_reading", py_is_reading, c"Return True if it receives.")
+    .fast(c"pause_reading", py_pause_reading, c"Stop receiving.")
+    .fast(c"resume_reading", py_resume_reading, c"Receive again.")
+    .fast(c"get_protocol", py_get_protocol, c"Return the protocol.")
     .fast(c"set_protocol", py_set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol.")
     .fast(c"get_extra_info", py_get_extra_info, c"Return what is known by that name, or default.")
-    .noargs(c"get_write_buffer_size", py_get_write_buffer_size, c"Return how many bytes wait to be sent.")
-    .noargs(c"get_write_buffer_limits", py_get_write_buffer_limits, c"Return (low, high), in bytes.")
+    .fast(c"get_write_buffer_size", py_get_write_buffer_size, c"Return how many bytes wait to be sent.")
+    .fast(c"get_write_buffer_limits", py_get_write_buffer_limits, c"Return (low, high), in bytes.")
     .fast(c"set_write_buffer_limits", py_set_write_buffer_limits, c"Set the marks of flow control, in bytes.")
-    .noargs(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
-    .noargs(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
+    .fast(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
+    .fast(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
     .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
     .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
     .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")

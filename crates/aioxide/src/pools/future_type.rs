@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use super::future::{self, BODY, State, of};
-use crate::ffi::args::{bind_init, type_error_text};
+use crate::ffi::args::{bind_init, refuse_init, type_error_text};
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, getattr, is_none};
@@ -159,10 +159,11 @@ fn set_list(slot: &Slot, value: Raw) -> Res<()> {
 // ------------------------------------------------------------------------------------------------ life and death
 
 /// The standard class's `__init__` would make a condition, and set what is set.
-unsafe extern "C" fn tp_init(_: Raw, args: Raw, kwargs: Raw) -> c_int {
+unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type; a tuple, and a dict or null.
     guarded(-1, || unsafe {
-        let bound = bind_init(args, kwargs, &[], 0, &mut [], "Future.__init__");
+        let bound = bind_init(args, kwargs, &[], 0, &mut [])
+            .and_then(|fit| if fit { Ok(()) } else { refuse_init(slf, args, kwargs, stdlib().pool_future) });
         if bound.is_ok() { 0 } else { -1 }
     })
 }

@@ -10,10 +10,10 @@ use super::loop_state::LoopState;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
 use super::{iter, task_type};
-use crate::ffi::args::{bind_init, type_error_text};
+use crate::ffi::args::{Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
@@ -54,7 +54,9 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     guarded(-1, || unsafe {
         let init = || -> Res<()> {
             let mut values = [NULL];
-            bind_init(args, kwargs, &[names().loop_], 0, &mut values, "Future")?;
+            if !bind_init(args, kwargs, &[names().loop_], 0, &mut values)? {
+                return refuse_init(slf, args, kwargs, stdlib().future_type);
+            }
             let owner = loop_or_current(values[0])?;
             of(slf).init(slf, owner.as_ptr())
         };
@@ -63,6 +65,19 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
 }
 
 // ------------------------------------------------------------------------------------------------------- methods
+
+/// The method of `_asyncio.Future` or `Task` that ours of this name stands for.
+#[inline(always)]
+pub fn base(receiver: Raw, name: &'static CStr) -> Overriding {
+    Overriding { receiver, class: base_class, name }
+}
+
+fn base_class(receiver: Raw) -> Raw {
+    let task = stdlib().task_type;
+    // SAFETY: a live object has a type.
+    let is_task = compat::is_subtype(unsafe { Py_TYPE(receiver) }, task.cast());
+    if is_task { task } else { stdlib().future_type }
+}
 
 /// What `result` and `exception` raise where `__init__` never ran.
 fn check_initialised(this: &Future) -> Res<()> {
@@ -77,18 +92,18 @@ noargs!(py_result, |slf| {
     of(slf).result()
 });
 
-noargs!(py_exception, |slf| {
+overriding!(py_exception, base, c"exception", |slf| {
     check_initialised(of(slf))?;
     Ok(of(slf).exception()?.unwrap_or_else(none))
 });
 
-onearg!(py_set_result, |slf, value| {
+overriding!(py_set_result, base, c"set_result", |slf, value| {
     of(slf).check_alive()?;
     of(slf).set_result(slf, Obj::new(value))?;
     Ok(none())
 });
 
-onearg!(py_set_exception, |slf, value| {
+overriding!(py_set_exception, base, c"set_exception", |slf, value| {
     of(slf).check_alive()?;
     of(slf).set_exception(slf, value)?;
     Ok(none())
@@ -96,13 +111,9 @@ onearg!(py_set_exception, |slf, value| {
 
 fastcall!(pub_add_done_callback, |slf, args| {
     let this = of(slf);
-    if args.len() != 1 {
-        return type_error_text(format!(
-            "add_done_callback() takes exactly 1 positional argument ({} given)",
-            args.len()
-        ));
-    }
-    let given = args.only_keyword(names().context, "add_done_callback")?;
+    args.require(&["fn"], base(slf, c"add_done_callback"))?;
+    args.at_most(1, base(slf, c"add_done_callback"))?;
+    let given = args.only_keyword(names().context, base(slf, c"add_done_callback"))?;
     if !this.owner.is_set() {
         return error::runtime_error(c"uninitialized Future object");
     }
@@ -111,7 +122,7 @@ fastcall!(pub_add_done_callback, |slf, args| {
     Ok(none())
 });
 
-onearg!(pub_remove_done_callback, |slf, callback| {
+overriding!(pub_remove_done_callback, base, c"remove_done_callback", |slf, callback| {
     of(slf).check_alive()?;
     int(of(slf).remove_done_callback(callback)? as i64)
 });
@@ -119,14 +130,14 @@ onearg!(pub_remove_done_callback, |slf, callback| {
 fastcall!(py_cancel, |slf, args| {
     of(slf).check_alive()?;
     let mut message = [NULL];
-    args.bind(&[names().msg], 1, &mut message, "cancel")?;
+    args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
     Ok(boolean(of(slf).cancel(slf, message[0])?))
 });
 
 noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
 noargs!(pub_done, |slf| Ok(boolean(of(slf).owner.is_set() && !of(slf).is_pending())));
 
-noargs!(pub_get_loop, |slf| {
+overriding!(pub_get_loop, base, c"get_loop", |slf| {
     of(slf).check_alive()?;
     Ok(of(slf).owner.or_none())
 });
@@ -417,16 +428,16 @@ pub fn common(def: TypeDef) -> TypeDef {
             py_result,
             c"Return the result; raise the exception, CancelledError or InvalidStateError.",
         )
-        .noargs(c"exception", py_exception, c"Return the exception that was set, or None.")
+        .fast(c"exception", py_exception, c"Return the exception that was set, or None.")
         .fast(c"add_done_callback", pub_add_done_callback, c"Call fn(self) when done, in the given context.")
-        .onearg(
+        .fast(
             c"remove_done_callback",
             pub_remove_done_callback,
             c"Remove all instances of a callback; return how many.",
         )
         .noargs(c"cancelled", pub_cancelled, c"Return True if it was cancelled.")
         .noargs(c"done", pub_done, c"Return True if it is done: result, exception or cancellation.")
-        .noargs(c"get_loop", pub_get_loop, c"Return the event loop it is bound to.")
+        .fast(c"get_loop", pub_get_loop, c"Return the event loop it is bound to.")
         .noargs(c"_make_cancelled_error", pub_make_cancelled_error, c"Return the CancelledError to raise.")
         .getset(c"_asyncio_future_blocking", get_blocking, set_blocking)
         .getset(c"_log_traceback", get_log_traceback, set_log_traceback)
@@ -454,8 +465,8 @@ pub fn load() -> Res<()> {
         .slot(Py_tp_traverse, tp_traverse as *mut c_void)
         .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .onearg(c"set_result", py_set_result, c"Mark it done with a result.")
-        .onearg(c"set_exception", py_set_exception, c"Mark it done with an exception.")
+        .fast(c"set_result", py_set_result, c"Mark it done with a result.")
+        .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")
         .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.");
     let made = common(def).build(stdlib().future_type)?;
     TYPE.set(made);

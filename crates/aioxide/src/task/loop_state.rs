@@ -27,6 +27,8 @@ pub struct LoopState {
     pub overrides: Overrides,
     pub closed: Cell<bool>,
     pub debug: Cell<bool>,
+    /// What `set_debug` was given, if it was no bool.
+    pub debug_as_set: Slot,
     pub stopping: Cell<bool>,
     /// The thread that runs the loop; 0 when none does.
     pub thread: Cell<u64>,
@@ -52,6 +54,7 @@ impl LoopState {
             overrides: Overrides::new(),
             closed: Cell::new(false),
             debug: Cell::new(false),
+            debug_as_set: Slot::empty(),
             stopping: Cell::new(false),
             thread: Cell::new(0),
             now: Cell::new(f64::NEG_INFINITY),
@@ -263,7 +266,7 @@ impl LoopState {
                     return stop;
                 }
             }
-            for slot in [&self.task_factory, &self.current_handle] {
+            for slot in [&self.task_factory, &self.current_handle, &self.debug_as_set] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
         }
@@ -276,6 +279,7 @@ impl LoopState {
         self.task_factory.clear();
         self.entered.set(std::ptr::null_mut());
         self.current_handle.clear();
+        self.debug_as_set.clear();
     }
 }
 

@@ -5,20 +5,20 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use super::future::{State, given};
-use super::future_type::{self, common, loop_or_current};
+use super::future_type::{self, base, common, loop_or_current};
 use super::loop_state::LoopState;
 use super::overrides::GET_DEBUG;
 use super::task::{self, Task, coro_of, of};
 use super::{registry, step};
-use crate::ffi::args::{bind_init, type_error_text};
+use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::error::type_name;
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
@@ -196,18 +196,11 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
     unsafe {
         let n = names();
         let mut values = [NULL; 5];
-        bind_init(
-            args,
-            kwargs,
-            &[n.coro, n.loop_, n.name, n.context, n.eager_start],
-            1,
-            &mut values,
-            "Task",
-        )?;
-        let [coro, owner, name, context, eager] = values;
-        if coro.is_null() {
-            return error::type_error(c"Task() missing required argument 'coro' (pos 1)");
+        let known = [n.coro, n.loop_, n.name, n.context, n.eager_start];
+        if !bind_init(args, kwargs, &known, 1, &mut values)? || values[0].is_null() {
+            return refuse_init(slf, args, kwargs, stdlib().task_type);
         }
+        let [coro, owner, name, context, eager] = values;
         let owner = loop_or_current(owner)?;
         if !layout().habits.init_once {
             registry::unregister(slf);
@@ -233,16 +226,16 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
 
 // ------------------------------------------------------------------------------------------------------- methods
 
-onearg!(py_set_result, |_slf, _value| {
+overriding!(py_set_result, base, c"set_result", |slf, _value| {
     error::runtime_error(c"Task does not support set_result operation")
 });
-onearg!(py_set_exception, |_slf, _value| {
+overriding!(py_set_exception, base, c"set_exception", |slf, _value| {
     error::runtime_error(c"Task does not support set_exception operation")
 });
 
 fastcall!(py_cancel, |slf, args| {
     let mut message = [NULL];
-    args.bind(&[names().msg], 1, &mut message, "cancel")?;
+    args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
     Ok(boolean(task::cancel(slf, message[0])?))
 });
 
@@ -266,24 +259,17 @@ onearg!(py_set_name, |slf, value| {
     Ok(none())
 });
 
-fn no_positional(args: Args, function: &str) -> Res<()> {
-    if args.len() == 0 {
-        return Ok(());
-    }
-    type_error_text(format!("{function}() takes no positional arguments"))
-}
-
 fastcall!(py_get_stack, |slf, args| {
-    no_positional(args, "get_stack")?;
     let mut limit = [NULL];
-    args.keywords(&[names().limit], &mut limit, "get_stack")?;
+    args.at_most(0, base(slf, c"get_stack"))?;
+    args.keywords(&[names().limit], &mut limit, base(slf, c"get_stack"))?;
     call(stdlib().task_get_stack, &[slf, or_py_none(limit[0])])
 });
 
 fastcall!(py_print_stack, |slf, args| {
-    no_positional(args, "print_stack")?;
     let mut values = [NULL; 2];
-    args.keywords(&[names().limit, names().file], &mut values, "print_stack")?;
+    args.at_most(0, base(slf, c"print_stack"))?;
+    args.keywords(&[names().limit, names().file], &mut values, base(slf, c"print_stack"))?;
     call(stdlib().task_print_stack, &[slf, or_py_none(values[0]), or_py_none(values[1])])
 });
 
@@ -490,12 +476,8 @@ pub fn load() -> Res<()> {
         .slot(Py_tp_traverse, tp_traverse as *mut c_void)
         .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .onearg(c"set_result", py_set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
-        .onearg(
-            c"set_exception",
-            py_set_exception,
-            c"Raise RuntimeError: a task's result is its coroutine's.",
-        )
+        .fast(c"set_result", py_set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
+        .fast(c"set_exception", py_set_exception, c"Raise RuntimeError: a task's result is its coroutine's.")
         .fast(c"cancel", py_cancel, c"Request that the task cancel itself; return False if it is done.")
         .noargs(c"cancelling", py_cancelling, c"Return the number of cancellation requests that stand.")
         .noargs(c"uncancel", py_uncancel, c"Take one cancellation request back; return how many are left.")

@@ -1,0 +1,42 @@
+//! Running a source file as the interpreter runs its main program.
+
+use std::ffi::c_void;
+
+use pyo3_ffi::*;
+
+use super::error::{Res, raise_io, type_error};
+use super::object::{Obj, Raw};
+
+/// Runs the file at `args[0]` in the dict `args[1]`. Its text is read by the interpreter's own reader of files: `compile`
+/// of the same bytes finds other errors in other places, where their encoding is not what it should be.
+///
+/// # Safety
+/// `args` is a tuple.
+pub unsafe fn run_file(args: Raw) -> Res {
+    // SAFETY: by the contract; the parser closes the file. The path is owned by `bytes` meanwhile.
+    unsafe {
+        if PyTuple_GET_SIZE(args) != 2 || PyDict_Check(PyTuple_GET_ITEM(args, 1)) == 0 {
+            return type_error(c"_run_file takes a path and a dict");
+        }
+        let globals = PyTuple_GET_ITEM(args, 1);
+        let mut converted: Raw = std::ptr::null_mut();
+        let into = (&raw mut converted).cast::<c_void>();
+        if PyUnicode_FSConverter(PyTuple_GET_ITEM(args, 0), into) == 0 {
+            return Err(super::Raised);
+        }
+        let bytes = Obj::own(converted);
+        let path = std::ffi::CStr::from_ptr(PyBytes_AS_STRING(bytes.as_ptr()));
+        match aioxide_sys::stdio::open(path) {
+            Ok(file) => Obj::steal(PyRun_FileExFlags(
+                file.cast(),
+                path.as_ptr(),
+                Py_file_input,
+                globals,
+                globals,
+                1,
+                std::ptr::null_mut(),
+            )),
+            Err(why) => raise_io(&why),
+        }
+    }
+}
