@@ -185,7 +185,7 @@ class Pooled(InLoop):
         self.fresh = options.pop("fresh", False)
         self.unit = options.pop("unit", "s")
         self.needs = options.pop("needs", None)
-        self.how = {"place": on_all_cores} | options.pop("environment", {})
+        self.how = {"place": options.pop("place", on_all_cores)} | options.pop("environment", {})
         self.ideal = options.pop("ideal", None)
         self.share = options.pop("share", Pooled.share)
         super().__init__(*names, **options)

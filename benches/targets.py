@@ -64,6 +64,7 @@ TARGETS = {
     "aiohttp": Target("best peer", 1.05),
     "to_thread": Target("best peer", 2.0),
     "to_thread_no_spin": Target("best peer", 1.3),
+    "to_thread_one_core": Target("best peer", 1.3),
     "thread_gather": Target("best peer", 3.0),
     "thread_submit": Target("best peer", 2.0),
     "process_call": Target("best peer", 1.8),

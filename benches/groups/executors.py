@@ -10,6 +10,7 @@ import os
 from ..case import Group
 from ..executor_tasks import nap, work
 from ..machine import CLIENT_CORE, SERVER_CORE, resident_bytes
+from ..processes import on_server_core
 
 GROUP = Group("executors")
 THREADS, PROCESSES = "ThreadPoolExecutor", "ProcessPoolExecutor"
@@ -36,6 +37,12 @@ def to_thread(aio, loop, pools, n):
     environment={"AIOXIDE_SPIN": "0"},
 )
 def to_thread_no_spin(aio, loop, pools, n):
+    return loop.run_until_complete(call_to_thread(aio, n))
+
+
+@GROUP.pooled("to_thread on one core", pool=None, n=10_000, operation="call", place=on_server_core)
+def to_thread_one_core(aio, loop, pools, n):
+    """Nobody spins here: there is no other core for whoever is waited for."""
     return loop.run_until_complete(call_to_thread(aio, n))
 
 
