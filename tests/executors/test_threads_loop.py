@@ -318,6 +318,23 @@ def test_calls_from_another_thread():
     assert run(main()) == 16
 
 
+@pytest.mark.parametrize("spin", [0, 0.00005])
+def test_a_sleeping_loop_hears_of_a_call_before_the_next_one_begins(spin):
+    """A worker wakes the loop when it lets go of the GIL: that must not be only when it has nothing left to do."""
+    gate = threading.Event()
+
+    async def main():
+        with aioxide.ThreadPoolExecutor(1, spin=spin) as pool:
+            first = in_executor(time.sleep, 0.1, executor=pool)
+            second = in_executor(gate.wait, DEADLINE, executor=pool)
+            await asyncio.wait_for(first, DEADLINE / 4)
+            assert not second.done()
+            gate.set()
+            assert await second
+
+    run(main())
+
+
 def test_io_and_timers_go_on_while_calls_are_awaited_one_by_one():
     # A loop that spins for its calls looks at descriptors and clocks all the same.
     async def main():
