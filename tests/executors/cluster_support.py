@@ -158,10 +158,13 @@ def write_pid_and_sleep(path, seconds):
 
 
 def write_pid_and_wait(path, release):
-    """Run until the file `release` is there."""
+    """Run until the file `release` is there: or for two minutes, where a test has failed before that."""
     with open(path, "a") as file:
         print(os.getpid(), file=file)
+    end = time.monotonic() + 120
     while not os.path.exists(release):
+        if time.monotonic() > end:
+            raise TimeoutError("nobody has released this call")
         time.sleep(0.01)
     return os.getpid()
 

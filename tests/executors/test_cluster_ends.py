@@ -32,6 +32,14 @@ def pool(running):
         yield pool
 
 
+@pytest.fixture
+def release(pool, tmp_path):
+    """What lets `write_pid_and_wait` go: also where a test fails, for the pool waits for its calls."""
+    path = tmp_path / "release"
+    yield path
+    path.touch()
+
+
 def run_script(folder, body):
     script = folder / "script.py"
     head = "import asyncio, logging, os, time\nimport aioxide, distributed\nlogging.disable()\n"
@@ -48,8 +56,10 @@ def run_script(folder, body):
 
 
 @pytest.mark.parametrize("new_loop", [aioxide.new_event_loop, asyncio.new_event_loop])
-def test_a_loop_that_closes_with_calls_under_way_takes_none_with_it(pool, tmp_path, caplog, new_loop):
-    path, release = tmp_path / "pid", tmp_path / "release"
+def test_a_loop_that_closes_with_calls_under_way_takes_none_with_it(
+    pool, release, tmp_path, caplog, new_loop
+):
+    path = tmp_path / "pid"
     loop = new_loop()
 
     async def begin():
@@ -168,8 +178,7 @@ def test_a_scheduler_that_was_started_again_is_not_taken_for_the_old_one(tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_forked_child_leaves_the_parents_pool_alone(pool, tmp_path):
-    release = tmp_path / "release"
+def test_a_forked_child_leaves_the_parents_pool_alone(pool, release, tmp_path):
     future = pool.submit(write_pid_and_wait, str(tmp_path / "pid"), str(release))
     queued = [pool.submit(add, number) for number in range(4)]
     wait_until(future.running)
@@ -235,20 +244,21 @@ def test_nothing_is_left_of_pools_that_are_shut_down(running):
     wait_until(lambda: threading.active_count() <= threads and me.num_fds() <= descriptors)
 
 
-def test_the_scheduler_keeps_nothing_of_calls_that_are_over(pool, tmp_path):
+def test_the_scheduler_keeps_nothing_of_calls_that_are_over(pool, release, tmp_path):
     def left(dask_scheduler):
         ledger = dask_scheduler.plugins[name].ledger
         records = (ledger._started, ledger._withdrawn, ledger._unclaimed)
         return len(dask_scheduler.tasks), [len(each) for each in records]
 
     name = pool._calls._name
-    paths = str(tmp_path / "pid"), str(tmp_path / "release")
+    paths = str(tmp_path / "pid"), str(release)
     occupying = [pool.submit(write_pid_and_wait, *paths) for _ in range(2)]
     wait_until(lambda: all(each.running() for each in occupying))
     withdrawn = [pool.submit(add, 1), pool.submit(len, bytes(2_000_000))]
     kept = [pool.submit(add, 1), pool.submit(len, bytes(2_000_000)), pool.submit(divmod, 1, 0)]
     assert all(each.cancel() for each in withdrawn)
-    assert pool.client.run_on_scheduler(left)[0] >= 5
-    (tmp_path / "release").touch()
+    # A large argument travels first, and its call is not there before.
+    wait_until(lambda: pool.client.run_on_scheduler(left)[0] >= 5)
+    release.touch()
     assert [type(each.exception(DEADLINE)) for each in kept] == [type(None), type(None), ZeroDivisionError]
     wait_until(lambda: pool.client.run_on_scheduler(left) == (0, [0, 0, 0]))
