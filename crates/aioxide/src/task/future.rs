@@ -311,7 +311,7 @@ impl Future {
     /// Queues a waiter of a future that is pending.
     #[inline(always)]
     pub fn add_waiter(&self, waiter: Waiter) {
-        // There can be others without a first while one is being removed.
+        // There can be others without a first: it was removed.
         if !self.first.is_set() && self.rare_opt().is_none_or(|rare| rare.more.is_empty()) {
             self.first.replace(Some(waiter.callback));
             self.first_context.replace(waiter.context);
@@ -344,40 +344,52 @@ impl Future {
         self.tell_one(slf, waiter)
     }
 
-    /// Removes the callbacks equal to `callback`, and counts them. Comparing runs user code, which may come back here,
-    /// add callbacks or finish the future: as `_asyncio` does it, the waiters stay in place while they are looked at.
-    pub fn remove_done_callback(&self, callback: Raw) -> Res<usize> {
+    /// Removes the callbacks equal to `callback`, and counts them. Comparing runs user code, which may come back here, add or
+    /// remove callbacks, or finish the future: the waiters stay in place while they are looked at, and what is counted then
+    /// is what `_asyncio` counts (future_remove_done_callback in Modules/_asynciomodule.c).
+    pub fn remove_done_callback(&self, callback: Raw) -> Res<isize> {
         let mut removed = 0;
-        if let Some(callback0) = self.first.share()
-            && is_equal(&callback0, self.first_context.is_set(), callback)?
+        if let Some(first) = self.first.share()
+            && is_equal(&first, self.first_context.is_set(), callback)?
         {
             drop((self.first.take(), self.first_context.take()));
             removed = 1;
         }
         let before = self.with_more(|more| more.len());
-        let mut kept = Vec::new();
-        let mut at = 0;
+        let kept = match before {
+            0 => return Ok(removed),
+            1 => {
+                // A single one is looked at alone: what its comparison adds is not compared, and goes with it.
+                let Some(only) = self.with_more(|more| more.first().cloned()) else { return Ok(removed) };
+                if !is_equal(&only.callback, only.context.is_some(), callback)? {
+                    return Ok(removed);
+                }
+                Vec::new()
+            }
+            _ => self.unequal_to(callback)?,
+        };
+        let (left, there) = (kept.len(), self.with_more(|more| more.len()));
+        if left == 0 || there == 0 {
+            drop(self.with_more(std::mem::take));
+            return Ok(removed + before as isize);
+        }
+        if left != there {
+            drop(self.with_more(|more| std::mem::replace(more, kept)));
+        }
+        // Below 0 where comparisons have removed more themselves.
+        Ok(removed + there as isize - left as isize)
+    }
+
+    /// The waiters behind the first that are not equal to `callback`.
+    fn unequal_to(&self, callback: Raw) -> Res<Vec<Waiter>> {
+        let (mut kept, mut at) = (Vec::new(), 0);
         while let Some(waiter) = self.with_more(|more| more.get(at).cloned()) {
             if !is_equal(&waiter.callback, waiter.context.is_some(), callback)? {
                 kept.push(waiter);
             }
             at += 1;
-            if before == 1 {
-                // A single one is looked at alone: what its comparison adds is not compared.
-                kept.extend(self.with_more(|more| more.get(at..).unwrap_or_default().to_vec()));
-                break;
-            }
         }
-        if before > 0 && self.with_more(|more| more.is_empty()) {
-            // A comparison has finished the future.
-            return Ok(removed + before);
-        }
-        let left = kept.len();
-        let replaced = self.with_more(|more| std::mem::replace(more, kept));
-        let there = replaced.len();
-        drop(replaced);
-        self.fill_first();
-        Ok(removed + there.saturating_sub(left))
+        Ok(kept)
     }
 
     /// Short access to the waiters behind the first. Nothing in `body` may release a reference.
@@ -386,18 +398,6 @@ impl Future {
         match unsafe { &mut *self.rare.get() } {
             Some(rare) => body(&mut rare.more),
             None => body(&mut Vec::new()),
-        }
-    }
-
-    /// Moves the next waiter to where the first one was removed.
-    fn fill_first(&self) {
-        if self.first.is_set() {
-            return;
-        }
-        let next = self.with_more(|more| if more.is_empty() { None } else { Some(more.remove(0)) });
-        if let Some(waiter) = next {
-            self.first.replace(Some(waiter.callback));
-            self.first_context.replace(waiter.context);
         }
     }
 
