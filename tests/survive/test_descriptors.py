@@ -8,6 +8,7 @@ import socket
 import time
 import weakref
 
+import aioxide
 import pytest
 
 from .harness import FACTORIES, NATIVE, assert_same, child
@@ -360,3 +361,50 @@ def test_what_is_watched_lives(how):
     history = assert_same(only_the_loop_knows, how, reached="main")
     assert history["main"][0] == (False,) and history["main"][-1] == (True,)
     assert "reader" in history
+
+
+def other_side_by_number(run):
+    near, far = socket.socketpair()
+    run.opened.callback(far.close)
+    run.loop.add_reader(near, run.log, "reader")
+    run.loop.add_writer(near.fileno(), lambda: None)
+    run.loop.remove_writer(near.fileno())
+    del near
+    gc.collect()
+    far.send(b"x")
+    run.settle(1)
+
+
+def test_what_is_watched_lives_though_its_other_side_was_named_by_number():
+    assert "reader" in assert_same(other_side_by_number, reached="reader")
+
+
+def test_what_was_closed_can_be_removed_when_a_connection_has_its_number():
+    """And the connection goes on: what is removed is not what stands there now."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        loop.add_reader(near, lambda: None)
+        number = near.fileno()
+        near.close()
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        taken = server.sockets[0].fileno() == number
+        assert not loop.remove_reader(near)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"hi\n")
+        assert await asyncio.wait_for(reader.readline(), 30) == b"hi\n"
+        writer.close()
+        server.close()
+        far.close()
+        return taken
+
+    async def answer(reader, writer):
+        writer.write(await reader.readline())
+
+    # asyncio's loop does not come to the end: its record of the number is stale.
+    loop = aioxide.new_event_loop()
+    try:
+        assert loop.run_until_complete(main()), "nothing has taken the number"
+    finally:
+        loop.close()

@@ -1,4 +1,4 @@
-"""`remove_done_callback` while a comparison does something to the callbacks: what is left and counted is as in asyncio."""
+"""`remove_done_callback` while a comparison does something to the callbacks: what is left is what asyncio leaves."""
 
 import asyncio
 import itertools
@@ -6,7 +6,16 @@ import itertools
 import aioxide
 import pytest
 
-DEEDS = ("remove first", "remove last", "remove itself", "remove next", "remove all", "add", "finish", "cancel")
+DEEDS = (
+    "remove first",
+    "remove last",
+    "remove itself",
+    "remove next",
+    "remove all",
+    "add",
+    "finish",
+    "cancel",
+)
 TARGETS = ("nobody", "first", "last", "middle")
 
 

@@ -131,8 +131,14 @@ impl Sources {
         .unwrap_or(Interest::empty())
     }
 
-    pub fn set_owner(&self, fd: i32, owner: Option<Owner>) -> Option<Owner> {
-        self.with(fd, |watch| std::mem::replace(&mut watch.owner, owner))
+    /// Gives a descriptor an owner, or takes it. Handles that still stand for the number are of a descriptor that was closed
+    /// behind our back. What was there is returned, to be released when the table is whole.
+    pub fn set_owner(&self, fd: i32, owner: Option<Owner>) -> (Option<Owner>, [Option<Obj>; 2]) {
+        self.with(fd, |watch| {
+            let stale =
+                if owner.is_some() { [watch.reader.take(), watch.writer.take()] } else { [None, None] };
+            (std::mem::replace(&mut watch.owner, owner), stale)
+        })
     }
 
     pub fn owner(&self, fd: i32) -> Option<Obj> {

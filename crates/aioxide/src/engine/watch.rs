@@ -17,6 +17,7 @@ pub fn add(this: &LoopObject, object: Raw, fd: i32, side: Side, callback: Raw, a
     }
     let sources = &this.engine.sources;
     io_result(sources.reserve(fd))?;
+    let first = sources.wanted(fd).is_empty();
     let before = sources.set_handle(fd, side, Some(made.clone()));
     if let Err(why) = this.engine.watch(fd, sources.wanted(fd)) {
         // Nothing has changed for the user: the handle that worked before, if one did, stays.
@@ -26,7 +27,12 @@ pub fn add(this: &LoopObject, object: Raw, fd: i32, side: Side, callback: Raw, a
     }
     // SAFETY: a type check on a live object.
     let by_number = unsafe { pyo3_ffi::PyLong_Check(object) } != 0;
-    drop(sources.set_object(fd, if by_number { None } else { Some(Obj::new(object)) }));
+    // As in `selectors`, a number says nothing about the object that the other side was set for.
+    if !by_number {
+        drop(sources.set_object(fd, Some(Obj::new(object))));
+    } else if first {
+        drop(sources.set_object(fd, None));
+    }
     if let Some(before) = before {
         handle::cancel(&before)?;
     }
@@ -44,7 +50,13 @@ fn used_by(fd: i32, owner: &Obj) -> Res {
 
 /// Stops watching one side of `fd`; false if it was not watched.
 pub fn remove(this: &LoopObject, fd: i32, side: Side) -> Res<bool> {
-    if this.state.closed.get() || this.engine.sources.handle(fd, side).is_none() {
+    if this.state.closed.get() {
+        return Ok(false);
+    }
+    if this.engine.sources.handle(fd, side).is_none() {
+        if this.engine.sources.wanted(fd).is_empty() {
+            drop(this.engine.sources.set_object(fd, None));
+        }
         return Ok(false);
     }
     let before = this.engine.sources.set_handle(fd, side, None);
