@@ -168,17 +168,30 @@ fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
     Ok(())
 }
 
+/// Hands out all frames that are there: behind an exception that must leave the loop too, for nobody would look at them again
+/// before the worker sends more.
 fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
+    let mut raised = None;
     loop {
         match decoder.take() {
-            Ok(Some(frame)) => take_frame(pool, key, decoder, &frame)?,
-            Ok(None) => return Ok(()),
+            Ok(Some(frame)) => {
+                if take_frame(pool, key, decoder, &frame).is_err() {
+                    let exception = error::take();
+                    raised = raised.or(exception);
+                }
+            }
+            Ok(None) => break,
             Err(_) => {
                 pool.signal(key, 9);
-                return Ok(());
+                break;
             }
         }
     }
+    if raised.is_none() {
+        return Ok(());
+    }
+    error::restore(raised);
+    Err(Raised)
 }
 
 fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()> {

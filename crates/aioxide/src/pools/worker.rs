@@ -75,7 +75,9 @@ impl Worker<'_> {
                 }
                 if since(held_since) > self.hold {
                     // SAFETY: nothing is borrowed here.
-                    unsafe { gil::release() }.take(0);
+                    let released = unsafe { gil::release() };
+                    drop(bell.take());
+                    released.take(0);
                     held_since = clock::ticks();
                 }
             }
