@@ -38,8 +38,14 @@ class Reentrant(Hostile):
     is walked.
     """
 
+    # Not until the interpreter calls it a recursion: kinds of methods count as differently deep.
+    left = 20
+
     def __eq__(self, other):
         self.run.log("hostile", "compared")
+        if not self.left:
+            return False
+        self.left -= 1
         self.future.remove_done_callback(self.run)
         for number in range(20):
             self.future.add_done_callback(lambda _, number=number: None)
