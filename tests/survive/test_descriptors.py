@@ -408,3 +408,15 @@ def test_what_was_closed_can_be_removed_when_a_connection_has_its_number():
         assert loop.run_until_complete(main()), "nothing has taken the number"
     finally:
         loop.close()
+
+
+def test_a_socket_that_was_closed_while_it_was_watched_cannot_be_watched_again():
+    """A difference on purpose: asyncio accepts it, and watches nothing."""
+    near, far = socket.socketpair()
+    loop = aioxide.new_event_loop()
+    loop.add_reader(near, print)
+    near.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.add_reader(near, print)
+    loop.close()
+    far.close()
