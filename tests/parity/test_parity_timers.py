@@ -3,6 +3,9 @@
 import asyncio
 import fractions
 
+import aioxide
+import pytest
+
 from .harness import parity
 
 
@@ -224,3 +227,13 @@ async def test_sleep_results_and_order(h):
     await asyncio.gather(*(sleeper(d, d) for d in (0.02, 0.0, 0.01, -1)))
     h.log(await asyncio.sleep(0), await asyncio.sleep(0, "result"))
     await h.wait(asyncio.sleep("1"))
+
+
+def test_times_that_are_no_float_have_their_own_words():
+    """A difference on purpose: docs/differences.md."""
+    loop = aioxide.new_event_loop()
+    with pytest.raises(OverflowError, match="^int too large to convert to float$"):
+        loop.call_at(10**400, print)
+    with pytest.raises(TypeError, match="^must be real number, not complex$"):
+        loop.call_later(1j, print)
+    loop.close()
