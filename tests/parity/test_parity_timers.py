@@ -232,8 +232,8 @@ async def test_sleep_results_and_order(h):
 def test_times_that_are_no_float_have_their_own_words():
     """A difference on purpose: docs/differences.md."""
     loop = aioxide.new_event_loop()
-    with pytest.raises(OverflowError, match="^int too large to convert to float$"):
+    with pytest.raises(OverflowError, match="int too large to convert to float"):
         loop.call_at(10**400, print)
-    with pytest.raises(TypeError, match="^must be real number, not complex$"):
+    with pytest.raises(TypeError, match="must be real number, not complex"):
         loop.call_later(1j, print)
     loop.close()

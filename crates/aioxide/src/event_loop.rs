@@ -284,10 +284,12 @@ unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &'static CStr) -> R
     let base = Overriding { receiver: slf, class: |_| stdlib().selector_event_loop, name };
     let mut named = Named::default();
     let args = args.placed(&["fd", "callback"], base, &mut named)?;
-    args.keywords(&[], &mut [], base)?;
-    let given = args.positional();
+    // From 3.15 on.
+    let mut context = [NULL];
+    args.keywords(&[names().context], &mut context, base)?;
+    let (given, context) = (args.positional(), crate::task::future::given(context[0]));
     // SAFETY: a loop and a live argument.
-    unsafe { watch::add(of(slf), given[0], fileno(given[0])?, side, given[1], &given[2..]) }
+    unsafe { watch::add(of(slf), given[0], fileno(given[0])?, side, given[1], &given[2..], context) }
 }
 
 fastcall!(add_reader, |slf, args| watch_side(slf, args, Side::Read, c"_add_reader"));

@@ -6,12 +6,22 @@ use crate::ffi::{Obj, Raw, Res};
 use crate::task::handle;
 
 /// Calls `callback(*args)` whenever `fd`, the number of `object`, is ready; replaces, and cancels, the handle that was there.
-pub fn add(this: &LoopObject, object: Raw, fd: i32, side: Side, callback: Raw, args: &[Raw]) -> Res {
+///
+/// `context` is the one that the callback runs in, null for a copy of the current one.
+pub fn add(
+    this: &LoopObject,
+    object: Raw,
+    fd: i32,
+    side: Side,
+    callback: Raw,
+    args: &[Raw],
+    context: Raw,
+) -> Res {
     this.state.check_closed()?;
     if let Some(owner) = this.engine.sources.owner(fd) {
         return used_by(fd, &owner);
     }
-    let made = handle::new_repeating(this.state.object, callback, args)?;
+    let made = handle::new_repeating(this.state.object, callback, args, context)?;
     if this.state.debug.get() {
         handle::record_source(&made)?;
     }

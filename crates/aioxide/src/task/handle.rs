@@ -109,8 +109,8 @@ pub fn new_timer(owner: Raw, when: f64, callback: Raw, args: &[Raw], context: Ra
 }
 
 /// Makes a handle that runs each time its file descriptor is ready.
-pub fn new_repeating(owner: Raw, callback: Raw, args: &[Raw]) -> Res {
-    let handle = new(owner, callback, args, NULL)?;
+pub fn new_repeating(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
+    let handle = new(owner, callback, args, context)?;
     // SAFETY: just made.
     unsafe { of(handle.as_ptr()).kind.set(Kind::Repeats) };
     Ok(handle)
