@@ -107,7 +107,7 @@ class Manager:
     # ------------------------------------------------------------------------------------------- called per submit
 
     def admit(self) -> None:
-        """Raise what `submit` raises, or wait for room, unless this thread runs a loop."""
+        """Raise what `submit` raises, or wait for room, unless this thread runs a loop, or is the one to make room."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "this process pool belongs to the process that made it; a forked child has to make one of its own"
@@ -118,7 +118,7 @@ class Manager:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if _interpreter_exits:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self.pool.full and asyncio._get_running_loop() is None:
+        if self.pool.full and not self.pool.in_turn and asyncio._get_running_loop() is None:
             self.pool.to_reactor()
             with self._room:
                 self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
@@ -401,13 +401,19 @@ class Manager:
             self.pool.to_reactor()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this one, say, can't."""
+        """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this one, say, can't.
+
+        Raises:
+            RuntimeError: a done callback of one of the pool's own futures asks, as in the standard library.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while not self.finished.is_set():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     break
+                if self.pool.in_turn:
+                    raise RuntimeError("cannot join current thread")
                 if self.pool.home() == "reactor":
                     self.finished.wait(left)
                 else:

@@ -85,7 +85,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
             None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
-            a coroutine back is that it awaits its calls.
+            a coroutine back is that it awaits its calls. Nor in a done callback of this pool's.
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
@@ -287,6 +287,10 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         Args:
             wait: return only when the pool has ended.
             cancel_futures: cancel the calls that have not been handed to a worker.
+
+        Raises:
+            RuntimeError: a done callback of one of the pool's own futures asks it to wait. The pool is shut down all
+                the same, as in the standard library.
         """
         with self._shutdown_lock:
             self._shutdown_thread = True

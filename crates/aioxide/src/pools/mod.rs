@@ -14,6 +14,7 @@ pub mod process_pickle;
 pub mod process_pump;
 pub mod process_reactor;
 pub mod process_slab;
+pub mod process_standby;
 pub mod process_submit;
 pub mod process_type;
 pub mod process_worker;

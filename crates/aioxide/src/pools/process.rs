@@ -392,7 +392,8 @@ pub struct Pool {
     pub home_loop: Slot,
     /// A look at the descriptors is queued in the home loop.
     pub queued: Cell<bool>,
-    pub pumping: Cell<bool>,
+    /// The thread that serves it at this moment; 0 for none.
+    pub pumping: Cell<u64>,
     pub next_id: Cell<u64>,
     pub next_key: Cell<u32>,
     /// Tasks that are not finished.
@@ -435,7 +436,7 @@ impl Pool {
             home: Cell::new(Home::None),
             home_loop: Slot::empty(),
             queued: Cell::new(false),
-            pumping: Cell::new(false),
+            pumping: Cell::new(0),
             next_id: Cell::new(1),
             next_key: Cell::new(1),
             outstanding: Cell::new(0),

@@ -17,6 +17,7 @@ use crate::ffi::names::intern;
 use crate::ffi::object::{call_method, int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::finish::{self, Outcome};
+use crate::task::loop_state::thread_ident;
 
 /// Bytes that are asked for at a time.
 const ROOM: usize = 1 << 16;
@@ -30,11 +31,12 @@ const QUICK: u32 = 16;
 pub unsafe fn pump(slf: Raw) -> Res<()> {
     // SAFETY: by the contract; the reference keeps it alive whatever user code does.
     let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
-    if pool.pumping.replace(true) {
+    if pool.pumping.get() != 0 {
         return Ok(());
     }
+    pool.pumping.set(thread_ident());
     let result = pump_all(pool);
-    pool.pumping.set(false);
+    pool.pumping.set(0);
     submit::dispatch(pool);
     submit::steal(pool);
     super::process_home::forget_gone();

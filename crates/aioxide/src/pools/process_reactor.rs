@@ -1,5 +1,10 @@
-//! The one thread that serves the pools which no loop serves: made when the first needs it, gone with the last. It holds
-//! the GIL only while it hands out results.
+//! The thread that serves the pools which no loop serves: made when the first needs it, gone with the last. It holds the
+//! GIL only while it hands out results.
+//!
+//! Done callbacks run in it, and they may wait for a call in another pool. So with two pools there is a second thread,
+//! the standby: where a turn lasts too long it goes on in the other's place, with all pools but the one whose turn that
+//! is, as in the standard library, where each pool has a thread of its own. The thread that was held up hands that
+//! pool over when it is back, and is the standby then.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -10,6 +15,7 @@ use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
+use super::process_standby::Gate;
 use super::{process as pool, process_pump as pump};
 use crate::engine::loop_object::io_result;
 use crate::engine::spin::{self, Bets};
@@ -19,11 +25,24 @@ use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 struct Reactor {
     shared: Arc<Shared>,
     pools: Vec<Obj>,
+    /// The pool whose turn it is; only to compare with.
+    serving: Raw,
+    /// Counts the threads that have served: each that takes over has a number of its own.
+    reign: u64,
+    /// Whether there is a thread that would take over.
+    standby: bool,
+}
+
+impl Reactor {
+    fn find(&self, slf: Raw) -> Option<&Obj> {
+        self.pools.iter().find(|pool| pool.as_ptr() == slf)
+    }
 }
 
 struct Shared {
     epoll: Epoll,
     wakeup: Wakeup,
+    gate: Gate,
 }
 
 struct Place(UnsafeCell<Option<Reactor>>);
@@ -36,6 +55,11 @@ static REACTOR: Place = Place(UnsafeCell::new(None));
 fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
     // SAFETY: under the GIL, and every `body` in this file is leaf code.
     body(unsafe { &mut *REACTOR.0.get() })
+}
+
+/// The reactor, as long as it is the one of that thread.
+fn with_ours<T>(shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) -> T) -> Option<T> {
+    with(|reactor| reactor.as_mut().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared)).map(body))
 }
 
 /// The threads that were started and may not have ended yet.
@@ -60,12 +84,14 @@ pub fn add(slf: Raw, fd: i32) -> Res<()> {
         Some(shared) => shared,
         None => io_result(start())?,
     };
+    // Not the first, or a pool that is in the middle of a callback makes it.
+    let alone = with_ours(&shared, |reactor| reactor.pools.is_empty() && reactor.serving.is_null());
+    if alone == Some(false) {
+        io_result(start_standby(&shared))?;
+    }
     io_result(shared.epoll.add(fd, Interest::IN, slf as u64))?;
-    with(|reactor| {
-        if let Some(reactor) = reactor {
-            reactor.pools.push(Obj::new(slf));
-        }
-    });
+    with_ours(&shared, |reactor| reactor.pools.push(Obj::new(slf)));
+    shared.gate.stir();
     shared.wakeup.wake();
     Ok(())
 }
@@ -83,49 +109,136 @@ pub fn remove(slf: Raw, fd: i32) {
 }
 
 fn start() -> io::Result<Arc<Shared>> {
-    let shared = Arc::new(Shared { epoll: Epoll::new()?, wakeup: Wakeup::new()? });
+    let shared = Arc::new(Shared { epoll: Epoll::new()?, wakeup: Wakeup::new()?, gate: Gate::default() });
     shared.epoll.add(shared.wakeup.fileno(), Interest::IN, 0)?;
     let for_thread = shared.clone();
-    let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(move || run(&for_thread))?;
+    start_thread(move || run(&for_thread, Some(0)))?;
+    let reactor =
+        Reactor { shared: shared.clone(), pools: Vec::new(), serving: NULL, reign: 0, standby: false };
+    with(|place| *place = Some(reactor));
+    Ok(shared)
+}
+
+/// Starts the thread that takes over where a turn lasts too long, if there is none.
+fn start_standby(shared: &Arc<Shared>) -> io::Result<()> {
+    if with_ours(shared, |reactor| reactor.standby) != Some(false) {
+        return Ok(());
+    }
+    let for_thread = shared.clone();
+    start_thread(move || run(&for_thread, None))?;
+    with_ours(shared, |reactor| reactor.standby = true);
+    Ok(())
+}
+
+fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(body)?;
     with_threads(|threads| {
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);
     });
-    with(|reactor| *reactor = Some(Reactor { shared: shared.clone(), pools: Vec::new() }));
-    Ok(shared)
+    Ok(())
 }
 
-fn run(shared: &Arc<Shared>) {
+/// What a thread does next.
+#[derive(Clone, Copy)]
+enum Next {
+    Serve,
+    StandBy,
+    End,
+}
+
+/// A thread's life: serves with the number `reign`, or stands by.
+fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
+    loop {
+        let stuck = match reign {
+            Some(_) => 0,
+            None => match shared.gate.watch() {
+                Some(turn) => turn,
+                None => return,
+            },
+        };
+        // SAFETY: one thread state for a time of serving; Python is entered within only. `end` waits for this thread
+        // before the interpreter takes the GIL away.
+        let next = unsafe {
+            let gil = PyGILState_Ensure();
+            let next = reign.or_else(|| take_over(shared, stuck)).map(|reign| serve(shared, reign));
+            PyGILState_Release(gil);
+            next
+        };
+        match next {
+            // There was nothing to take over.
+            None => shared.gate.sleep(stuck),
+            Some(Next::StandBy) => reign = None,
+            Some(Next::Serve | Next::End) => return,
+        }
+    }
+}
+
+/// The number of this thread's reign, if another thread is still held up in that turn and there is a pool besides that
+/// one's. That pool waits: its events would come again and again.
+fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
+    let (reign, many) = with_ours(shared, |reactor| {
+        let serving = reactor.serving;
+        if !shared.gate.lasts(turn) || reactor.pools.iter().all(|pool| pool.as_ptr() == serving) {
+            return None;
+        }
+        if reactor.find(serving).is_some() {
+            listen(shared, serving, Interest::empty());
+        }
+        reactor.serving = NULL;
+        reactor.reign += 1;
+        reactor.standby = false;
+        shared.gate.leave();
+        Some((reactor.reign, reactor.pools.len() > 2))
+    })??;
+    if many {
+        // Should that fail: who is held up stands by later.
+        let _ = start_standby(shared);
+    }
+    Some(reign)
+}
+
+/// Has events of a pool of the list come, or not.
+fn listen(shared: &Shared, slf: Raw, interest: Interest) {
+    // SAFETY: the list holds pools.
+    let fd = unsafe { pool::of(slf) }.with(|state| state.epoll.as_ref().map(|epoll| epoll.fileno()));
+    if let Some(fd) = fd {
+        // Not there if it has another home meanwhile.
+        let _ = shared.epoll.modify(fd, interest, slf as u64);
+    }
+}
+
+/// Serves until there is nothing left to serve, or another thread has taken over.
+///
+/// # Safety
+/// With the GIL.
+unsafe fn serve(shared: &Arc<Shared>, reign: u64) -> Next {
     let mut events = Events::default();
-    // SAFETY: one thread state for the life of this thread; Python is entered between restore and save only. `end`
-    // waits for this thread before the interpreter takes the GIL away.
-    unsafe {
-        let gil = PyGILState_Ensure();
-        loop {
-            let limit = if is_busy(shared) && BETS.bet() { spin::limit() } else { 0 };
+    loop {
+        let limit = if is_busy(shared) && BETS.bet() { spin::limit() } else { 0 };
+        // SAFETY: nothing between the two calls touches a Python object.
+        let won = unsafe {
             let thread = PyEval_SaveThread();
             let won = wait(shared, &mut events, limit);
             PyEval_RestoreThread(thread);
-            if limit > 0 {
-                BETS.record(won);
-            }
-            if guarded(true, || turn(shared, &events)) {
-                break;
-            }
+            won
+        };
+        if limit > 0 {
+            BETS.record(won);
         }
-        PyGILState_Release(gil);
+        match guarded(Next::End, || turn(shared, reign, &events)) {
+            Next::Serve => {}
+            next => return next,
+        }
     }
 }
 
 fn is_busy(shared: &Arc<Shared>) -> bool {
-    with(|reactor| {
-        let pools = reactor.as_ref().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared));
-        let is_busy = |pool: &Obj| {
-            // SAFETY: the list holds pools.
-            unsafe { pool::of(pool.as_ptr()) }.outstanding.get() > 0
-        };
-        pools.is_some_and(|reactor| reactor.pools.iter().any(is_busy))
-    })
+    let is_busy = |pool: &Obj| {
+        // SAFETY: the list holds pools.
+        unsafe { pool::of(pool.as_ptr()) }.outstanding.get() > 0
+    };
+    with_ours(shared, |reactor| reactor.pools.iter().any(is_busy)) == Some(true)
 }
 
 /// Waits for events; true if they came within the spin, which lasts for at most `limit` ticks.
@@ -142,38 +255,55 @@ fn wait(shared: &Shared, events: &mut Events, limit: u64) -> bool {
     false
 }
 
-/// Serves what is ready; true when the thread has nothing left to do.
-fn turn(shared: &Arc<Shared>, events: &Events) -> bool {
+/// Serves what is ready.
+fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
     for (data, _) in events.iter() {
         if data == 0 {
             shared.wakeup.clear();
             continue;
         }
-        let pool = with(|reactor| {
-            let reactor = reactor.as_ref().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared))?;
-            reactor.pools.iter().find(|pool| pool.as_ptr() as u64 == data).cloned()
+        let found = with_ours(shared, |reactor| {
+            let pool = reactor.pools.iter().find(|pool| pool.as_ptr() as u64 == data).cloned()?;
+            reactor.serving = pool.as_ptr();
+            Some(pool)
         });
-        let Some(pool) = pool else { continue };
+        let Some(pool) = found.flatten() else { continue };
+        shared.gate.enter();
         // SAFETY: the list holds pools.
-        let crowded = unsafe { pool::of(pool.as_ptr()) }.pumping.get();
+        let crowded = unsafe { pool::of(pool.as_ptr()) }.pumping.get() != 0;
         // SAFETY: as above.
         if let Err(Raised) = unsafe { pump::pump(pool.as_ptr()) } {
             error::unraisable(NULL);
         }
+        if with_ours(shared, |reactor| reactor.reign) != Some(reign) {
+            return come_back(shared, pool.as_ptr());
+        }
+        with_ours(shared, |reactor| reactor.serving = NULL);
+        shared.gate.leave();
         if crowded {
             pause();
         }
     }
-    with(|reactor| match reactor {
-        Some(ours) if Arc::ptr_eq(&ours.shared, shared) => {
-            let done = ours.pools.is_empty();
-            if done {
-                *reactor = None;
-            }
-            done
+    let done = with_ours(shared, |reactor| reactor.pools.is_empty()) != Some(false);
+    if !done {
+        return Next::Serve;
+    }
+    shared.gate.end();
+    if with_ours(shared, |_| ()).is_some() {
+        with(|reactor| *reactor = None);
+    }
+    Next::End
+}
+
+/// Another thread has taken over while this one was in a turn of that pool's: from now on it serves this pool too.
+fn come_back(shared: &Arc<Shared>, slf: Raw) -> Next {
+    let stands_by = with_ours(shared, |reactor| {
+        if reactor.find(slf).is_some() {
+            listen(shared, slf, Interest::IN);
         }
-        _ => true,
-    })
+        !std::mem::replace(&mut reactor.standby, true)
+    });
+    if stands_by == Some(true) { Next::StandBy } else { Next::End }
 }
 
 /// Another thread is in the middle of serving the pool: lets it.
@@ -186,7 +316,7 @@ fn pause() {
     }
 }
 
-/// At interpreter exit: serves no pool any more, and waits until the thread is gone. A thread that asks for the GIL when the
+/// At interpreter exit: serves no pool any more, and waits until the threads are gone. A thread that asks for the GIL when the
 /// interpreter has let go of it is ended by CPython below 3.14 where it stands, which Rust's frames do not survive.
 pub fn end() {
     let pools = with(|reactor| {
@@ -206,7 +336,7 @@ pub fn end() {
     }
 }
 
-/// In a child of fork: the thread is not there.
+/// In a child of fork: the threads are not there.
 pub fn forked() {
     with_threads(|threads| threads.drain(..).for_each(std::mem::forget));
     let reactor = with(Option::take);

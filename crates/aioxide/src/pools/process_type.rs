@@ -23,7 +23,7 @@ use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call, call_method, check, int, is_none, none, truth, tuple};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
-use crate::task::loop_state::native_state;
+use crate::task::loop_state::{native_state, thread_ident};
 
 /// # Safety
 /// `slf` is a pool object, as every receiver of a method below.
@@ -407,6 +407,8 @@ noargs!(dispatch, |slf| {
 });
 
 getter!(get_spin, |_slf| int(spin::limit() as i64));
+// Whether the caller runs inside a turn of the pool's, as a done callback does.
+getter!(get_in_turn, |slf| Ok(boolean(of(slf).pumping.get() == thread_ident())));
 getter!(get_stays, |slf| Ok(boolean(of(slf).stays.get())));
 setter!(set_stays, |slf, value| {
     of(slf).stays.set(!value.is_null() && truth(value)?);
@@ -532,6 +534,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"dispatch", dispatch, c"Give waiting tasks to workers.")
         .get(c"outstanding", get_outstanding)
         .get(c"full", get_full)
+        .get(c"in_turn", get_in_turn)
         .get(c"spin", get_spin)
         .getset(c"stays", get_stays, set_stays)
         .getset(c"on_demand", get_on_demand, set_on_demand)
