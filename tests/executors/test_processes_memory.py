@@ -35,6 +35,19 @@ def test_arrays_arrive_whole_and_writable(pool):
     assert (pool.submit(tasks.same, strided).result(DEADLINE) == strided).all()
 
 
+@pytest.mark.parametrize("size", (100, 100_000))
+def test_arrays_that_are_read_only_stay_so(pool, size):
+    array = numpy.arange(size)
+    array.flags.writeable = False
+    back = pool.submit(tasks.same, array).result(DEADLINE)
+    assert (back == array).all() and not back.flags.writeable
+
+
+def test_what_looks_at_the_buffer_of_an_array_finds_a_sequence_of_bytes(pool):
+    kind, size = pool.submit(tasks.kind_and_size, pickle.PickleBuffer(numpy.ones(100_000))).result(DEADLINE)
+    assert (kind, size) == ("memoryview", 800_000)
+
+
 def test_a_result_that_is_kept_is_not_written_over(pool):
     kept = [pool.submit(tasks.square, numpy.full(100_000, float(n))).result(DEADLINE) for n in range(8)]
     assert [array[-1] for array in kept] == [float(n * n) for n in range(8)]

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import multiprocessing
 import os
+import pickle
 import stat
 import threading
 import warnings
@@ -88,6 +89,22 @@ def test_run_in_executor_gives_a_future_of_the_loop_and_needs_no_thread(context)
 
     with aioxide.ProcessPoolExecutor(1, context) as pool:
         assert aioxide.run(main(pool)) == "done"
+
+
+@pytest.mark.parametrize("size", (1000, 1 << 14, 1 << 20, 20 << 20))
+@pytest.mark.parametrize("kind", (bytes, bytearray))
+def test_pickle_buffers_arrive_as_the_standard_library_has_them(kind, size):
+    """As bytes where the source is read-only, or else as a bytearray, both ways and at every size."""
+    data = kind(size)
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        for function, argument in (
+            (tasks.kind_and_size, pickle.PickleBuffer(data)),
+            (tasks.kind_in, tasks.Zero(data)),
+        ):
+            assert pool.submit(function, argument).result(DEADLINE) == (kind.__name__, size)
+        back = pool.submit(tasks.same, tasks.Zero(data)).result(DEADLINE)
+        assert type(back.data) is kind and back.data == data
+        assert pool.submit(tasks.same, pickle.PickleBuffer(data)).result(DEADLINE) == data
 
 
 def test_a_call_is_pickled_by_whoever_submits_it():

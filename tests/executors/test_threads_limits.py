@@ -100,6 +100,67 @@ def test_submit_goes_on_when_waiting_calls_were_cancelled(release):
         release.set()  # or the pool's end would wait for it
 
 
+@pytest.mark.parametrize("touch", (lambda call: None, lambda call: call._condition), ids=("plain", "condition"))
+def test_a_cancelled_call_makes_room_for_a_submit_that_waits(release, touch):
+    with aioxide.ThreadPoolExecutor(1, max_pending=1) as pool:
+        try:
+            pool.submit(release.wait, DEADLINE)
+            wait_until(lambda: pool.stats().queued == 0)
+            queued, submitted = pool.submit(int), []
+            touch(queued)
+            thread = threading.Thread(target=lambda: submitted.append(pool.submit(int)))
+            thread.start()
+            time.sleep(0.1)
+            assert not submitted
+            assert queued.cancel()
+            wait_until(lambda: submitted, 10)
+            assert pool.stats().cancelled == pool.stats().queued == 1
+        finally:
+            release.set()
+        assert submitted[0].result(DEADLINE) == 0
+        thread.join(DEADLINE)
+
+
+def test_a_cancelled_call_of_a_loop_makes_room_for_a_submit_that_waits(release):
+    async def main(pool):
+        loop = asyncio.get_running_loop()
+        queued, submitted = loop.run_in_executor(pool, int), []
+        thread = threading.Thread(target=lambda: submitted.append(pool.submit(int)))
+        thread.start()
+        await asyncio.sleep(0.1)
+        assert not submitted
+        assert queued.cancel()
+        async with asyncio.timeout(10):
+            while not submitted:
+                await asyncio.sleep(0.01)
+        return submitted[0]
+
+    with aioxide.ThreadPoolExecutor(1, max_pending=1) as pool:
+        try:
+            pool.submit(release.wait, DEADLINE)
+            wait_until(lambda: pool.stats().queued == 0)
+            call = aioxide.run(main(pool))
+        finally:
+            release.set()
+        assert call.result(DEADLINE) == 0
+
+
+def test_a_call_that_outlives_its_pool_can_be_cancelled():
+    """Its queue, which it would tell of the room, is gone."""
+    program = """
+import gc, aioxide
+
+class Idle(aioxide.ThreadPoolExecutor):
+    def _start_worker(self):
+        pass
+
+calls = [Idle(1, max_pending=1).submit(int) for _ in range(100)]
+gc.collect()
+print(all(call.cancel() for call in calls))
+"""
+    assert output_of(program) == ["True"]
+
+
 def test_shutdown_ends_the_wait_in_submit(release):
     pool = aioxide.ThreadPoolExecutor(1, max_pending=1)
     pool.submit(release.wait, DEADLINE)

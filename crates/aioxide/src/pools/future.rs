@@ -139,14 +139,19 @@ impl Body {
         self.spin.set(queue.limits.spin);
     }
 
+    /// The call stands in its queue no more, or need not: if it was cancelled there, who waits for room finds some.
     #[inline(always)]
-    fn leave_queue(&self) {
+    pub fn leave_queue(&self) {
         let home = self.home.replace(std::ptr::null());
         let blocked = self.blocked.replace(0);
-        if blocked > 0 {
-            // SAFETY: workers of this queue wait for the call, and each holds a reference to it.
+        let cancelled = self.state.get() == State::Cancelled;
+        if !home.is_null() && (blocked > 0 || cancelled) {
+            // SAFETY: a queue has each call that it lets go of leave it, so the call stands in it, and it lives.
             let queue = unsafe { &*home };
             queue.blocked.set(queue.blocked.get().saturating_sub(blocked));
+            if cancelled {
+                queue.tell_of_room(false);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Pickling as `multiprocessing` does it (its reducers, protocol 5), with the large buffers kept apart.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use pyo3_ffi::*;
 
@@ -132,6 +132,14 @@ onearg!(sink_write, |slf, data| {
     Ok(none())
 });
 
+/// Whether what unpickles the buffer takes any kind of buffer. Others get what the standard library gives them, bytes or
+/// a bytearray: for these the buffer has to stay in the pickle.
+fn takes_any_buffer(view: &View) -> bool {
+    let exporter = view.0.obj;
+    // SAFETY: the exporter, if there is one, is alive, as the view holds it; so is the name of its type.
+    !exporter.is_null() && unsafe { CStr::from_ptr((*Py_TYPE(exporter)).tp_name) == c"numpy.ndarray" }
+}
+
 // False keeps the buffer apart, true leaves it in the pickle.
 onearg!(sink_buffer, |slf, object| {
     let Ok(view) = View::new(object) else {
@@ -141,7 +149,8 @@ onearg!(sink_buffer, |slf, object| {
     };
     let sink = &*slf.cast::<Sink>();
     let small = if sink.keeps.get() { LARGEST_KEPT } else { LARGE_BUFFER };
-    if view.len() < small && slab::find_shared(view.start(), view.len()).is_none() {
+    let apart = view.len() >= small && takes_any_buffer(&view);
+    if !apart && slab::find_shared(view.start(), view.len()).is_none() {
         return Ok(boolean(true));
     }
     (*sink.buffers.get()).push(view);

@@ -431,7 +431,9 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known) -> Res<Recei
             let copy = unsafe { PyByteArray_FromStringAndSize(start.cast(), place.size as Py_ssize_t) };
             received.buffers.push(Obj::steal(copy)?);
         } else {
-            received.buffers.push(Buffer::over(lease, start, place.size as usize)?);
+            let buffer = Buffer::over(lease, start, place.size as usize)?;
+            // SAFETY: an object that exports a buffer.
+            received.buffers.push(Obj::steal(unsafe { PyMemoryView_FromObject(buffer.as_ptr()) })?);
         }
     }
     Ok(received)

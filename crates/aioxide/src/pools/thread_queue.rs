@@ -65,6 +65,15 @@ impl Call {
         }
     }
 
+    /// It is taken out of its queue.
+    #[inline(always)]
+    fn leave(&self) {
+        if let Target::Future(future) = &self.target {
+            // SAFETY: a pool's own future.
+            unsafe { future::of(future.as_ptr()) }.leave_queue();
+        }
+    }
+
     /// Ends it without having run.
     fn refuse(self, outcome: Outcome) {
         let Call { target, .. } = self;
@@ -294,7 +303,7 @@ impl Queue {
     }
 
     /// There is room for somebody, or a reason to look again.
-    fn tell_of_room(&self, all: bool) {
+    pub fn tell_of_room(&self, all: bool) {
         if self.room_waiters.get() > 0 {
             self.room.fetch_add(1, Ordering::Release);
             unpark(&self.room, if all { u32::MAX } else { 1 });
@@ -329,8 +338,15 @@ impl Queue {
     pub fn take_back(&self, future: Raw) -> Option<Call> {
         self.with_calls(|calls| {
             let at = calls.iter().rposition(|call| call.target.future().as_ptr() == future)?;
-            calls.remove(at)
+            calls.remove(at).inspect(Call::leave)
         })
+    }
+
+    /// Takes all calls out.
+    fn take_all(&self) -> VecDeque<Call> {
+        let calls = self.with_calls(std::mem::take);
+        calls.iter().for_each(Call::leave);
+        calls
     }
 
     // ---------------------------------------------------------------------------------------------- going out
@@ -339,6 +355,7 @@ impl Queue {
     #[inline(always)]
     pub fn next(&self) -> Option<Call> {
         let call = self.with_calls(VecDeque::pop_front)?;
+        call.leave();
         if self.len() > 0 {
             self.call_worker();
         }
@@ -411,7 +428,7 @@ impl Queue {
     pub fn shut_down(&self, cancel: bool) {
         self.shutdown.set(true);
         if cancel {
-            for call in self.with_calls(std::mem::take) {
+            for call in self.take_all() {
                 add(&self.counters.cancelled);
                 call.refuse(Outcome::Cancelled);
             }
@@ -429,7 +446,7 @@ impl Queue {
     pub fn break_down(&self, class: Obj, reason: Obj) {
         self.broken_class.set(class);
         self.broken.set(reason);
-        for call in self.with_calls(std::mem::take) {
+        for call in self.take_all() {
             add(&self.counters.failed);
             call.refuse(Outcome::of(self.broken_error().and_then(|exception| {
                 error::raise_value(exception);
@@ -442,7 +459,7 @@ impl Queue {
     /// In a child of fork: none of the threads is there, and what they ran or would have run is the parent's. Futures
     /// of these calls are ended without a word to their callbacks, so that nobody waits for ever.
     pub fn after_fork(&self) {
-        let calls = self.with_calls(std::mem::take);
+        let calls = self.take_all();
         let seats = self.with_seats(std::mem::take);
         let idle = self.with_idle(std::mem::take);
         for cell in [&self.threads, &self.starting, &self.in_transit, &self.blocked, &self.room_waiters] {
@@ -486,7 +503,7 @@ impl Queue {
     }
 
     pub fn clear(&self) {
-        drop(self.with_calls(std::mem::take));
+        drop(self.take_all());
         self.broken.clear();
         self.broken_class.clear();
     }

@@ -58,8 +58,8 @@ fastcall!(py_submit, |slf, args| {
         queue.wait_for_room()?;
     }
     let future = future::new()?;
-    future::of(future.as_ptr()).stand_in(queue);
     let call = make_call(slf, args, Target::Future(future.clone()))?;
+    future::of(future.as_ptr()).stand_in(queue);
     queue.push(call);
     provide_worker(slf, queue, &future)?;
     Ok(future)
@@ -191,9 +191,19 @@ fastcall!(py_run_for_loop, |slf, args| {
         resolve_call(&mut call, &resolve)?;
     }
     queue.push(call);
+    if queue.limits.max_pending > 0 {
+        watch(&held, &future)?;
+    }
     provide_worker(slf, queue, &future)?;
     Ok(future)
 });
+
+/// Has the queue told when the loop's future is cancelled: threads may wait for its place.
+#[cold]
+fn watch(queue: &Obj, future: &Obj) -> Res<()> {
+    let told = getattr(queue.as_ptr(), intern(c"tell_of_room")?)?;
+    call_method(intern(c"add_done_callback")?, &[future.as_ptr(), told.as_ptr()]).map(drop)
+}
 
 /// `asyncio.wrap_future(self.submit(func, *args), loop=loop)`.
 #[cold]
@@ -345,6 +355,12 @@ noargs!(py_withdraw, |slf| {
     Ok(none())
 });
 
+// A call of a loop may have been cancelled: a thread that waits for room looks.
+onearg!(py_tell_of_room, |slf, _future| {
+    queue_of(slf).tell_of_room(false);
+    Ok(none())
+});
+
 noargs!(py_after_fork, |slf| {
     queue_of(slf).after_fork();
     Ok(none())
@@ -469,6 +485,7 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .onearg(c"shut_down", py_shut_down, c"Take no more calls; with True, cancel those that are queued.")
         .fast(c"break_down", py_break_down, c"Fail all calls, now and later, with cls(reason).")
         .noargs(c"withdraw", py_withdraw, c"A thread that was started does not come to serve.")
+        .onearg(c"tell_of_room", py_tell_of_room, c"tell_of_room($self, future, /)\n--\n\nHave a thread that waits in submit() look for room.")
         .noargs(c"after_fork", py_after_fork, c"Forget the parent's threads and calls.")
         .noargs(c"running", py_running, c"List what the workers run: (thread identifier, function, seconds).")
         .noargs(c"stats", py_stats, c"Return the numbers behind ThreadPoolExecutor.stats().")
