@@ -100,7 +100,9 @@ def test_submit_goes_on_when_waiting_calls_were_cancelled(release):
         release.set()  # or the pool's end would wait for it
 
 
-@pytest.mark.parametrize("touch", (lambda call: None, lambda call: call._condition), ids=("plain", "condition"))
+@pytest.mark.parametrize(
+    "touch", (lambda call: None, lambda call: call._condition), ids=("plain", "condition")
+)
 def test_a_cancelled_call_makes_room_for_a_submit_that_waits(release, touch):
     with aioxide.ThreadPoolExecutor(1, max_pending=1) as pool:
         try:
