@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import itertools
 import os
-import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,4 +121,4 @@ def checked_seconds(name: str, value: object) -> float | None:
         raise TypeError(f"{name} must be a number of seconds or None, not {type(value).__name__}")
     if not value >= 0:
         raise ValueError(f"{name} must not be negative: {value!r}")
-    return float(min(value, sys.float_info.max))
+    return float(value)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import multiprocessing
 import os
-import sys
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import _aioxide_worker
 
 from . import _aioxide, _process_manager
-from ._futures import Future, PoolMeta, checked_seconds, map_calls
+from ._futures import Future, PoolMeta, map_calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -120,12 +119,10 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             raise TypeError("initializer must be a callable")
         if on_worker_death not in ("break", "respawn"):
             raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
-        max_tasks_per_child = _checked_count("max_tasks_per_child", max_tasks_per_child, "must be an integer")
-        max_pending = _checked_count("max_pending", max_pending, "must be an integer")
-        max_rss = _checked_count("max_rss", max_rss, "must be an integer: bytes")
-        idle_timeout = checked_seconds("idle_timeout", idle_timeout)
-        if idle_timeout == 0:
-            raise ValueError("idle_timeout must be > 0")
+        _check_number("max_tasks_per_child", max_tasks_per_child, int, "must be an integer", ">= 1")
+        _check_number("max_pending", max_pending, int, "must be an integer", ">= 1")
+        _check_number("max_rss", max_rss, int, "must be an integer: bytes", ">= 1")
+        _check_number("idle_timeout", idle_timeout, (int, float), "must be a number: seconds", "> 0")
         replaced = {
             "max_tasks_per_child": max_tasks_per_child,
             "idle_timeout": idle_timeout,
@@ -383,15 +380,13 @@ def _default_context(given: list[str]) -> Any:
     return context
 
 
-def _checked_count(name: str, value: Any, wanted: str) -> int | None:
-    """Return a limit that an argument called `name` gives, at most `sys.maxsize`: more than anything here comes to."""
+def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> None:
     if value is None:
-        return None
-    if not isinstance(value, int):
+        return
+    if not isinstance(value, kind):
         raise TypeError(f"{name} {wanted}")
     if value <= 0:
-        raise ValueError(f"{name} must be >= 1")
-    return min(value, sys.maxsize)
+        raise ValueError(f"{name} must be {limit}")
 
 
 def _preload_worker() -> None:

@@ -77,8 +77,6 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
             raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
         if max_pending is not None and max_pending < 1:
             raise ValueError(f"max_pending must be None or > 0, not {max_pending}")
-        if max_pending is not None:
-            max_pending = min(max_pending, sys.maxsize)
         # The running version's own checks, errors and defaults; what it makes for its queue is replaced.
         super().__init__(max_workers, thread_name_prefix, initializer, initargs, **context_options)
         if _starts_threads_itself(type(self)):
@@ -90,8 +88,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
             return
         # The standard class counts its idle threads in it, and would leave it at 0 here.
         del self._idle_semaphore
-        workers = min(math.ceil(self._max_workers), sys.maxsize)
-        self._work_queue = _aioxide.WorkQueue(workers, max_pending, idle_timeout, spin)
+        self._work_queue = _aioxide.WorkQueue(math.ceil(self._max_workers), max_pending, idle_timeout, spin)
         self._initializer, self._initargs = initializer, initargs
         self._start_lock = threading.RLock()
         self._retired: set[threading.Thread] = set()
