@@ -82,7 +82,6 @@ class Manager:
     """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way."""
 
     def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
-        self._executor = weakref.ref(executor, self._collected)
         self._process = os.getpid()
         self.processes: dict[Any, BaseProcess] = {}
         self._workers: dict[int, BaseProcess] = {}
@@ -103,6 +102,8 @@ class Manager:
         self._watching = False
         self._respawns = executor._on_worker_death == "respawn"
         self.pool = _aioxide.ProcessPool(self, executor._max_workers, True, max_pending)
+        # Last: what it calls needs all of the above.
+        self._executor = weakref.ref(executor, self._collected)
 
     # ------------------------------------------------------------------------------------------- called per submit
 

@@ -385,7 +385,7 @@ def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> 
         return
     if not isinstance(value, kind):
         raise TypeError(f"{name} {wanted}")
-    if value <= 0:
+    if not value > 0:  # nor is NaN
         raise ValueError(f"{name} must be {limit}")
 
 

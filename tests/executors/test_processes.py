@@ -217,6 +217,7 @@ def test_submit_waits_for_room():
         ({"max_pending": 1.5}, TypeError),
         ({"max_rss": "1G"}, TypeError),
         ({"idle_timeout": -1}, ValueError),
+        ({"idle_timeout": float("nan")}, ValueError),
         ({"max_tasks_per_child": 0}, ValueError),
     ),
 )
