@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import multiprocessing
 import os
+import sys
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
@@ -387,6 +388,8 @@ def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> 
         raise TypeError(f"{name} {wanted}")
     if not value > 0:  # nor is NaN
         raise ValueError(f"{name} must be {limit}")
+    if isinstance(value, int) and value > sys.maxsize:
+        raise OverflowError(f"{name} must be at most {sys.maxsize}")
 
 
 def _preload_worker() -> None:

@@ -218,6 +218,9 @@ def test_submit_waits_for_room():
         ({"max_rss": "1G"}, TypeError),
         ({"idle_timeout": -1}, ValueError),
         ({"idle_timeout": float("nan")}, ValueError),
+        ({"max_rss": 10**30}, OverflowError),
+        ({"max_pending": 10**30}, OverflowError),
+        ({"max_tasks_per_child": 10**30}, OverflowError),
         ({"max_tasks_per_child": 0}, ValueError),
     ),
 )
