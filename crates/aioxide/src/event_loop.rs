@@ -44,7 +44,7 @@ fastcall!(call_soon, |slf, args| {
     let context = args.only_keyword(names().context, base(slf, c"call_soon"))?;
     let state = &of(slf).state;
     state.check_schedule()?;
-    schedule(state, args, context, c"call_soon", handle::new)
+    schedule(state, args, context, c"call_soon", false)
 });
 
 fastcall!(call_soon_threadsafe, |slf, args| {
@@ -53,30 +53,20 @@ fastcall!(call_soon_threadsafe, |slf, args| {
     let context = args.only_keyword(names().context, base(slf, c"call_soon_threadsafe"))?;
     let this = of(slf);
     this.state.check_closed()?;
-    let made = schedule(&this.state, args, context, c"call_soon_threadsafe", handle::new_thread_safe)?;
+    let made = schedule(&this.state, args, context, c"call_soon_threadsafe", true)?;
     this.engine.wake.wake();
     signals::hand_over(&this.state);
     Ok(made)
 });
 
 #[inline(always)]
-fn schedule(
-    state: &LoopState,
-    args: Args,
-    context: Raw,
-    method: &'static CStr,
-    new: impl Fn(Raw, Raw, &[Raw], Raw) -> Res,
-) -> Res {
+fn schedule(state: &LoopState, args: Args, context: Raw, method: &'static CStr, thread_safe: bool) -> Res {
     let given = args.positional();
     if state.debug.get() {
         check_callback(given[0], method)?;
+        return handle::queue_in_debug(state, thread_safe, given[0], &given[1..], context);
     }
-    let made = new(state.object, given[0], &given[1..], context)?;
-    if state.debug.get() {
-        handle::record_source(&made)?;
-    }
-    state.push(Item::Run(made.clone()));
-    Ok(made)
+    handle::queue(state, thread_safe, given[0], &given[1..], context)
 }
 
 /// Debug mode refuses what cannot be called, and coroutines: `BaseEventLoop._check_callback`.
@@ -422,7 +412,7 @@ fn list_of(objects: Vec<Obj>) -> Res {
     Obj::steal(unsafe { PySequence_List(items.as_ptr()) })
 }
 
-noargs!(ready_handles, |slf| list_of(of(slf).state.ready_handles()));
+noargs!(ready_handles, |slf| list_of(handle::ready(&of(slf).state)?));
 noargs!(timer_handles, |slf| list_of(of(slf).state.timer_handles()));
 noargs!(ready_count, |slf| int(of(slf).state.ready_len() as i64));
 noargs!(live_tasks, |slf| list_of(registry::live_tasks(&of(slf).state)));

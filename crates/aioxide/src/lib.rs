@@ -20,6 +20,7 @@ fn load(module: Raw) -> Res<()> {
     }
     aioxide_sys::clock::calibrate();
     ffi::names::load()?;
+    ffi::snapshot::load()?;
     task::handle::load()?;
     task::iter::load()?;
     task::step::load()?;

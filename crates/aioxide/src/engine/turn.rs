@@ -11,7 +11,7 @@ use super::loop_object::{LoopObject, check_open, io_result};
 use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, none};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
@@ -173,9 +173,17 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
     unsafe {
         match item {
             Item::Step(task) => step::run(state, task, None).or_else(|Raised| step_failed(state)),
+            Item::Call(call) => {
+                registry_leave(state);
+                handle::run_call(state, call)
+            }
             Item::Run(handle) => {
                 registry_leave(state);
                 handle::run(handle)
+            }
+            Item::Cancelled(place) => {
+                handle::retire_cancelled(place);
+                Ok(())
             }
             Item::Done { callback, future, context } => {
                 registry_leave(state);
@@ -260,6 +268,12 @@ fn job_failed(object: Raw) -> Res<()> {
 /// Runs one entry in debug mode: says which is running, and complains if it took long.
 #[cold]
 fn run_debug(state: &LoopState, item: Item) -> Res<()> {
+    let item = match item {
+        // SAFETY: it has just left the queue.
+        Item::Call(call) => Item::Run(unsafe { handle::of_call(state, call) }?),
+        item @ Item::Cancelled(_) => return run_item(state, item),
+        item => item,
+    };
     let shown = shown_as_handle(state, &item)?;
     let start = now(state)?;
     state.current_handle.set(shown.clone());
@@ -294,6 +308,7 @@ fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
             let step = task_type::step_callable(task.as_ptr(), None)?;
             handle::new(state.object, step.as_ptr(), &[], NULL)
         }
+        Item::Call(_) | Item::Cancelled(_) => Ok(none()),
         Item::Job { object, .. } | Item::Finish { future: object, .. } => {
             let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
             handle::new(state.object, shown.as_ptr(), &[], NULL)

@@ -15,6 +15,7 @@ pub mod nesting;
 pub mod object;
 pub mod program;
 pub mod refcount;
+pub mod snapshot;
 #[cfg(Py_3_14)]
 pub mod thread_state;
 pub mod typedef;

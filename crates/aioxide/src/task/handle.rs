@@ -1,5 +1,8 @@
 //! Handles: what `call_soon`, `call_later` and `add_reader` return.
 //!
+//! What `call_soon` queues is a call, not its handle: mostly nobody keeps that, and then it is gone before the call runs. One
+//! that is kept has the call's parts from when somebody asks for them, or from when the call runs.
+//!
 //! The garbage collector learns of a handle only when somebody has kept it beyond its use: nearly none are, and a batch
 //! of callbacks is twice as fast for it. Until then the loop visits what a queued handle holds. `__class__` says
 //! `asyncio.Handle` and `asyncio.TimerHandle`; what is rare (`repr`, comparison) is asyncio's own code.
@@ -11,6 +14,7 @@ use pyo3_ffi::*;
 
 use super::loop_state::{LoopHead, LoopState, thread_ident};
 use super::overrides::GET_DEBUG;
+use super::ready::{Call, Item, Place, Shown};
 use super::report::{callback_message, report_context};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{getter, guarded, noargs, setter, visit, visit_opt};
@@ -18,21 +22,25 @@ use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
 use crate::ffi::refcount::refcount;
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, snapshot};
 
 #[repr(C)]
 pub struct Handle {
     header: PyObject,
     weakrefs: Slot,
     owner: Slot,
+    /// Where the call is that it stands for, as long as that is queued.
+    place: Place,
     callback: Slot,
     /// The one argument, or a tuple of several.
     args: Slot,
+    /// A context, or a snapshot of one until somebody wants to see it.
     context: Slot,
     extra: UnsafeCell<Option<Box<Extra>>>,
     /// When it is due, in seconds on the loop's clock: timers only.
     when: Cell<f64>,
-    count: Cell<u32>,
+    /// `args` is a tuple of several.
+    several: Cell<bool>,
     cancelled: Cell<bool>,
     /// In the heap of timers.
     scheduled: Cell<bool>,
@@ -75,25 +83,64 @@ unsafe fn of<'a>(raw: Raw) -> &'a Handle {
     unsafe { &*raw.cast::<Handle>() }
 }
 
-/// Makes a handle for `call_soon` and its kin; `context` null copies the current one.
+/// Queues a call for `call_soon`, or for `call_soon_threadsafe`; `context` null copies the current one. Returns its handle.
+#[inline(always)]
+pub fn queue(state: &LoopState, thread_safe: bool, callback: Raw, args: &[Raw], context: Raw) -> Res {
+    let context = snapshot::given_or_current(context)?;
+    let (args, several) = gathered(args)?;
+    let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
+    // SAFETY: types are set at import; the handle is alive for the call, and leaves its place before it goes.
+    unsafe {
+        let types = TYPES.get();
+        let handle = blank(if thread_safe { types.thread_safe } else { types.handle }, state.object)?;
+        let this = of(handle.as_ptr());
+        if thread_safe {
+            this.kind.set(Kind::ThreadSafe);
+        }
+        state.push_call(Call { callback: Obj::new(callback), args, several, context, handle: &this.place });
+        Ok(handle)
+    }
+}
+
+/// As `queue`, in debug mode: the handle knows where it was made, and the queue keeps it.
+#[cold]
+pub fn queue_in_debug(
+    state: &LoopState,
+    thread_safe: bool,
+    callback: Raw,
+    args: &[Raw],
+    context: Raw,
+) -> Res {
+    let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
+    // SAFETY: types are set at import; a new handle.
+    unsafe {
+        let types = TYPES.get();
+        let kind = if thread_safe { types.thread_safe } else { types.handle };
+        let handle = fill(kind, state.object, callback, args, context)?;
+        if thread_safe {
+            of(handle.as_ptr()).kind.set(Kind::ThreadSafe);
+        }
+        record_source(&handle)?;
+        state.push(Item::Run(handle.clone()));
+        Ok(handle)
+    }
+}
+
+/// The arguments of a call as one object, and whether they are several.
+#[inline(always)]
+fn gathered(args: &[Raw]) -> Res<(Option<Obj>, bool)> {
+    Ok(match args {
+        [] => (None, false),
+        [only] => (Some(Obj::new(*only)), false),
+        many => (Some(tuple(many)?), true),
+    })
+}
+
+/// Makes a handle that is not queued; `context` null copies the current one.
 #[inline(always)]
 pub fn new(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
     // SAFETY: types are set at import.
     fill(unsafe { TYPES.get().handle }, owner, callback, args, context)
-}
-
-/// Makes a handle for `call_soon_threadsafe`.
-#[inline(always)]
-pub fn new_thread_safe(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    if !stdlib().has_thread_safe_handles() {
-        return new(owner, callback, args, context);
-    }
-    // SAFETY: as `new`.
-    unsafe {
-        let handle = fill(TYPES.get().thread_safe, owner, callback, args, context)?;
-        of(handle.as_ptr()).kind.set(Kind::ThreadSafe);
-        Ok(handle)
-    }
 }
 
 /// Makes a timer handle; arming it is the caller's part.
@@ -111,8 +158,11 @@ pub fn new_timer(owner: Raw, when: f64, callback: Raw, args: &[Raw], context: Ra
 /// Makes a handle that runs each time its file descriptor is ready.
 pub fn new_repeating(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
     let handle = new(owner, callback, args, context)?;
-    // SAFETY: just made.
-    unsafe { of(handle.as_ptr()).kind.set(Kind::Repeats) };
+    // SAFETY: just made. What a callback does to its context holds for the next time.
+    unsafe {
+        of(handle.as_ptr()).kind.set(Kind::Repeats);
+        of(handle.as_ptr()).true_context()?;
+    }
     Ok(handle)
 }
 
@@ -123,12 +173,20 @@ pub fn cancel(handle: &Obj) -> Res<()> {
 
 #[inline(always)]
 fn fill(kind: *mut PyTypeObject, owner: Raw, callback: Raw, args: &[Raw], given: Raw) -> Res {
-    let context = context::given_or_copy(given)?;
-    let args_slot = match args {
-        [] => None,
-        [only] => Some(Obj::new(*only)),
-        many => Some(tuple(many)?),
-    };
+    let context = snapshot::given_or_current(given)?;
+    let (args, several) = gathered(args)?;
+    // SAFETY: the slots of a blank handle are empty: nothing is released.
+    unsafe {
+        let handle = blank(kind, owner)?;
+        let this = of(handle.as_ptr());
+        this.hold(Obj::new(callback), args, several, context);
+        Ok(handle)
+    }
+}
+
+/// A handle without a call.
+#[inline(always)]
+unsafe fn blank(kind: *mut PyTypeObject, owner: Raw) -> Res {
     // SAFETY: the list holds handles of either type, which share a layout; every slot was empty when it was put away.
     unsafe {
         let (handle, tracked) = HANDLES.get(kind)?;
@@ -137,10 +195,7 @@ fn fill(kind: *mut PyTypeObject, owner: Raw, callback: Raw, args: &[Raw], given:
         }
         let this = of(handle.as_ptr());
         this.owner.replace(Some(Obj::new(owner)));
-        this.callback.replace(Some(Obj::new(callback)));
-        this.args.replace(args_slot);
-        this.context.replace(Some(context));
-        this.count.set(args.len() as u32);
+        this.several.set(false);
         this.cancelled.set(false);
         this.scheduled.set(false);
         this.kind.set(Kind::Once);
@@ -241,19 +296,58 @@ impl Handle {
         self.extra().and_then(|extra| extra.source_traceback.clone())
     }
 
+    /// Takes the parts of a call into slots that are empty.
+    #[inline(always)]
+    fn hold(&self, callback: Obj, args: Option<Obj>, several: bool, context: Obj) {
+        self.several.set(several);
+        drop(self.args.replace(args));
+        drop(self.context.replace(Some(context)));
+        drop(self.callback.replace(Some(callback)));
+    }
+
+    /// Has the parts of the call that it stands for in its own slots, if that is queued.
+    #[inline(always)]
+    fn settle(&self) {
+        if self.place.is_queued() && !self.callback.is_set() {
+            self.settle_queued();
+        }
+    }
+
+    #[cold]
+    fn settle_queued(&self) {
+        if let Some(call) = self.place.call() {
+            self.hold(call.callback, call.args, call.several, call.context);
+        }
+    }
+
+    /// The context that the callback runs in, made of the snapshot if there is only that.
+    fn true_context(&self) -> Res {
+        self.settle();
+        let held = self.context.or_none();
+        if !snapshot::is_snapshot(held.as_ptr()) {
+            return Ok(held);
+        }
+        let made = snapshot::to_context(held.clone())?;
+        // To make it may have run the garbage collector, and that anything.
+        if self.context.get() == held.as_ptr() {
+            self.context.set(made);
+        }
+        Ok(self.context.or_none())
+    }
+
     #[inline(always)]
     fn forget(&self) {
         self.callback.clear();
         self.args.clear();
-        self.count.set(0);
+        self.several.set(false);
     }
 
     /// The arguments as a tuple.
     fn args_tuple(&self) -> Res {
-        match self.count.get() {
-            0 => tuple(&[]),
-            1 => tuple(&[self.args.get()]),
-            _ => Ok(self.args.or_none()),
+        match self.args.share() {
+            Some(several) if self.several.get() => Ok(several),
+            Some(only) => tuple(&[only.as_ptr()]),
+            None => tuple(&[]),
         }
     }
 
@@ -261,6 +355,87 @@ impl Handle {
         // SAFETY: handles are made for loops of ours only, and hold a reference to it.
         unsafe { &(*self.owner.get().cast::<LoopHead>()).state }
     }
+}
+
+/// Calls what was queued, in its context. Errors as `run`.
+///
+/// # Safety
+/// `call` has just left the queue of the loop of `state`.
+#[inline(always)]
+pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if !call.handle.is_null() || !snapshot::is_snapshot(call.context.as_ptr()) {
+            return run(of_call(state, call)?);
+        }
+        let Call { callback, args, several, context, .. } = call;
+        let entered = snapshot::enter(&state.spare_context, context)?;
+        let result = invoke(callback.as_ptr(), args.as_ref(), several);
+        context::exit(entered.as_ptr());
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err(Raised) => call_failed(state, callback, args, several, &entered),
+        };
+        snapshot::put_back(&state.spare_context, entered);
+        result
+    }
+}
+
+/// The handle of a call that has just left the queue: the one that is kept, or a new one.
+///
+/// # Safety
+/// As `run_call`.
+pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
+    // SAFETY: by the contract of this function; whoever keeps a handle keeps it alive until something else runs.
+    unsafe {
+        let handle = match at(call.handle) {
+            Some(handle) => handle,
+            None => blank(TYPES.get().handle, state.object)?,
+        };
+        if !of(handle.as_ptr()).callback.is_set() {
+            of(handle.as_ptr()).hold(call.callback, call.args, call.several, call.context);
+        }
+        Ok(handle)
+    }
+}
+
+/// The handle that has this place; nothing for null.
+///
+/// # Safety
+/// It is alive.
+unsafe fn at(place: *const Place) -> Option<Obj> {
+    // SAFETY: places exist within handles only.
+    (!place.is_null()).then(|| Obj::new(unsafe { place.byte_sub(PLACE_AT) }.cast_mut().cast()))
+}
+
+/// Takes leave of the handle of a cancelled call that has just left the queue.
+///
+/// # Safety
+/// As `run_call`.
+pub unsafe fn retire_cancelled(place: *const Place) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if let Some(handle) = at(place) {
+            retire(handle.as_ptr());
+        }
+    }
+}
+
+#[cold]
+unsafe fn call_failed(
+    state: &LoopState,
+    callback: Obj,
+    args: Option<Obj>,
+    several: bool,
+    context: &Obj,
+) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    let Some(exception) = error::take() else { return Ok(()) };
+    let call = Call { callback, args, several, context: context.clone(), handle: std::ptr::null() };
+    // SAFETY: the call is no more queued, and has no handle.
+    report_failure(&unsafe { of_call(state, call) }?, exception)
 }
 
 /// Runs a handle in its context, unless it was cancelled. An exception of the callback goes to the loop's exception
@@ -276,25 +451,18 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         if this.cancelled.get() {
             return Ok(());
         }
+        this.settle();
         // Held here, since the callback may cancel its own handle.
-        let (Some(callback), Some(context)) = (this.callback.share(), this.context.share()) else {
+        let (Some(callback), Some(held)) = (this.callback.share(), this.context.share()) else {
             return Ok(());
         };
         if this.kind.get() == Kind::ThreadSafe {
             this.running.set(thread_ident() == this.state().thread.get());
         }
-        let result = match context::enter(context.as_ptr()) {
-            Err(Raised) => refused(callback.as_ptr(), this, &context),
-            Ok(()) => {
-                let result = invoke(callback.as_ptr(), this);
-                context::exit(context.as_ptr());
-                result
-            }
-        };
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => failed(&handle),
-        };
+        // Who keeps the handle may look at its context later.
+        let spare = snapshot::is_snapshot(held.as_ptr()) && refcount(handle.as_ptr()) == 1;
+        let result =
+            if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) };
         if this.kind.get() != Kind::Repeats {
             retire(handle.as_ptr());
             if this.running.get() {
@@ -302,6 +470,47 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
             }
         }
         result
+    }
+}
+
+#[inline(always)]
+unsafe fn run_in_spare(handle: &Obj, callback: Obj, held: Obj) -> Res<()> {
+    // SAFETY: a handle, by the contract of `run`.
+    unsafe {
+        let this = of(handle.as_ptr());
+        let spare = &this.state().spare_context;
+        let entered = snapshot::enter(spare, held)?;
+        let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
+        context::exit(entered.as_ptr());
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err(Raised) => {
+                this.context.set(entered.clone());
+                failed(handle)
+            }
+        };
+        snapshot::put_back(spare, entered);
+        result
+    }
+}
+
+unsafe fn run_in_own(handle: &Obj, callback: Obj) -> Res<()> {
+    // SAFETY: a handle, by the contract of `run`.
+    unsafe {
+        let this = of(handle.as_ptr());
+        let context = this.true_context()?;
+        let result = match context::enter(context.as_ptr()) {
+            Err(Raised) => refused(callback.as_ptr(), this, &context),
+            Ok(()) => {
+                let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
+                context::exit(context.as_ptr());
+                result
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(Raised) => failed(handle),
+        }
     }
 }
 
@@ -358,20 +567,16 @@ fn refused(callback: Raw, this: &Handle, context: &Obj) -> Res {
 }
 
 #[inline(always)]
-unsafe fn invoke(callback: Raw, this: &Handle) -> Res {
-    // SAFETY: called with an instance of the type, as every function of this file.
+unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
+    // SAFETY: live objects; several arguments are a tuple.
     unsafe {
-        match this.count.get() {
-            0 => Obj::steal(PyObject_CallNoArgs(callback)),
-            1 => {
-                let only = this.args.share();
-                let args = [NULL, only.as_ref().map_or(NULL, Obj::as_ptr)];
+        match args {
+            None => Obj::steal(PyObject_CallNoArgs(callback)),
+            Some(args) if several => Obj::steal(PyObject_Call(callback, args.as_ptr(), NULL)),
+            Some(only) => {
+                let args = [NULL, only.as_ptr()];
                 let count = 1 | PY_VECTORCALL_ARGUMENTS_OFFSET;
                 Obj::steal(PyObject_Vectorcall(callback, args.as_ptr().add(1), count, NULL))
-            }
-            _ => {
-                let args = this.args.or_none();
-                Obj::steal(PyObject_Call(callback, args.as_ptr(), NULL))
             }
         }
     }
@@ -390,6 +595,7 @@ unsafe fn failed(handle: &Obj) -> Res<()> {
 pub fn report_failure(handle: &Obj, exception: Obj) -> Res<()> {
     // SAFETY: a handle.
     let this = unsafe { of(handle.as_ptr()) };
+    this.settle();
     let (callback, args) = (this.callback.or_none(), this.args_tuple()?);
     let message = callback_message(this.state(), callback.as_ptr(), args.as_ptr())?;
     let n = names();
@@ -414,6 +620,9 @@ noargs!(py_cancel, |slf| {
     if state.overrides.has(state.object, GET_DEBUG) || state.debug.get() {
         remember_repr(slf, this)?;
     }
+    // What was asked for may have let it run.
+    this.settle();
+    drop(this.place.cancel());
     this.forget();
     if this.scheduled.get() {
         state.timer_cancelled();
@@ -439,7 +648,7 @@ noargs!(py_cancelled, |slf| {
     wait_until_ended(of(slf))?;
     Ok(boolean(of(slf).cancelled.get()))
 });
-noargs!(py_get_context, |slf| Ok(of(slf).context.or_none()));
+noargs!(py_get_context, |slf| of(slf).true_context());
 noargs!(py_when, |slf| float(of(slf).when.get()));
 
 noargs!(py_run, |slf| {
@@ -494,16 +703,20 @@ unsafe extern "C" fn tp_richcompare(slf: Raw, other: Raw, op: c_int) -> Raw {
 }
 
 getter!(get_class, |slf| Ok(Obj::new(class_of(slf))));
-getter!(get_callback, |slf| Ok(of(slf).callback.or_none()));
+getter!(get_callback, |slf| {
+    of(slf).settle();
+    Ok(of(slf).callback.or_none())
+});
 getter!(get_args, |slf| {
     let this = of(slf);
+    this.settle();
     if this.callback.is_set() { this.args_tuple() } else { Ok(none()) }
 });
 getter!(get_cancelled, |slf| Ok(boolean(of(slf).cancelled.get())));
 getter!(get_scheduled, |slf| Ok(boolean(of(slf).scheduled.get())));
 getter!(get_when, |slf| float(of(slf).when.get()));
 getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
-getter!(get_private_context, |slf| Ok(of(slf).context.or_none()));
+getter!(get_private_context, |slf| of(slf).true_context());
 getter!(get_repr, |slf| {
     let text = of(slf).extra().and_then(|extra| extra.repr.clone());
     Ok(text.unwrap_or_else(none))
@@ -517,8 +730,11 @@ setter!(set_source_traceback_attr, |slf, value| {
 });
 
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
-    // SAFETY: a slot of the type; nothing is done before `release`.
-    guarded((), || unsafe { nesting::bounded(slf, release) });
+    // SAFETY: a slot of the type. Before `release`, which may come later, nothing leads to the handle any more.
+    guarded((), || unsafe {
+        of(slf).place.leave();
+        nesting::bounded(slf, release);
+    });
 }
 
 unsafe fn release(slf: Raw) {
@@ -538,6 +754,7 @@ unsafe fn release(slf: Raw) {
 }
 
 const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
+const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
 
 fn common(name: &'static std::ffi::CStr) -> TypeDef {
     TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
@@ -580,6 +797,38 @@ pub fn load() -> Res<()> {
         .build(NULL)?;
     TYPES.set(Types { handle, thread_safe, timer });
     Ok(())
+}
+
+/// The handles of all calls that wait in the ready queue, as `_ready` has them; other items have none.
+pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
+    // SAFETY: nothing runs before each place has become its handle.
+    let kept = |shown| match shown {
+        Shown::Handle(handle) => Ok(handle),
+        Shown::Place(place) => unsafe { at(place) }.ok_or(None),
+        Shown::Call(call) => Err(Some(call)),
+    };
+    let shown: Vec<Result<Obj, Option<Call>>> = state.ready_shown().into_iter().map(kept).collect();
+    let mut handles = Vec::new();
+    for (index, known) in shown.into_iter().enumerate() {
+        match known {
+            Ok(handle) => handles.push(handle),
+            Err(Some(call)) => handles.push(stand_for(state, index, call)?),
+            Err(None) => {}
+        }
+    }
+    Ok(handles)
+}
+
+/// A handle for a queued call that has none.
+fn stand_for(state: &LoopState, index: usize, call: Call) -> Res {
+    // SAFETY: types are set at import; the handle leaves its place before it goes.
+    unsafe {
+        let handle = blank(TYPES.get().handle, state.object)?;
+        let this = of(handle.as_ptr());
+        state.link_ready(index, call.callback.as_ptr(), &this.place);
+        this.hold(call.callback, call.args, call.several, call.context);
+        Ok(handle)
+    }
 }
 
 /// Whether `object` is a handle of ours.

@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::handle;
 use super::overrides::Overrides;
 pub use super::ready::Item;
-use super::ready::Ready;
+use super::ready::{Call, Place, Ready, Shown};
 use crate::ffi::error::{Res, runtime_error};
 use crate::ffi::{Obj, Raw, Slot};
 
@@ -42,6 +42,8 @@ pub struct LoopState {
     pub tasks: Cell<Raw>,
     /// Where `AbstractEventLoop` debugging shows which handle runs.
     pub current_handle: Slot,
+    /// A context that nobody knows, to run what has none of its own yet; see `ffi::snapshot`.
+    pub spare_context: Slot,
 }
 
 impl LoopState {
@@ -63,6 +65,7 @@ impl LoopState {
             #[cfg(not(Py_3_14))]
             tasks: Cell::new(std::ptr::null_mut()),
             current_handle: Slot::empty(),
+            spare_context: Slot::empty(),
         }
     }
 
@@ -82,6 +85,11 @@ impl LoopState {
     #[inline(always)]
     pub fn push(&self, item: Item) {
         self.with_ready(|ready| ready.push(item));
+    }
+
+    #[inline(always)]
+    pub fn push_call(&self, call: Call) {
+        self.with_ready(|ready| ready.push_call(call));
     }
 
     #[inline(always)]
@@ -210,9 +218,18 @@ impl LoopState {
     pub fn clear_ready(&self) {
         let mut items = self.with_ready(std::mem::take);
         while let Some(item) = items.pop() {
-            if let Item::Run(handle) = &item {
-                // SAFETY: a handle.
-                unsafe { handle::retire(handle.as_ptr()) };
+            // SAFETY: a handle; and what has just left the queue.
+            unsafe {
+                match item {
+                    Item::Run(handle) => handle::retire(handle.as_ptr()),
+                    Item::Call(call) if !call.handle.is_null() => {
+                        if let Ok(handle) = handle::of_call(self, call) {
+                            handle::retire(handle.as_ptr());
+                        }
+                    }
+                    Item::Cancelled(place) => handle::retire_cancelled(place),
+                    _ => {}
+                }
             }
         }
     }
@@ -229,12 +246,14 @@ impl LoopState {
         }
     }
 
-    /// The handles that wait in the ready queue, for `_ready`; other items have none.
-    pub fn ready_handles(&self) -> Vec<Obj> {
-        self.with_ready(|ready| {
-            let handles = ready.iter().filter(|(is_handle, _)| *is_handle);
-            handles.map(|(_, objects)| Obj::new(objects[0])).collect()
-        })
+    /// What `_ready` has to show; see `handle::ready`.
+    pub fn ready_shown(&self) -> Vec<Shown> {
+        self.with_ready(|ready| ready.shown())
+    }
+
+    /// Gives a queued call a handle; see `Ready::link`.
+    pub fn link_ready(&self, index: usize, callback: Raw, place: &Place) -> bool {
+        self.with_ready(|ready| ready.link(index, callback, place))
     }
 
     pub fn timer_handles(&self) -> Vec<Obj> {
@@ -266,7 +285,7 @@ impl LoopState {
                     return stop;
                 }
             }
-            for slot in [&self.task_factory, &self.current_handle, &self.debug_as_set] {
+            for slot in [&self.task_factory, &self.current_handle, &self.debug_as_set, &self.spare_context] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
         }
@@ -280,6 +299,7 @@ impl LoopState {
         self.entered.set(std::ptr::null_mut());
         self.current_handle.clear();
         self.debug_as_set.clear();
+        self.spare_context.clear();
     }
 }
 

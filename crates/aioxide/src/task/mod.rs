@@ -9,7 +9,7 @@ pub mod handle;
 pub mod iter;
 pub mod loop_state;
 pub mod overrides;
-mod ready;
+pub mod ready;
 pub mod registry;
 pub mod report;
 pub mod step;

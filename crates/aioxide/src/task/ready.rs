@@ -1,11 +1,16 @@
 //! The ready queue: what is to run, in order.
 //!
-//! A ring of our own rather than a `VecDeque` of items, for what the compiler makes of it: an entry is written where it
-//! will stand, word by word, and read so. An item for `VecDeque` is assembled on the stack and copied in larger pieces,
-//! which a processor can't forward from words that were stored a moment ago.
+//! A queue of our own rather than a `VecDeque` of items, for two reasons. An entry is written where it will stand, word by
+//! word, and read so: an item for `VecDeque` is assembled on the stack and copied in larger pieces, which a processor can't
+//! forward from words that were stored a moment ago. And an entry does not move: a handle can point to the call that it
+//! stands for, so that a handle which nobody keeps is gone before the call runs. Of a deep queue that leaves 40 bytes a
+//! call, one behind the other.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 
 use super::finish::Outcome;
 use super::loop_state::JobFn;
@@ -13,6 +18,10 @@ use crate::ffi::{Obj, Raw};
 
 /// One entry of the ready queue. Not a handle with a bound method: a task's step or a future's callback needs none.
 pub enum Item {
+    /// Call what `call_soon` was given.
+    Call(Call),
+    /// A call that was cancelled; its handle, if somebody keeps that.
+    Cancelled(*const Place),
     /// Run a handle.
     Run(Obj),
     /// Resume a task: send `None`, or let it raise what its future holds.
@@ -29,18 +38,43 @@ pub enum Item {
     Job { object: Obj, run: JobFn },
 }
 
+/// A callback with its arguments and the context to call it in.
+pub struct Call {
+    pub callback: Obj,
+    /// The one argument, or a tuple of several.
+    pub args: Option<Obj>,
+    pub several: bool,
+    /// As `ffi::context` has it: a context, or a snapshot of one.
+    pub context: Obj,
+    /// Of the handle that stands for the call; null where nobody keeps that. Good until anything else runs: the queue
+    /// knows it no more.
+    pub handle: *const Place,
+}
+
+/// A handle's way to the call that it stands for, while that is queued.
+#[repr(transparent)]
+pub struct Place(Cell<*mut Entry>);
+
 /// An item taken apart: the compiler moves an enum with fields as a block, through the stack.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Entry {
     kind: Kind,
-    /// The item's fields in the order of their declaration: references that the queue owns, and `JobFn`.
-    words: [*mut c_void; 3],
+    /// The item's fields in the order of their declaration: references that the queue owns, and `JobFn`. Of a call:
+    /// callback, argument or null, context, and the handle's place, which is not owned.
+    words: [*mut c_void; 4],
 }
 
-#[derive(Clone, Copy)]
+const HANDLE: usize = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 enum Kind {
+    /// A call with one argument or none.
+    Call,
+    /// A call with a tuple of arguments.
+    CallSeveral,
+    Cancelled,
     Run,
     Step,
     Wake,
@@ -53,18 +87,41 @@ enum Kind {
     Job,
 }
 
-/// The first growth makes room for so many entries.
-const SMALLEST: usize = 64;
+/// Entries are made room for by so many: 20 KiB.
+const BLOCK: usize = 512;
 
-/// The size that an empty queue keeps: 256 KiB. 100,000 tasks that start at once need 4 MiB, once.
-const LARGEST_KEPT: usize = 8192;
+/// How many blocks are kept for later: with them a queue of 8,192 entries asks for no memory.
+const SPARE: usize = 15;
 
-/// `len` entries from `head` on, around the end; the size is a power of two, or 0 before the first push.
-#[derive(Default)]
+type Block = Box<[MaybeUninit<Entry>]>;
+
+/// `len` entries from `head` on, which is in the first block, up to `tail` in the last.
 pub struct Ready {
-    slots: Box<[MaybeUninit<Entry>]>,
-    head: usize,
+    head: *mut Entry,
+    head_end: *mut Entry,
+    tail: *mut Entry,
+    tail_end: *mut Entry,
     len: usize,
+    /// Where the first block begins; null before the first push.
+    start: *mut Entry,
+    blocks: VecDeque<Block>,
+    spare: Vec<Block>,
+}
+
+impl Default for Ready {
+    fn default() -> Ready {
+        let none = null_mut();
+        Ready {
+            head: none,
+            head_end: none,
+            tail: none,
+            tail_end: none,
+            len: 0,
+            start: none,
+            blocks: VecDeque::new(),
+            spare: Vec::new(),
+        }
+    }
 }
 
 impl Ready {
@@ -73,16 +130,14 @@ impl Ready {
         self.len
     }
 
-    #[inline(always)]
-    fn slot(&self, offset: usize) -> usize {
-        (self.head + offset) & self.slots.len().wrapping_sub(1)
-    }
-
     /// For the compiler's sake, call it with one kind of item at a place.
     #[inline(always)]
     pub fn push(&mut self, item: Item) {
         let word = |object: Obj| object.into_raw().cast::<c_void>();
         match item {
+            Item::Call(call) => self.push_call(call),
+            // Only a queued call is cancelled.
+            Item::Cancelled(_) => {}
             Item::Run(handle) => self.put(Kind::Run, &[word(handle)]),
             Item::Step(task) => self.put(Kind::Step, &[word(task)]),
             Item::Wake { task, future } => self.put(Kind::Wake, &[word(task), word(future)]),
@@ -99,22 +154,42 @@ impl Ready {
         }
     }
 
+    /// Queues a call; the handle's place, unless it is null, leads to it from now on.
+    #[inline(always)]
+    pub fn push_call(&mut self, call: Call) {
+        let kind = if call.several { Kind::CallSeveral } else { Kind::Call };
+        let args = call.args.map_or(null_mut(), |args| args.into_raw().cast());
+        let [callback, context] = [call.callback, call.context].map(|object| object.into_raw().cast());
+        let entry = self.fill(kind, &[callback, args, context, call.handle.cast_mut().cast()]);
+        // SAFETY: the caller's handle is alive, and takes its place out of the entry before it goes.
+        if let Some(place) = unsafe { call.handle.as_ref() } {
+            place.0.set(entry);
+        }
+    }
+
     #[inline(always)]
     fn put(&mut self, kind: Kind, words: &[*mut c_void]) {
-        if self.len == self.slots.len() {
+        self.fill(kind, words);
+    }
+
+    /// Fills the entry at `tail`.
+    #[inline(always)]
+    fn fill(&mut self, kind: Kind, words: &[*mut c_void]) -> *mut Entry {
+        if self.tail == self.tail_end {
             self.grow();
         }
-        let at = self.slot(self.len);
-        // SAFETY: `slot` is below the size, which is not 0 after `grow`, and the slot is free, as `len` was below it.
-        // Words that the kind has no use for stay as they are.
+        let entry = self.tail;
+        // SAFETY: `tail` is before the end of the last block, and what is from there on is free. Words that the kind has
+        // no use for stay as they are.
         unsafe {
-            let entry = self.slots.get_unchecked_mut(at).as_mut_ptr();
-            (*entry).kind = kind;
+            (&raw mut (*entry).kind).write(kind);
             for (i, word) in words.iter().enumerate() {
-                (*entry).words[i] = *word;
+                (&raw mut (*entry).words[i]).write(*word);
             }
+            self.tail = entry.add(1);
         }
         self.len += 1;
+        entry
     }
 
     #[inline(always)]
@@ -122,56 +197,112 @@ impl Ready {
         if self.len == 0 {
             return None;
         }
-        // SAFETY: the slot at `head` is filled, as `len` is not 0; it counts as free from here on, so that what it owns
-        // is handed out once.
-        let item = unsafe { Entry::item(self.slots.get_unchecked(self.head).as_ptr()) };
-        self.head = self.slot(1);
+        if self.head == self.head_end {
+            self.next_block();
+        }
+        let entry = self.head;
         self.len -= 1;
-        if self.len == 0 && self.slots.len() > LARGEST_KEPT {
-            self.shrink();
+        // SAFETY: `head` is an entry that was filled, as `len` was not 0; it counts as free from here on, so that what it
+        // owns is handed out once.
+        let item = unsafe {
+            self.head = entry.add(1);
+            Entry::item(entry)
+        };
+        if self.len == 0 {
+            // Nothing is in front of `tail`: what comes next finds the block in the cache.
+            (self.head, self.tail) = (self.start, self.start);
         }
         Some(item)
     }
 
-    /// Gives the memory of a rare crowd back.
     #[cold]
     #[inline(never)]
-    fn shrink(&mut self) {
-        self.slots = Box::default();
-        self.head = 0;
+    fn next_block(&mut self) {
+        let done = self.blocks.pop_front();
+        self.spare.extend(done.filter(|_| self.spare.len() < SPARE));
+        self.begin_at_first();
+    }
+
+    fn begin_at_first(&mut self) {
+        if let Some(first) = self.blocks.front_mut() {
+            let bounds = first.as_mut_ptr_range();
+            (self.start, self.head, self.head_end) =
+                (bounds.start.cast(), bounds.start.cast(), bounds.end.cast());
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn grow(&mut self) {
-        let mut wider = Box::new_uninit_slice((self.slots.len() * 2).max(SMALLEST));
-        for offset in 0..self.len {
-            wider[offset] = self.slots[self.slot(offset)];
+        let mut block = self.spare.pop().unwrap_or_else(|| Box::new_uninit_slice(BLOCK));
+        let bounds = block.as_mut_ptr_range();
+        (self.tail, self.tail_end) = (bounds.start.cast(), bounds.end.cast());
+        self.blocks.push_back(block);
+        if self.blocks.len() == 1 {
+            self.begin_at_first();
         }
-        self.slots = wider;
-        self.head = 0;
     }
 
-    /// The objects that each entry holds, and whether it is a handle that is to run.
+    /// The entries in order.
+    fn entries(&self) -> impl Iterator<Item = *const Entry> {
+        // SAFETY: both are in the first block, or null.
+        let offset = if self.start.is_null() { 0 } else { unsafe { self.head.offset_from(self.start) } };
+        let first = offset as usize;
+        (first..first + self.len).map(|at| self.blocks[at / BLOCK][at % BLOCK].as_ptr())
+    }
+
+    /// The objects that each entry holds, nulls among them, and whether it is a handle that is to run.
     pub fn iter(&self) -> impl Iterator<Item = (bool, &[Raw])> {
-        (0..self.len).map(|offset| {
-            // SAFETY: the first `len` slots from `head` on are filled, with so many objects for each kind.
+        self.entries().map(|entry| {
+            // SAFETY: entries are filled, with so many objects for each kind.
             unsafe {
-                let entry = self.slots[self.slot(offset)].as_ptr();
                 let count = match (*entry).kind {
+                    Kind::Cancelled => 0,
                     Kind::Run | Kind::Step | Kind::Cancel | Kind::Job => 1,
                     Kind::Wake | Kind::Throw | Kind::Return | Kind::Raise => 2,
-                    Kind::Done => 3,
+                    Kind::Done | Kind::Call | Kind::CallSeveral => 3,
                 };
                 let words = (&raw const (*entry).words).cast::<Raw>();
                 (matches!((*entry).kind, Kind::Run), std::slice::from_raw_parts(words, count))
             }
         })
     }
+
+    /// The calls and handles in order, as `_ready` shows them.
+    pub fn shown(&self) -> Vec<Shown> {
+        // SAFETY: entries are filled.
+        self.entries().filter_map(|entry| unsafe { Entry::shown(entry) }).collect()
+    }
+
+    /// Gives the entry at `index` among those that `shown` lists a handle, if it is still that call and has none.
+    pub fn link(&mut self, index: usize, callback: Raw, place: &Place) -> bool {
+        // SAFETY: entries are filled.
+        let mut shown = self.entries().filter(|entry| unsafe { Entry::shown(*entry) }.is_some());
+        let Some(entry) = shown.nth(index).map(<*const Entry>::cast_mut) else { return false };
+        // SAFETY: as above, and nobody else refers to the queue's memory.
+        unsafe {
+            let is_call = matches!((*entry).kind, Kind::Call | Kind::CallSeveral);
+            if !is_call || (*entry).words[0] != callback.cast() || !(*entry).words[HANDLE].is_null() {
+                return false;
+            }
+            (*entry).words[HANDLE] = (&raw const *place).cast_mut().cast();
+            place.0.set(entry);
+        }
+        true
+    }
+}
+
+/// What `_ready` has of an entry.
+pub enum Shown {
+    Handle(Obj),
+    /// Of the handle that stands for a call. Good until anything else runs.
+    Place(*const Place),
+    /// A call whose handle nobody keeps.
+    Call(Call),
 }
 
 impl Entry {
-    /// Puts an item together again.
+    /// Puts an item together again, and tells its handle that it is queued no more.
     ///
     /// # Safety
     /// `entry` is filled, and what it owns is not taken out a second time.
@@ -181,6 +312,14 @@ impl Entry {
         unsafe {
             let object = |i: usize| Obj::own((*entry).words[i].cast());
             match (*entry).kind {
+                kind @ (Kind::Call | Kind::CallSeveral) => Item::Call(Call {
+                    callback: object(0),
+                    args: if (*entry).words[1].is_null() { None } else { Some(object(1)) },
+                    several: kind == Kind::CallSeveral,
+                    context: object(2),
+                    handle: Entry::leave(entry),
+                }),
+                Kind::Cancelled => Item::Cancelled(Entry::leave(entry)),
                 Kind::Run => Item::Run(object(0)),
                 Kind::Step => Item::Step(object(0)),
                 Kind::Wake => Item::Wake { task: object(0), future: object(1) },
@@ -194,6 +333,98 @@ impl Entry {
                     Item::Job { object: object(0), run }
                 }
             }
+        }
+    }
+
+    /// The place of the handle of a call that leaves the queue; it leads nowhere from now on.
+    ///
+    /// # Safety
+    /// `entry` is a call, or was one that is cancelled.
+    #[inline(always)]
+    unsafe fn leave(entry: *const Entry) -> *const Place {
+        // SAFETY: a handle takes its place out of the entry before it goes, so what is there is alive.
+        unsafe {
+            let place = (*entry).words[HANDLE].cast_const().cast::<Place>();
+            if let Some(place) = place.as_ref() {
+                place.0.set(null_mut());
+            }
+            place
+        }
+    }
+
+    /// # Safety
+    /// `entry` is filled.
+    unsafe fn shown(entry: *const Entry) -> Option<Shown> {
+        // SAFETY: by the contract of this function; places as in `leave`.
+        unsafe {
+            let (kind, words) = ((*entry).kind, (*entry).words);
+            let place = words[HANDLE].cast_const().cast::<Place>();
+            match kind {
+                Kind::Run => Some(Shown::Handle(Obj::new(words[0].cast()))),
+                Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Call {
+                    callback: Obj::new(words[0].cast()),
+                    args: Obj::maybe(words[1].cast()),
+                    several: kind == Kind::CallSeveral,
+                    context: Obj::new(words[2].cast()),
+                    handle: place,
+                })),
+                Kind::Call | Kind::CallSeveral => Some(Shown::Place(place)),
+                Kind::Cancelled if !place.is_null() => Some(Shown::Place(place)),
+                _ => None,
+            }
+        }
+    }
+}
+
+impl Place {
+    #[inline(always)]
+    pub fn is_queued(&self) -> bool {
+        !self.0.get().is_null()
+    }
+
+    /// The handle goes: nothing stands for the call any more.
+    #[inline(always)]
+    pub fn leave(&self) {
+        let entry = self.0.replace(null_mut());
+        if !entry.is_null() {
+            // SAFETY: an entry tells the place when it leaves the queue, and does not move before.
+            unsafe { (*entry).words[HANDLE] = null_mut() };
+        }
+    }
+
+    /// The queued call, with references of the caller's own; nothing where it is queued no more, or cancelled.
+    pub fn call(&self) -> Option<Call> {
+        let entry = self.0.get();
+        if entry.is_null() {
+            return None;
+        }
+        // SAFETY: as `leave`; an entry of a place is a call, or was one that is cancelled.
+        unsafe {
+            let (kind, words) = ((*entry).kind, (*entry).words);
+            (kind != Kind::Cancelled).then(|| Call {
+                callback: Obj::new(words[0].cast()),
+                args: Obj::maybe(words[1].cast()),
+                several: kind == Kind::CallSeveral,
+                context: Obj::new(words[2].cast()),
+                handle: self,
+            })
+        }
+    }
+
+    /// Takes what the queued call holds; the entry stays, and does nothing.
+    pub fn cancel(&self) -> Option<[Option<Obj>; 3]> {
+        let entry = self.0.get();
+        if entry.is_null() {
+            return None;
+        }
+        // SAFETY: as `call`; marked as cancelled, the entry owns its words no more.
+        unsafe {
+            if std::mem::replace(&mut (*entry).kind, Kind::Cancelled) == Kind::Cancelled {
+                return None;
+            }
+            let own = |word: *mut c_void| (!word.is_null()).then(|| Obj::own(word.cast()));
+            let [callback, args, context, _] = (*entry).words;
+            Some([callback, args, context].map(own))
         }
     }
 }
