@@ -50,6 +50,7 @@ def test_the_version_is_an_attribute_and_an_option():
 def test_native_names_are_native():
     # No interpreter that we support lacks what they need; if one did, this is where we would learn of it.
     assert aioxide.build_info()["features"]["native_tasks"] is True
+    assert aioxide.build_info()["features"]["context_snapshots"] is True
     for name in _namespace.NATIVE_NAMES:
         native = getattr(aioxide, name)
         assert native is getattr(aioxide._aioxide, name)

@@ -96,6 +96,7 @@ fn build_info(missing: Option<&str>) -> Res {
             key(c"tasks_listed_in_place")?,
             boolean(layout.is_some_and(|layout| layout.lists_in_place())).as_ptr(),
         ),
+        (key(c"context_snapshots")?, boolean(ffi::snapshot::can_be_taken()).as_ptr()),
         (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
     ])?;
     dict(&[

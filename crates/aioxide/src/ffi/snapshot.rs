@@ -106,10 +106,16 @@ unsafe fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
         // SAFETY: within the object; what is no reference is compared only.
         unsafe { *object.as_ptr().cast::<u8>().add(offset).cast::<usize>() }
     };
-    let same = |offset: &usize| at(context, *offset) != 0 && at(context, *offset) == at(copy, *offset);
+    // The last word is a number of 32 bits, 0 here, and four bytes that nobody has written.
+    let same = |offset: &usize| at(context, *offset) as u32 != 0 && at(context, *offset) == at(copy, *offset);
     let mut found = (size_of::<PyObject>()..=size - WORD).step_by(WORD).filter(same);
     let offset = found.next()?;
     found.next().is_none().then_some(offset)
+}
+
+/// Whether the places were found; else a snapshot is a copy.
+pub fn can_be_taken() -> bool {
+    places().is_some()
 }
 
 /// The caller's context, or a snapshot of the current one where `given` is null.
