@@ -11,7 +11,7 @@ use super::loop_object::{LoopObject, check_open, io_result};
 use super::{signals, watch};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, none};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, none, snapshot};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report::{self, seconds_attr};
@@ -209,6 +209,23 @@ fn run_item(state: &LoopState, item: Item) -> Res<()> {
 
 #[inline(always)]
 fn run_done(state: &LoopState, callback: Obj, future: Obj, context: Obj) -> Res<()> {
+    if !snapshot::is_snapshot(context.as_ptr()) {
+        return run_done_in(state, callback, future, context);
+    }
+    let entered = snapshot::enter(&state.spare_context, context)?;
+    // SAFETY: live objects.
+    let result = Obj::steal(unsafe { PyObject_CallOneArg(callback.as_ptr(), future.as_ptr()) });
+    context::exit(entered.as_ptr());
+    let result = match result {
+        Ok(_) => Ok(()),
+        Err(Raised) => done_failed(state, &callback, &future, &entered),
+    };
+    snapshot::put_back(&state.spare_context, entered);
+    result
+}
+
+/// The callback was given its context.
+fn run_done_in(state: &LoopState, callback: Obj, future: Obj, context: Obj) -> Res<()> {
     let result = match context::enter(context.as_ptr()) {
         Err(Raised) if context::is_context(context.as_ptr()) => Err(Raised),
         Err(Raised) => {

@@ -151,6 +151,11 @@ pub fn to_context(snapshot: Obj) -> Res {
     Ok(fresh)
 }
 
+/// What a user sees of a context or of a snapshot: a context.
+pub fn shown(held: Obj) -> Res {
+    if is_snapshot(held.as_ptr()) { to_context(held) } else { Ok(held) }
+}
+
 /// Puts another mapping into a context that nobody has entered; returns the one before.
 #[inline(always)]
 fn swap(context: &Obj, mapping: Obj) -> Option<Obj> {

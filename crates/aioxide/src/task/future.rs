@@ -11,7 +11,7 @@ use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -450,7 +450,7 @@ impl Future {
     #[cold]
     fn tell_by_method(&self, slf: Raw, waiter: Waiter) -> Res<()> {
         let (callback, context) = match waiter.context {
-            Some(context) => (waiter.callback, context),
+            Some(context) => (waiter.callback, snapshot::shown(context)?),
             None => {
                 // SAFETY: a waiter without context is a task.
                 let context = unsafe { task::context_of(waiter.callback.as_ptr()) };

@@ -17,7 +17,7 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raw, Res, context, error, names, nesting, none};
+use crate::ffi::{Global, NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
@@ -117,7 +117,7 @@ fastcall!(pub_add_done_callback, |slf, args| {
     if !this.owner.is_set() {
         return error::runtime_error(c"uninitialized Future object");
     }
-    let context = context::given_or_copy(given)?;
+    let context = snapshot::given_or_current(given)?;
     this.add_done_callback(slf, Obj::new(args.positional()[0]), context)?;
     Ok(none())
 });
@@ -227,7 +227,7 @@ getter!(get_callbacks, |slf| {
     let list = Obj::steal(PyList_New(0))?;
     for waiter in waiters {
         let (callback, context) = match waiter.context {
-            Some(context) => (waiter.callback, context),
+            Some(context) => (waiter.callback, snapshot::shown(context)?),
             None => {
                 let task = waiter.callback.as_ptr();
                 (task_type::wakeup_callable(task)?, task::context_of(task))
