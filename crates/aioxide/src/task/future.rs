@@ -24,17 +24,6 @@ pub enum State {
     Raised,
 }
 
-/// How a future was yielded to the task that runs, if it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Blocking {
-    No,
-    /// By code that set `_asyncio_future_blocking` itself: it expects the outcome to be sent or thrown in.
-    ByHand,
-    /// By our own iterator: it takes the outcome from the future itself when it is resumed.
-    ByIterator,
-}
-
 /// Somebody to tell when the future is done: a callback with its context, or a task that waits (no context).
 #[derive(Clone)]
 pub struct Waiter {
@@ -55,7 +44,8 @@ pub struct Future {
     first_context: Slot,
     rare: UnsafeCell<Option<Box<Rare>>>,
     state: Cell<State>,
-    pub blocking: Cell<Blocking>,
+    /// `_asyncio_future_blocking`: it is on its way from an iterator to the task that runs.
+    pub blocking: Cell<bool>,
     pub log_traceback: Cell<bool>,
     pub is_task: Cell<bool>,
     /// `tp_finalize` has run.
@@ -107,7 +97,7 @@ impl Future {
         self.owner.replace(Some(Obj::new(state.object)));
         self.native.set(state);
         self.state.set(State::Pending);
-        self.blocking.set(Blocking::No);
+        self.blocking.set(false);
         self.log_traceback.set(false);
     }
 
@@ -123,7 +113,7 @@ impl Future {
         self.owner.set(Obj::new(owner));
         self.native.set(native.unwrap_or(std::ptr::null()));
         self.state.set(State::Pending);
-        self.blocking.set(Blocking::No);
+        self.blocking.set(false);
         self.log_traceback.set(false);
         let debug = match self.native() {
             Some(state) if state.is_plain() => false,
@@ -435,11 +425,10 @@ impl Future {
                 Some(context) => {
                     state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context });
                 }
-                // SAFETY: a waiter without context is a task.
-                None if unsafe { task::of(waiter.callback.as_ptr()).waits_by_hand.get() } => {
-                    state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) });
-                }
-                None => state.push(Item::Step(waiter.callback)),
+                None if self.state.get() == State::Returned => state.push(Item::Step(waiter.callback)),
+                // What the future ended with is thrown in, even where it was yielded by our own iterator: that need
+                // not be in the chain of awaits any more.
+                None => state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) }),
             }
             return Ok(());
         }

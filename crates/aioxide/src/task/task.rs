@@ -26,8 +26,6 @@ pub struct Task {
     pub must_cancel: Cell<bool>,
     pub log_destroy_pending: Cell<bool>,
     pub registered: Cell<bool>,
-    /// Waits for a future that was yielded by hand: its outcome is to be sent or thrown in.
-    pub waits_by_hand: Cell<bool>,
 }
 
 /// # Safety

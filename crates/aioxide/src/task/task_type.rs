@@ -144,7 +144,6 @@ unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
         this.future.is_task.set(true);
         this.cancels.set(0);
         this.must_cancel.set(false);
-        this.waits_by_hand.set(false);
         this.log_destroy_pending.set(true);
     }
 }
