@@ -23,6 +23,8 @@ fn load(module: Raw) -> Res<()> {
     task::handle::load()?;
     task::iter::load()?;
     task::step::load()?;
+    task::run_hook::load()?;
+    engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();
     if missing.is_none() {
         task::future_type::load()?;

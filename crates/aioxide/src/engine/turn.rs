@@ -8,15 +8,14 @@ use aioxide_sys::epoll::Events;
 use pyo3_ffi::*;
 
 use super::loop_object::{LoopObject, check_open, io_result};
-use super::{signals, watch};
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_method, import_from};
+use super::{observed, signals, watch};
+use crate::ffi::object::call_method;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
-use crate::task::report::{self, seconds_attr};
+use crate::task::report;
 use crate::task::{finish, handle};
-use crate::task::{registry, step, task_type};
+use crate::task::{registry, run_hook, step};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -47,7 +46,7 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
     result
 }
 
-fn registry_leave(state: &LoopState) {
+pub fn registry_leave(state: &LoopState) {
     if crate::ffi::compat::has_layout() {
         registry::leave(state);
     }
@@ -67,11 +66,10 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     }
     let batch = state.ready_len();
     for _ in 0..batch {
-        if state.debug.get() {
-            let Some(item) = state.pop() else { break };
-            run_debug(state, item)?;
+        let Some(item) = state.pop() else { break };
+        if state.debug.get() || run_hook::is_set() {
+            observed::run(state, item)?;
         } else {
-            let Some(item) = state.pop() else { break };
             run_item(state, item)?;
         }
     }
@@ -168,7 +166,7 @@ fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
 
 /// Runs one entry. An exception goes to the loop's exception handler, unless it must leave the loop.
 #[inline(always)]
-fn run_item(state: &LoopState, item: Item) -> Res<()> {
+pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
     // SAFETY: items hold what their names say; tasks exist only where the layout is known.
     unsafe {
         match item {
@@ -253,50 +251,4 @@ fn job_failed(object: Raw) -> Res<()> {
     }
     error::unraisable(object);
     Ok(())
-}
-
-// --------------------------------------------------------------------------------------------------- debug mode
-
-/// Runs one entry in debug mode: says which is running, and complains if it took long.
-#[cold]
-fn run_debug(state: &LoopState, item: Item) -> Res<()> {
-    let shown = shown_as_handle(state, &item)?;
-    let start = now(state)?;
-    state.current_handle.set(shown.clone());
-    let result = run_item(state, item);
-    state.current_handle.clear();
-    result?;
-    let took = now(state)? - start;
-    if took >= seconds_attr(state.object, names().slow_callback_duration)? {
-        warn_slow(&shown, took)?;
-    }
-    Ok(())
-}
-
-fn warn_slow(shown: &Obj, took: f64) -> Res<()> {
-    let text = call(stdlib().format_handle, &[shown.as_ptr()])?;
-    let took = crate::ffi::object::float(took)?;
-    let format = crate::ffi::object::string("Executing %s took %.3f seconds")?;
-    // By the name under which the inherited code has it, where users put their own in its place.
-    let logger = import_from(c"asyncio.base_events", c"logger")?;
-    let args = [logger.as_ptr(), format.as_ptr(), text.as_ptr(), took.as_ptr()];
-    call_method(names().warning, &args).map(drop)
-}
-
-/// The handle that asyncio would have made for an entry.
-fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
-    match item {
-        Item::Run(handle) => Ok(handle.clone()),
-        Item::Done { callback, future, context } => {
-            handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
-        }
-        Item::Step(task) | Item::Wake { task, .. } | Item::Throw { task, .. } => {
-            let step = task_type::step_callable(task.as_ptr(), None)?;
-            handle::new(state.object, step.as_ptr(), &[], NULL)
-        }
-        Item::Job { object, .. } | Item::Finish { future: object, .. } => {
-            let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
-            handle::new(state.object, shown.as_ptr(), &[], NULL)
-        }
-    }
 }

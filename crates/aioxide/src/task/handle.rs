@@ -305,6 +305,31 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
     }
 }
 
+/// As `run`, but by a function that the program has put in place of `asyncio.Handle._run`. What that raises is raised.
+///
+/// # Safety
+/// `handle` is a handle.
+pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let this = of(handle.as_ptr());
+        if this.cancelled.get() {
+            return Ok(());
+        }
+        if this.kind.get() == Kind::ThreadSafe {
+            this.running.set(thread_ident() == this.state().thread.get());
+        }
+        let result = call(function.as_ptr(), &[handle.as_ptr()]).map(drop);
+        if this.kind.get() != Kind::Repeats {
+            retire(handle.as_ptr());
+            if this.running.get() {
+                ended(this);
+            }
+        }
+        result
+    }
+}
+
 /// A thread-safe handle has run: whoever waits for that goes on.
 fn ended(this: &Handle) {
     this.running.set(false);
@@ -448,7 +473,10 @@ noargs!(py_run, |slf| {
 });
 
 /// The class of asyncio that a handle passes for.
-fn class_of(slf: Raw) -> Raw {
+///
+/// # Safety
+/// `slf` is a handle.
+pub unsafe fn class_of(slf: Raw) -> Raw {
     // SAFETY: types are set at import.
     let types = unsafe { TYPES.get() };
     // SAFETY: live objects, under the GIL.
@@ -461,7 +489,7 @@ fn class_of(slf: Raw) -> Raw {
 
 /// The function of asyncio's own class for what is rare.
 fn inherited(slf: Raw, name: &std::ffi::CStr) -> Res {
-    // SAFETY: a live class and a NUL-terminated name.
+    // SAFETY: a handle, a live class and a NUL-terminated name.
     Obj::steal(unsafe { PyObject_GetAttrString(class_of(slf), name.as_ptr()) })
 }
 

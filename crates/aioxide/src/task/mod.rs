@@ -12,6 +12,7 @@ pub mod overrides;
 mod ready;
 pub mod registry;
 pub mod report;
+pub mod run_hook;
 pub mod step;
 #[cfg(Py_3_12)]
 pub mod stop_iteration;
