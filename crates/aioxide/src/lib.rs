@@ -20,6 +20,8 @@ fn load(module: Raw) -> Res<()> {
     }
     aioxide_sys::clock::calibrate();
     ffi::names::load()?;
+    ffi::monotonic::load()?;
+    ffi::async_exc::load()?;
     task::handle::load()?;
     task::iter::load()?;
     task::step::load()?;

@@ -10,7 +10,7 @@ use pyo3_ffi::*;
 use super::loop_object::{LoopObject, check_open, io_result};
 use super::{observed, signals, watch};
 use crate::ffi::object::call_method;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, async_exc, context, error, monotonic, names};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
 use crate::task::report;
@@ -76,6 +76,12 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     engine.flush_now()
 }
 
+/// `time.monotonic()`, of which the standard library may hold a program's own.
+#[inline(always)]
+pub fn monotonic() -> Res<f64> {
+    monotonic::replaced().unwrap_or_else(|| Ok(clock::monotonic()))
+}
+
 /// The loop's clock: `time.monotonic`, or the user's.
 pub fn now(state: &LoopState) -> Res<f64> {
     let now = if state.overrides.has(state.object, TIME) {
@@ -87,7 +93,7 @@ pub fn now(state: &LoopState) -> Res<f64> {
         }
         now
     } else {
-        clock::monotonic()
+        monotonic()?
     };
     state.now.set(now);
     Ok(now)
@@ -135,7 +141,8 @@ fn poll(this: &LoopObject) -> Res<()> {
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
         Err(why) => return io_result(Err(why)),
     }
-    signals::check_signals()
+    signals::check_signals()?;
+    async_exc::check()
 }
 
 fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {

@@ -143,16 +143,6 @@ pub unsafe fn uncancel(raw: Raw) -> i32 {
     }
 }
 
-/// The next automatic name: the counter of `asyncio.tasks`, of which we have our own.
-pub fn next_name_number() -> u64 {
-    struct Counter(Cell<u64>);
-    // SAFETY: read and written under the GIL.
-    unsafe impl Sync for Counter {}
-    static COUNTER: Counter = Counter(Cell::new(0));
-    COUNTER.0.set(COUNTER.0.get() + 1);
-    COUNTER.0.get()
-}
-
 /// Null or an object, as the C API has it.
 #[inline(always)]
 pub fn raw_or_null(object: &Option<Obj>) -> Raw {
