@@ -11,6 +11,7 @@ pub mod error;
 pub mod freelist;
 pub mod gil;
 pub mod guard;
+pub mod leaf;
 pub mod monotonic;
 pub mod names;
 pub mod nesting;
@@ -24,5 +25,6 @@ pub mod typedef;
 
 pub use args::Args;
 pub use error::{Raised, Res};
+pub use leaf::Leaf;
 pub use names::names;
 pub use object::{Global, NULL, Obj, Raw, Slot, none};

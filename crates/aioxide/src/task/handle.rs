@@ -4,7 +4,7 @@
 //! of callbacks is twice as fast for it. Until then the loop visits what a queued handle holds. `__class__` says
 //! `asyncio.Handle` and `asyncio.TimerHandle`; what is rare (`repr`, comparison) is asyncio's own code.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
@@ -18,7 +18,7 @@ use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
 use crate::ffi::refcount::refcount;
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
 
 #[repr(C)]
 pub struct Handle {
@@ -29,7 +29,7 @@ pub struct Handle {
     /// The one argument, or a tuple of several.
     args: Slot,
     context: Slot,
-    extra: UnsafeCell<Option<Box<Extra>>>,
+    extra: Leaf<Option<Box<Extra>>>,
     /// When it is due, in seconds on the loop's clock: timers only.
     when: Cell<f64>,
     count: Cell<u32>,
@@ -154,7 +154,8 @@ fn fill(kind: *mut PyTypeObject, owner: Raw, callback: Raw, args: &[Raw], given:
 pub fn record_source(handle: &Obj) -> Res<()> {
     let frames = call(stdlib().helpers_extract_stack, &[])?;
     // SAFETY: a handle.
-    unsafe { of(handle.as_ptr()).extra_mut().source_traceback = Some(frames) };
+    let this = unsafe { of(handle.as_ptr()) };
+    drop(this.with_extra(|extra| extra.source_traceback.replace(frames)));
     Ok(())
 }
 
@@ -208,7 +209,7 @@ unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void)
         for slot in [&this.callback, &this.args, &this.context, &this.owner] {
             visit!(slot.get(), visitor, arg);
         }
-        if let Some(extra) = this.extra() {
+        if let Some(extra) = this.extra.visited() {
             visit_opt!(extra.source_traceback, visitor, arg);
         }
     }
@@ -226,19 +227,13 @@ unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
 }
 
 impl Handle {
-    #[allow(clippy::mut_from_ref)]
-    fn extra_mut(&self) -> &mut Extra {
-        // SAFETY: callers use it for one assignment and run no Python code meanwhile.
-        unsafe { (*self.extra.get()).get_or_insert_default() }
-    }
-
-    fn extra(&self) -> Option<&Extra> {
-        // SAFETY: as `extra_mut`; the values are cloned out at once.
-        unsafe { (*self.extra.get()).as_deref() }
+    /// Leaf code on what few handles have, which this one gets if it had none.
+    fn with_extra<T>(&self, body: impl FnOnce(&mut Extra) -> T) -> T {
+        self.extra.with(|extra| body(extra.get_or_insert_default()))
     }
 
     fn source_traceback(&self) -> Option<Obj> {
-        self.extra().and_then(|extra| extra.source_traceback.clone())
+        self.extra.with(|extra| extra.as_ref().and_then(|extra| extra.source_traceback.clone()))
     }
 
     #[inline(always)]
@@ -333,9 +328,7 @@ pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
 /// A thread-safe handle has run: whoever waits for that goes on.
 fn ended(this: &Handle) {
     this.running.set(false);
-    if this.extra().is_some_and(|extra| extra.ended.is_some())
-        && let Some(lock) = this.extra_mut().ended.take()
-    {
+    if let Some(lock) = this.extra.with(|extra| extra.as_mut().and_then(|extra| extra.ended.take())) {
         let pending = error::take();
         if call_method(names().release, &[lock.as_ptr()]).is_err() {
             error::unraisable(lock.as_ptr());
@@ -360,7 +353,8 @@ fn wait_for_other_thread(this: &Handle) -> Res<()> {
         if !this.running.get() {
             break;
         }
-        let lock = this.extra_mut().ended.get_or_insert(fresh).clone();
+        // One that another waiter has put there goes before ours, which is released outside.
+        let lock = this.with_extra(|extra| extra.ended.get_or_insert_with(|| fresh.clone()).clone());
         call_method(names().acquire, &[lock.as_ptr()])?;
         // For the next who waits.
         call_method(names().release, &[lock.as_ptr()])?;
@@ -454,7 +448,7 @@ unsafe fn remember_repr(slf: Raw, this: &Handle) -> Res<()> {
         let debug = call_method_kw(names().get_debug, &[this.owner.get()], 1, NULL)?;
         if truth(debug.as_ptr())? {
             let text = Obj::steal(PyObject_Repr(slf))?;
-            this.extra_mut().repr = Some(text);
+            drop(this.with_extra(|extra| extra.repr.replace(text)));
         }
         Ok(())
     }
@@ -533,14 +527,13 @@ getter!(get_when, |slf| float(of(slf).when.get()));
 getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
 getter!(get_private_context, |slf| Ok(of(slf).context.or_none()));
 getter!(get_repr, |slf| {
-    let text = of(slf).extra().and_then(|extra| extra.repr.clone());
+    let text = of(slf).extra.with(|extra| extra.as_ref().and_then(|extra| extra.repr.clone()));
     Ok(text.unwrap_or_else(none))
 });
 getter!(get_source_traceback, |slf| Ok(of(slf).source_traceback().unwrap_or_else(none)));
 setter!(set_source_traceback_attr, |slf, value| {
     let frames = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
-    let old = std::mem::replace(&mut of(slf).extra_mut().source_traceback, frames);
-    drop(old);
+    drop(of(slf).with_extra(|extra| std::mem::replace(&mut extra.source_traceback, frames)));
     Ok(())
 });
 
@@ -560,7 +553,7 @@ unsafe fn release(slf: Raw) {
         this.forget();
         this.context.clear();
         this.owner.clear();
-        drop((*this.extra.get()).take());
+        drop(this.extra.with(Option::take));
         HANDLES.put(slf, false);
     }
 }
