@@ -19,7 +19,7 @@ import weakref
 from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any
 
-from . import _aioxide, _registry
+from . import _aioxide, _patched, _registry
 from ._aioxide import Loop, SocketTransport
 
 if TYPE_CHECKING:
@@ -154,8 +154,18 @@ class _Transports(weakref.WeakValueDictionary[int, Any]):
 class _Watched:
     """What stands where asyncio keeps its selector: a look at the native table of descriptors."""
 
+    __slots__ = ("_loop",)
+
     def __init__(self, loop: EventLoop) -> None:
-        self._loop = weakref.ref(loop)
+        object.__setattr__(self, "_loop", weakref.ref(loop))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: nothing would call a method that somebody puts here.
+
+        Raises:
+            RuntimeError: always.
+        """
+        _patched.refuse_selector()
 
     def get_map(self) -> dict[int, selectors.SelectorKey]:
         """Return what `selectors.BaseSelector.get_map` would: a key for each descriptor with a reader or writer."""
@@ -199,7 +209,13 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     Raises:
         OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
+        RuntimeError: gevent or eventlet has monkey-patched `select`.
     """
+
+    # Refused before there is an object, which would have to be closed.
+    def __new__(cls, *args: Any, **kwargs: Any) -> EventLoop:
+        _patched.refuse_greenlets()
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         self._open()
@@ -219,6 +235,8 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         """
         self._check_closed()
         self._check_running()
+        _patched.refuse_greenlets()
+        _patched.warn_of_steps(self, EventLoop)
         self._set_coroutine_origin_tracking(self._debug)
         old_hooks = sys.get_asyncgen_hooks()
         wakeup_fd = self._borrow_wakeup_fd()
@@ -416,7 +434,8 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     @_ready.setter
     def _ready(self, queue: object) -> None:
-        """Set by the inherited `__init__`; the queue is native."""
+        if "_transports" in self.__dict__:  # not the inherited `__init__`
+            _patched.refuse_queue("_ready")
 
     @property
     def _scheduled(self) -> _Handles:
@@ -424,7 +443,19 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     @_scheduled.setter
     def _scheduled(self, queue: object) -> None:
-        """Set by the inherited `__init__`; the heap is native."""
+        if "_transports" in self.__dict__:
+            _patched.refuse_queue("_scheduled")
+
+    @property
+    def _selector(self) -> Any:
+        return self.__dict__["_selector"]
+
+    @_selector.setter
+    def _selector(self, selector: Any) -> None:
+        # By the inherited `__init__` and `close`.
+        if selector is not None and not isinstance(selector, _Watched):
+            _patched.refuse_selector()
+        self.__dict__["_selector"] = selector
 
 
 # What asyncio's create_connection goes through: who has put his own in place of one wants it called.

@@ -29,6 +29,7 @@ PYTHON_FLOORS = {
     "_registry": 1,
     "_children": 1,
     "_build": 1,
+    "_patched": 1,
     "_cluster_remote": 1,
     "_futures": 1,
     "_stats": 1,

@@ -1,6 +1,6 @@
 //! Timers: a heap of deadlines that keeps equal deadlines in the order in which they were made.
 //!
-//! A cancelled timer stays until it is due or `retain` sweeps it: taking an entry out of the middle would need each
+//! A cancelled timer stays until it is due or `take_out` sweeps it: taking an entry out of the middle would need each
 //! entry's place written back on every move, which costs more than the sweep.
 
 use std::cmp::Ordering;
@@ -121,10 +121,13 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Keeps only the timers for which `keep` says so.
-    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.heap.retain(|entry| keep(&entry.value));
+    /// Takes out the timers for which `gone` says so, in no order.
+    pub fn take_out(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (out, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.heap).into_iter().partition(|entry| gone(&entry.value));
+        self.heap = rest;
         self.heapify();
+        out.into_iter().map(|entry| entry.value).collect()
     }
 
     /// Empties the heap, in no order.
@@ -218,7 +221,7 @@ mod tests {
                 timers.push(f64::from(*when), (*when, i));
             }
             if odd {
-                timers.retain(|(_, i)| i % 2 == 1);
+                prop_assert!(timers.take_out(|(_, i)| i % 2 == 0).iter().all(|(_, i)| i % 2 == 0));
             }
             let mut expected: Vec<_> =
                 whens.iter().copied().enumerate().map(|(i, when)| (when, i)).filter(|(_, i)| !odd || i % 2 == 1).collect();

@@ -5,6 +5,7 @@ pub mod copy;
 pub mod cpus;
 pub mod epoll;
 pub mod memfd;
+pub mod memory;
 pub mod park;
 pub mod process;
 pub mod socket;

@@ -156,7 +156,7 @@ fn number(value: Raw) -> Res<f64> {
     if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
 }
 
-overriding!(time, base, c"time", |slf| float(aioxide_sys::clock::monotonic()));
+overriding!(time, base, c"time", |slf| float(turn::monotonic()?));
 
 fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
 

@@ -21,9 +21,13 @@ fn load(module: Raw) -> Res<()> {
     aioxide_sys::clock::calibrate();
     ffi::names::load()?;
     ffi::snapshot::load()?;
-    task::handle::load()?;
+    ffi::monotonic::load()?;
+    ffi::async_exc::load()?;
+    task::handle_type::load()?;
     task::iter::load()?;
     task::step::load()?;
+    task::run_hook::load()?;
+    engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();
     if missing.is_none() {
         task::future_type::load()?;

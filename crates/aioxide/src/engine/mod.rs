@@ -3,6 +3,8 @@
 pub mod calls;
 pub mod fileno;
 pub mod loop_object;
+pub mod native_call;
+mod observed;
 pub mod signals;
 pub mod source;
 pub mod spin;

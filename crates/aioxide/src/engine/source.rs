@@ -1,6 +1,5 @@
 //! Who watches which file descriptor: handles of `add_reader` and `add_writer`, or one owner of a higher floor.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::io;
 
@@ -9,7 +8,7 @@ use aioxide_sys::socket;
 use pyo3_ffi::visitproc;
 
 use crate::ffi::guard::visit;
-use crate::ffi::{Obj, Raw};
+use crate::ffi::{Leaf, Obj, Raw};
 use crate::task::handle;
 use crate::task::loop_state::LoopState;
 
@@ -50,45 +49,38 @@ pub enum Side {
 }
 
 /// Indexed by descriptor: the kernel hands out the lowest free number, so the table stays small.
-pub struct Sources(UnsafeCell<Vec<Watch>>);
+pub struct Sources(Leaf<Vec<Watch>>);
 
 impl Sources {
     pub fn new() -> Sources {
-        Sources(UnsafeCell::new(Vec::new()))
+        Sources(Leaf::new(Vec::new()))
     }
 
-    /// Short access to one entry, made if it is new. Nothing in `body` may call into Python or release a reference.
+    /// Leaf code on one entry, made if it is new.
     fn with<T>(&self, fd: i32, body: impl FnOnce(&mut Watch) -> T) -> T {
-        // SAFETY: under the GIL, and every `body` in this file is leaf code.
-        let table = unsafe { &mut *self.0.get() };
-        let at = fd.max(0) as usize;
-        if at >= table.len() && self.reserve(fd).is_err() {
-            // `apply` says why there is no room for it.
-            return body(&mut Watch::default());
-        }
-        // SAFETY: as above; `reserve` may have moved the table.
-        body(unsafe { &mut (&mut *self.0.get())[at] })
+        // `apply` says why there is no room for it.
+        let mut nowhere = Watch::default();
+        let has_room = self.reserve(fd).is_ok();
+        self.0.with(|table| body(if has_room { &mut table[fd.max(0) as usize] } else { &mut nowhere }))
     }
 
     /// Makes the table reach to a descriptor: to one that is open only, as the number may be anything.
     pub fn reserve(&self, fd: i32) -> io::Result<()> {
-        // SAFETY: as `with`.
-        let table = unsafe { &mut *self.0.get() };
-        let size = fd.max(0) as usize + 1;
-        if size > table.len() {
-            socket::check_open(fd)?;
-            let more = size - table.len();
-            table.try_reserve(more).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-            table.resize_with(size, Watch::default);
-        }
-        Ok(())
+        self.0.with(|table| {
+            let size = fd.max(0) as usize + 1;
+            if size > table.len() {
+                socket::check_open(fd)?;
+                let more = size - table.len();
+                table.try_reserve(more).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+                table.resize_with(size, Watch::default);
+            }
+            Ok(())
+        })
     }
 
     /// As `with`, where the entry may not exist.
     fn peek<T>(&self, fd: i32, body: impl FnOnce(&Watch) -> T) -> Option<T> {
-        // SAFETY: as `with`.
-        let table = unsafe { &*self.0.get() };
-        usize::try_from(fd).ok().and_then(|at| table.get(at)).map(body)
+        self.0.with(|table| usize::try_from(fd).ok().and_then(|at| table.get(at)).map(body))
     }
 
     /// Puts a handle in place; the one that stood there is returned.
@@ -114,10 +106,8 @@ impl Sources {
 
     /// The descriptor that an object stood for.
     pub fn fd_of(&self, object: Raw) -> Option<i32> {
-        // SAFETY: as `with`.
-        let table = unsafe { &*self.0.get() };
         let is_it = |watch: &Watch| watch.object.as_ref().is_some_and(|known| known.as_ptr() == object);
-        table.iter().position(is_it).map(|fd| fd as i32)
+        self.0.with(|table| table.iter().position(is_it)).map(|fd| fd as i32)
     }
 
     /// What the handles of `fd` want to know.
@@ -163,10 +153,10 @@ impl Sources {
 
     /// Descriptors with a handle or owner, in order.
     pub fn watched(&self) -> Vec<i32> {
-        // SAFETY: as `with`.
-        let table = unsafe { &*self.0.get() };
         let busy = |watch: &Watch| watch.reader.is_some() || watch.writer.is_some() || watch.owner.is_some();
-        table.iter().enumerate().filter(|(_, watch)| busy(watch)).map(|(fd, _)| fd as i32).collect()
+        self.0.with(|table| {
+            table.iter().enumerate().filter(|(_, watch)| busy(watch)).map(|(fd, _)| fd as i32).collect()
+        })
     }
 
     /// Brings the kernel's record of `fd` in line with `wanted`.
@@ -195,14 +185,15 @@ impl Sources {
 
     /// Registers everything with a fresh epoll set. What cannot be (it was closed behind our back) is left out.
     pub fn register_all(&self, epoll: &Epoll) {
-        // SAFETY: as `with`.
-        for (fd, watch) in unsafe { &mut *self.0.get() }.iter_mut().enumerate() {
-            if let Some(wanted) = watch.registered
-                && epoll.add(fd as i32, wanted, data_of(fd as i32, watch.generation)).is_err()
-            {
-                watch.registered = None;
+        self.0.with(|table| {
+            for (fd, watch) in table.iter_mut().enumerate() {
+                if let Some(wanted) = watch.registered
+                    && epoll.add(fd as i32, wanted, data_of(fd as i32, watch.generation)).is_err()
+                {
+                    watch.registered = None;
+                }
             }
-        }
+        });
     }
 
     /// Hands an event to whom it concerns. False for an event of a registration that is no more.
@@ -236,9 +227,7 @@ impl Sources {
 
     /// Forgets everything; handles lose their callbacks, as on a loop that is closed none will run.
     pub fn clear(&self) {
-        // SAFETY: the table is taken out before anything in it is released.
-        let table = std::mem::take(unsafe { &mut *self.0.get() });
-        for watch in table {
+        for watch in self.0.with(std::mem::take) {
             for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
                 // SAFETY: a handle.
                 unsafe { handle::retire(handle.as_ptr()) };
@@ -251,7 +240,7 @@ impl Sources {
     pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
         // SAFETY: by the contract of this function.
         unsafe {
-            for watch in &*self.0.get() {
+            for watch in self.0.visited() {
                 for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
                     let stop = handle::traverse_queued(handle.as_ptr(), visitor, arg);
                     if stop != 0 {

@@ -8,15 +8,14 @@ use aioxide_sys::epoll::Events;
 use pyo3_ffi::*;
 
 use super::loop_object::{LoopObject, check_open, io_result};
-use super::{signals, watch};
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_method, import_from};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, none, snapshot};
+use super::{observed, signals, watch};
+use crate::ffi::object::call_method;
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, async_exc, context, error, monotonic, names, snapshot};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::overrides::TIME;
-use crate::task::report::{self, seconds_attr};
-use crate::task::{finish, handle};
-use crate::task::{registry, step, task_type};
+use crate::task::report;
+use crate::task::{finish, handle, handle_run};
+use crate::task::{registry, run_hook, step};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -47,7 +46,7 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
     result
 }
 
-fn registry_leave(state: &LoopState) {
+pub fn registry_leave(state: &LoopState) {
     if crate::ffi::compat::has_layout() {
         registry::leave(state);
     }
@@ -67,15 +66,22 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     }
     let batch = state.ready_len();
     for _ in 0..batch {
-        if state.debug.get() {
-            let Some(item) = state.pop() else { break };
-            run_debug(state, item)?;
+        // Asked first: nothing may come between a call's leaving the queue and its run.
+        let observed = state.debug.get() || run_hook::is_set();
+        let Some(item) = state.pop() else { break };
+        if observed {
+            observed::run(state, item)?;
         } else {
-            let Some(item) = state.pop() else { break };
             run_item(state, item)?;
         }
     }
     engine.flush_now()
+}
+
+/// `time.monotonic()`, of which the standard library may hold a program's own.
+#[inline(always)]
+pub fn monotonic() -> Res<f64> {
+    monotonic::replaced().unwrap_or_else(|| Ok(clock::monotonic()))
 }
 
 /// The loop's clock: `time.monotonic`, or the user's.
@@ -89,7 +95,7 @@ pub fn now(state: &LoopState) -> Res<f64> {
         }
         now
     } else {
-        clock::monotonic()
+        monotonic()?
     };
     state.now.set(now);
     Ok(now)
@@ -137,7 +143,8 @@ fn poll(this: &LoopObject) -> Res<()> {
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
         Err(why) => return io_result(Err(why)),
     }
-    signals::check_signals()
+    signals::check_signals()?;
+    async_exc::check()
 }
 
 fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
@@ -168,18 +175,18 @@ fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
 
 /// Runs one entry. An exception goes to the loop's exception handler, unless it must leave the loop.
 #[inline(always)]
-fn run_item(state: &LoopState, item: Item) -> Res<()> {
+pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
     // SAFETY: items hold what their names say; tasks exist only where the layout is known.
     unsafe {
         match item {
             Item::Step(task) => step::run(state, task, None).or_else(|Raised| step_failed(state)),
             Item::Call(call) => {
                 registry_leave(state);
-                handle::run_call(state, call)
+                handle_run::run_call(state, call)
             }
             Item::Run(handle) => {
                 registry_leave(state);
-                handle::run(handle)
+                handle_run::run(handle)
             }
             Item::Cancelled(place) => {
                 handle::retire_cancelled(place);
@@ -253,7 +260,7 @@ fn done_failed(state: &LoopState, callback: &Obj, future: &Obj, context: &Obj) -
     }
     let Some(exception) = error::take() else { return Ok(()) };
     let handle = handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())?;
-    handle::report_failure(&handle, exception)
+    handle_run::report_failure(&handle, exception)
 }
 
 /// A step that failed after the coroutine's part in it, when its outcome was to be told: reported as asyncio reports a
@@ -278,57 +285,4 @@ fn job_failed(object: Raw) -> Res<()> {
     }
     error::unraisable(object);
     Ok(())
-}
-
-// --------------------------------------------------------------------------------------------------- debug mode
-
-/// Runs one entry in debug mode: says which is running, and complains if it took long.
-#[cold]
-fn run_debug(state: &LoopState, item: Item) -> Res<()> {
-    let item = match item {
-        // SAFETY: it has just left the queue.
-        Item::Call(call) => Item::Run(unsafe { handle::of_call(state, call) }?),
-        item @ Item::Cancelled(_) => return run_item(state, item),
-        item => item,
-    };
-    let shown = shown_as_handle(state, &item)?;
-    let start = now(state)?;
-    state.current_handle.set(shown.clone());
-    let result = run_item(state, item);
-    state.current_handle.clear();
-    result?;
-    let took = now(state)? - start;
-    if took >= seconds_attr(state.object, names().slow_callback_duration)? {
-        warn_slow(&shown, took)?;
-    }
-    Ok(())
-}
-
-fn warn_slow(shown: &Obj, took: f64) -> Res<()> {
-    let text = call(stdlib().format_handle, &[shown.as_ptr()])?;
-    let took = crate::ffi::object::float(took)?;
-    let format = crate::ffi::object::string("Executing %s took %.3f seconds")?;
-    // By the name under which the inherited code has it, where users put their own in its place.
-    let logger = import_from(c"asyncio.base_events", c"logger")?;
-    let args = [logger.as_ptr(), format.as_ptr(), text.as_ptr(), took.as_ptr()];
-    call_method(names().warning, &args).map(drop)
-}
-
-/// The handle that asyncio would have made for an entry.
-fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
-    match item {
-        Item::Run(handle) => Ok(handle.clone()),
-        Item::Done { callback, future, context } => {
-            handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
-        }
-        Item::Step(task) | Item::Wake { task, .. } | Item::Throw { task, .. } => {
-            let step = task_type::step_callable(task.as_ptr(), None)?;
-            handle::new(state.object, step.as_ptr(), &[], NULL)
-        }
-        Item::Call(_) | Item::Cancelled(_) => Ok(none()),
-        Item::Job { object, .. } | Item::Finish { future: object, .. } => {
-            let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
-            handle::new(state.object, shown.as_ptr(), &[], NULL)
-        }
-    }
 }

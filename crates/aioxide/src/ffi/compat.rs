@@ -278,6 +278,7 @@ impl Layout {
         }
         let specimens = Specimens::make()?;
         let layout = Self::measure(&specimens)?;
+        super::task_names::load(specimens.get(c"loop"), specimens.get(c"coro"))?;
         specimens.dispose()?;
         Ok(layout.map(|layout| LAYOUT.set(layout)))
     }

@@ -5,6 +5,7 @@ use std::cell::{Cell, UnsafeCell};
 use pyo3_ffi::*;
 
 use super::error::Res;
+use super::leaf::none_borrowed;
 use super::object::{Obj, Raw};
 use super::refcount;
 
@@ -44,6 +45,7 @@ impl FreeList {
     /// Only objects of `kind` were put into this list.
     #[inline(always)]
     pub unsafe fn get(&self, kind: *mut PyTypeObject) -> Res<(Obj, bool)> {
+        none_borrowed();
         // SAFETY: exclusive under the GIL; the object was released to this list by `put` and has no references.
         unsafe {
             match (*self.objects.get()).pop() {

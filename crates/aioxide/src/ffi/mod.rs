@@ -4,23 +4,28 @@
 //! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` cannot leave its thread.
 
 pub mod args;
+pub mod async_exc;
 pub mod compat;
 pub mod context;
 pub mod error;
 pub mod freelist;
 pub mod gil;
 pub mod guard;
+pub mod leaf;
+pub mod monotonic;
 pub mod names;
 pub mod nesting;
 pub mod object;
 pub mod program;
 pub mod refcount;
 pub mod snapshot;
+pub mod task_names;
 #[cfg(Py_3_14)]
 pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;
 pub use error::{Raised, Res};
+pub use leaf::Leaf;
 pub use names::names;
 pub use object::{Global, NULL, Obj, Raw, Slot, none};

@@ -77,6 +77,7 @@ interned! {
     name = c"name",
     pause_writing = c"pause_writing",
     private_loop = c"_loop",
+    private_run = c"_run",
     process_cpu_count = c"process_cpu_count",
     process_self_data = c"_process_self_data",
     protocol = c"protocol",

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use pyo3_ffi::*;
 
 use super::error::{Raised, Res};
+use super::leaf::none_borrowed;
 use super::refcount;
 
 /// A borrowed pointer to a Python object, as the C API hands it around.
@@ -80,6 +81,7 @@ impl Clone for Obj {
 impl Drop for Obj {
     #[inline(always)]
     fn drop(&mut self) {
+        none_borrowed();
         // SAFETY: this value owns one reference.
         unsafe { refcount::decref(self.as_ptr()) }
     }
@@ -134,6 +136,7 @@ pub fn bytes(data: &[u8]) -> Res {
 }
 
 pub fn tuple(items: &[Raw]) -> Res {
+    none_borrowed();
     // SAFETY: a new tuple of that size, each slot filled once with a new reference.
     unsafe {
         let made = Obj::steal(PyTuple_New(items.len() as Py_ssize_t))?;
@@ -146,6 +149,7 @@ pub fn tuple(items: &[Raw]) -> Res {
 
 /// A dict from pairs of interned names and objects.
 pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
+    none_borrowed();
     // SAFETY: keys and values are live objects.
     unsafe {
         let made = Obj::steal(PyDict_New())?;
@@ -160,6 +164,7 @@ pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
 
 #[inline(always)]
 pub fn getattr(obj: Raw, name: Raw) -> Res {
+    none_borrowed();
     // SAFETY: both are live objects.
     Obj::steal(unsafe { PyObject_GetAttr(obj, name) })
 }
@@ -182,12 +187,14 @@ fn exc_attribute_error() -> Raw {
 }
 
 pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {
+    none_borrowed();
     // SAFETY: all are live objects.
     check(unsafe { PyObject_SetAttr(obj, name, value) })
 }
 
 #[inline(always)]
 pub fn call(callable: Raw, args: &[Raw]) -> Res {
+    none_borrowed();
     // SAFETY: `args` are live for the call.
     Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), args.len(), NULL) })
 }
@@ -195,6 +202,7 @@ pub fn call(callable: Raw, args: &[Raw]) -> Res {
 /// `args` are the positional arguments followed by the values for `kwnames`, a tuple of strings.
 #[inline(always)]
 pub fn call_kw(callable: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
+    none_borrowed();
     // SAFETY: `args` are live for the call and as many as positional plus keywords.
     Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), positional, kwnames) })
 }
@@ -202,17 +210,20 @@ pub fn call_kw(callable: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> 
 /// Calls `args[0].name(*args[1:])`.
 #[inline(always)]
 pub fn call_method(name: Raw, args: &[Raw]) -> Res {
+    none_borrowed();
     // SAFETY: `args` are live for the call and `args[0]` is the receiver.
     Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), args.len(), NULL) })
 }
 
 #[inline(always)]
 pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
+    none_borrowed();
     // SAFETY: as `call_kw`, and `args[0]` is the receiver, counted among `positional`.
     Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
 }
 
 pub fn truth(obj: Raw) -> Res<bool> {
+    none_borrowed();
     // SAFETY: a live object.
     match unsafe { PyObject_IsTrue(obj) } {
         -1 => Err(Raised),
@@ -221,6 +232,7 @@ pub fn truth(obj: Raw) -> Res<bool> {
 }
 
 pub fn import(module: &std::ffi::CStr) -> Res {
+    none_borrowed();
     // SAFETY: a NUL-terminated name.
     Obj::steal(unsafe { PyImport_ImportModule(module.as_ptr()) })
 }

@@ -18,7 +18,7 @@ use crate::ffi::object::{call, call_method, string};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
 use crate::task::loop_state::{Item, LoopState};
-use crate::task::{handle, report};
+use crate::task::{handle, handle_run, report};
 
 #[repr(C)]
 struct Acceptor {
@@ -113,7 +113,7 @@ fn fall_back(state: &LoopState, this: &Acceptor) -> Res<()> {
     }
     let Some(exception) = error::take() else { return Ok(()) };
     let made = handle::new(state.object, method.as_ptr(), &[], this.context.get())?;
-    handle::report_failure(&made, exception)
+    handle_run::report_failure(&made, exception)
 }
 
 fn accepted(owner: &LoopObject, this: &Acceptor, fd: i32, peer: Option<SocketAddr>) -> Res<()> {

@@ -3,14 +3,14 @@
 //! A pool of ours has a method `_run_for_loop(loop, func, args)` that returns a future of that loop. It is called where
 //! the user has not put a `submit` of his own in its place (tracers do): in a subclass, in the class, or in the pool.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
 use pyo3_ffi::*;
 
 use crate::ffi::args::type_error_text;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, call_method, getattr, import_from, is_none, truth, tuple};
-use crate::ffi::{Args, NULL, Obj, Raw, Res, compat, error, names};
+use crate::ffi::{Args, Leaf, NULL, Obj, Raw, Res, compat, error, names};
 use crate::task::loop_state::LoopState;
 
 /// A class of pools, with its methods as they were when it was made.
@@ -21,7 +21,7 @@ struct PoolClass {
 }
 
 struct Known {
-    classes: UnsafeCell<Vec<PoolClass>>,
+    classes: Leaf<Vec<PoolClass>>,
     /// The type that was looked at last, its version tag then, and whether it takes calls directly.
     last: Cell<(*mut PyTypeObject, u32, bool)>,
 }
@@ -30,7 +30,7 @@ struct Known {
 unsafe impl Sync for Known {}
 
 static KNOWN: Known =
-    Known { classes: UnsafeCell::new(Vec::new()), last: Cell::new((std::ptr::null_mut(), 0, false)) };
+    Known { classes: Leaf::new(Vec::new()), last: Cell::new((std::ptr::null_mut(), 0, false)) };
 
 /// Tells of a class of pools.
 pub fn register(class: Raw) -> Res<()> {
@@ -39,8 +39,7 @@ pub fn register(class: Raw) -> Res<()> {
         submit: getattr(class, names().submit)?,
         run_for_loop: getattr(class, names().run_for_loop)?,
     };
-    // SAFETY: pushing runs no Python code.
-    unsafe { (*KNOWN.classes.get()).push(made) };
+    KNOWN.classes.with(|classes| classes.push(made));
     Ok(())
 }
 
@@ -56,13 +55,11 @@ fn is_direct(kind: *mut PyTypeObject) -> bool {
 
 #[cold]
 fn look_at(kind: *mut PyTypeObject) -> bool {
-    // SAFETY: read only; the look-ups below may run Python code, so what they need is copied out before.
-    let found = unsafe {
-        (*KNOWN.classes.get())
-            .iter()
-            .find(|known| compat::is_subtype(kind, known.class.as_ptr().cast()))
-            .map(|known| (known.submit.clone(), known.run_for_loop.clone()))
-    };
+    // The look-ups below may run Python code, so what they need is copied out before.
+    let found = KNOWN.classes.with(|classes| {
+        let of_kind = |known: &&PoolClass| compat::is_subtype(kind, known.class.as_ptr().cast());
+        classes.iter().find(of_kind).map(|known| (known.submit.clone(), known.run_for_loop.clone()))
+    });
     let Some((submit, run_for_loop)) = found else { return false };
     let is_own = |name, own: &Obj| match getattr(kind.cast(), name) {
         Ok(method) => method.as_ptr() == own.as_ptr(),

@@ -5,7 +5,7 @@
 //! retire. A call that comes in calls one worker, unless one is on its way already: that one, when it takes its call and
 //! sees another, calls the next. So a burst wakes as many workers as it keeps busy, and not one more.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::engine::spin::Bets;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::object::{call, check};
-use crate::ffi::{Obj, Raw, Res, Slot, error, gil};
+use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error, gil};
 use crate::task::finish::Outcome;
 
 /// Who waits for a call.
@@ -114,8 +114,8 @@ pub struct Counters {
     pub done: Cell<u64>,
     pub failed: Cell<u64>,
     pub cancelled: Cell<u64>,
-    pub waited: RefCell<Histogram>,
-    pub ran: RefCell<Histogram>,
+    pub waited: Leaf<Histogram>,
+    pub ran: Leaf<Histogram>,
 }
 
 pub fn add(counter: &Cell<u64>) {
@@ -134,10 +134,10 @@ pub struct Limits {
 }
 
 pub struct Queue {
-    calls: UnsafeCell<VecDeque<Call>>,
-    idle: UnsafeCell<Vec<Arc<Seat>>>,
+    calls: Leaf<VecDeque<Call>>,
+    idle: Leaf<Vec<Arc<Seat>>>,
     /// All workers that have come to serve.
-    seats: UnsafeCell<Vec<Arc<Seat>>>,
+    seats: Leaf<Vec<Arc<Seat>>>,
     pub limits: Limits,
     /// Threads that exist or are being started.
     pub threads: Cell<u32>,
@@ -178,9 +178,9 @@ pub fn end_all() {
 impl Queue {
     pub fn new(limits: Limits) -> Queue {
         Queue {
-            calls: UnsafeCell::new(VecDeque::new()),
-            idle: UnsafeCell::new(Vec::new()),
-            seats: UnsafeCell::new(Vec::new()),
+            calls: Leaf::new(VecDeque::new()),
+            idle: Leaf::new(Vec::new()),
+            seats: Leaf::new(Vec::new()),
             limits,
             threads: Cell::new(0),
             starting: Cell::new(0),
@@ -198,35 +198,17 @@ impl Queue {
         }
     }
 
-    /// Short access to the calls. Nothing in `body` may call into Python or release a reference.
-    #[inline(always)]
-    fn with_calls<T>(&self, body: impl FnOnce(&mut VecDeque<Call>) -> T) -> T {
-        // SAFETY: under the GIL, and every `body` in this file is leaf code, so no second borrow can exist.
-        body(unsafe { &mut *self.calls.get() })
-    }
-
-    #[inline(always)]
-    fn with_idle<T>(&self, body: impl FnOnce(&mut Vec<Arc<Seat>>) -> T) -> T {
-        // SAFETY: as `with_calls`.
-        body(unsafe { &mut *self.idle.get() })
-    }
-
-    fn with_seats<T>(&self, body: impl FnOnce(&mut Vec<Arc<Seat>>) -> T) -> T {
-        // SAFETY: as `with_calls`.
-        body(unsafe { &mut *self.seats.get() })
-    }
-
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.with_calls(|calls| calls.len())
+        self.calls.with(|calls| calls.len())
     }
 
     pub fn idle_len(&self) -> usize {
-        self.with_idle(|idle| idle.len())
+        self.idle.with(|idle| idle.len())
     }
 
     pub fn seats(&self) -> Vec<Arc<Seat>> {
-        self.with_seats(|seats| seats.clone())
+        self.seats.with(|seats| seats.clone())
     }
 
     // ---------------------------------------------------------------------------------------------- coming in
@@ -286,7 +268,7 @@ impl Queue {
     /// Takes out what nobody waits for any more.
     fn drop_cancelled(&self) {
         let mut gone = Vec::new();
-        self.with_calls(|calls| {
+        self.calls.with(|calls| {
             let all = std::mem::take(calls);
             for call in all {
                 if call.is_cancelled() { gone.push(call) } else { calls.push_back(call) }
@@ -313,7 +295,7 @@ impl Queue {
     #[inline(always)]
     pub fn push(&self, call: Call) {
         add(&self.counters.submitted);
-        self.with_calls(|calls| calls.push_back(call));
+        self.calls.with(|calls| calls.push_back(call));
     }
 
     /// Whether one more thread is to be started: fewer workers are free than there are calls.
@@ -327,7 +309,7 @@ impl Queue {
     #[inline(always)]
     pub fn call_worker(&self) {
         if self.in_transit.get() == 0
-            && let Some(seat) = self.with_idle(Vec::pop)
+            && let Some(seat) = self.idle.with(Vec::pop)
         {
             self.in_transit.set(1);
             seat.call();
@@ -336,7 +318,7 @@ impl Queue {
 
     /// Takes a call out again: no thread could be started to run it.
     pub fn take_back(&self, future: Raw) -> Option<Call> {
-        self.with_calls(|calls| {
+        self.calls.with(|calls| {
             let at = calls.iter().rposition(|call| call.target.future().as_ptr() == future)?;
             calls.remove(at).inspect(Call::leave)
         })
@@ -344,7 +326,7 @@ impl Queue {
 
     /// Takes all calls out.
     fn take_all(&self) -> VecDeque<Call> {
-        let calls = self.with_calls(std::mem::take);
+        let calls = self.calls.with(std::mem::take);
         calls.iter().for_each(Call::leave);
         calls
     }
@@ -354,7 +336,7 @@ impl Queue {
     /// The next call, for a worker.
     #[inline(always)]
     pub fn next(&self) -> Option<Call> {
-        let call = self.with_calls(VecDeque::pop_front)?;
+        let call = self.calls.with(VecDeque::pop_front)?;
         call.leave();
         if self.len() > 0 {
             self.call_worker();
@@ -376,17 +358,17 @@ impl Queue {
 
     /// When the call that is next was queued, in ticks.
     pub fn next_queued(&self) -> Option<u64> {
-        self.with_calls(|calls| calls.front().map(|call| call.queued))
+        self.calls.with(|calls| calls.front().map(|call| call.queued))
     }
 
     // ------------------------------------------------------------------------------------------------ workers
 
     pub fn add_seat(&self, seat: &Arc<Seat>) {
-        self.with_seats(|seats| seats.push(Arc::clone(seat)));
+        self.seats.with(|seats| seats.push(Arc::clone(seat)));
     }
 
     pub fn remove_seat(&self, seat: &Arc<Seat>) {
-        let gone = self.with_seats(|seats| {
+        let gone = self.seats.with(|seats| {
             let at = seats.iter().position(|other| Arc::ptr_eq(other, seat))?;
             Some(seats.swap_remove(at))
         });
@@ -394,12 +376,12 @@ impl Queue {
     }
 
     pub fn push_idle(&self, seat: Arc<Seat>) {
-        self.with_idle(|idle| idle.push(seat));
+        self.idle.with(|idle| idle.push(seat));
     }
 
     /// The worker is idle no more, though nobody called it. False if somebody has.
     pub fn remove_idle(&self, seat: &Arc<Seat>) -> bool {
-        let gone = self.with_idle(|idle| {
+        let gone = self.idle.with(|idle| {
             let at = idle.iter().position(|other| Arc::ptr_eq(other, seat))?;
             Some(idle.remove(at))
         });
@@ -414,7 +396,7 @@ impl Queue {
 
     /// Calls all that are idle: to look whether they should end.
     pub fn call_all(&self) {
-        let idle = self.with_idle(std::mem::take);
+        let idle = self.idle.with(std::mem::take);
         self.in_transit.set(self.in_transit.get() + idle.len() as u32);
         for seat in idle {
             seat.call();
@@ -460,8 +442,8 @@ impl Queue {
     /// of these calls are ended without a word to their callbacks, so that nobody waits for ever.
     pub fn after_fork(&self) {
         let calls = self.take_all();
-        let seats = self.with_seats(std::mem::take);
-        let idle = self.with_idle(std::mem::take);
+        let seats = self.seats.with(std::mem::take);
+        let idle = self.idle.with(std::mem::take);
         for cell in [&self.threads, &self.starting, &self.in_transit, &self.blocked, &self.room_waiters] {
             cell.set(0);
         }
@@ -490,7 +472,7 @@ impl Queue {
     pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
         // SAFETY: the visitor neither calls back into us nor changes references.
         unsafe {
-            for call in &*self.calls.get() {
+            for call in self.calls.visited() {
                 visit!(call.function.as_ptr(), visitor, arg);
                 visit_opt!(call.args, visitor, arg);
                 visit!(call.target.future().as_ptr(), visitor, arg);

@@ -396,8 +396,10 @@ noargs!(py_stats, |slf| {
     for number in numbers {
         items.push(int(number as i64)?);
     }
-    items.push(histogram(counters.waited.borrow().clone())?);
-    items.push(histogram(counters.ran.borrow().clone())?);
+    // Copied out: making tuples can collect, and a worker may go on meanwhile.
+    for times in [&counters.waited, &counters.ran] {
+        items.push(histogram(times.with(|times| times.clone()))?);
+    }
     let raws: Vec<Raw> = items.iter().map(Obj::as_ptr).collect();
     tuple(&raws)
 });

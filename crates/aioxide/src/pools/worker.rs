@@ -134,7 +134,7 @@ impl Worker<'_> {
                 return None;
             }
         }
-        counters.waited.borrow_mut().record(begun.wrapping_sub(call.queued));
+        counters.waited.with(|waited| waited.record(begun.wrapping_sub(call.queued)));
         let Call { function, args, positional, kwnames, target, .. } = call;
         self.seat.begin(
             function.as_ptr(),
@@ -147,7 +147,7 @@ impl Worker<'_> {
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
         self.seat.end();
         let ran = since(begun);
-        counters.ran.borrow_mut().record(ran);
+        counters.ran.with(|all| all.record(ran));
         add(if result.is_ok() { &counters.done } else { &counters.failed });
         let outcome = Outcome::of(result);
         // Whoever waits for the outcome finds nothing of the call alive but that.

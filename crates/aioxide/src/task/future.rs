@@ -1,6 +1,6 @@
 //! Futures: the state, its transitions, and who is told of them. The Python type around it is `future_type`.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
 use pyo3_ffi::*;
 
@@ -11,7 +11,7 @@ use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
+use crate::ffi::{Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -22,17 +22,6 @@ pub enum State {
     Returned,
     /// Finished with an exception.
     Raised,
-}
-
-/// How a future was yielded to the task that runs, if it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Blocking {
-    No,
-    /// By code that set `_asyncio_future_blocking` itself: it expects the outcome to be sent or thrown in.
-    ByHand,
-    /// By our own iterator: it takes the outcome from the future itself when it is resumed.
-    ByIterator,
 }
 
 /// Somebody to tell when the future is done: a callback with its context, or a task that waits (no context).
@@ -53,9 +42,10 @@ pub struct Future {
     outcome: Slot,
     first: Slot,
     first_context: Slot,
-    rare: UnsafeCell<Option<Box<Rare>>>,
+    rare: Leaf<Option<Box<Rare>>>,
     state: Cell<State>,
-    pub blocking: Cell<Blocking>,
+    /// `_asyncio_future_blocking`: it is on its way from an iterator to the task that runs.
+    pub blocking: Cell<bool>,
     pub log_traceback: Cell<bool>,
     pub is_task: Cell<bool>,
     /// `tp_finalize` has run.
@@ -107,7 +97,7 @@ impl Future {
         self.owner.replace(Some(Obj::new(state.object)));
         self.native.set(state);
         self.state.set(State::Pending);
-        self.blocking.set(Blocking::No);
+        self.blocking.set(false);
         self.log_traceback.set(false);
     }
 
@@ -123,7 +113,7 @@ impl Future {
         self.owner.set(Obj::new(owner));
         self.native.set(native.unwrap_or(std::ptr::null()));
         self.state.set(State::Pending);
-        self.blocking.set(Blocking::No);
+        self.blocking.set(false);
         self.log_traceback.set(false);
         let debug = match self.native() {
             Some(state) if state.is_plain() => false,
@@ -141,39 +131,43 @@ impl Future {
     /// Where the future was made, for debug mode.
     pub fn record_source(&self) -> Res<()> {
         let frames = call(stdlib().extract_stack, &[])?;
-        self.rare().source_traceback = Some(frames);
+        drop(self.with_rare(|rare| rare.source_traceback.replace(frames)));
         Ok(())
     }
 
-    #[allow(clippy::mut_from_ref)]
-    fn rare(&self) -> &mut Rare {
-        // SAFETY: used for one assignment at a time, with no Python code between.
-        unsafe { (*self.rare.get()).get_or_insert_default() }
+    /// Leaf code on what few futures have, which this one gets if it had none.
+    fn with_rare<T>(&self, body: impl FnOnce(&mut Rare) -> T) -> T {
+        self.rare.with(|rare| body(rare.get_or_insert_default()))
     }
 
-    fn rare_opt(&self) -> Option<&Rare> {
-        // SAFETY: as `rare`; what is read is cloned at once.
-        unsafe { (*self.rare.get()).as_deref() }
+    /// The same, if it has any of that.
+    #[inline(always)]
+    fn look_at_rare<T>(&self, body: impl FnOnce(&Rare) -> T) -> Option<T> {
+        self.rare.with(|rare| rare.as_deref().map(body))
+    }
+
+    #[inline(always)]
+    fn has_rare(&self) -> bool {
+        self.look_at_rare(|_| ()).is_some()
     }
 
     pub fn cancel_message(&self) -> Option<Obj> {
-        self.rare_opt().and_then(|rare| rare.cancel_message.clone())
+        self.look_at_rare(|rare| rare.cancel_message.clone()).flatten()
     }
 
     pub fn set_cancel_message(&self, message: Raw) {
         let message = Obj::maybe(message).filter(|message| !is_none(message.as_ptr()));
-        if message.is_some() || self.rare_opt().is_some() {
-            let old = std::mem::replace(&mut self.rare().cancel_message, message);
-            drop(old);
+        if message.is_some() || self.has_rare() {
+            drop(self.with_rare(|rare| std::mem::replace(&mut rare.cancel_message, message)));
         }
     }
 
     pub fn source_traceback(&self) -> Option<Obj> {
-        self.rare_opt().and_then(|rare| rare.source_traceback.clone())
+        self.look_at_rare(|rare| rare.source_traceback.clone()).flatten()
     }
 
     pub fn exception_traceback(&self) -> Option<Obj> {
-        self.rare_opt().and_then(|rare| rare.traceback.clone())
+        self.look_at_rare(|rare| rare.traceback.clone()).flatten()
     }
 
     /// The value or exception, without a look at the state.
@@ -220,7 +214,7 @@ impl Future {
         // SAFETY: an exception instance.
         let traceback = Obj::steal(unsafe { PyException_GetTraceback(exception.as_ptr()) }).ok();
         if traceback.is_some() {
-            self.rare().traceback = traceback;
+            drop(self.with_rare(|rare| std::mem::replace(&mut rare.traceback, traceback)));
         }
         self.outcome.replace(Some(exception));
         self.state.set(State::Raised);
@@ -312,12 +306,12 @@ impl Future {
     #[inline(always)]
     pub fn add_waiter(&self, waiter: Waiter) {
         // There can be others without a first: it was removed.
-        if !self.first.is_set() && self.rare_opt().is_none_or(|rare| rare.more.is_empty()) {
+        if !self.first.is_set() && self.look_at_rare(|rare| rare.more.is_empty()).unwrap_or(true) {
             self.first.replace(Some(waiter.callback));
             self.first_context.replace(waiter.context);
             return;
         }
-        self.rare().more.push(waiter);
+        self.with_rare(|rare| rare.more.push(waiter));
     }
 
     /// Takes all waiters out, first to last.
@@ -392,13 +386,12 @@ impl Future {
         Ok(kept)
     }
 
-    /// Short access to the waiters behind the first. Nothing in `body` may release a reference.
+    /// Leaf code on the waiters behind the first.
     fn with_more<T>(&self, body: impl FnOnce(&mut Vec<Waiter>) -> T) -> T {
-        // SAFETY: under the GIL, and every `body` in this file is leaf code.
-        match unsafe { &mut *self.rare.get() } {
+        self.rare.with(|rare| match rare {
             Some(rare) => body(&mut rare.more),
             None => body(&mut Vec::new()),
-        }
+        })
     }
 
     /// Schedules all waiters: the future is done.
@@ -408,7 +401,7 @@ impl Future {
             // SAFETY: the flag says that `slf` is a task.
             unsafe { registry::unregister(slf) };
         }
-        let more = if self.rare_opt().is_some() { self.with_more(std::mem::take) } else { Vec::new() };
+        let more = if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() };
         if let Some(callback) = self.first.take() {
             self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
         }
@@ -435,11 +428,10 @@ impl Future {
                 Some(context) => {
                     state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context });
                 }
-                // SAFETY: a waiter without context is a task.
-                None if unsafe { task::of(waiter.callback.as_ptr()).waits_by_hand.get() } => {
-                    state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) });
-                }
-                None => state.push(Item::Step(waiter.callback)),
+                None if self.state.get() == State::Returned => state.push(Item::Step(waiter.callback)),
+                // What the future ended with is thrown in, even where it was yielded by our own iterator: that need
+                // not be in the chain of awaits any more.
+                None => state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) }),
             }
             return Ok(());
         }
@@ -473,7 +465,7 @@ impl Future {
             for slot in [&self.owner, &self.outcome, &self.first, &self.first_context] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
             }
-            if let Some(rare) = &*self.rare.get() {
+            if let Some(rare) = self.rare.visited() {
                 for waiter in rare.more.iter() {
                     crate::ffi::guard::visit!(waiter.callback.as_ptr(), visit, arg);
                     crate::ffi::guard::visit_opt!(waiter.context, visit, arg);
@@ -490,11 +482,10 @@ impl Future {
     #[inline(always)]
     pub fn release(&self) {
         self.outcome.clear();
-        if self.first.is_set() || self.rare_opt().is_some_and(|rare| !rare.more.is_empty()) {
+        if self.first.is_set() || self.look_at_rare(|rare| !rare.more.is_empty()) == Some(true) {
             drop(self.take_waiters());
         }
-        // SAFETY: the box is taken out before what it holds is released.
-        drop(unsafe { (*self.rare.get()).take() });
+        drop(self.rare.with(Option::take));
     }
 
     /// Releases the loop too, at the end of the object's life.

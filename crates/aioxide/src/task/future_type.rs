@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::future::{Blocking, Future, State, given, of};
+use super::future::{Future, State, given, of};
 use super::loop_state::LoopState;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
@@ -156,12 +156,11 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
 
 // ---------------------------------------------------------------------------------------------------- attributes
 
-getter!(get_blocking, |slf| Ok(boolean(of(slf).blocking.get() != Blocking::No)));
+getter!(get_blocking, |slf| Ok(boolean(of(slf).blocking.get())));
 setter!(set_blocking, |slf, value| {
     refuse_delete(value)?;
     of(slf).check_alive()?;
-    let on = truth(value)?;
-    of(slf).blocking.set(if on { Blocking::ByHand } else { Blocking::No });
+    of(slf).blocking.set(truth(value)?);
     Ok(())
 });
 

@@ -7,51 +7,48 @@
 //! of callbacks is twice as fast for it. Until then the loop visits what a queued handle holds. `__class__` says
 //! `asyncio.Handle` and `asyncio.TimerHandle`; what is rare (`repr`, comparison) is asyncio's own code.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::loop_state::{LoopHead, LoopState, thread_ident};
-use super::overrides::GET_DEBUG;
+use super::loop_state::{LoopHead, LoopState};
 use super::ready::{Call, Item, Place, Shown};
-use super::report::{callback_message, report_context};
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{getter, guarded, noargs, setter, visit, visit_opt};
+use crate::ffi::guard::{guarded, visit, visit_opt};
 use crate::ffi::names::stdlib;
-use crate::ffi::object::{boolean, call, call_method, call_method_kw, float, is_none, ret, truth, tuple};
+use crate::ffi::object::{call, tuple};
 use crate::ffi::refcount::refcount;
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, snapshot};
+use crate::ffi::{Global, Leaf, Obj, Raw, Res, Slot, names, snapshot};
 
 #[repr(C)]
 pub struct Handle {
     header: PyObject,
-    weakrefs: Slot,
-    owner: Slot,
+    pub(super) weakrefs: Slot,
+    pub(super) owner: Slot,
     /// Where the call is that it stands for, as long as that is queued.
-    place: Place,
-    callback: Slot,
+    pub(super) place: Place,
+    pub(super) callback: Slot,
     /// The one argument, or a tuple of several.
-    args: Slot,
+    pub(super) args: Slot,
     /// A context, or a snapshot of one until somebody wants to see it.
-    context: Slot,
-    extra: UnsafeCell<Option<Box<Extra>>>,
+    pub(super) context: Slot,
+    pub(super) extra: Leaf<Option<Box<Extra>>>,
     /// When it is due, in seconds on the loop's clock: timers only.
-    when: Cell<f64>,
+    pub(super) when: Cell<f64>,
     /// `args` is a tuple of several.
-    several: Cell<bool>,
-    cancelled: Cell<bool>,
+    pub(super) several: Cell<bool>,
+    pub(super) cancelled: Cell<bool>,
     /// In the heap of timers.
-    scheduled: Cell<bool>,
-    kind: Cell<Kind>,
+    pub(super) scheduled: Cell<bool>,
+    pub(super) kind: Cell<Kind>,
     /// Runs right now, in its loop's thread: kept for `Kind::ThreadSafe` only.
-    running: Cell<bool>,
+    pub(super) running: Cell<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+pub(super) enum Kind {
     Once,
     /// Watches a file descriptor: runs many times, and keeps its callback until it is cancelled.
     Repeats,
@@ -61,24 +58,37 @@ enum Kind {
 
 /// What few handles need: those of debug mode, and those for whose end another thread waits.
 #[derive(Default)]
-struct Extra {
-    source_traceback: Option<Obj>,
-    repr: Option<Obj>,
+pub(super) struct Extra {
+    pub(super) source_traceback: Option<Obj>,
+    pub(super) repr: Option<Obj>,
     /// A lock that is held until the callback has returned.
-    ended: Option<Obj>,
+    pub(super) ended: Option<Obj>,
 }
 
-struct Types {
-    handle: *mut PyTypeObject,
-    thread_safe: *mut PyTypeObject,
-    timer: *mut PyTypeObject,
+pub(super) struct Types {
+    pub handle: *mut PyTypeObject,
+    pub thread_safe: *mut PyTypeObject,
+    pub timer: *mut PyTypeObject,
 }
 
 static TYPES: Global<Types> = Global::new();
-static HANDLES: FreeList = FreeList::new();
+pub(super) static HANDLES: FreeList = FreeList::new();
+
+/// Tells this file the types, which `handle_type` makes.
+pub(super) fn set_types(types: Types) {
+    TYPES.set(types);
+}
 
 #[inline(always)]
-unsafe fn of<'a>(raw: Raw) -> &'a Handle {
+pub(super) fn types() -> &'static Types {
+    // SAFETY: set at import.
+    unsafe { TYPES.get() }
+}
+
+const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
+
+#[inline(always)]
+pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
     // SAFETY: callers pass a handle, alive for the time of use.
     unsafe { &*raw.cast::<Handle>() }
 }
@@ -91,7 +101,7 @@ pub fn queue(state: &LoopState, thread_safe: bool, callback: Raw, args: &[Raw], 
     let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
     // SAFETY: types are set at import; the handle is alive for the call, and leaves its place before it goes.
     unsafe {
-        let types = TYPES.get();
+        let types = types();
         let handle = blank(if thread_safe { types.thread_safe } else { types.handle }, state.object)?;
         let this = of(handle.as_ptr());
         if thread_safe {
@@ -114,7 +124,7 @@ pub fn queue_in_debug(
     let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
     // SAFETY: types are set at import; a new handle.
     unsafe {
-        let types = TYPES.get();
+        let types = types();
         let kind = if thread_safe { types.thread_safe } else { types.handle };
         let handle = fill(kind, state.object, callback, args, context)?;
         if thread_safe {
@@ -139,8 +149,7 @@ fn gathered(args: &[Raw]) -> Res<(Option<Obj>, bool)> {
 /// Makes a handle that is not queued; `context` null copies the current one.
 #[inline(always)]
 pub fn new(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    // SAFETY: types are set at import.
-    fill(unsafe { TYPES.get().handle }, owner, callback, args, context)
+    fill(types().handle, owner, callback, args, context)
 }
 
 /// Makes a timer handle; arming it is the caller's part.
@@ -148,7 +157,7 @@ pub fn new(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
 pub fn new_timer(owner: Raw, when: f64, callback: Raw, args: &[Raw], context: Raw) -> Res {
     // SAFETY: as `new`.
     unsafe {
-        let timer = fill(TYPES.get().timer, owner, callback, args, context)?;
+        let timer = fill(types().timer, owner, callback, args, context)?;
         of(timer.as_ptr()).when.set(when);
         of(timer.as_ptr()).scheduled.set(true);
         Ok(timer)
@@ -209,7 +218,8 @@ unsafe fn blank(kind: *mut PyTypeObject, owner: Raw) -> Res {
 pub fn record_source(handle: &Obj) -> Res<()> {
     let frames = call(stdlib().helpers_extract_stack, &[])?;
     // SAFETY: a handle.
-    unsafe { of(handle.as_ptr()).extra_mut().source_traceback = Some(frames) };
+    let this = unsafe { of(handle.as_ptr()) };
+    drop(this.with_extra(|extra| extra.source_traceback.replace(frames)));
     Ok(())
 }
 
@@ -255,7 +265,7 @@ pub unsafe fn traverse_queued(raw: Raw, visitor: visitproc, arg: *mut c_void) ->
     }
 }
 
-unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
+pub(super) unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
         visit!(Py_TYPE(raw).cast(), visitor, arg);
@@ -263,7 +273,7 @@ unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void)
         for slot in [&this.callback, &this.args, &this.context, &this.owner] {
             visit!(slot.get(), visitor, arg);
         }
-        if let Some(extra) = this.extra() {
+        if let Some(extra) = this.extra.visited() {
             visit_opt!(extra.source_traceback, visitor, arg);
         }
     }
@@ -271,7 +281,7 @@ unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void)
 }
 
 /// Keeps the loop: methods rely on it.
-unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
+pub(super) unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
         of(raw).forget();
@@ -281,19 +291,13 @@ unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
 }
 
 impl Handle {
-    #[allow(clippy::mut_from_ref)]
-    fn extra_mut(&self) -> &mut Extra {
-        // SAFETY: callers use it for one assignment and run no Python code meanwhile.
-        unsafe { (*self.extra.get()).get_or_insert_default() }
+    /// Leaf code on what few handles have, which this one gets if it had none.
+    pub(super) fn with_extra<T>(&self, body: impl FnOnce(&mut Extra) -> T) -> T {
+        self.extra.with(|extra| body(extra.get_or_insert_default()))
     }
 
-    fn extra(&self) -> Option<&Extra> {
-        // SAFETY: as `extra_mut`; the values are cloned out at once.
-        unsafe { (*self.extra.get()).as_deref() }
-    }
-
-    fn source_traceback(&self) -> Option<Obj> {
-        self.extra().and_then(|extra| extra.source_traceback.clone())
+    pub(super) fn source_traceback(&self) -> Option<Obj> {
+        self.extra.with(|extra| extra.as_ref().and_then(|extra| extra.source_traceback.clone()))
     }
 
     /// Takes the parts of a call into slots that are empty.
@@ -307,7 +311,7 @@ impl Handle {
 
     /// Has the parts of the call that it stands for in its own slots, if that is queued.
     #[inline(always)]
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         if self.place.is_queued() && !self.callback.is_set() {
             self.settle_queued();
         }
@@ -321,7 +325,7 @@ impl Handle {
     }
 
     /// The context that the callback runs in, made of the snapshot if there is only that.
-    fn true_context(&self) -> Res {
+    pub(super) fn true_context(&self) -> Res {
         self.settle();
         let held = self.context.or_none();
         if !snapshot::is_snapshot(held.as_ptr()) {
@@ -336,14 +340,14 @@ impl Handle {
     }
 
     #[inline(always)]
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.callback.clear();
         self.args.clear();
         self.several.set(false);
     }
 
     /// The arguments as a tuple.
-    fn args_tuple(&self) -> Res {
+    pub(super) fn args_tuple(&self) -> Res {
         match self.args.share() {
             Some(several) if self.several.get() => Ok(several),
             Some(only) => tuple(&[only.as_ptr()]),
@@ -351,33 +355,9 @@ impl Handle {
         }
     }
 
-    fn state(&self) -> &LoopState {
+    pub(super) fn state(&self) -> &LoopState {
         // SAFETY: handles are made for loops of ours only, and hold a reference to it.
         unsafe { &(*self.owner.get().cast::<LoopHead>()).state }
-    }
-}
-
-/// Calls what was queued, in its context. Errors as `run`.
-///
-/// # Safety
-/// `call` has just left the queue of the loop of `state`.
-#[inline(always)]
-pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
-    // SAFETY: by the contract of this function.
-    unsafe {
-        if !call.handle.is_null() || !snapshot::is_snapshot(call.context.as_ptr()) {
-            return run(of_call(state, call)?);
-        }
-        let Call { callback, args, several, context, .. } = call;
-        let entered = snapshot::enter(&state.spare_context, context)?;
-        let result = invoke(callback.as_ptr(), args.as_ref(), several);
-        context::exit(entered.as_ptr());
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => call_failed(state, callback, args, several, &entered),
-        };
-        snapshot::put_back(&state.spare_context, entered);
-        result
     }
 }
 
@@ -390,7 +370,7 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
     unsafe {
         let handle = match at(call.handle) {
             Some(handle) => handle,
-            None => blank(TYPES.get().handle, state.object)?,
+            None => blank(types().handle, state.object)?,
         };
         if !of(handle.as_ptr()).callback.is_set() {
             of(handle.as_ptr()).hold(call.callback, call.args, call.several, call.context);
@@ -421,384 +401,6 @@ pub unsafe fn retire_cancelled(place: *const Place) {
     }
 }
 
-#[cold]
-unsafe fn call_failed(
-    state: &LoopState,
-    callback: Obj,
-    args: Option<Obj>,
-    several: bool,
-    context: &Obj,
-) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let call = Call { callback, args, several, context: context.clone(), handle: std::ptr::null() };
-    // SAFETY: the call is no more queued, and has no handle.
-    report_failure(&unsafe { of_call(state, call) }?, exception)
-}
-
-/// Runs a handle in its context, unless it was cancelled. An exception of the callback goes to the loop's exception
-/// handler; `Err` is an exception that must leave the loop.
-///
-/// # Safety
-/// `handle` is a handle.
-#[inline(always)]
-pub unsafe fn run(handle: Obj) -> Res<()> {
-    // SAFETY: by the contract of this function.
-    unsafe {
-        let this = of(handle.as_ptr());
-        if this.cancelled.get() {
-            return Ok(());
-        }
-        this.settle();
-        // Held here, since the callback may cancel its own handle.
-        let (Some(callback), Some(held)) = (this.callback.share(), this.context.share()) else {
-            return Ok(());
-        };
-        if this.kind.get() == Kind::ThreadSafe {
-            this.running.set(thread_ident() == this.state().thread.get());
-        }
-        // Who keeps the handle may look at its context later.
-        let spare = snapshot::is_snapshot(held.as_ptr()) && refcount(handle.as_ptr()) == 1;
-        let result =
-            if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) };
-        if this.kind.get() != Kind::Repeats {
-            retire(handle.as_ptr());
-            if this.running.get() {
-                ended(this);
-            }
-        }
-        result
-    }
-}
-
-#[inline(always)]
-unsafe fn run_in_spare(handle: &Obj, callback: Obj, held: Obj) -> Res<()> {
-    // SAFETY: a handle, by the contract of `run`.
-    unsafe {
-        let this = of(handle.as_ptr());
-        let spare = &this.state().spare_context;
-        let entered = snapshot::enter(spare, held)?;
-        let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
-        context::exit(entered.as_ptr());
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => {
-                this.context.set(entered.clone());
-                failed(handle)
-            }
-        };
-        snapshot::put_back(spare, entered);
-        result
-    }
-}
-
-unsafe fn run_in_own(handle: &Obj, callback: Obj) -> Res<()> {
-    // SAFETY: a handle, by the contract of `run`.
-    unsafe {
-        let this = of(handle.as_ptr());
-        let context = this.true_context()?;
-        let result = match context::enter(context.as_ptr()) {
-            Err(Raised) => refused(callback.as_ptr(), this, &context),
-            Ok(()) => {
-                let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
-                context::exit(context.as_ptr());
-                result
-            }
-        };
-        match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => failed(handle),
-        }
-    }
-}
-
-/// A thread-safe handle has run: whoever waits for that goes on.
-fn ended(this: &Handle) {
-    this.running.set(false);
-    if this.extra().is_some_and(|extra| extra.ended.is_some())
-        && let Some(lock) = this.extra_mut().ended.take()
-    {
-        let pending = error::take();
-        if call_method(names().release, &[lock.as_ptr()]).is_err() {
-            error::unraisable(lock.as_ptr());
-        }
-        error::restore(pending);
-    }
-}
-
-/// Waits while a thread-safe handle runs in another thread, as asyncio's `_ThreadSafeHandle` does by a lock that each
-/// of them has. In the thread that runs it there is nothing to wait for.
-#[inline(always)]
-fn wait_until_ended(this: &Handle) -> Res<()> {
-    if this.running.get() { wait_for_other_thread(this) } else { Ok(()) }
-}
-
-#[cold]
-fn wait_for_other_thread(this: &Handle) -> Res<()> {
-    while this.running.get() && this.state().thread.get() != thread_ident() {
-        let fresh = call(stdlib().allocate_lock, &[])?;
-        call_method(names().acquire, &[fresh.as_ptr()])?;
-        // Those calls may have let the callback end. From here to the wait, nothing can.
-        if !this.running.get() {
-            break;
-        }
-        let lock = this.extra_mut().ended.get_or_insert(fresh).clone();
-        call_method(names().acquire, &[lock.as_ptr()])?;
-        // For the next who waits.
-        call_method(names().release, &[lock.as_ptr()])?;
-    }
-    Ok(())
-}
-
-/// The context was refused: it is entered already, or it is no context but something with its method `run`.
-#[cold]
-fn refused(callback: Raw, this: &Handle, context: &Obj) -> Res {
-    if context::is_context(context.as_ptr()) {
-        return Err(Raised);
-    }
-    error::clear();
-    let args = this.args_tuple()?;
-    // SAFETY: a live tuple, whose items are borrowed for the call.
-    let items: Vec<Raw> =
-        unsafe { (0..PyTuple_GET_SIZE(args.as_ptr())).map(|i| PyTuple_GET_ITEM(args.as_ptr(), i)).collect() };
-    context::run_by_method(context.as_ptr(), callback, &items)
-}
-
-#[inline(always)]
-unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
-    // SAFETY: live objects; several arguments are a tuple.
-    unsafe {
-        match args {
-            None => Obj::steal(PyObject_CallNoArgs(callback)),
-            Some(args) if several => Obj::steal(PyObject_Call(callback, args.as_ptr(), NULL)),
-            Some(only) => {
-                let args = [NULL, only.as_ptr()];
-                let count = 1 | PY_VECTORCALL_ARGUMENTS_OFFSET;
-                Obj::steal(PyObject_Vectorcall(callback, args.as_ptr().add(1), count, NULL))
-            }
-        }
-    }
-}
-
-/// What `asyncio.Handle._run` does with an exception.
-#[cold]
-unsafe fn failed(handle: &Obj) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    error::take().map_or(Ok(()), |exception| report_failure(handle, exception))
-}
-
-/// Tells the loop's exception handler that the callback of `handle` raised.
-pub fn report_failure(handle: &Obj, exception: Obj) -> Res<()> {
-    // SAFETY: a handle.
-    let this = unsafe { of(handle.as_ptr()) };
-    this.settle();
-    let (callback, args) = (this.callback.or_none(), this.args_tuple()?);
-    let message = callback_message(this.state(), callback.as_ptr(), args.as_ptr())?;
-    let n = names();
-    let mut pairs =
-        vec![(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
-    let frames = this.source_traceback();
-    if let Some(frames) = &frames {
-        pairs.push((n.source_traceback, frames.as_ptr()));
-    }
-    report_context(this.owner.get(), &pairs)
-}
-
-// ------------------------------------------------------------------------------------------------ the Python types
-
-noargs!(py_cancel, |slf| {
-    let this = of(slf);
-    wait_until_ended(this)?;
-    if this.cancelled.replace(true) {
-        return Ok(none());
-    }
-    let state = this.state();
-    if state.overrides.has(state.object, GET_DEBUG) || state.debug.get() {
-        remember_repr(slf, this)?;
-    }
-    // What was asked for may have let it run.
-    this.settle();
-    drop(this.place.cancel());
-    this.forget();
-    if this.scheduled.get() {
-        state.timer_cancelled();
-    }
-    Ok(none())
-});
-
-/// In debug mode a cancelled handle still shows what it was.
-#[cold]
-unsafe fn remember_repr(slf: Raw, this: &Handle) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
-    unsafe {
-        let debug = call_method_kw(names().get_debug, &[this.owner.get()], 1, NULL)?;
-        if truth(debug.as_ptr())? {
-            let text = Obj::steal(PyObject_Repr(slf))?;
-            this.extra_mut().repr = Some(text);
-        }
-        Ok(())
-    }
-}
-
-noargs!(py_cancelled, |slf| {
-    wait_until_ended(of(slf))?;
-    Ok(boolean(of(slf).cancelled.get()))
-});
-noargs!(py_get_context, |slf| of(slf).true_context());
-noargs!(py_when, |slf| float(of(slf).when.get()));
-
-noargs!(py_run, |slf| {
-    run(Obj::new(slf))?;
-    Ok(none())
-});
-
-/// The class of asyncio that a handle passes for.
-fn class_of(slf: Raw) -> Raw {
-    // SAFETY: types are set at import.
-    let types = unsafe { TYPES.get() };
-    // SAFETY: live objects, under the GIL.
-    match unsafe { Py_TYPE(slf) } {
-        kind if kind == types.timer => stdlib().timer_handle_type,
-        kind if kind == types.thread_safe => stdlib().thread_safe_handle_type,
-        _ => stdlib().handle_type,
-    }
-}
-
-/// The function of asyncio's own class for what is rare.
-fn inherited(slf: Raw, name: &std::ffi::CStr) -> Res {
-    // SAFETY: a live class and a NUL-terminated name.
-    Obj::steal(unsafe { PyObject_GetAttrString(class_of(slf), name.as_ptr()) })
-}
-
-noargs!(py_repr_info, |slf| {
-    let function = inherited(slf, c"_repr_info")?;
-    call(function.as_ptr(), &[slf])
-});
-
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the handle types.
-    guarded(NULL, || ret(inherited(slf, c"__repr__").and_then(|function| call(function.as_ptr(), &[slf]))))
-}
-
-unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
-    // SAFETY: a slot of the timer type: a timer hashes as the number that `when` gives.
-    guarded(-1, || unsafe {
-        match float(of(slf).when.get()) {
-            Ok(when) => PyObject_Hash(when.as_ptr()),
-            Err(Raised) => -1,
-        }
-    })
-}
-
-unsafe extern "C" fn tp_richcompare(slf: Raw, other: Raw, op: c_int) -> Raw {
-    // In the order of the interpreter's numbers for them.
-    let names = [c"__lt__", c"__le__", c"__eq__", c"__ne__", c"__gt__", c"__ge__"];
-    let name = names[(op as usize).min(5)];
-    // SAFETY: a slot of the timer type.
-    guarded(NULL, || ret(inherited(slf, name).and_then(|function| call(function.as_ptr(), &[slf, other]))))
-}
-
-getter!(get_class, |slf| Ok(Obj::new(class_of(slf))));
-getter!(get_callback, |slf| {
-    of(slf).settle();
-    Ok(of(slf).callback.or_none())
-});
-getter!(get_args, |slf| {
-    let this = of(slf);
-    this.settle();
-    if this.callback.is_set() { this.args_tuple() } else { Ok(none()) }
-});
-getter!(get_cancelled, |slf| Ok(boolean(of(slf).cancelled.get())));
-getter!(get_scheduled, |slf| Ok(boolean(of(slf).scheduled.get())));
-getter!(get_when, |slf| float(of(slf).when.get()));
-getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
-getter!(get_private_context, |slf| of(slf).true_context());
-getter!(get_repr, |slf| {
-    let text = of(slf).extra().and_then(|extra| extra.repr.clone());
-    Ok(text.unwrap_or_else(none))
-});
-getter!(get_source_traceback, |slf| Ok(of(slf).source_traceback().unwrap_or_else(none)));
-setter!(set_source_traceback_attr, |slf, value| {
-    let frames = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
-    let old = std::mem::replace(&mut of(slf).extra_mut().source_traceback, frames);
-    drop(old);
-    Ok(())
-});
-
-unsafe extern "C" fn tp_dealloc(slf: Raw) {
-    // SAFETY: a slot of the type. Before `release`, which may come later, nothing leads to the handle any more.
-    guarded((), || unsafe {
-        of(slf).place.leave();
-        nesting::bounded(slf, release);
-    });
-}
-
-unsafe fn release(slf: Raw) {
-    // SAFETY: the last reference is gone; slots are emptied one by one, each before what it held is released.
-    unsafe {
-        let this = of(slf);
-        PyObject_GC_UnTrack(slf.cast());
-        if this.weakrefs.is_set() {
-            PyObject_ClearWeakRefs(slf);
-        }
-        this.forget();
-        this.context.clear();
-        this.owner.clear();
-        drop((*this.extra.get()).take());
-        HANDLES.put(slf, false);
-    }
-}
-
-const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
-const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
-
-fn common(name: &'static std::ffi::CStr) -> TypeDef {
-    TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
-        .noargs(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")
-        .noargs(c"cancelled", py_cancelled, c"Return True if the callback was cancelled.")
-        .noargs(c"get_context", py_get_context, c"Return the contextvars.Context of the callback.")
-        .noargs(c"_run", py_run, c"Run the callback in its context.")
-        .noargs(c"_repr_info", py_repr_info, c"The parts of the repr.")
-        .get(c"__class__", get_class)
-        .get(c"_callback", get_callback)
-        .get(c"_args", get_args)
-        .get(c"_cancelled", get_cancelled)
-        .get(c"_loop", get_owner)
-        .get(c"_context", get_private_context)
-        .get(c"_repr", get_repr)
-        .getset(c"_source_traceback", get_source_traceback, set_source_traceback_attr)
-}
-
-/// Makes the two types.
-pub fn load() -> Res<()> {
-    let handle = common(c"aioxide.Handle")
-        .doc(c"A callback scheduled with call_soon, call_soon_threadsafe, add_reader or add_writer.")
-        .build(NULL)?;
-    let thread_safe = common(c"aioxide.ThreadSafeHandle")
-        .doc(c"A callback scheduled with call_soon_threadsafe: cancel() waits while another thread runs it.")
-        .build(NULL)?;
-    let timer = common(c"aioxide.TimerHandle")
-        .doc(c"A callback scheduled with call_later or call_at.")
-        .slot(Py_tp_hash, tp_hash as *mut c_void)
-        .slot(Py_tp_richcompare, tp_richcompare as *mut c_void)
-        .noargs(c"when", py_when, c"Return the time when it is due, in seconds on the loop's clock.")
-        .get(c"_when", get_when)
-        .get(c"_scheduled", get_scheduled)
-        .build(NULL)?;
-    TYPES.set(Types { handle, thread_safe, timer });
-    Ok(())
-}
-
 /// The handles of all calls that wait in the ready queue, as `_ready` has them; other items have none.
 pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
     // SAFETY: nothing runs before each place has become its handle.
@@ -823,7 +425,7 @@ pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
 fn stand_for(state: &LoopState, index: usize, call: Call) -> Res {
     // SAFETY: types are set at import; the handle leaves its place before it goes.
     unsafe {
-        let handle = blank(TYPES.get().handle, state.object)?;
+        let handle = blank(types().handle, state.object)?;
         let this = of(handle.as_ptr());
         state.link_ready(index, call.callback.as_ptr(), &this.place);
         this.hold(call.callback, call.args, call.several, call.context);
@@ -835,7 +437,7 @@ fn stand_for(state: &LoopState, index: usize, call: Call) -> Res {
 pub fn is_handle(object: Raw) -> bool {
     // SAFETY: types are set at import.
     unsafe {
-        let types = TYPES.get();
+        let types = types();
         [types.handle, types.thread_safe, types.timer].contains(&Py_TYPE(object))
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::future::{self, Blocking};
+use super::future;
 #[cfg(Py_3_12)]
 use super::stop_iteration;
 use crate::ffi::compat::layout;
@@ -59,10 +59,10 @@ unsafe fn step(slf: Raw) -> Res<Step> {
         }
         let body = future::of(raw);
         if body.is_pending() {
-            if body.blocking.get() != Blocking::No {
+            if body.blocking.get() {
                 return error::runtime_error(c"await wasn't used with future");
             }
-            body.blocking.set(Blocking::ByIterator);
+            body.blocking.set(true);
             return Ok(Step::Yield(Obj::new(raw)));
         }
         let result = body.result();

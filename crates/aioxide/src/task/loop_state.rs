@@ -1,6 +1,6 @@
 //! What a loop has to run: the ready queue, the timers, and the flags that every schedule looks at.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
 use aioxide_core::timers::Timers;
 use pyo3_ffi::*;
@@ -10,7 +10,7 @@ use super::overrides::Overrides;
 pub use super::ready::Item;
 use super::ready::{Call, Place, Ready, Shown};
 use crate::ffi::error::{Res, runtime_error};
-use crate::ffi::{Obj, Raw, Slot};
+use crate::ffi::{Leaf, Obj, Raw, Slot};
 
 /// Runs one piece of work of a higher floor: given the object it was queued with.
 pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
@@ -19,8 +19,8 @@ pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
 pub struct LoopState {
     /// The loop object, borrowed: this state is a part of it.
     pub object: Raw,
-    ready: UnsafeCell<Ready>,
-    timers: UnsafeCell<Timers<Obj>>,
+    ready: Leaf<Ready>,
+    timers: Leaf<Timers<Obj>>,
     /// Timers that were cancelled and are still in the heap.
     pub cancelled_timers: Cell<usize>,
     /// Callbacks to be called by attribute because the user has put their own in place, and what else is not plain.
@@ -50,8 +50,8 @@ impl LoopState {
     pub fn new(object: Raw) -> LoopState {
         LoopState {
             object,
-            ready: UnsafeCell::new(Ready::default()),
-            timers: UnsafeCell::new(Timers::default()),
+            ready: Leaf::new(Ready::default()),
+            timers: Leaf::new(Timers::default()),
             cancelled_timers: Cell::new(0),
             overrides: Overrides::new(),
             closed: Cell::new(false),
@@ -69,37 +69,24 @@ impl LoopState {
         }
     }
 
-    /// Short access to the queue. Nothing in `body` may call into Python or release a reference.
-    #[inline(always)]
-    fn with_ready<T>(&self, body: impl FnOnce(&mut Ready) -> T) -> T {
-        // SAFETY: under the GIL, and every `body` in this file is leaf code, so no second borrow can exist.
-        body(unsafe { &mut *self.ready.get() })
-    }
-
-    #[inline(always)]
-    fn with_timers<T>(&self, body: impl FnOnce(&mut Timers<Obj>) -> T) -> T {
-        // SAFETY: as `with_ready`.
-        body(unsafe { &mut *self.timers.get() })
-    }
-
     #[inline(always)]
     pub fn push(&self, item: Item) {
-        self.with_ready(|ready| ready.push(item));
+        self.ready.with(|ready| ready.push(item));
     }
 
     #[inline(always)]
     pub fn push_call(&self, call: Call) {
-        self.with_ready(|ready| ready.push_call(call));
+        self.ready.with(|ready| ready.push_call(call));
     }
 
     #[inline(always)]
     pub fn pop(&self) -> Option<Item> {
-        self.with_ready(Ready::pop)
+        self.ready.with(Ready::pop)
     }
 
     #[inline(always)]
     pub fn ready_len(&self) -> usize {
-        self.with_ready(|ready| ready.len())
+        self.ready.with(|ready| ready.len())
     }
 
     /// Whether work may be queued past the Python method `call_soon`: not overridden, not closed, not in debug mode.
@@ -131,21 +118,21 @@ impl LoopState {
     #[inline]
     pub fn push_timer(&self, when: f64, timer: Obj) {
         let when = if when.is_nan() { f64::NEG_INFINITY } else { when };
-        self.with_timers(|timers| timers.push(when, timer));
+        self.timers.with(|timers| timers.push(when, timer));
     }
 
     /// When the next timer is due, cancelled ones at the head having been dropped.
     pub fn next_timer(&self) -> Option<f64> {
         loop {
             // SAFETY: the heap holds a reference to the handle that is looked at.
-            let stale = self.with_timers(|timers| match timers.first() {
+            let stale = self.timers.with(|timers| match timers.first() {
                 // SAFETY: live objects, under the GIL.
                 Some(timer) if unsafe { handle::is_cancelled(timer.as_ptr()) } => timers.pop(),
                 _ => None,
             });
             match stale {
                 Some(timer) => self.drop_stale_timer(timer),
-                None => return self.with_timers(|timers| timers.next()),
+                None => return self.timers.with(|timers| timers.next()),
             }
         }
     }
@@ -162,7 +149,7 @@ impl LoopState {
     /// Moves all timers that are due at `now` to the ready queue.
     pub fn take_due_timers(&self, now: f64) {
         let mut stale = Vec::new();
-        self.with_timers(|timers| {
+        self.timers.with(|timers| {
             timers.take_due(now, |timer| {
                 // SAFETY: a timer handle, as all that the heap holds.
                 unsafe {
@@ -179,7 +166,7 @@ impl LoopState {
     }
 
     pub fn timer_count(&self) -> usize {
-        self.with_timers(|timers| timers.len())
+        self.timers.with(|timers| timers.len())
     }
 
     /// A timer in the heap was cancelled. Sweeps when most of a large heap is: the rule of `BaseEventLoop._run_once`.
@@ -194,18 +181,9 @@ impl LoopState {
     }
 
     fn sweep_timers(&self) {
-        let mut stale = Vec::new();
-        self.with_timers(|timers| {
-            timers.retain(|timer| {
-                // SAFETY: a timer handle, as all that the heap holds.
-                let keep = unsafe { !handle::is_cancelled(timer.as_ptr()) };
-                if !keep {
-                    stale.push(timer.clone());
-                }
-                keep
-            });
-        });
-        for timer in &stale {
+        // SAFETY: a timer handle, as all that the heap holds.
+        let is_stale = |timer: &Obj| unsafe { handle::is_cancelled(timer.as_ptr()) };
+        for timer in self.timers.with(|timers| timers.take_out(is_stale)) {
             // SAFETY: as above.
             unsafe {
                 handle::set_unscheduled(timer.as_ptr());
@@ -216,7 +194,7 @@ impl LoopState {
 
     /// Forgets all that was to run, as `close` does.
     pub fn clear_ready(&self) {
-        let mut items = self.with_ready(std::mem::take);
+        let mut items = self.ready.with(std::mem::take);
         while let Some(item) = items.pop() {
             // SAFETY: a handle; and what has just left the queue.
             unsafe {
@@ -235,7 +213,7 @@ impl LoopState {
     }
 
     pub fn clear_timers(&self) {
-        let timers = self.with_timers(Timers::drain);
+        let timers = self.timers.with(Timers::drain);
         self.cancelled_timers.set(0);
         for timer in timers {
             // SAFETY: a timer handle.
@@ -248,16 +226,16 @@ impl LoopState {
 
     /// What `_ready` has to show; see `handle::ready`.
     pub fn ready_shown(&self) -> Vec<Shown> {
-        self.with_ready(|ready| ready.shown())
+        self.ready.with(|ready| ready.shown())
     }
 
     /// Gives a queued call a handle; see `Ready::link`.
     pub fn link_ready(&self, index: usize, callback: Raw, place: &Place) -> bool {
-        self.with_ready(|ready| ready.link(index, callback, place))
+        self.ready.with(|ready| ready.link(index, callback, place))
     }
 
     pub fn timer_handles(&self) -> Vec<Obj> {
-        self.with_timers(|timers| timers.iter().cloned().collect())
+        self.timers.with(|timers| timers.iter().cloned().collect())
     }
 
     /// Visits what the queues hold.
@@ -267,7 +245,7 @@ impl LoopState {
     pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
         // SAFETY: the visitor neither calls back into us nor changes references.
         unsafe {
-            for (is_handle, objects) in (*self.ready.get()).iter() {
+            for (is_handle, objects) in self.ready.visited().iter() {
                 if is_handle {
                     let stop = handle::traverse_queued(objects[0], visit, arg);
                     if stop != 0 {
@@ -279,7 +257,7 @@ impl LoopState {
                     crate::ffi::guard::visit!(*object, visit, arg);
                 }
             }
-            for timer in (*self.timers.get()).iter() {
+            for timer in self.timers.visited().iter() {
                 let stop = handle::traverse_queued(timer.as_ptr(), visit, arg);
                 if stop != 0 {
                     return stop;

@@ -6,12 +6,15 @@ pub mod finish;
 pub mod future;
 pub mod future_type;
 pub mod handle;
+pub mod handle_run;
+pub mod handle_type;
 pub mod iter;
 pub mod loop_state;
 pub mod overrides;
 pub mod ready;
 pub mod registry;
 pub mod report;
+pub mod run_hook;
 pub mod step;
 #[cfg(Py_3_12)]
 pub mod stop_iteration;

@@ -24,9 +24,9 @@ pub enum Item {
     Cancelled(*const Place),
     /// Run a handle.
     Run(Obj),
-    /// Resume a task: send `None`, or let it raise what its future holds.
+    /// Resume a task: send `None`.
     Step(Obj),
-    /// Resume a task with the outcome of a future that it yielded by hand.
+    /// Resume a task whose future failed or was cancelled: throw that in.
     Wake { task: Obj, future: Obj },
     /// Throw an exception into a task.
     Throw { task: Obj, exception: Obj },

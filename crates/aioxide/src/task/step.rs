@@ -2,11 +2,11 @@
 
 use pyo3_ffi::*;
 
-use super::future::{self, Blocking, Future, State, Waiter};
+use super::future::{self, Future, State, Waiter};
 use super::loop_state::{Item, LoopState};
 use super::overrides::CALL_SOON;
 use super::task::{self, Task, raw_or_null};
-use super::{handle, registry, task_type};
+use super::{handle, handle_run, registry, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
@@ -102,10 +102,10 @@ unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
     // SAFETY: called with an instance of the type, as every function of this file.
     let context = unsafe { task::context_of(task.as_ptr()) };
     let handle = handle::new(state.object, step.as_ptr(), &[], context.as_ptr())?;
-    handle::report_failure(&handle, exception)
+    handle_run::report_failure(&handle, exception)
 }
 
-/// Resumes a task whose future, yielded by hand, is done: with `None`, or with its exception thrown in.
+/// Resumes a task whose future has ended in an exception or was cancelled, which is thrown in.
 ///
 /// # Safety
 /// As `run`.
@@ -118,7 +118,13 @@ pub unsafe fn wake(state: &LoopState, task: Obj, future: Obj) -> Res<()> {
 
 /// The exception that `future.result()` raises, if it does.
 fn exception_of(future: Obj) -> Res<Option<Obj>> {
-    match call_method(names().result, &[future.as_ptr()]) {
+    let result = if task_type::is_exactly_ours(future.as_ptr()) {
+        // SAFETY: the type was just looked at.
+        unsafe { future::of(future.as_ptr()) }.result()
+    } else {
+        call_method(names().result, &[future.as_ptr()])
+    };
+    match result {
         Ok(_) => Ok(None),
         Err(Raised) => Ok(error::take()),
     }
@@ -385,14 +391,11 @@ unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
         }
         if task_type::is_exactly_ours(raw) && raw != task.as_ptr() {
             let future = future::of(raw);
-            if future.owner.get() == this.future.owner.get() && future.blocking.get() != Blocking::No {
-                let by_hand = future.blocking.replace(Blocking::No) == Blocking::ByHand;
-                this.waits_by_hand.set(by_hand);
+            if future.owner.get() == this.future.owner.get() && future.blocking.replace(false) {
                 note_awaited_by(raw, task.as_ptr());
                 this.waits_for.replace(Some(out));
                 if !future.is_pending() {
-                    // Done between the yield and now: can only be so for a future yielded by hand.
-                    this.waits_by_hand.set(true);
+                    // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
                     return schedule_wake(task, future);
                 }
                 let slf = task.as_ptr();

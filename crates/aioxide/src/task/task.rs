@@ -26,8 +26,6 @@ pub struct Task {
     pub must_cancel: Cell<bool>,
     pub log_destroy_pending: Cell<bool>,
     pub registered: Cell<bool>,
-    /// Waits for a future that was yielded by hand: its outcome is to be sent or thrown in.
-    pub waits_by_hand: Cell<bool>,
 }
 
 /// # Safety
@@ -143,16 +141,6 @@ pub unsafe fn uncancel(raw: Raw) -> i32 {
         }
         left
     }
-}
-
-/// The next automatic name: the counter of `asyncio.tasks`, of which we have our own.
-pub fn next_name_number() -> u64 {
-    struct Counter(Cell<u64>);
-    // SAFETY: read and written under the GIL.
-    unsafe impl Sync for Counter {}
-    static COUNTER: Counter = Counter(Cell::new(0));
-    COUNTER.0.set(COUNTER.0.get() + 1);
-    COUNTER.0.get()
 }
 
 /// Null or an object, as the C API has it.

@@ -18,7 +18,9 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, s
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none};
+use crate::ffi::{
+    Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, task_names,
+};
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
@@ -124,7 +126,7 @@ fn name_slot(name: Raw) -> Res {
     // SAFETY: constructors and a type check on live objects.
     unsafe {
         if name.is_null() {
-            return Obj::steal(PyLong_FromUnsignedLongLong(task::next_name_number()));
+            return Obj::steal(PyLong_FromUnsignedLongLong(task_names::next()));
         }
         if PyUnicode_CheckExact(name) != 0 { Ok(Obj::new(name)) } else { Obj::steal(PyObject_Str(name)) }
     }
@@ -144,7 +146,6 @@ unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
         this.future.is_task.set(true);
         this.cancels.set(0);
         this.must_cancel.set(false);
-        this.waits_by_hand.set(false);
         this.log_destroy_pending.set(true);
     }
 }

@@ -1,0 +1,78 @@
+//! Exceptions that another thread has set for this one (`PyThreadState_SetAsyncExc`): the interpreter raises them between
+//! two bytecodes. A native loop runs none, so it looks itself when it has waited; else the next callback would get what
+//! was meant for the loop.
+
+use std::cell::Cell;
+
+use pyo3_ffi::*;
+
+use super::error::Res;
+use super::object::{Global, NULL, Obj, call, dict, none};
+
+/// The offset of `async_exc` from the thread state, in bytes; 0 where it was not found.
+struct Place(Cell<usize>);
+
+// SAFETY: written at import, read under the GIL.
+unsafe impl Sync for Place {}
+
+static PLACE: Place = Place(Cell::new(0));
+
+/// A Python function that does nothing: the interpreter looks for such an exception when it begins with one.
+static NOTHING: Global<Obj> = Global::new();
+
+/// In bytes: no version's thread state is smaller.
+const NEAREST_END: usize = 256;
+
+pub fn load() -> Res<()> {
+    // SAFETY: compiles and runs a constant text in a fresh namespace.
+    unsafe {
+        let scope = dict(&[])?;
+        let code = Obj::steal(Py_CompileString(
+            c"lambda: None".as_ptr(),
+            c"<what another thread has raised in this one>".as_ptr(),
+            Py_eval_input,
+        ))?;
+        NOTHING.set(Obj::steal(PyEval_EvalCode(code.as_ptr(), scope.as_ptr(), scope.as_ptr()))?);
+    }
+    PLACE.0.set(find());
+    Ok(())
+}
+
+/// Looks for the one word of the thread state that shows such an exception while there is one.
+fn find() -> usize {
+    // SAFETY: any object is taken; no Python code runs until it is taken back. Words of the thread state are read.
+    unsafe {
+        let marker = none();
+        let thread = PyThread_get_thread_ident() as std::ffi::c_long;
+        let state = PyThreadState_Get().cast::<u8>();
+        let words = || (0..NEAREST_END).step_by(size_of::<usize>());
+        let shows = |at: usize| *state.add(at).cast::<*mut PyObject>() == marker.as_ptr();
+        let before: Vec<bool> = words().map(shows).collect();
+        PyThreadState_SetAsyncExc(thread, marker.as_ptr());
+        let after: Vec<bool> = words().map(shows).collect();
+        PyThreadState_SetAsyncExc(thread, NULL);
+        let mut found =
+            words().zip(before.iter().zip(&after)).filter(|(_, (before, after))| !*before && **after);
+        match (found.next(), found.next()) {
+            (Some((at, _)), None) => at,
+            _ => 0,
+        }
+    }
+}
+
+/// Raises the exception that was set for this thread, if one was.
+#[inline(always)]
+pub fn check() -> Res<()> {
+    // SAFETY: a word of every thread state, found at import.
+    let nothing = unsafe {
+        let state = PyThreadState_Get().cast::<u8>();
+        PLACE.0.get() != 0 && (*state.add(PLACE.0.get()).cast::<*mut PyObject>()).is_null()
+    };
+    if nothing { Ok(()) } else { raise() }
+}
+
+#[cold]
+fn raise() -> Res<()> {
+    // SAFETY: set at import.
+    call(unsafe { NOTHING.get() }.as_ptr(), &[]).map(drop)
+}

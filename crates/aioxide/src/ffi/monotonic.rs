@@ -1,0 +1,119 @@
+//! `time.monotonic`, which tests put a function of their own in place of: asyncio's clock follows, and so must ours. A look
+//! at the module for each reading of the clock would cost half of that; so its namespace is watched.
+
+use std::cell::Cell;
+#[cfg(Py_3_12)]
+use std::ffi::c_int;
+
+use pyo3_ffi::*;
+
+use super::error::{self, Raised, Res};
+use super::object::{Global, Obj, Raw, call, import_from};
+
+struct Watched {
+    namespace: Raw,
+    own: Obj,
+    name: Raw,
+}
+
+static WATCHED: Global<Watched> = Global::new();
+
+#[cfg(Py_3_12)]
+struct Changed(Cell<bool>);
+#[cfg(not(Py_3_12))]
+struct Changed(Cell<u64>);
+
+// SAFETY: read and written under the GIL.
+unsafe impl Sync for Changed {}
+
+/// From 3.12 on: the namespace was changed since it was looked at.
+#[cfg(Py_3_12)]
+static CHANGED: Changed = Changed(Cell::new(true));
+
+/// Before: the version of the namespace for which it is known that nothing was replaced.
+#[cfg(not(Py_3_12))]
+static CHANGED: Changed = Changed(Cell::new(0));
+
+pub fn load() -> Res<()> {
+    let namespace = import_from(c"time", c"__dict__")?.into_raw();
+    let name = super::names::intern(c"monotonic")?;
+    let own = import_from(c"time", c"monotonic")?;
+    WATCHED.set(Watched { namespace, own, name });
+    #[cfg(Py_3_12)]
+    // SAFETY: a live dict, which is never freed, and a function of the type that is asked for.
+    unsafe {
+        let id = PyDict_AddWatcher(Some(note_change));
+        if id < 0 || PyDict_Watch(id, namespace) < 0 {
+            // All eight watchers are taken: then each reading looks.
+            error::clear();
+            UNWATCHED.0.set(true);
+        }
+    }
+    Ok(())
+}
+
+/// Nothing tells of changes.
+#[cfg(Py_3_12)]
+static UNWATCHED: Changed = Changed(Cell::new(false));
+
+#[cfg(Py_3_12)]
+unsafe extern "C" fn note_change(_: c_int, _: Raw, _: Raw, _: Raw) -> c_int {
+    CHANGED.0.set(true);
+    0
+}
+
+#[cfg(Py_3_12)]
+#[inline(always)]
+fn has_changed() -> bool {
+    CHANGED.0.get()
+}
+
+#[cfg(not(Py_3_12))]
+#[inline(always)]
+fn has_changed() -> bool {
+    // SAFETY: a dict, which is never freed.
+    unsafe { version(WATCHED.get().namespace) != CHANGED.0.get() }
+}
+
+#[cfg(not(Py_3_12))]
+unsafe fn version(dict: Raw) -> u64 {
+    // SAFETY: by the callers, a dict.
+    unsafe { (*dict.cast::<PyDictObject>()).ma_version_tag }
+}
+
+/// What the program's own clock says, in seconds, if it has put one in place of `time.monotonic`.
+#[inline(always)]
+pub fn replaced() -> Option<Res<f64>> {
+    if has_changed() { look() } else { None }
+}
+
+#[cold]
+#[inline(never)]
+fn look() -> Option<Res<f64>> {
+    // SAFETY: set at import; a live dict, from which a borrowed reference is taken and held.
+    unsafe {
+        let watched = WATCHED.get();
+        let now = Obj::maybe(PyDict_GetItemWithError(watched.namespace, watched.name))?;
+        if now.as_ptr() != watched.own.as_ptr() {
+            return Some(call(now.as_ptr(), &[]).and_then(|value| number(value.as_ptr())));
+        }
+        #[cfg(Py_3_12)]
+        CHANGED.0.set(UNWATCHED.0.get());
+        #[cfg(not(Py_3_12))]
+        CHANGED.0.set(version(watched.namespace));
+        None
+    }
+}
+
+/// # Safety
+/// `value` is a live object.
+unsafe fn number(value: Raw) -> Res<f64> {
+    // SAFETY: converts, or raises TypeError.
+    let number = unsafe { PyFloat_AsDouble(value) };
+    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
+}
+
+#[cfg(Py_3_12)]
+unsafe extern "C" {
+    fn PyDict_AddWatcher(callback: Option<unsafe extern "C" fn(c_int, Raw, Raw, Raw) -> c_int>) -> c_int;
+}
