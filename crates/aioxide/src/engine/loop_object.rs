@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use aioxide_sys::clock;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
+use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
 use super::calls::Calls;
@@ -85,6 +85,7 @@ impl Engine {
 
     /// Makes the epoll set.
     pub fn open(&self) -> Res<()> {
+        malloc::raise_threshold();
         match Epoll::new() {
             Ok(epoll) => {
                 *self.epoll.borrow_mut() = Some(Rc::new(epoll));
