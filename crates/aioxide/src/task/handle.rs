@@ -268,35 +268,23 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
     // SAFETY: by the contract of this function.
     unsafe {
         let this = of(handle.as_ptr());
-        if this.cancelled.get() {
-            return Ok(());
-        }
         // Held here, since the callback may cancel its own handle.
-        let (Some(callback), Some(context)) = (this.callback.share(), this.context.share()) else {
+        let (false, Some(callback), Some(context)) =
+            (this.cancelled.get(), this.callback.share(), this.context.share())
+        else {
             return Ok(());
         };
-        if this.kind.get() == Kind::ThreadSafe {
-            this.running.set(thread_ident() == this.state().thread.get());
-        }
-        let result = match context::enter(context.as_ptr()) {
-            Err(Raised) => refused(callback.as_ptr(), this, &context),
-            Ok(()) => {
-                let result = invoke(callback.as_ptr(), this);
-                context::exit(context.as_ptr());
-                result
-            }
-        };
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => failed(&handle),
-        };
-        if this.kind.get() != Kind::Repeats {
-            retire(handle.as_ptr());
-            if this.running.get() {
-                ended(this);
-            }
-        }
-        result
+        run_once(&handle, this, || {
+            let result = match context::enter(context.as_ptr()) {
+                Err(Raised) => refused(callback.as_ptr(), this, &context),
+                Ok(()) => {
+                    let result = invoke(callback.as_ptr(), this);
+                    context::exit(context.as_ptr());
+                    result
+                }
+            };
+            result.map(drop).or_else(|Raised| failed(&handle))
+        })
     }
 }
 
@@ -311,18 +299,24 @@ pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
         if this.cancelled.get() {
             return Ok(());
         }
-        if this.kind.get() == Kind::ThreadSafe {
-            this.running.set(thread_ident() == this.state().thread.get());
-        }
-        let result = call(function.as_ptr(), &[handle.as_ptr()]).map(drop);
-        if this.kind.get() != Kind::Repeats {
-            retire(handle.as_ptr());
-            if this.running.get() {
-                ended(this);
-            }
-        }
-        result
+        run_once(handle, this, || call(function.as_ptr(), &[handle.as_ptr()]).map(drop))
     }
+}
+
+#[inline(always)]
+unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) -> Res<()> {
+    if this.kind.get() == Kind::ThreadSafe {
+        this.running.set(thread_ident() == this.state().thread.get());
+    }
+    let result = body();
+    if this.kind.get() != Kind::Repeats {
+        // SAFETY: a handle, by the callers.
+        unsafe { retire(handle.as_ptr()) };
+        if this.running.get() {
+            ended(this);
+        }
+    }
+    result
 }
 
 /// A thread-safe handle has run: whoever waits for that goes on.
@@ -353,7 +347,6 @@ fn wait_for_other_thread(this: &Handle) -> Res<()> {
         if !this.running.get() {
             break;
         }
-        // One that another waiter has put there goes before ours, which is released outside.
         let lock = this.with_extra(|extra| extra.ended.get_or_insert_with(|| fresh.clone()).clone());
         call_method(names().acquire, &[lock.as_ptr()])?;
         // For the next who waits.
@@ -467,10 +460,7 @@ noargs!(py_run, |slf| {
 });
 
 /// The class of asyncio that a handle passes for.
-///
-/// # Safety
-/// `slf` is a handle.
-pub unsafe fn class_of(slf: Raw) -> Raw {
+pub fn class_of(slf: Raw) -> Raw {
     // SAFETY: types are set at import.
     let types = unsafe { TYPES.get() };
     // SAFETY: live objects, under the GIL.
@@ -483,7 +473,7 @@ pub unsafe fn class_of(slf: Raw) -> Raw {
 
 /// The function of asyncio's own class for what is rare.
 fn inherited(slf: Raw, name: &std::ffi::CStr) -> Res {
-    // SAFETY: a handle, a live class and a NUL-terminated name.
+    // SAFETY: a live class and a NUL-terminated name.
     Obj::steal(unsafe { PyObject_GetAttrString(class_of(slf), name.as_ptr()) })
 }
 
@@ -500,10 +490,7 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
 unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
     // SAFETY: a slot of the timer type: a timer hashes as the number that `when` gives.
     guarded(-1, || unsafe {
-        match float(of(slf).when.get()) {
-            Ok(when) => PyObject_Hash(when.as_ptr()),
-            Err(Raised) => -1,
-        }
+        float(of(slf).when.get()).map_or(-1, |when| PyObject_Hash(when.as_ptr()))
     })
 }
 

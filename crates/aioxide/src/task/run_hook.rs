@@ -65,11 +65,7 @@ fn replaced_in(class: Raw) -> Option<Obj> {
 
 /// What is to run `handle` in place of native code. A thread-safe handle of ours has no lock, which asyncio's own
 /// `_ThreadSafeHandle._run` takes before it calls its base's: so the base's is called.
-///
-/// # Safety
-/// `handle` is a handle of ours.
-pub unsafe fn function_for(handle: Raw) -> Option<Obj> {
-    // SAFETY: by the contract of this function.
-    replaced_in(unsafe { handle::class_of(handle) }).or_else(|| replaced_in(stdlib().handle_type))
+pub fn function_for(handle: Raw) -> Option<Obj> {
+    replaced_in(handle::class_of(handle)).or_else(|| replaced_in(stdlib().handle_type))
 }
 
