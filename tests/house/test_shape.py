@@ -104,7 +104,9 @@ OTHER_CELLS = {
 def test_state_is_borrowed_through_the_cell_that_checks_it(path):
     code = code_only(without_tests(path.read_text()))
     short = name(path).removeprefix("crates/aioxide/src/")
-    assert "mut_from_ref" not in code, "a method that lends out what a cell holds: return what `Leaf::with` gives"
+    assert "mut_from_ref" not in code, (
+        "a method that lends out what a cell holds: return what `Leaf::with` gives"
+    )
     # The process pools have a cell of their own (pools/process.rs).
     if re.search(r"\b(?:UnsafeCell|RefCell)\b", code) and not short.startswith("pools/process"):
         assert short in OTHER_CELLS, "use ffi::Leaf, or say in OTHER_CELLS why not"

@@ -1,7 +1,7 @@
-"""Coroutines that PyO3 makes of Rust's `async fn`, built from tests/integration/rust_coroutine, under tasks of every kind.
+"""Coroutines that PyO3 makes of Rust's `async fn`, from tests/integration/rust_coroutine, in tasks of every kind.
 
-Their coroutine makes a future for each wait and yields what its iterator gives; `send` polls the Rust future again, and only
-`throw` ends it.
+Their coroutine makes a future for each wait and yields what its iterator gives; `send` polls the Rust future again,
+and only `throw` ends it.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import subprocess
 import sys
 import threading
 
+import aioxide
 import pytest
 
-import aioxide
 from tests.integration.recipes import ROOT
 
 pytestmark = [
@@ -33,7 +33,16 @@ def built():
     """The module, built if it is not, or anything of it is newer."""
     target = ROOT / "target" / "rust_coroutine"
     done = subprocess.run(
-        ["cargo", "build", "--quiet", "--locked", "--manifest-path", CRATE / "Cargo.toml", "--target-dir", target],
+        [
+            "cargo",
+            "build",
+            "--quiet",
+            "--locked",
+            "--manifest-path",
+            CRATE / "Cargo.toml",
+            "--target-dir",
+            target,
+        ],
         env={**os.environ, "PYO3_PYTHON": sys.executable, "PYO3_BUILD_EXTENSION_MODULE": "1"},
         capture_output=True,
         text=True,
@@ -132,4 +141,3 @@ def test_the_loop_closes_while_some_wait():
         await started(through_python(built().wait(built().Gate())))
 
     asyncio.run(main(), loop_factory=aioxide.new_event_loop)
-

@@ -4,9 +4,8 @@ import gc
 import socket
 import sys
 
-import pytest
-
 import aioxide
+import pytest
 
 
 class Comes:

@@ -51,7 +51,8 @@ fn find() -> usize {
         PyThreadState_SetAsyncExc(thread, marker.as_ptr());
         let after: Vec<bool> = words().map(shows).collect();
         PyThreadState_SetAsyncExc(thread, NULL);
-        let mut found = words().zip(before.iter().zip(&after)).filter(|(_, (before, after))| !*before && **after);
+        let mut found =
+            words().zip(before.iter().zip(&after)).filter(|(_, (before, after))| !*before && **after);
         match (found.next(), found.next()) {
             (Some((at, _)), None) => at,
             _ => 0,

@@ -5,9 +5,9 @@
 //! A build with debug assertions checks it: while a `Leaf` is borrowed, `Obj`'s end and every call that this room makes
 //! panic, and so does a second borrow of the same cell. `scripts/test-hard asan` is such a build.
 
-use std::cell::UnsafeCell;
 #[cfg(debug_assertions)]
 use std::cell::Cell;
+use std::cell::UnsafeCell;
 
 /// A value that is borrowed by `with` alone.
 pub struct Leaf<T> {

@@ -84,7 +84,8 @@ fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, u64)> {
         let name = call_method(super::names::intern(c"get_name")?, &[task.as_ptr()])?;
         let text = PyUnicode_AsUTF8(name.as_ptr());
         let text = if text.is_null() { c"" } else { CStr::from_ptr(text) };
-        let number = text.to_str().ok().and_then(|text| text.strip_prefix("Task-")).and_then(|n| n.parse().ok());
+        let number =
+            text.to_str().ok().and_then(|text| text.strip_prefix("Task-")).and_then(|n| n.parse().ok());
         Ok((task, number.unwrap_or(u64::MAX)))
     }
 }

@@ -489,9 +489,7 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
 
 unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
     // SAFETY: a slot of the timer type: a timer hashes as the number that `when` gives.
-    guarded(-1, || unsafe {
-        float(of(slf).when.get()).map_or(-1, |when| PyObject_Hash(when.as_ptr()))
-    })
+    guarded(-1, || unsafe { float(of(slf).when.get()).map_or(-1, |when| PyObject_Hash(when.as_ptr())) })
 }
 
 unsafe extern "C" fn tp_richcompare(slf: Raw, other: Raw, op: c_int) -> Raw {

@@ -68,4 +68,3 @@ fn replaced_in(class: Raw) -> Option<Obj> {
 pub fn function_for(handle: Raw) -> Option<Obj> {
     replaced_in(handle::class_of(handle)).or_else(|| replaced_in(stdlib().handle_type))
 }
-
