@@ -34,8 +34,8 @@ def refuse_greenlets() -> None:
     who = next((name for name in ("gevent", "eventlet") if name in sys.modules), "some library")
     raise RuntimeError(
         f"aioxide's event loop cannot run in a process whose select module {who} has monkey-patched: it waits "
-        "natively, and no other greenlet would run meanwhile; use asyncio's own loop (asyncio.SelectorEventLoop()), or leave "
-        "select and thread out of the patching (gevent.monkey.patch_all(select=False, thread=False))"
+        "natively, and no other greenlet would run meanwhile; use asyncio's own loop (asyncio.SelectorEventLoop()), or "
+        "leave select and thread out of the patching (gevent.monkey.patch_all(select=False, thread=False))"
     )
 
 
@@ -47,8 +47,8 @@ def refuse_selector() -> NoReturn:
     """
     raise RuntimeError(
         "aioxide's event loop has no selector to wait with: it waits natively, and would never call what is put in "
-        "its place; for a clock of your own override time() and call_at() (docs/ways-in.md has one), else run this program on "
-        "asyncio's own loop (asyncio.SelectorEventLoop())"
+        "its place; for a clock of your own override time() and call_at() (docs/ways-in.md has one), else run this "
+        "program on asyncio's own loop (asyncio.SelectorEventLoop())"
     )
 
 
