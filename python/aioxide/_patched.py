@@ -33,9 +33,9 @@ def refuse_greenlets() -> None:
         return
     who = next((name for name in ("gevent", "eventlet") if name in sys.modules), "some library")
     raise RuntimeError(
-        f"aioxide's event loop cannot run in a process whose select module {who} has monkey-patched: it waits natively, "
-        "and no other greenlet would run meanwhile; use asyncio's own loop here (asyncio.SelectorEventLoop()), or leave "
-        "select and thread out of the patching (gevent.monkey.patch_all(select=False, thread=False))"
+        f"aioxide's event loop cannot run in a process whose select module {who} has monkey-patched: it waits "
+        "natively, and no other greenlet would run meanwhile; use asyncio's own loop (asyncio.SelectorEventLoop()), or "
+        "leave select and thread out of the patching (gevent.monkey.patch_all(select=False, thread=False))"
     )
 
 
@@ -46,9 +46,9 @@ def refuse_selector() -> NoReturn:
         RuntimeError: always.
     """
     raise RuntimeError(
-        "aioxide's event loop has no selector to wait with: it waits natively, and would never call what is put in its "
-        "place; for a clock of your own override time() and call_at() (docs/ways-in.md has one), else run this program on "
-        "asyncio's own loop (asyncio.SelectorEventLoop())"
+        "aioxide's event loop has no selector to wait with: it waits natively, and would never call what is put in "
+        "its place; for a clock of your own override time() and call_at() (docs/ways-in.md has one), else run this "
+        "program on asyncio's own loop (asyncio.SelectorEventLoop())"
     )
 
 
@@ -78,7 +78,9 @@ def warn_of_steps(loop: asyncio.AbstractEventLoop, own: type) -> None:
         # By its namespace: it may have been replaced before this module was imported.
         if getattr(getattr(asyncio.SelectorEventLoop, name), "__globals__", None) not in _OWN_NAMESPACES:
             found.append(f"asyncio's BaseEventLoop.{name}()")
-    found += [f"asyncio.events.{name}" for name, known in _HANDLES.items() if getattr(events, name) is not known]
+    found += [
+        f"asyncio.events.{name}" for name, known in _HANDLES.items() if getattr(events, name) is not known
+    ]
     if found:
         _tell(found)
 

@@ -83,6 +83,35 @@ def test_nothing_panics_on_purpose(path):
     assert not found, f"{found}: return an error, the process is not ours to end"
 
 
+# Cells that are not `ffi::Leaf`, which is borrowed for leaf code alone and checks it: where, and why not.
+OTHER_CELLS = {
+    "ffi/leaf.rs": "the cell itself",
+    "ffi/object.rs": "Slot and Global lend nothing out",
+    "ffi/freelist.rs": "holds memory without references",
+    "ffi/nesting.rs": "thread-local, and RefCell checks it",
+    "ffi/task_names.rs": "a number",
+    "engine/loop_object.rs": "RefCell checks it, and nothing is called meanwhile",
+    "engine/signals.rs": "RefCell checks it, and holds no object of Python's",
+    "engine/turn.rs": "a local list of numbers",
+    "task/task_type.rs": "never written",
+    "net/recv.rs": "bytes",
+    "net/stream.rs": "chunks are exact bytes, whose end runs no code",
+    "net/stream_type.rs": "as net/stream.rs",
+}
+
+
+@pytest.mark.parametrize("path", [path for path in RUST if "crates/aioxide/src" in name(path)], ids=name)
+def test_state_is_borrowed_through_the_cell_that_checks_it(path):
+    code = code_only(without_tests(path.read_text()))
+    short = name(path).removeprefix("crates/aioxide/src/")
+    assert "mut_from_ref" not in code, (
+        "a method that lends out what a cell holds: return what `Leaf::with` gives"
+    )
+    # The process pools have a cell of their own (pools/process.rs).
+    if re.search(r"\b(?:UnsafeCell|RefCell)\b", code) and not short.startswith("pools/process"):
+        assert short in OTHER_CELLS, "use ffi::Leaf, or say in OTHER_CELLS why not"
+
+
 # Joined from parts, or this file would be the first to break the rule.
 MACHINE_PATHS = re.compile(
     r"(?<![\w./-])/(?:" + "|".join(["work", "opt/" + "pythons", "root", "farm"]) + r")(?:/|\b(?!\w))"

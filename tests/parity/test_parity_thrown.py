@@ -118,7 +118,10 @@ ENDS = {
     "base exception": lambda future, task: future.set_exception(Base("failed")),
     "future cancelled": lambda future, task: future.cancel("future"),
     "task cancelled": lambda future, task: task.cancel("task"),
-    "cancelled after failing": lambda future, task: (future.set_exception(KeyError("failed")), task.cancel("late")),
+    "cancelled after failing": lambda future, task: (
+        future.set_exception(KeyError("failed")),
+        task.cancel("late"),
+    ),
     "cancelled and taken back": lambda future, task: (task.cancel(), task.uncancel()),
     "twice cancelled": lambda future, task: (task.cancel("one"), task.cancel("two")),
 }
@@ -275,7 +278,17 @@ async def test_where_an_exception_came_through(h):
 @parity(debug=[False])
 def test_what_monitors_see(h):
     monitoring = sys.monitoring
-    kinds = ("PY_START", "PY_RESUME", "PY_RETURN", "PY_YIELD", "PY_THROW", "PY_UNWIND", "RAISE", "RERAISE", "STOP_ITERATION")
+    kinds = (
+        "PY_START",
+        "PY_RESUME",
+        "PY_RETURN",
+        "PY_YIELD",
+        "PY_THROW",
+        "PY_UNWIND",
+        "RAISE",
+        "RERAISE",
+        "STOP_ITERATION",
+    )
     tool = monitoring.DEBUGGER_ID
 
     async def waits(future):

@@ -15,7 +15,7 @@ from .child import ROOT, environment
 
 PARITY = [
     f"tests/parity/test_parity_{name}.py"
-    for name in "tasks task_cancel futures combinators contexts operations".split()
+    for name in "tasks task_cancel thrown futures combinators contexts operations".split()
 ]
 # CPython's own classes do not pass tests/task: unbound use of them crashes 3.11 to 3.13.
 TESTS = {"by-functions": ["tests/task", *PARITY], "inherited": [*PARITY, "tests/task/test_classes.py"]}

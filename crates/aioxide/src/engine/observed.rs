@@ -41,11 +41,10 @@ pub fn run(state: &LoopState, item: Item) -> Res<()> {
 /// By the program's own function if there is one. What that raises leaves the loop, as in asyncio.
 fn run_for_program(state: &LoopState, item: Item) -> Res<()> {
     if let Item::Run(handle) = &item
-        // SAFETY: a handle of ours, as all that the queue runs.
-        && let Some(function) = unsafe { run_hook::function_for(handle.as_ptr()) }
+        && let Some(function) = run_hook::function_for(handle.as_ptr())
     {
         registry_leave(state);
-        // SAFETY: as above.
+        // SAFETY: a handle of ours, as all that the queue runs.
         return unsafe { handle_run::run_by(handle, &function) };
     }
     run_item(state, item)
@@ -64,7 +63,7 @@ fn as_handle(state: &LoopState, item: Item) -> Res {
             handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
         }
         Item::Step(task) => {
-            // SAFETY: as above.
+            // SAFETY: an item of a task holds a task of ours.
             let waited = unsafe { task::of(task.as_ptr()).waits_for.share() };
             match waited {
                 Some(future) => {

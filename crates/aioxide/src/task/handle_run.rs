@@ -70,21 +70,28 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         let (Some(callback), Some(held)) = (this.callback.share(), this.context.share()) else {
             return Ok(());
         };
-        if this.kind.get() == Kind::ThreadSafe {
-            this.running.set(thread_ident() == this.state().thread.get());
-        }
         // Who keeps the handle may look at its context later.
         let spare = snapshot::is_snapshot(held.as_ptr()) && refcount(handle.as_ptr()) == 1;
-        let result =
-            if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) };
-        if this.kind.get() != Kind::Repeats {
-            retire(handle.as_ptr());
-            if this.running.get() {
-                ended(this);
-            }
-        }
-        result
+        run_once(&handle, this, || {
+            if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) }
+        })
     }
+}
+
+#[inline(always)]
+unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) -> Res<()> {
+    if this.kind.get() == Kind::ThreadSafe {
+        this.running.set(thread_ident() == this.state().thread.get());
+    }
+    let result = body();
+    if this.kind.get() != Kind::Repeats {
+        // SAFETY: a handle, by the callers.
+        unsafe { retire(handle.as_ptr()) };
+        if this.running.get() {
+            ended(this);
+        }
+    }
+    result
 }
 
 #[inline(always)]
@@ -119,17 +126,7 @@ pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
         if this.cancelled.get() {
             return Ok(());
         }
-        if this.kind.get() == Kind::ThreadSafe {
-            this.running.set(thread_ident() == this.state().thread.get());
-        }
-        let result = call(function.as_ptr(), &[handle.as_ptr()]).map(drop);
-        if this.kind.get() != Kind::Repeats {
-            retire(handle.as_ptr());
-            if this.running.get() {
-                ended(this);
-            }
-        }
-        result
+        run_once(handle, this, || call(function.as_ptr(), &[handle.as_ptr()]).map(drop))
     }
 }
 

@@ -63,7 +63,7 @@ noargs!(py_run, |slf| {
 ///
 /// # Safety
 /// `slf` is a handle.
-pub unsafe fn class_of(slf: Raw) -> Raw {
+pub fn class_of(slf: Raw) -> Raw {
     let types = types();
     // SAFETY: live objects, under the GIL.
     match unsafe { Py_TYPE(slf) } {
