@@ -34,9 +34,9 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
         }
     };
     registry_leave(&this.state);
-    // What was written in the last turn still leaves.
+    // What was written in the last turn still leaves, and what that made others write.
     let pending = error::take();
-    let flushed = engine.flush_now();
+    let flushed = engine.flush_now().and_then(|()| engine.flush_now());
     if pending.is_none() {
         return result.and(flushed);
     }

@@ -176,6 +176,7 @@ imported! {
     pool_invalid_state_error = c"concurrent.futures._base" . c"InvalidStateError",
     condition = c"threading" . c"Condition",
     socket_type = c"socket" . c"socket",
+    tls_protocol = c"asyncio.sslproto" . c"SSLProtocol",
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use aioxide_sys::socket::{self, Name};
 use pyo3_ffi::*;
 
 use super::stream::Stream;
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_kw, call_method, dict, int, string, tuple};
+use crate::ffi::object::{bytes, call, call_kw, call_method, dict, int, string, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// The Python socket of the connection; made from the descriptor for a connection that `accept` made without one.
@@ -40,7 +41,7 @@ fn closed_socket() -> Res {
 
 /// The dict behind `get_extra_info`: what the maker of the transport gave, and what the socket knows, as asyncio fills
 /// it when it makes a transport.
-pub fn extra_of(this: &Stream) -> Res {
+pub fn extra_of(slf: Raw, this: &Stream) -> Res {
     if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
         return Ok(this.extra.or_none());
     }
@@ -51,7 +52,10 @@ pub fn extra_of(this: &Stream) -> Res {
         None => dict(&[])?,
     };
     let sock = socket_of(this)?;
-    let transport_socket = call(stdlib().transport_socket, &[sock.as_ptr()])?;
+    let transport_socket = match this.owner.share() {
+        Some(owner) => call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), slf])?,
+        None => call(stdlib().transport_socket, &[sock.as_ptr()])?,
+    };
     put(&extra, c"socket", &transport_socket)?;
     let sockname = address(&sock, c"getsockname")?;
     if !has(&extra, c"sockname")? {
@@ -116,20 +120,47 @@ fn put(extra: &Obj, key: &'static std::ffi::CStr, value: &Obj) -> Res<()> {
     crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
 }
 
-/// Fetches the local address while the kernel still knows it, so that it can be asked for when the connection is gone.
+/// Fetches the names while the kernel still knows them, so that they can be asked for when the connection is gone.
 pub fn remember_before_close(this: &Stream) {
-    if this.fd.get() < 0 || this.sock.is_set() || this.extra.is_set() {
-        return;
-    }
-    let Ok(Some(local)) = aioxide_sys::socket::local_address(this.fd.get()) else { return };
-    let kept = || -> Res<()> {
-        let extra = dict(&[])?;
-        put(&extra, c"sockname", &address_tuple(&local)?)?;
-        this.extra.set(extra);
-        Ok(())
-    };
-    if kept().is_err() {
+    if this.fd.get() >= 0 && remember(this).is_err() {
         error::clear();
+    }
+}
+
+fn remember(this: &Stream) -> Res<()> {
+    if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
+        return Ok(());
+    }
+    let extra = match this.extra.share() {
+        Some(extra) => extra,
+        None => dict(&[])?,
+    };
+    if !has(&extra, c"sockname")?
+        && let Some(name) = name_object(socket::local_name(this.fd.get()))?
+    {
+        put(&extra, c"sockname", &name)?;
+    }
+    if this.peer.get().is_none()
+        && !has(&extra, c"peername")?
+        && let Some(name) = name_object(socket::peer_name(this.fd.get()))?
+    {
+        put(&extra, c"peername", &name)?;
+    }
+    this.extra.set(extra);
+    Ok(())
+}
+
+/// A name as the socket module gives it; nothing where the kernel, or we, do not know it.
+fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
+    match name {
+        Ok(Name::Ip(address)) => address_tuple(&address).map(Some),
+        Ok(Name::Abstract(name)) => bytes(&name).map(Some),
+        // SAFETY: makes a str of so many bytes.
+        Ok(Name::Path(path)) => Obj::steal(unsafe {
+            PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len() as Py_ssize_t)
+        })
+        .map(Some),
+        Ok(Name::Other) | Err(_) => Ok(None),
     }
 }
 
@@ -142,13 +173,17 @@ fn refuse_key(name: Raw) -> Res {
 }
 
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
-pub fn get(this: &Stream, name: Raw, default: Raw) -> Res {
+pub fn get(slf: Raw, this: &Stream, name: Raw, default: Raw) -> Res {
     // SAFETY: a live object.
     if unsafe { PyObject_Hash(name) } == -1 {
         return refuse_key(name);
     }
-    let extra = if is_about_the_socket(name)? { Some(extra_of(this)?) } else { this.extra.share() };
+    let extra = if is_about_the_socket(name)? { Some(extra_of(slf, this)?) } else { this.extra.share() };
     let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
+    // SAFETY: live objects, as above.
+    if this.queued() > 0 && unsafe { PyObject_RichCompareBool(intern(c"socket")?, name, Py_EQ) } == 1 {
+        super::send::flush_queued(slf, this)?;
+    }
     // SAFETY: a dict and a live key; the value is borrowed from the dict.
     let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };
     if !found.is_null() {
