@@ -195,6 +195,23 @@ class _Watched:
             loop._close_engine()
 
 
+class _Given:
+    """Notes a user's socket for as long as a transport is made of it."""
+
+    def __init__(self, given: dict[int, socket.socket], sock: socket.socket) -> None:
+        self._given = given
+        self._sock = sock
+
+    def __enter__(self) -> None:
+        self._given[id(self._sock)] = self._sock
+
+    def __exit__(self, *_: object) -> None:
+        self._given.pop(id(self._sock), None)
+
+
+_NOTHING_GIVEN = contextlib.nullcontext()
+
+
 class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
@@ -343,20 +360,9 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     connect_accepted_socket.__wrapped__ = asyncio.SelectorEventLoop.connect_accepted_socket  # type: ignore[attr-defined]
 
-    @contextlib.contextmanager
-    def _given(self, sock: socket.socket | None) -> Iterator[None]:
-        """Have the transport that is made of a user's own socket write at once.
-
-        The user has the socket still, and may send by it at any time.
-        """
-        if sock is None:
-            yield
-            return
-        self._given_sockets[id(sock)] = sock
-        try:
-            yield
-        finally:
-            self._given_sockets.pop(id(sock), None)
+    def _given(self, sock: socket.socket | None) -> contextlib.nullcontext[None] | _Given:
+        """Have the transport that is made of a user's own socket write at once: he may send by it at any time."""
+        return _NOTHING_GIVEN if sock is None else _Given(self._given_sockets, sock)
 
     def _transport_socket(self, sock: socket.socket, transport: SocketTransport) -> _sockets.TransportSocket:
         """Make what a transport gives away as its socket."""

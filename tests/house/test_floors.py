@@ -31,6 +31,7 @@ PYTHON_FLOORS = {
     "_build": 1,
     "_cluster_remote": 1,
     "_futures": 1,
+    "_sockets": 1,
     "_stats": 1,
     "shared": 1,
     "_cluster_calls": 2,

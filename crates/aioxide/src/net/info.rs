@@ -45,12 +45,7 @@ pub fn extra_of(slf: Raw, this: &Stream) -> Res {
     if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
         return Ok(this.extra.or_none());
     }
-    let extra = match this.extra.share() {
-        // A copy: the caller's dict is not ours to fill.
-        // SAFETY: a dict.
-        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) })?,
-        None => dict(&[])?,
-    };
+    let extra = own_extra(this)?;
     let sock = socket_of(this)?;
     let transport_socket = match this.owner.share() {
         Some(owner) => call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), slf])?,
@@ -70,6 +65,15 @@ pub fn extra_of(slf: Raw, this: &Stream) -> Res {
     }
     this.extra.set(extra.clone());
     Ok(extra)
+}
+
+/// What `get_extra_info` answers so far, in a dict that can be filled: the caller's own cannot.
+fn own_extra(this: &Stream) -> Res {
+    match this.extra.share() {
+        // SAFETY: a dict.
+        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) }),
+        None => dict(&[]),
+    }
 }
 
 fn is_about_the_socket(name: Raw) -> Res<bool> {
@@ -120,30 +124,34 @@ fn put(extra: &Obj, key: &'static std::ffi::CStr, value: &Obj) -> Res<()> {
     crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
 }
 
+/// Asks for the names as asyncio does when it makes a transport: once the peer has reset the connection, nobody knows its
+/// name. Addresses that only Python's socket knows how to show are asked of it.
+pub fn remember_at_start(slf: Raw, this: &Stream) -> Res<()> {
+    match socket::local_name(this.fd.get()) {
+        Ok(Name::Other) => extra_of(slf, this).map(drop),
+        local => remember(this, || local),
+    }
+}
+
 /// Fetches the names while the kernel still knows them, so that they can be asked for when the connection is gone.
 pub fn remember_before_close(this: &Stream) {
-    if this.fd.get() >= 0 && remember(this).is_err() {
+    if this.fd.get() >= 0 && remember(this, || socket::local_name(this.fd.get())).is_err() {
         error::clear();
     }
 }
 
-fn remember(this: &Stream) -> Res<()> {
-    if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
+fn remember(this: &Stream, local: impl FnOnce() -> std::io::Result<Name>) -> Res<()> {
+    let known = |key| if this.extra.is_set() { has(&this.extra.or_none(), key) } else { Ok(false) };
+    let wants_local = !known(c"sockname")?;
+    let wants_peer = this.peer.get().is_none() && !known(c"peername")?;
+    if !wants_local && !wants_peer {
         return Ok(());
     }
-    let extra = match this.extra.share() {
-        Some(extra) => extra,
-        None => dict(&[])?,
-    };
-    if !has(&extra, c"sockname")?
-        && let Some(name) = name_object(socket::local_name(this.fd.get()))?
-    {
+    let extra = own_extra(this)?;
+    if wants_local && let Some(name) = name_object(local())? {
         put(&extra, c"sockname", &name)?;
     }
-    if this.peer.get().is_none()
-        && !has(&extra, c"peername")?
-        && let Some(name) = name_object(socket::peer_name(this.fd.get()))?
-    {
+    if wants_peer && let Some(name) = name_object(socket::peer_name(this.fd.get()))? {
         put(&extra, c"peername", &name)?;
     }
     this.extra.set(extra);

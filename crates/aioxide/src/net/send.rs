@@ -246,27 +246,25 @@ const WRAPPERS: usize = 6;
 
 /// Whether the Python code that runs is a function named `drain`, or a wrapper's `is_closing` that one calls.
 fn asked_by_drain() -> Res<bool> {
-    // SAFETY: the frame that runs is borrowed from the thread, the others are owned; a code object has a name.
+    let n = names();
+    // SAFETY: the frame that runs is borrowed from the thread, the others are owned; a code object has a name, which the
+    // compiler has interned.
     unsafe {
         let Some(mut frame) = Obj::maybe(PyEval_GetFrame().cast()) else { return Ok(false) };
         for _ in 0..WRAPPERS {
             let code = Obj::steal(PyFrame_GetCode(frame.as_ptr().cast()).cast())?;
-            let name = getattr(code.as_ptr(), intern(c"co_name")?)?;
-            let is = |text: &std::ffi::CStr| PyUnicode_CompareWithASCIIString(name.as_ptr(), text.as_ptr()) == 0;
-            if is(c"drain") {
+            let name = getattr(code.as_ptr(), n.co_name)?.as_ptr();
+            if name == n.drain {
                 return Ok(true);
             }
-            if !is(c"is_closing") && !is(c"_is_transport_closing") {
+            if name != n.is_closing && name != n.is_transport_closing {
                 return Ok(false);
             }
-            match Obj::maybe(PyFrame_GetBack(frame.as_ptr().cast()).cast()) {
-                Some(back) => {
-                    // The reference that `PyFrame_GetBack` has given.
-                    Py_DECREF(back.as_ptr());
-                    frame = back;
-                }
-                None => return Ok(false),
+            let back: Raw = PyFrame_GetBack(frame.as_ptr().cast()).cast();
+            if back.is_null() {
+                return Ok(false);
             }
+            frame = Obj::own(back);
         }
         Ok(false)
     }

@@ -205,7 +205,7 @@ fn begin(parts: Parts<'_>, slf: Raw, this: &Stream) -> Res<()> {
     this.low_water.set(send::HIGH_WATER / 4);
     set_protocol(this, parts.protocol)?;
     if parts.ask_names {
-        super::info::extra_of(slf, this)?;
+        super::info::remember_at_start(slf, this)?;
     }
     // A socket that is not TCP refuses; nobody minds.
     let _ = socket::set_nodelay(parts.fd);
