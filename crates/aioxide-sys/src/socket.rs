@@ -133,6 +133,8 @@ fn name_of(address: SocketAddrAny) -> Name {
     };
     let Ok(unix) = unix else { return Name::Other };
     match unix.abstract_name() {
+        // Without a name at all.
+        Some(b"") => Name::Path(Vec::new()),
         Some(name) => Name::Abstract([b"\0", name].concat()),
         None => Name::Path(unix.path_bytes().unwrap_or_default().to_vec()),
     }
@@ -229,6 +231,39 @@ pub fn recv_with(fd: RawFd, room: &mut [u8], passed: &mut Vec<OwnedFd>, wait: bo
 mod tests {
     use super::*;
     use std::os::fd::{AsFd, AsRawFd};
+
+    #[test]
+    fn names_are_told_by_family() {
+        let (a, _b) = pair().unwrap();
+        assert!(matches!(local_name(a.as_raw_fd()), Ok(Name::Path(path)) if path.is_empty()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        assert!(matches!(local_name(listener.as_raw_fd()), Ok(Name::Ip(name)) if name == at));
+        assert!(peer_name(listener.as_raw_fd()).is_err());
+        assert!(has_known_names(a.as_raw_fd()) && !has_known_names(-1));
+    }
+
+    #[test]
+    fn only_tcp_is_plain_tcp() {
+        let (a, _b) = pair().unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(is_plain_tcp(tcp.as_raw_fd()));
+        assert!(!is_plain_tcp(udp.as_raw_fd()) && !is_plain_tcp(a.as_raw_fd()) && !is_plain_tcp(-1));
+    }
+
+    #[test]
+    fn it_is_drained_when_a_read_would_wait() {
+        let (a, b) = pair().unwrap();
+        assert!(is_drained(b.as_raw_fd()));
+        send(a.as_raw_fd(), b"x").unwrap();
+        assert!(!is_drained(b.as_raw_fd()) && !is_drained(b.as_raw_fd()));
+        drop(a);
+        let mut room = [MaybeUninit::uninit(); 4];
+        assert_eq!(recv(b.as_raw_fd(), &mut room).unwrap(), 1);
+        // The end is something to be read; and of a number that is nothing nobody knows.
+        assert!(!is_drained(b.as_raw_fd()) && !is_drained(-1));
+    }
 
     #[test]
     fn bytes_and_descriptors_go_through_a_pair() {

@@ -119,7 +119,9 @@ pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
     if this.lost.get() > 0 || !this.owner.is_set() {
         return write_to_lost(this);
     }
-    let chunks = chunks_of(lines)?;
+    let items = buffers_of(lines)?;
+    let chunks = items.into_iter().map(|item| chunk_of(item.as_ptr())).collect::<Res<Vec<_>>>();
+    let Ok(chunks) = chunks else { return refused_buffer(slf, this) };
     // Converting may have run code of the buffers' own.
     if this.lost.get() > 0 || !this.owner.is_set() {
         return Ok(());
@@ -128,25 +130,17 @@ pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
     if this.queued() == 0 { Ok(()) } else { written(slf, this) }
 }
 
-/// A chunk for each buffer that an iterable gives, whatever its layout.
-fn chunks_of(lines: Raw) -> Res<Vec<Chunk>> {
-    // SAFETY: live objects; each item is held while it is converted, and its bytes are copied.
+/// What an iterable gives, as `bytes` or views of memory: asyncio looks at all before it sends any.
+fn buffers_of(lines: Raw) -> Res<Vec<Obj>> {
+    // SAFETY: live objects; each item is held until it is converted.
     unsafe {
         let iterator = Obj::steal(PyObject_GetIter(lines))?;
-        let mut chunks = Vec::new();
+        let mut items = Vec::new();
         while let Ok(item) = Obj::steal(PyIter_Next(iterator.as_ptr())) {
-            if PyBytes_CheckExact(item.as_ptr()) != 0 {
-                chunks.push(Chunk(item));
-                continue;
-            }
-            if PyObject_CheckBuffer(item.as_ptr()) == 0 {
-                let text = c"memoryview: a bytes-like object is required, not %R";
-                let name = getattr(Py_TYPE(item.as_ptr()).cast(), names().dunder_name)?;
-                return error::raise_with(PyExc_TypeError, text, name.as_ptr(), NULL);
-            }
-            chunks.push(Chunk(Obj::steal(PyBytes_FromObject(item.as_ptr()))?));
+            let exact = PyBytes_CheckExact(item.as_ptr()) != 0;
+            items.push(if exact { item } else { Obj::steal(PyMemoryView_FromObject(item.as_ptr()))? });
         }
-        if error::occurred() { Err(Raised) } else { Ok(chunks) }
+        if error::occurred() { Err(Raised) } else { Ok(items) }
     }
 }
 
