@@ -43,7 +43,8 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
 #[inline]
 pub fn is_drained(fd: RawFd) -> bool {
     let mut one = [MaybeUninit::uninit(); 1];
-    let looked = borrow(fd).and_then(|fd| Ok(net::recv(fd, &mut one, RecvFlags::PEEK | RecvFlags::DONTWAIT)?));
+    let looked =
+        borrow(fd).and_then(|fd| Ok(net::recv(fd, &mut one, RecvFlags::PEEK | RecvFlags::DONTWAIT)?));
     looked.is_err_and(|why| why.kind() == io::ErrorKind::WouldBlock)
 }
 

@@ -527,7 +527,11 @@ fn methods(def: TypeDef) -> TypeDef {
     .fast(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
     .fast(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
     .noargs(c"_flush", py_flush, c"Send what was written in this turn.")
-    .noargs(c"_write_at_once", py_write_at_once, c"Send what was written, and from now on each write in the call.")
+    .noargs(
+        c"_write_at_once",
+        py_write_at_once,
+        c"Send what was written, and from now on each write in the call.",
+    )
     .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
     .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
     .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")
