@@ -246,47 +246,49 @@ def test_words_are_sent_when_the_loop_is_left_and_closed(leaves, loop):
 
 
 class Tells(logging.Handler):
-    """A log that goes over a connection of the loop."""
+    """A log that goes over connections of the loop: each record by the next."""
 
-    def __init__(self, transport):
+    def __init__(self, transports):
         super().__init__(logging.DEBUG)
-        self.transport = transport
+        self.transports = iter(transports)
 
     def emit(self, record):
         if "Fatal write error" in record.getMessage():
-            self.transport.write(WORDS)
+            next(self.transports).write(WORDS)
 
 
+@pytest.mark.parametrize("gone", [1, 2, 3, 4])
 @pytest.mark.parametrize("loop", FACTORIES)
-def test_what_the_last_flush_makes_others_write_is_sent_as_well(loop, caplog):
-    """A write fails when the loop's last turn ends; the log of that goes out by another connection."""
+def test_what_the_last_flush_makes_others_write_is_sent_as_well(loop, gone, caplog):
+    """A write fails when the loop's last turn ends. The log of that goes out by another connection, which fails too."""
     made = FACTORIES[loop]()
     made.set_debug(True)
-    (near, far), (log, reader) = socket.socketpair(), socket.socketpair()
-    reader.settimeout(5)
+    pairs = [socket.socketpair() for _ in range(gone + 1)]
+    pairs[-1][1].settimeout(5)
     transports = []
+    logger = logging.getLogger("asyncio")
 
     def connect():
-        transports.extend(made._make_socket_transport(sock, asyncio.Protocol()) for sock in (near, log))
+        transports.extend(made._make_socket_transport(near, asyncio.Protocol()) for near, _ in pairs)
 
     def write():
-        transports[0].pause_reading()
-        far.close()
+        for transport, (_, far) in zip(transports[:-1], pairs, strict=False):
+            transport.pause_reading()
+            far.close()
+        logger.addHandler(Tells(transports[1:]))
         transports[0].write(b"to nobody")
         made.stop()
 
     caplog.set_level(logging.DEBUG, "asyncio")
     made.call_soon(connect)
-    made.call_later(0.01, write)
-    logger = logging.getLogger("asyncio")
+    made.call_later(0.005, write)
     try:
-        made.call_later(0.005, lambda: logger.addHandler(Tells(transports[1])))
         made.run_forever()
         made.close()
-        assert reader.recv(100) == WORDS
+        assert pairs[-1][1].recv(100) == WORDS
     finally:
         logger.handlers[:] = [each for each in logger.handlers if not isinstance(each, Tells)]
-        for sock in (near, log, reader):
+        for sock in (sock for pair in pairs for sock in pair):
             sock.close()
 
 
