@@ -20,7 +20,7 @@ import weakref
 from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any
 
-from . import _aioxide, _registry, _sockets
+from . import _aioxide, _registry, _sockets, _tls
 from ._aioxide import Loop, SocketTransport
 
 if TYPE_CHECKING:
@@ -414,7 +414,13 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return tls._app_transport
+        return _tls.heard(tls._app_transport)  # type: ignore[no-any-return]
+
+    async def start_tls(self, *arguments: Any, **options: Any) -> Any:
+        """Upgrade a connection to TLS: `asyncio.loop.start_tls`, with its options, results and errors."""
+        return _tls.heard(await super().start_tls(*arguments, **options))
+
+    start_tls.__wrapped__ = asyncio.SelectorEventLoop.start_tls  # type: ignore[attr-defined]
 
     def _start_serving(
         self,

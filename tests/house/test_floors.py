@@ -33,6 +33,7 @@ PYTHON_FLOORS = {
     "_futures": 1,
     "_sockets": 1,
     "_stats": 1,
+    "_tls": 1,
     "shared": 1,
     "_cluster_calls": 2,
     "_process_manager": 1,

@@ -338,6 +338,51 @@ def test_what_sends_at_once_does_so_over_tls():
     run(main)
 
 
+def test_drain_is_heard_over_tls_that_was_begun_later():
+    async def main():
+        port, listener = listening()
+        loop = asyncio.get_running_loop()
+        server = asyncio.ensure_future(served(listener))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        transport = await loop.start_tls(
+            writer.transport, writer._protocol, client_context(), server_hostname="localhost"
+        )
+        assert type(transport).__name__ == "_SSLProtocolTransport"
+        writer._transport = transport
+        sock = transport.get_extra_info("socket")
+        inner = transport._ssl_protocol._transport
+        for _ in range(3):
+            writer.write(b"x")
+            assert "bufsize=0" not in repr(inner)
+            await writer.drain()
+            assert "bufsize=0" in repr(inner)
+        assert sock.getpeername()[1] == port
+        writer.close()
+        await server
+
+    run(main)
+
+
+def listening():
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    return listener.getsockname()[1], listener
+
+
+async def served(listener):
+    loop = asyncio.get_running_loop()
+    sock, _ = await loop.sock_accept(listener)
+    listener.close()
+    done = loop.create_future()
+
+    class Ends(asyncio.Protocol):
+        def connection_lost(self, error):
+            done.set_result(None)
+
+    await loop.connect_accepted_socket(Ends, sock, ssl=server_context())
+    await asyncio.wait_for(done, 5)
+
+
 # -------------------------------------------------------------------------------------------------------- drain
 
 
