@@ -1,8 +1,9 @@
 """What `get_extra_info("socket")` gives: asyncio's TransportSocket, which has what was written leave before it is used.
 
-`transport.write` gathers until the end of the loop's turn. Whoever does something with the socket itself would come before
-what he wrote; so each method sends it first. Setting an option or asking for an address costs the transport nothing more.
-Who takes the descriptor (`fileno`, `dup`, `_sock`) can use it at any time, unseen: from then on each write is sent at once.
+`transport.write` gathers until the end of the loop's turn. Whoever does something with the socket itself would come
+before what he wrote; so each method sends it first. Setting an option or asking for an address costs the transport
+nothing more. Who takes the descriptor (`fileno`, `dup`, `_sock`) can use it at any time, unseen: from then on each write
+is sent at once.
 """
 
 from __future__ import annotations
@@ -58,10 +59,14 @@ def _sending_first(name: str, gives_descriptor: bool) -> Callable[..., Any]:
     return call
 
 
+def _attribute(name: str) -> property:
+    return property(lambda self: getattr(_slot.__get__(self), name))
+
+
 for _name, _member in list(_Plain.__dict__.items()):
     # Of the special methods only `repr` looks at the socket; the properties (family, type, proto) are known without it.
     if _name == "__repr__" or (callable(_member) and not _name.startswith("__")):
         setattr(TransportSocket, _name, _sending_first(_name, _name in ("fileno", "dup")))
     elif isinstance(_member, property):
-        setattr(TransportSocket, _name, property(lambda self, name=_name: getattr(_slot.__get__(self), name)))
+        setattr(TransportSocket, _name, _attribute(_name))
 del _name, _member

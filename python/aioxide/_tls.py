@@ -1,7 +1,7 @@
 """asyncio's TLS transport, before 3.14 taught to ask the transport below whether it is closing.
 
-`StreamWriter.drain` asks the transport that it has, and the native transport sends what was written when `drain` asks. From
-3.14 on asyncio's TLS hands the question down; before, it knows the answer itself, and `drain` would not be heard.
+`StreamWriter.drain` asks the transport that it has, and the native transport sends what was written when `drain` asks.
+From 3.14 on asyncio's TLS hands the question down; before, it knows the answer itself, and `drain` would not be heard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class _SSLProtocolTransport(sslproto._SSLProtocolTransport):
     __slots__ = ()
 
     def is_closing(self) -> bool:
-        below = self._ssl_protocol._transport
+        below = getattr(self._ssl_protocol, "_transport", None)
         if below is not None:
             below.is_closing()
         return super().is_closing()

@@ -144,7 +144,10 @@ async def test_a_connection_of_a_unix_server(h):
 @parity
 async def test_a_unix_client(h):
     for how in ENDS:
-        for path in (f"\0aioxide-names-{os.getpid()}", f"{tempfile.gettempdir()}/aioxide-names-{os.getpid()}"):
+        for path in (
+            f"\0aioxide-names-{os.getpid()}",
+            f"{tempfile.gettempdir()}/aioxide-names-{os.getpid()}",
+        ):
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(path)
                 listener.listen()

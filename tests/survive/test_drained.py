@@ -1,7 +1,7 @@
 """No byte stays behind: what may be concluded from a short read, and that a protocol gets all that has come.
 
-The first half asks the kernel, without any loop, for each kind of descriptor in the table of `net/recv.rs`. The second half
-has a peer send, and nothing more, and looks at what the protocol was given.
+The first half asks the kernel, without any loop, for each kind of descriptor in the table of `net/recv.rs`. The second
+half has a peer send, and nothing more, and looks at what the protocol was given.
 """
 
 import asyncio
@@ -371,7 +371,7 @@ def test_urgent_marks_at_any_moment_keep_nothing_back():
             while thread.is_alive():
                 await asyncio.sleep(0.0002)
             sent += thread.result
-            await until(lambda: arrived() == sent)
+            await until(lambda sent=sent: arrived() == sent)
         transport.abort()
 
     with near, far:
