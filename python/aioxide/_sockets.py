@@ -2,8 +2,8 @@
 
 `transport.write` gathers until the end of the loop's turn. Whoever does something with the socket itself would come
 before what he wrote; so each method sends it first. Setting an option or asking for an address costs the transport
-nothing more. Who takes the descriptor (`fileno`, `dup`, `_sock`) can use it at any time, unseen: from then on each write
-is sent at once.
+nothing more. Who takes the descriptor (`fileno`, `dup`, `_sock`) can use it at any time, unseen: from then on each
+write is sent at once.
 """
 
 from __future__ import annotations
