@@ -76,14 +76,25 @@ fn own_extra(this: &Stream) -> Res {
     }
 }
 
-fn is_about_the_socket(name: Raw) -> Res<bool> {
-    for known in [c"socket", c"peername", c"sockname"] {
+/// Which of what is made when somebody asks: the socket itself, or an address.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Socket,
+    Address,
+}
+
+fn asked(name: Raw) -> Res<Option<Asked>> {
+    let known = [(c"socket", Asked::Socket), (c"peername", Asked::Address), (c"sockname", Asked::Address)];
+    for (text, what) in known {
         // SAFETY: live objects; names are str in nearly every call, and anything else is only compared.
-        if unsafe { PyObject_RichCompareBool(intern(known)?, name, Py_EQ) } == 1 {
-            return Ok(true);
+        match unsafe { PyObject_RichCompareBool(intern(text)?, name, Py_EQ) } {
+            1 => return Ok(Some(what)),
+            0 => {}
+            // It is no name that we know: the dict says what it thinks of it.
+            _ => error::clear(),
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What the socket answers, or None where it answers with an error.
@@ -186,12 +197,12 @@ pub fn get(slf: Raw, this: &Stream, name: Raw, default: Raw) -> Res {
     if unsafe { PyObject_Hash(name) } == -1 {
         return refuse_key(name);
     }
-    let extra = if is_about_the_socket(name)? { Some(extra_of(slf, this)?) } else { this.extra.share() };
-    let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
-    // SAFETY: live objects, as above.
-    if this.queued() > 0 && unsafe { PyObject_RichCompareBool(intern(c"socket")?, name, Py_EQ) } == 1 {
+    let asked = asked(name)?;
+    if asked == Some(Asked::Socket) {
         super::send::flush_queued(slf, this)?;
     }
+    let extra = if asked.is_some() { Some(extra_of(slf, this)?) } else { this.extra.share() };
+    let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
     // SAFETY: a dict and a live key; the value is borrowed from the dict.
     let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };
     if !found.is_null() {
