@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import concurrent.futures
+import contextlib
 import contextvars
 import os
 import selectors
@@ -19,7 +20,7 @@ import weakref
 from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any
 
-from . import _aioxide, _patched, _registry
+from . import _aioxide, _patched, _registry, _sockets, _tls
 from ._aioxide import Loop, SocketTransport
 
 if TYPE_CHECKING:
@@ -204,6 +205,23 @@ class _Watched:
             loop._close_engine()
 
 
+class _Given:
+    """Notes a user's socket for as long as a transport is made of it."""
+
+    def __init__(self, given: dict[int, socket.socket], sock: socket.socket) -> None:
+        self._given = given
+        self._sock = sock
+
+    def __enter__(self) -> None:
+        self._given[id(self._sock)] = self._sock
+
+    def __exit__(self, *_: object) -> None:
+        self._given.pop(id(self._sock), None)
+
+
+_NOTHING_GIVEN = contextlib.nullcontext()
+
+
 class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
@@ -223,6 +241,8 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         # selector, and finds `_make_self_pipe` overridden: neither is made twice.
         super().__init__(_Watched(self))  # type: ignore[arg-type]
         self._transports = _Transports(self)
+        # Sockets that users have made, while transports are made of them.
+        self._given_sockets: dict[int, socket.socket] = {}
         _registry.add_loop(self)
 
     # ------------------------------------------------------------------------------------------------- running
@@ -318,7 +338,8 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         if plain and all(map(_is_default, options, options.values())):
             begun = self._begin_connect(host, port)
         if begun is None:
-            return await super().create_connection(protocol_factory, host, port, **options)
+            with self._given(options.get("sock")):
+                return await super().create_connection(protocol_factory, host, port, **options)
         fd, connected = begun
         try:
             if not connected:
@@ -338,6 +359,32 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     # For `inspect.signature`: the options are the running version's.
     create_connection.__wrapped__ = asyncio.SelectorEventLoop.create_connection  # type: ignore[attr-defined]
+
+    async def create_unix_connection(
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], path: Any = None, **options: Any
+    ) -> Any:
+        """Connect to a Unix socket: `asyncio.loop.create_unix_connection`, with its options, results and errors."""
+        with self._given(options.get("sock")):
+            return await super().create_unix_connection(protocol_factory, path, **options)
+
+    create_unix_connection.__wrapped__ = asyncio.SelectorEventLoop.create_unix_connection  # type: ignore[attr-defined]
+
+    async def connect_accepted_socket(
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], sock: socket.socket, **options: Any
+    ) -> Any:
+        """Make a transport of an accepted connection: `asyncio.loop.connect_accepted_socket`."""
+        with self._given(sock):
+            return await super().connect_accepted_socket(protocol_factory, sock, **options)
+
+    connect_accepted_socket.__wrapped__ = asyncio.SelectorEventLoop.connect_accepted_socket  # type: ignore[attr-defined]
+
+    def _given(self, sock: socket.socket | None) -> contextlib.nullcontext[None] | _Given:
+        """Have the transport that is made of a user's own socket write at once: he may send by it at any time."""
+        return _NOTHING_GIVEN if sock is None else _Given(self._given_sockets, sock)
+
+    def _transport_socket(self, sock: socket.socket, transport: SocketTransport) -> _sockets.TransportSocket:
+        """Make what a transport gives away as its socket."""
+        return _sockets.TransportSocket(sock, transport)
 
     async def _wait_writable(self, fd: int) -> None:
         writable = self.create_future()
@@ -359,9 +406,13 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(sock)
         if context is None:
-            return SocketTransport(self, sock, protocol, waiter, extra, server)
-        # A transport takes a copy of the context that it is made in; this one may be entered already.
-        return context.copy().run(SocketTransport, self, sock, protocol, waiter, extra, server)
+            made = SocketTransport(self, sock, protocol, waiter, extra, server)
+        else:
+            # A transport takes a copy of the context that it is made in; this one may be entered already.
+            made = context.copy().run(SocketTransport, self, sock, protocol, waiter, extra, server)
+        if id(sock) in self._given_sockets:
+            made._write_at_once()
+        return made
 
     def _make_ssl_transport(
         self,
@@ -381,7 +432,13 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return tls._app_transport
+        return _tls.heard(tls._app_transport)  # type: ignore[no-any-return]
+
+    async def start_tls(self, *arguments: Any, **options: Any) -> Any:
+        """Upgrade a connection to TLS: `asyncio.loop.start_tls`, with its options, results and errors."""
+        return _tls.heard(await super().start_tls(*arguments, **options))
+
+    start_tls.__wrapped__ = asyncio.SelectorEventLoop.start_tls  # type: ignore[attr-defined]
 
     def _start_serving(
         self,

@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 /// Chunks that one `send_vectored` takes: the kernel's UIO_MAXIOV.
@@ -36,6 +36,39 @@ pub fn check_open(fd: RawFd) -> io::Result<()> {
 pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let ((filled, _), _) = net::recv(borrow(fd)?, buffer, RecvFlags::empty())?;
     Ok(filled.len())
+}
+
+/// Whether nothing is there to be received now: what comes later makes an edge. False where the end of the stream or an
+/// error is, and where the kernel would not say.
+#[inline]
+pub fn is_drained(fd: RawFd) -> bool {
+    let mut one = [MaybeUninit::uninit(); 1];
+    let looked =
+        borrow(fd).and_then(|fd| Ok(net::recv(fd, &mut one, RecvFlags::PEEK | RecvFlags::DONTWAIT)?));
+    looked.is_err_and(|why| why.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Whether it is a TCP socket and nothing else: no Multipath TCP, and no protocol on top in the kernel (TLS), which both
+/// end a read where it suits them.
+pub fn is_plain_tcp(fd: RawFd) -> bool {
+    let look = || -> io::Result<bool> {
+        let fd = borrow(fd)?;
+        Ok(matches!(net::sockopt::socket_domain(fd)?, AddressFamily::INET | AddressFamily::INET6)
+            && net::sockopt::socket_type(fd)? == SocketType::STREAM
+            && net::sockopt::socket_protocol(fd)? == Some(net::ipproto::TCP))
+    };
+    look().unwrap_or(false) && !has_upper_layer(fd)
+}
+
+/// Whether a protocol of the kernel stands on top of a TCP socket: `TCP_ULP`, tcp(7).
+fn has_upper_layer(fd: RawFd) -> bool {
+    let mut name = [0_u8; 16];
+    let mut size = name.len() as libc::socklen_t;
+    // SAFETY: `name` has room for `size` bytes; the kernel checks the descriptor.
+    let status = unsafe {
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_ULP, name.as_mut_ptr().cast(), &raw mut size)
+    };
+    status == 0 && name[0] != 0
 }
 
 /// Sends one chunk, without SIGPIPE.
@@ -83,9 +116,44 @@ pub fn connect_result(fd: RawFd) -> io::Result<()> {
     Ok(net::sockopt::socket_error(borrow(fd)?)??)
 }
 
-/// The address that an IP socket is bound to.
-pub fn local_address(fd: RawFd) -> io::Result<Option<SocketAddr>> {
-    Ok(SocketAddr::try_from(net::getsockname(borrow(fd)?)?).ok())
+/// The address of a socket.
+pub enum Name {
+    Ip(SocketAddr),
+    /// A path of the Unix family; empty for a socket without a name.
+    Path(Vec<u8>),
+    /// A name of the Unix family's abstract namespace, with the NUL in front.
+    Abstract(Vec<u8>),
+    /// Of a family that only Python's socket module knows.
+    Other,
+}
+
+fn name_of(address: SocketAddrAny) -> Name {
+    let unix = match SocketAddr::try_from(address.clone()) {
+        Ok(address) => return Name::Ip(address),
+        Err(_) => SocketAddrUnix::try_from(address),
+    };
+    let Ok(unix) = unix else { return Name::Other };
+    match unix.abstract_name() {
+        // Without a name at all.
+        Some(b"") => Name::Path(Vec::new()),
+        Some(name) => Name::Abstract([b"\0", name].concat()),
+        None => Name::Path(unix.path_bytes().unwrap_or_default().to_vec()),
+    }
+}
+
+/// The address that a socket is bound to.
+pub fn local_name(fd: RawFd) -> io::Result<Name> {
+    Ok(name_of(net::getsockname(borrow(fd)?)?))
+}
+
+/// The address of the other end; an error where the connection is gone.
+pub fn peer_name(fd: RawFd) -> io::Result<Name> {
+    Ok(net::getpeername(borrow(fd)?)?.map_or(Name::Other, name_of))
+}
+
+/// Whether `name_of` understands the addresses of a socket.
+pub fn has_known_names(fd: RawFd) -> bool {
+    !matches!(local_name(fd), Ok(Name::Other) | Err(_))
 }
 
 /// No more bytes will be sent: the peer reads the end of the stream.
@@ -164,6 +232,39 @@ pub fn recv_with(fd: RawFd, room: &mut [u8], passed: &mut Vec<OwnedFd>, wait: bo
 mod tests {
     use super::*;
     use std::os::fd::{AsFd, AsRawFd};
+
+    #[test]
+    fn names_are_told_by_family() {
+        let (a, _b) = pair().unwrap();
+        assert!(matches!(local_name(a.as_raw_fd()), Ok(Name::Path(path)) if path.is_empty()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        assert!(matches!(local_name(listener.as_raw_fd()), Ok(Name::Ip(name)) if name == at));
+        assert!(peer_name(listener.as_raw_fd()).is_err());
+        assert!(has_known_names(a.as_raw_fd()) && !has_known_names(-1));
+    }
+
+    #[test]
+    fn only_tcp_is_plain_tcp() {
+        let (a, _b) = pair().unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(is_plain_tcp(tcp.as_raw_fd()));
+        assert!(!is_plain_tcp(udp.as_raw_fd()) && !is_plain_tcp(a.as_raw_fd()) && !is_plain_tcp(-1));
+    }
+
+    #[test]
+    fn it_is_drained_when_a_read_would_wait() {
+        let (a, b) = pair().unwrap();
+        assert!(is_drained(b.as_raw_fd()));
+        send(a.as_raw_fd(), b"x").unwrap();
+        assert!(!is_drained(b.as_raw_fd()) && !is_drained(b.as_raw_fd()));
+        drop(a);
+        let mut room = [MaybeUninit::uninit(); 4];
+        assert_eq!(recv(b.as_raw_fd(), &mut room).unwrap(), 1);
+        // The end is something to be read; and of a number that is nothing nobody knows.
+        assert!(!is_drained(b.as_raw_fd()) && !is_drained(-1));
+    }
 
     #[test]
     fn bytes_and_descriptors_go_through_a_pair() {

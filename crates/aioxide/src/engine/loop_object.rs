@@ -97,11 +97,14 @@ impl Engine {
 
     /// Lets go of the epoll set and of all that was registered with it.
     pub fn close(&self) {
+        let flush = std::mem::take(&mut *self.flush.borrow_mut());
+        for (object, flush) in flush {
+            // SAFETY: registered together by `flush_later`. On a loop that is closed it calls nobody.
+            let _ = unsafe { flush(object.as_ptr()) };
+        }
         let epoll = self.epoll.borrow_mut().take();
         drop(epoll);
         self.sources.clear();
-        let flush = std::mem::take(&mut *self.flush.borrow_mut());
-        drop(flush);
     }
 
     pub fn is_open(&self) -> bool {

@@ -7,7 +7,7 @@ use aioxide_sys::clock;
 use aioxide_sys::epoll::Events;
 use pyo3_ffi::*;
 
-use super::loop_object::{LoopObject, check_open, io_result};
+use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::{observed, signals, watch};
 use crate::ffi::object::call_method;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, async_exc, context, error, monotonic, names, snapshot};
@@ -33,9 +33,9 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
         }
     };
     registry_leave(&this.state);
-    // What was written in the last turn still leaves.
+    // What was written in the last turn still leaves, and what that made others write.
     let pending = error::take();
-    let flushed = engine.flush_now();
+    let flushed = flush_the_rest(engine);
     if pending.is_none() {
         return result.and(flushed);
     }
@@ -44,6 +44,17 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
     }
     error::restore(pending);
     result
+}
+
+/// Sends until nobody writes any more: a log that goes over a connection may write because another one failed. Each can
+/// fail once; who makes new ones for ever has the rest sent when the loop closes.
+fn flush_the_rest(engine: &Engine) -> Res<()> {
+    let mut rounds = 100;
+    while engine.has_to_flush() && rounds > 0 {
+        engine.flush_now()?;
+        rounds -= 1;
+    }
+    Ok(())
 }
 
 pub fn registry_leave(state: &LoopState) {

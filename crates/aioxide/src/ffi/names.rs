@@ -56,6 +56,8 @@ interned! {
     run_for_loop = c"_run_for_loop",
     submit = c"submit",
     timeout = c"timeout",
+    co_name = c"co_name",
+    drain = c"drain",
     dunder_name = c"__name__",
     eager_start = c"eager_start",
     eof_received = c"eof_received",
@@ -68,7 +70,9 @@ interned! {
     get_loop = c"get_loop",
     handle = c"handle",
     high = c"high",
+    is_closing = c"is_closing",
     is_running = c"is_running",
+    is_transport_closing = c"_is_transport_closing",
     limit = c"limit",
     loop_ = c"loop",
     low = c"low",
@@ -177,6 +181,7 @@ imported! {
     pool_invalid_state_error = c"concurrent.futures._base" . c"InvalidStateError",
     condition = c"threading" . c"Condition",
     socket_type = c"socket" . c"socket",
+    tls_protocol = c"asyncio.sslproto" . c"SSLProtocol",
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 

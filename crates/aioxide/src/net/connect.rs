@@ -69,12 +69,24 @@ pub fn finish(owner: &LoopObject, fd: i32, host: Raw, port: Raw, protocol: Raw, 
     start(Parts {
         owner,
         fd,
+        tcp: true,
         protocol: Obj::new(protocol),
         sock: None,
         server: NULL,
-        // Who is asked for "any address" answers under one: the kernel knows which.
-        peer: peer.filter(|peer| !peer.ip().is_unspecified()),
+        peer: peer.map(|peer| answering(fd, peer)),
         extra: NULL,
+        ask_names: false,
         waiter,
     })
+}
+
+/// Who answers: whoever is asked for "any address" does so under one that the kernel knows while the connection lives.
+fn answering(fd: i32, asked: SocketAddr) -> SocketAddr {
+    if !asked.ip().is_unspecified() {
+        return asked;
+    }
+    match socket::peer_name(fd) {
+        Ok(socket::Name::Ip(peer)) => peer,
+        _ => asked,
+    }
 }

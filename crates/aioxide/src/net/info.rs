@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use aioxide_sys::socket::{self, Name};
 use pyo3_ffi::*;
 
 use super::stream::Stream;
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_kw, call_method, dict, int, string, tuple};
+use crate::ffi::object::{bytes, call, call_kw, call_method, dict, int, string, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// The Python socket of the connection; made from the descriptor for a connection that `accept` made without one.
@@ -40,18 +41,16 @@ fn closed_socket() -> Res {
 
 /// The dict behind `get_extra_info`: what the maker of the transport gave, and what the socket knows, as asyncio fills
 /// it when it makes a transport.
-pub fn extra_of(this: &Stream) -> Res {
+pub fn extra_of(slf: Raw, this: &Stream) -> Res {
     if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
         return Ok(this.extra.or_none());
     }
-    let extra = match this.extra.share() {
-        // A copy: the caller's dict is not ours to fill.
-        // SAFETY: a dict.
-        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) })?,
-        None => dict(&[])?,
-    };
+    let extra = own_extra(this)?;
     let sock = socket_of(this)?;
-    let transport_socket = call(stdlib().transport_socket, &[sock.as_ptr()])?;
+    let transport_socket = match this.owner.share() {
+        Some(owner) => call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), slf])?,
+        None => call(stdlib().transport_socket, &[sock.as_ptr()])?,
+    };
     put(&extra, c"socket", &transport_socket)?;
     let sockname = address(&sock, c"getsockname")?;
     if !has(&extra, c"sockname")? {
@@ -68,14 +67,34 @@ pub fn extra_of(this: &Stream) -> Res {
     Ok(extra)
 }
 
-fn is_about_the_socket(name: Raw) -> Res<bool> {
-    for known in [c"socket", c"peername", c"sockname"] {
+/// What `get_extra_info` answers so far, in a dict that can be filled: the caller's own cannot.
+fn own_extra(this: &Stream) -> Res {
+    match this.extra.share() {
+        // SAFETY: a dict.
+        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) }),
+        None => dict(&[]),
+    }
+}
+
+/// Which of what is made when somebody asks: the socket itself, or an address.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Socket,
+    Address,
+}
+
+fn asked(name: Raw) -> Res<Option<Asked>> {
+    let known = [(c"socket", Asked::Socket), (c"peername", Asked::Address), (c"sockname", Asked::Address)];
+    for (text, what) in known {
         // SAFETY: live objects; names are str in nearly every call, and anything else is only compared.
-        if unsafe { PyObject_RichCompareBool(intern(known)?, name, Py_EQ) } == 1 {
-            return Ok(true);
+        match unsafe { PyObject_RichCompareBool(intern(text)?, name, Py_EQ) } {
+            1 => return Ok(Some(what)),
+            0 => {}
+            // It is no name that we know: the dict says what it thinks of it.
+            _ => error::clear(),
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What the socket answers, or None where it answers with an error.
@@ -116,20 +135,51 @@ fn put(extra: &Obj, key: &'static std::ffi::CStr, value: &Obj) -> Res<()> {
     crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
 }
 
-/// Fetches the local address while the kernel still knows it, so that it can be asked for when the connection is gone.
-pub fn remember_before_close(this: &Stream) {
-    if this.fd.get() < 0 || this.sock.is_set() || this.extra.is_set() {
-        return;
+/// Asks for the names as asyncio does when it makes a transport: once the peer has reset the connection, nobody knows its
+/// name. Addresses that only Python's socket knows how to show are asked of it.
+pub fn remember_at_start(slf: Raw, this: &Stream) -> Res<()> {
+    match socket::local_name(this.fd.get()) {
+        Ok(Name::Other) => extra_of(slf, this).map(drop),
+        local => remember(this, || local),
     }
-    let Ok(Some(local)) = aioxide_sys::socket::local_address(this.fd.get()) else { return };
-    let kept = || -> Res<()> {
-        let extra = dict(&[])?;
-        put(&extra, c"sockname", &address_tuple(&local)?)?;
-        this.extra.set(extra);
-        Ok(())
-    };
-    if kept().is_err() {
+}
+
+/// Fetches the names while the kernel still knows them, so that they can be asked for when the connection is gone.
+pub fn remember_before_close(this: &Stream) {
+    if this.fd.get() >= 0 && remember(this, || socket::local_name(this.fd.get())).is_err() {
         error::clear();
+    }
+}
+
+fn remember(this: &Stream, local: impl FnOnce() -> std::io::Result<Name>) -> Res<()> {
+    let known = |key| if this.extra.is_set() { has(&this.extra.or_none(), key) } else { Ok(false) };
+    let wants_local = !known(c"sockname")?;
+    let wants_peer = this.peer.get().is_none() && !known(c"peername")?;
+    if !wants_local && !wants_peer {
+        return Ok(());
+    }
+    let extra = own_extra(this)?;
+    if wants_local && let Some(name) = name_object(local())? {
+        put(&extra, c"sockname", &name)?;
+    }
+    if wants_peer && let Some(name) = name_object(socket::peer_name(this.fd.get()))? {
+        put(&extra, c"peername", &name)?;
+    }
+    this.extra.set(extra);
+    Ok(())
+}
+
+/// A name as the socket module gives it; nothing where the kernel, or we, do not know it.
+fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
+    match name {
+        Ok(Name::Ip(address)) => address_tuple(&address).map(Some),
+        Ok(Name::Abstract(name)) => bytes(&name).map(Some),
+        // SAFETY: makes a str of so many bytes.
+        Ok(Name::Path(path)) => Obj::steal(unsafe {
+            PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len() as Py_ssize_t)
+        })
+        .map(Some),
+        Ok(Name::Other) | Err(_) => Ok(None),
     }
 }
 
@@ -142,12 +192,16 @@ fn refuse_key(name: Raw) -> Res {
 }
 
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
-pub fn get(this: &Stream, name: Raw, default: Raw) -> Res {
+pub fn get(slf: Raw, this: &Stream, name: Raw, default: Raw) -> Res {
     // SAFETY: a live object.
     if unsafe { PyObject_Hash(name) } == -1 {
         return refuse_key(name);
     }
-    let extra = if is_about_the_socket(name)? { Some(extra_of(this)?) } else { this.extra.share() };
+    let asked = asked(name)?;
+    if asked == Some(Asked::Socket) {
+        super::send::flush_queued(slf, this)?;
+    }
+    let extra = if asked.is_some() { Some(extra_of(slf, this)?) } else { this.extra.share() };
     let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
     // SAFETY: a dict and a live key; the value is borrowed from the dict.
     let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };

@@ -30,6 +30,15 @@ pub fn kind_of(protocol: Raw) -> Res<Kind> {
     }
 }
 
+/// Whether it is asyncio's TLS, with a transport of its own for the user.
+pub fn is_tls(protocol: Raw) -> Res<bool> {
+    // SAFETY: a live object and a class.
+    match unsafe { PyObject_IsInstance(protocol, stdlib().tls_protocol) } {
+        -1 => Err(Raised),
+        is => Ok(is == 1),
+    }
+}
+
 /// Calls `protocol.name(*args)`; `recv` and `send` have entered the connection's context. An exception that must leave the loop does; any other is
 /// fatal to the connection, and the answer is `None`.
 #[inline(always)]

@@ -1,4 +1,22 @@
 //! Bytes in: when to read, how much, and into what.
+//!
+//! Our registrations are edge-triggered: what is left in the kernel makes no edge of its own, so a descriptor is read
+//! until it is known to be empty. What tells that:
+//!
+//! | descriptor | a read that filled less than its room | known to be empty |
+//! |---|---|---|
+//! | TCP, and nothing on top | empty, if no PRI, RDHUP, HUP or ERR came since the last EAGAIN | by that, else by EAGAIN |
+//! | TCP with urgent data | ends at the mark, also with SO_OOBINLINE | EAGAIN |
+//! | any with RDHUP or HUP | the end of the stream may follow under the same edge | it is read: 0 |
+//! | any with ERR | an error may follow | it is read, or EAGAIN |
+//! | Unix stream | ends behind each message with descriptors, where the writer changes (SO_PASSCRED), at an urgent mark | EAGAIN |
+//! | Unix seqpacket, datagrams | one message | EAGAIN |
+//! | pipe | ends behind each packet (O_DIRECT); and an edge comes for a first byte only, or for each write, by the kernel's version | EAGAIN |
+//! | tty | ends behind each line | EAGAIN; EIO is the end |
+//! | MPTCP, SCTP, vsock, TCP under kernel TLS, all else | nothing known | EAGAIN |
+//!
+//! EAGAIN is looked for with a peek (`socket::is_drained`), which costs a system call but no turn of the loop. epoll(7)
+//! says that a short read suffices on every stream socket; `tests/survive/test_drained.py` has the kernel say otherwise.
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -27,8 +45,11 @@ pub struct Reading {
     pub ended: Cell<bool>,
     /// The kernel may have bytes: an edge came, and no read has come up short since.
     pub ready: Cell<bool>,
-    /// The peer has hung up: a short read does not mean that nothing follows, the end does.
-    pub hung_up: Cell<bool>,
+    /// Plain TCP: a short read means that nothing follows.
+    pub tcp: Cell<bool>,
+    /// The kernel has said more than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of
+    /// the stream, a short read means nothing.
+    pub doubtful: Cell<bool>,
     /// A read is in the ready queue.
     scheduled: Cell<bool>,
     /// The last read was large.
@@ -97,9 +118,10 @@ unsafe fn read_ready(state: &LoopState, slf: Raw) -> Res<()> {
 /// Notes whether a read of `count` bytes, where `room` was, has emptied the kernel's buffer.
 #[inline(always)]
 fn note(this: &Stream, count: usize, room: usize) {
-    this.reading.large.set(count >= LARGE_READ);
-    if count < room && !this.reading.hung_up.get() {
-        this.reading.ready.set(false);
+    let reading = &this.reading;
+    reading.large.set(count >= LARGE_READ);
+    if count < room && !reading.doubtful.get() && (reading.tcp.get() || socket::is_drained(this.fd.get())) {
+        reading.ready.set(false);
     }
 }
 
@@ -190,7 +212,10 @@ fn read_into_buffer(slf: Raw, this: &Stream) -> Res<()> {
 /// A read failed: try again later, or the end of the connection.
 fn failed(slf: Raw, this: &Stream, why: &io::Error) -> Res<()> {
     if socket::would_block(why) {
-        this.reading.ready.set(why.kind() == io::ErrorKind::Interrupted);
+        let interrupted = why.kind() == io::ErrorKind::Interrupted;
+        this.reading.ready.set(interrupted);
+        // Whatever comes from now on makes an edge, whose flags say anew what it is.
+        this.reading.doubtful.set(interrupted && this.reading.doubtful.get());
         return Ok(());
     }
     let Some(exception) = error::os_error(why) else { return Err(Raised) };

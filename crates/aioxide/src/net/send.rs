@@ -28,6 +28,12 @@ pub struct Writing {
     pub blocked: Cell<bool>,
     /// The edge is asked for. It stays so: taking it back would cost a system call for each.
     pub watched: Cell<bool>,
+    /// So many bytes may wait for the end of the turn: `look_at_limits` has the rules.
+    pub gather: Cell<usize>,
+    /// Somebody else can send by the same socket, unseen: nothing may wait.
+    pub at_once: Cell<bool>,
+    /// The protocol is asyncio's TLS, whose own limits tell how its user wants to write.
+    pub tls: Cell<bool>,
     /// In the engine's list for the end of this turn.
     flush_due: Cell<bool>,
     /// A write is in the ready queue.
@@ -113,7 +119,9 @@ pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
     if this.lost.get() > 0 || !this.owner.is_set() {
         return write_to_lost(this);
     }
-    let chunks = chunks_of(lines)?;
+    let items = buffers_of(lines)?;
+    let chunks = items.into_iter().map(|item| chunk_of(item.as_ptr())).collect::<Res<Vec<_>>>();
+    let Ok(chunks) = chunks else { return refused_buffer(slf, this) };
     // Converting may have run code of the buffers' own.
     if this.lost.get() > 0 || !this.owner.is_set() {
         return Ok(());
@@ -122,25 +130,17 @@ pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
     if this.queued() == 0 { Ok(()) } else { written(slf, this) }
 }
 
-/// A chunk for each buffer that an iterable gives, whatever its layout.
-fn chunks_of(lines: Raw) -> Res<Vec<Chunk>> {
-    // SAFETY: live objects; each item is held while it is converted, and its bytes are copied.
+/// What an iterable gives, as `bytes` or views of memory: asyncio looks at all before it sends any.
+fn buffers_of(lines: Raw) -> Res<Vec<Obj>> {
+    // SAFETY: live objects; each item is held until it is converted.
     unsafe {
         let iterator = Obj::steal(PyObject_GetIter(lines))?;
-        let mut chunks = Vec::new();
+        let mut items = Vec::new();
         while let Ok(item) = Obj::steal(PyIter_Next(iterator.as_ptr())) {
-            if PyBytes_CheckExact(item.as_ptr()) != 0 {
-                chunks.push(Chunk(item));
-                continue;
-            }
-            if PyObject_CheckBuffer(item.as_ptr()) == 0 {
-                let text = c"memoryview: a bytes-like object is required, not %R";
-                let name = getattr(Py_TYPE(item.as_ptr()).cast(), names().dunder_name)?;
-                return error::raise_with(PyExc_TypeError, text, name.as_ptr(), NULL);
-            }
-            chunks.push(Chunk(Obj::steal(PyBytes_FromObject(item.as_ptr()))?));
+            let exact = PyBytes_CheckExact(item.as_ptr()) != 0;
+            items.push(if exact { item } else { Obj::steal(PyMemoryView_FromObject(item.as_ptr()))? });
         }
-        if error::occurred() { Err(Raised) } else { Ok(chunks) }
+        if error::occurred() { Err(Raised) } else { Ok(items) }
     }
 }
 
@@ -182,7 +182,7 @@ fn write_to_lost(this: &Stream) -> Res<()> {
 fn written(slf: Raw, this: &Stream) -> Res<()> {
     if !this.writing.blocked.get() {
         let owner = this.require_loop()?;
-        if this.queued() <= this.high_water.get().min(HIGH_WATER) && owner.in_turn() {
+        if (this.queued() <= this.writing.gather.get() || gathers_tls(this)) && owner.in_turn() {
             if !this.writing.flush_due.replace(true) {
                 owner.engine.flush_later(Obj::new(slf), flush_at_end_of_turn);
             }
@@ -193,9 +193,85 @@ fn written(slf: Raw, this: &Stream) -> Res<()> {
     maybe_pause_protocol(slf, this)
 }
 
+/// What may wait for the end of the turn: as much as the protocol wants to have waiting at all, unless the socket is
+/// shared. Where TLS stands between, `gathers_tls` looks at each write.
+pub fn look_at_limits(this: &Stream) {
+    let none = this.writing.at_once.get() || this.writing.tls.get();
+    this.writing.gather.set(if none { 0 } else { this.high_water.get().min(HIGH_WATER) });
+}
+
+/// Whether what TLS has written may wait: unless who writes above it wants nothing to wait (`set_write_buffer_limits(0)`,
+/// of which only the TLS protocol knows).
+#[cold]
+fn gathers_tls(this: &Stream) -> bool {
+    let writing = &this.writing;
+    if !writing.tls.get() || writing.at_once.get() || this.queued() > this.high_water.get().min(HIGH_WATER) {
+        return false;
+    }
+    let limit = intern(c"_outgoing_high_water")
+        .and_then(|name| getattr(this.protocol.get(), name))
+        .and_then(|limit| crate::ffi::object::truth(limit.as_ptr()));
+    limit.unwrap_or_else(|Raised| {
+        error::clear();
+        true
+    })
+}
+
+/// Somebody else has the socket from here on, or its descriptor: what was written leaves before he can use it, and what
+/// will be is sent at once.
+pub fn write_at_once(slf: Raw, this: &Stream) -> Res<()> {
+    this.writing.at_once.set(true);
+    look_at_limits(this);
+    flush_queued(slf, this)
+}
+
+/// Sends what was written if a `drain` asks whether the transport is closing: `StreamWriter.drain`, which asks nothing
+/// else of it, and whoever has written his own like it. Servers ask before each write, and are not for that.
+#[inline(always)]
+pub fn flush_for_drain(slf: Raw, this: &Stream) -> Res<()> {
+    if this.queued() == 0 || this.writing.blocked.get() || !asked_by_drain()? {
+        return Ok(());
+    }
+    flush_queued(slf, this)
+}
+
+/// Frames between `is_closing` of a transport and a `drain` that are looked at: TLS puts two there, a wrapper or two more.
+const WRAPPERS: usize = 6;
+
+/// Whether the Python code that runs is a function named `drain`, or a wrapper's `is_closing` that one calls.
+fn asked_by_drain() -> Res<bool> {
+    let n = names();
+    // SAFETY: the frame that runs is borrowed from the thread, the others are owned; a code object has a name, which the
+    // compiler has interned.
+    unsafe {
+        let Some(mut frame) = Obj::maybe(PyEval_GetFrame().cast()) else { return Ok(false) };
+        for _ in 0..WRAPPERS {
+            let code = Obj::steal(PyFrame_GetCode(frame.as_ptr().cast()).cast())?;
+            let name = getattr(code.as_ptr(), n.co_name)?.as_ptr();
+            if name == n.drain {
+                return Ok(true);
+            }
+            if name != n.is_closing && name != n.is_transport_closing {
+                return Ok(false);
+            }
+            let back: Raw = PyFrame_GetBack(frame.as_ptr().cast()).cast();
+            if back.is_null() {
+                return Ok(false);
+            }
+            frame = Obj::own(back);
+        }
+        Ok(false)
+    }
+}
+
 unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };
+    this.writing.flush_due.set(false);
+    if this.loop_object().is_some_and(|owner| owner.state.closed.get()) {
+        offer_queued(this);
+        return Ok(());
+    }
     let sent = this.in_context(|| flush_queued(slf, this));
     if sent.is_err() && !error::is_exit() {
         error::unraisable(slf);
@@ -207,7 +283,6 @@ unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
 /// left.
 pub fn flush_queued(slf: Raw, this: &Stream) -> Res<()> {
-    this.writing.flush_due.set(false);
     if this.queued() == 0 || this.writing.blocked.get() || this.lost.get() > 0 {
         return Ok(());
     }
@@ -290,6 +365,17 @@ fn send_queued(slf: Raw, this: &Stream) -> Res<()> {
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) if socket::would_block(&why) => return wait_for_room(slf, this),
             Err(why) => return failed(slf, this, &why),
+        }
+    }
+}
+
+/// Offers what was written to the kernel, and takes its answer as it is: nobody is told.
+pub fn offer_queued(this: &Stream) {
+    while this.queued() > 0 && !this.writing.blocked.get() && this.lost.get() == 0 {
+        match this.with_queue(|queue| send_once(this.fd.get(), queue)) {
+            Ok(sent) => this.with_queue(|queue| queue.advance(sent, drop)),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
         }
     }
 }

@@ -30,6 +30,9 @@ struct Acceptor {
     /// The arguments for asyncio's own `_accept_connection`, which knows what to do when descriptors run out.
     fallback: Slot,
     fd: Cell<i32>,
+    /// What the connections will be, as the listening socket is.
+    tcp: Cell<bool>,
+    known_names: Cell<bool>,
     backlog: Cell<i64>,
     scheduled: Cell<bool>,
 }
@@ -53,6 +56,8 @@ pub fn serve(owner: &LoopObject, fd: i32, factory: Raw, server: Raw, backlog: i6
     this.context.set(context::copy_current()?);
     this.fallback.set(Obj::new(fallback));
     this.fd.set(fd);
+    this.tcp.set(socket::is_plain_tcp(fd));
+    this.known_names.set(socket::has_known_names(fd));
     this.backlog.set(backlog);
     drop(owner.engine.sources.set_owner(fd, Some(Owner::new(made.as_ptr(), on_connection))));
     io_result(owner.engine.watch(fd, Interest::IN))
@@ -124,11 +129,13 @@ fn accepted(owner: &LoopObject, this: &Acceptor, fd: i32, peer: Option<SocketAdd
         start(Parts {
             owner,
             fd,
+            tcp: this.tcp.get(),
             protocol,
             sock: None,
             server: this.server.get(),
             peer,
             extra: NULL,
+            ask_names: !this.known_names.get(),
             waiter: NULL,
         })
     });

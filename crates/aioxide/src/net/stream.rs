@@ -10,7 +10,7 @@ use pyo3_ffi::*;
 
 use super::{protocol, recv, send, stream_type};
 use crate::engine::loop_object::{LoopObject, io_result};
-use crate::engine::source::Owner;
+use crate::engine::source::{Owner, Side};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call_method, getattr, is_none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
@@ -133,7 +133,7 @@ impl Stream {
     }
 
     pub fn interest(&self) -> Interest {
-        let mut wanted = Interest::IN | Interest::RDHUP | Interest::ET;
+        let mut wanted = Interest::IN | Interest::PRI | Interest::RDHUP | Interest::ET;
         wanted.set(Interest::OUT, self.writing.watched.get());
         wanted
     }
@@ -163,11 +163,16 @@ impl Stream {
 pub struct Parts<'a> {
     pub owner: &'a LoopObject,
     pub fd: i32,
+    /// The kernel's protocol is TCP, with nothing on top: `socket::is_plain_tcp`.
+    pub tcp: bool,
     pub protocol: Obj,
     pub sock: Option<Obj>,
     pub server: Raw,
     pub peer: Option<SocketAddr>,
     pub extra: Raw,
+    /// The names of the socket are asked for now, as asyncio does; else `accept` or the caller has told them, or they can be
+    /// had when the connection ends.
+    pub ask_names: bool,
     pub waiter: Raw,
 }
 
@@ -194,10 +199,14 @@ fn begin(parts: Parts<'_>, slf: Raw, this: &Stream) -> Res<()> {
     drop(this.server.replace(present(parts.server)));
     drop(this.extra.replace(present(parts.extra)));
     this.peer.set(parts.peer);
+    this.reading.tcp.set(parts.tcp);
     this.context.set(context::copy_current()?);
     this.high_water.set(send::HIGH_WATER);
     this.low_water.set(send::HIGH_WATER / 4);
     set_protocol(this, parts.protocol)?;
+    if parts.ask_names {
+        super::info::remember_at_start(slf, this)?;
+    }
     // A socket that is not TCP refuses; nobody minds.
     let _ = socket::set_nodelay(parts.fd);
     protocol::attach_server(this, slf)?;
@@ -222,7 +231,10 @@ fn present(value: Raw) -> Option<Obj> {
 
 /// Puts another protocol in place.
 pub fn set_protocol(this: &Stream, given: Obj) -> Res<()> {
-    this.protocol_kind.set(protocol::kind_of(given.as_ptr())?);
+    let kind = protocol::kind_of(given.as_ptr())?;
+    this.writing.tls.set(kind == protocol::Kind::Buffered && protocol::is_tls(given.as_ptr())?);
+    send::look_at_limits(this);
+    this.protocol_kind.set(kind);
     this.protocol.set(given);
     this.protocol_connected.set(true);
     Ok(())
@@ -232,9 +244,10 @@ pub fn set_protocol(this: &Stream, given: Obj) -> Res<()> {
 unsafe fn on_event(state: &LoopState, slf: Raw, flags: Interest) {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };
-    if flags.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR) {
-        if flags.intersects(Interest::RDHUP | Interest::HUP | Interest::ERR) {
-            this.reading.hung_up.set(true);
+    let more = Interest::PRI | Interest::RDHUP | Interest::HUP | Interest::ERR;
+    if flags.intersects(Interest::IN | more) {
+        if flags.intersects(more) {
+            this.reading.doubtful.set(true);
         }
         this.reading.ready.set(true);
         recv::schedule(state, slf, this);
@@ -262,8 +275,27 @@ pub fn close(slf: Raw, this: &Stream) -> Res<()> {
     Ok(())
 }
 
-/// Closes now; what is queued is dropped: `_force_close`.
+/// Closes now: `_force_close`. What was written in this turn is offered to the kernel once, as `write` does in asyncio;
+/// what it would not take is dropped.
 pub fn force_close(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
+    let flushed = send::flush_queued(slf, this);
+    also(flushed, || force_close_now(slf, this, exception))
+}
+
+/// Does the second thing whatever became of the first. Of two exceptions the first is raised.
+fn also(first: Res<()>, second: impl FnOnce() -> Res<()>) -> Res<()> {
+    if first.is_ok() {
+        return second();
+    }
+    let pending = error::take();
+    if second().is_err() {
+        error::unraisable(NULL);
+    }
+    error::restore(pending);
+    first
+}
+
+fn force_close_now(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
     if this.lost.get() > 0 || !this.owner.is_set() {
         return Ok(());
     }
@@ -289,33 +321,51 @@ pub fn connection_lost(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
     if !this.owner.is_set() {
         return Ok(());
     }
+    send::offer_queued(this);
     let told =
         if this.protocol_connected.get() { protocol::call_connection_lost(this, exception) } else { Ok(()) };
-    let pending = if told.is_err() { error::take() } else { None };
-    let released = release(slf, this);
-    if pending.is_some() {
-        error::restore(pending);
+    also(told, || release(slf, this))
+}
+
+/// The watch of a `loop.sendfile`, which has the descriptor for itself meanwhile; taken out of the table.
+fn sendfile_under_way(this: &Stream) -> Option<Obj> {
+    let engine = &this.loop_object()?.engine;
+    if !this.empty_waiter.is_set() || this.fd.get() < 0 || engine.sources.owner(this.fd.get()).is_some() {
+        return None;
     }
-    told.and(released)
+    let handle = engine.sources.set_handle(this.fd.get(), Side::Write, None)?;
+    let _ = engine.watch(this.fd.get(), Interest::empty());
+    Some(handle)
 }
 
 fn release(slf: Raw, this: &Stream) -> Res<()> {
     super::info::remember_before_close(this);
+    let sendfile = sendfile_under_way(this);
     this.unregister();
     close_socket(this)?;
     let server = this.server.take();
     let waiter = this.empty_waiter.take();
     drop((this.protocol.take(), this.owner.take(), this.context.take(), this.resume_context.take()));
-    if let Some(server) = server {
-        protocol::detach_server(&server, slf)?;
+    // It waits for a descriptor that is no more: it finds that out, and ends with an error.
+    // SAFETY: a handle, as the table holds no others.
+    let told = sendfile.map_or(Ok(()), |watch| unsafe { handle::run(watch) });
+    also(told, || {
+        if let Some(server) = server {
+            protocol::detach_server(&server, slf)?;
+        }
+        waiter.map_or(Ok(()), |waiter| refuse_waiter(&waiter))
+    })
+}
+
+/// Tells who waits for all to be sent that it never will be. Where all had been, a `sendfile` came after it.
+fn refuse_waiter(waiter: &Obj) -> Res<()> {
+    if crate::ffi::object::truth(call_method(intern(c"done")?, &[waiter.as_ptr()])?.as_ptr())? {
+        return Ok(());
     }
-    if let Some(waiter) = waiter {
-        let text = crate::ffi::object::string("Connection is closed by peer")?;
-        // SAFETY: reads a static of the interpreter.
-        let gone = crate::ffi::object::call(unsafe { PyExc_ConnectionError }, &[text.as_ptr()])?;
-        call_method(intern(c"set_exception")?, &[waiter.as_ptr(), gone.as_ptr()])?;
-    }
-    Ok(())
+    let text = crate::ffi::object::string("Connection is closed by peer")?;
+    // SAFETY: reads a static of the interpreter.
+    let gone = crate::ffi::object::call(unsafe { PyExc_ConnectionError }, &[text.as_ptr()])?;
+    call_method(intern(c"set_exception")?, &[waiter.as_ptr(), gone.as_ptr()]).map(drop)
 }
 
 /// Closes the descriptor, by its Python socket where there is one.
@@ -332,12 +382,31 @@ pub fn close_socket(this: &Stream) -> Res<()> {
 
 /// An error that ends the connection: `_fatal_error`. OSErrors are the network's business, all else is reported.
 pub fn fatal_error(slf: Raw, this: &Stream, exception: Obj, message: &std::ffi::CStr) -> Res<()> {
-    let Some(owner) = this.owner.share() else { return Ok(()) };
     // SAFETY: reads a static of the interpreter.
     let is_os_error = error::is_instance(exception.as_ptr(), unsafe { PyExc_OSError });
+    // What was written leaves before anyone hears of the end, and may end the process. Where the network has failed
+    // already, that failure counts, not the one of this attempt.
+    let flushed = if is_os_error {
+        send::offer_queued(this);
+        drop(this.with_queue(SendQueue::take));
+        Ok(())
+    } else {
+        send::flush_queued(slf, this)
+    };
+    also(flushed, || report_fatal(slf, this, &exception, is_os_error, message))
+}
+
+fn report_fatal(
+    slf: Raw,
+    this: &Stream,
+    exception: &Obj,
+    is_os_error: bool,
+    message: &std::ffi::CStr,
+) -> Res<()> {
+    let Some(owner) = this.owner.share() else { return Ok(()) };
     let text = Obj::new(intern(message)?);
     if is_os_error {
-        protocol::log_fatal(this, slf, &exception, &text)?;
+        protocol::log_fatal(this, slf, exception, &text)?;
     } else {
         let n = names();
         let protocol = this.protocol.or_none();

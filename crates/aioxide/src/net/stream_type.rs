@@ -106,7 +106,22 @@ onearg!(py_call_connection_lost, |slf, exception| {
     Ok(none())
 });
 
-overriding!(py_is_closing, base, c"is_closing", |slf| Ok(boolean(of(slf).closing.get())));
+overriding!(py_is_closing, base, c"is_closing", |slf| {
+    send::flush_for_drain(slf, of(slf))?;
+    Ok(boolean(of(slf).closing.get()))
+});
+
+// The two that the socket which `get_extra_info` gives calls before it does something.
+noargs!(py_flush, |slf| {
+    send::flush_queued(slf, of(slf))?;
+    Ok(none())
+});
+
+noargs!(py_write_at_once, |slf| {
+    send::write_at_once(slf, of(slf))?;
+    Ok(none())
+});
+
 overriding!(py_is_reading, base, c"is_reading", |slf| Ok(boolean(
     !of(slf).closing.get() && !of(slf).reading.paused.get()
 )));
@@ -138,7 +153,7 @@ fastcall!(py_get_extra_info, |slf, args| {
     if values[0].is_null() {
         args.require(&["name"], base(slf, c"get_extra_info"))?;
     }
-    info::get(of(slf), values[0], values[1])
+    info::get(slf, of(slf), values[0], values[1])
 });
 
 overriding!(py_get_write_buffer_size, base, c"get_write_buffer_size", |slf| {
@@ -274,10 +289,17 @@ fn describe(this: &Stream) -> String {
 
 // ---------------------------------------------------------------------------------------------------- attributes
 
-getter!(get_extra, |slf| info::extra_of(of(slf)));
+getter!(get_extra, |slf| info::extra_of(slf, of(slf)));
 getter!(get_sock, |slf| {
     let this = of(slf);
-    if this.fd.get() < 0 { Ok(none()) } else { info::socket_of(this) }
+    if this.fd.get() < 0 {
+        return Ok(none());
+    }
+    // `loop.sendfile` takes it as well: it gives it back.
+    if !this.empty_waiter.is_set() {
+        send::write_at_once(slf, this)?;
+    }
+    info::socket_of(this)
 });
 getter!(get_sock_fd, |slf| int(of(slf).number.get().into()));
 getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
@@ -295,7 +317,11 @@ setter!(set_protocol_paused, |slf, value| {
 });
 getter!(get_high_water, |slf| show_mark(of(slf), c"_high_water", of(slf).high_water.get()));
 getter!(get_low_water, |slf| show_mark(of(slf), c"_low_water", of(slf).low_water.get()));
-setter!(set_high_water, |slf, value| set_mark(of(slf), c"_high_water", &of(slf).high_water, value));
+setter!(set_high_water, |slf, value| {
+    set_mark(of(slf), c"_high_water", &of(slf).high_water, value)?;
+    send::look_at_limits(of(slf));
+    Ok(())
+});
 setter!(set_low_water, |slf, value| set_mark(of(slf), c"_low_water", &of(slf).low_water, value));
 getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
 getter!(get_buffer, |slf| {
@@ -337,14 +363,17 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
         }
         let fd = call_method(names().fileno, &[sock])?;
         let fd = PyLong_AsLong(fd.as_ptr()) as i32;
+        let tcp = aioxide_sys::socket::is_plain_tcp(fd);
         stream::start(stream::Parts {
             owner: &*owner.cast::<crate::engine::LoopObject>(),
             fd,
+            tcp,
             protocol: Obj::new(item(2)),
             sock: Some(Obj::new(sock)),
             server: item(5),
             peer: None,
             extra: item(4),
+            ask_names: true,
             waiter: item(3),
         })
     }
@@ -497,6 +526,12 @@ fn methods(def: TypeDef) -> TypeDef {
     .fast(c"set_write_buffer_limits", py_set_write_buffer_limits, c"Set the marks of flow control, in bytes.")
     .fast(c"_make_empty_waiter", py_make_empty_waiter, c"A future that is done when all has been sent.")
     .fast(c"_reset_empty_waiter", py_reset_empty_waiter, c"Forget that future.")
+    .noargs(c"_flush", py_flush, c"Send what was written in this turn.")
+    .noargs(
+        c"_write_at_once",
+        py_write_at_once,
+        c"Send what was written, and from now on each write in the call.",
+    )
     .noargs(c"_detach_engine", py_detach_engine, c"Take the descriptor out of the loop.")
     .noargs(c"_attach_engine", py_attach_engine, c"Give the descriptor back to the loop.")
     .onearg(c"_force_close", py_force_close, c"Close now, because of an exception.")
