@@ -161,6 +161,7 @@ class Loop:
 # The core of `_processes.ProcessPoolExecutor`; what calls it is `_process_manager`.
 @final
 class ProcessPool:
+    by_value: bool
     closed: bool
     on_demand: bool
     stays: bool

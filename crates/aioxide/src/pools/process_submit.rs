@@ -20,6 +20,10 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     let call = if bare { tuple(&[function, args])? } else { tuple(&[function, args, kwargs])? };
     let crowded = pool.with(|state| state.arena.is_crowded());
     let pickled = match pickle::dump(call.as_ptr(), crowded) {
+        Ok(pickled) if pool.by_value.get() && pickled.names_main() => {
+            drop(pickled);
+            pickle_by_value(pool, &call, crowded)?
+        }
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
     };
@@ -40,11 +44,23 @@ pub fn may_go_to_future() -> bool {
     unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
 }
 
+/// Pickles a call of which something is defined in a `__main__` that workers cannot import. The manager has the pickler.
+#[cold]
+fn pickle_by_value(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
+    let manager = pool.manager.or_none();
+    let pickler = call_method(intern(c"pickler_by_value")?, &[manager.as_ptr()])?;
+    pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)
+}
+
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
 fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
     if !may_go_to_future() {
         return Err(Raised);
+    }
+    if pool.by_value.get() {
+        error::clear();
+        return pickle_by_value(pool, call, crowded);
     }
     let why = error::take();
     let manager = pool.manager.or_none();
