@@ -71,17 +71,20 @@ class Snapshot:
         return found is value
 
 
-def pickler(snapshot: Snapshot | None) -> Callable[..., pickle.Pickler]:
+def pickler(snapshot: Snapshot | None, failed: bool = False) -> Callable[..., pickle.Pickler] | None:
     """Return what makes a pickler, of `(file, protocol, buffer_callback=...)`, that sends what is in `__main__` by value.
 
     Without cloudpickle, one that raises `pickle.PicklingError` where something would have to be.
 
     Args:
         snapshot: what workers that were forked have in their `__main__`.
+        failed: plain pickle has failed: return None where only that is left.
     """
     try:
         kind = _cloud_pickler()
     except ImportError:
+        if failed:
+            return None
         kind = _Refusing
     return partial(kind, snapshot)
 
@@ -99,8 +102,9 @@ class Sent:
     def __reduce__(self) -> tuple[Any, ...]:
         from io import BytesIO
 
-        file = BytesIO()
-        pickler(None)(file, pickle.HIGHEST_PROTOCOL).dump(self._value)
+        make, file = pickler(None), BytesIO()
+        assert make is not None
+        make(file, pickle.HIGHEST_PROTOCOL).dump(self._value)
         return pickle.loads, (file.getvalue(),)
 
 

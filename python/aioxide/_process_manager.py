@@ -183,9 +183,13 @@ class Manager:
             self.pool.signal(key, signal.SIGKILL)
         executor._worker_started(key)
 
-    def pickler_by_value(self) -> Callable[..., Any]:
-        """Return what makes the pickler of a call of which something is in a `__main__` that workers cannot import."""
-        return _by_value.pickler(self._snapshot)
+    def pickler_by_value(self, failed: bool) -> Callable[..., Any] | None:
+        """Return what makes the pickler of a call of which something is in a `__main__` that workers cannot import.
+
+        Args:
+            failed: plain pickle could not send the call: None where it would be of no use.
+        """
+        return _by_value.pickler(self._snapshot, failed)
 
     def portable(self, function: Any, error: BaseException) -> Any:
         """Return what stands for a function that pickle can't send; or itself, and put a note on the error of that."""

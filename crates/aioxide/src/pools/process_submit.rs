@@ -7,7 +7,7 @@ use super::process::{Pool, Target, Task, TaskBox};
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, none, tuple};
+use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// So many waiting tasks are worth a system call though every worker is busy.
@@ -22,7 +22,8 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     let pickled = match pickle::dump(call.as_ptr(), crowded) {
         Ok(pickled) if pool.by_value.get() && pickled.names_main() => {
             drop(pickled);
-            pickle_by_value(pool, &call, crowded)?
+            let pickler = pickler_by_value(pool, false)?;
+            pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?
         }
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
@@ -44,12 +45,11 @@ pub fn may_go_to_future() -> bool {
     unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
 }
 
-/// Pickles a call of which something is defined in a `__main__` that workers cannot import. The manager has the pickler.
+/// Makes the pickler of a call of which something is defined in a `__main__` that workers cannot import.
 #[cold]
-fn pickle_by_value(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
+fn pickler_by_value(pool: &Pool, failed: bool) -> Res {
     let manager = pool.manager.or_none();
-    let pickler = call_method(intern(c"pickler_by_value")?, &[manager.as_ptr()])?;
-    pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)
+    call_method(intern(c"pickler_by_value")?, &[manager.as_ptr(), boolean(failed).as_ptr()])
 }
 
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
@@ -58,11 +58,13 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Re
     if !may_go_to_future() {
         return Err(Raised);
     }
-    if pool.by_value.get() {
-        error::clear();
-        return pickle_by_value(pool, call, crowded);
-    }
     let why = error::take();
+    if pool.by_value.get() {
+        let pickler = pickler_by_value(pool, true)?;
+        if !is_none(pickler.as_ptr()) {
+            return pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded);
+        }
+    }
     let manager = pool.manager.or_none();
     let told = why.clone().unwrap_or_else(none);
     let portable = call_method(intern(c"portable")?, &[manager.as_ptr(), function, told.as_ptr()]);
