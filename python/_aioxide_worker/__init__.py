@@ -5,7 +5,6 @@ A package of its own, so that a worker that is spawned loads this and no more.
 
 import sys
 
-
 # What is defined in `__main__` comes and goes by value: see `_by_value.py`.
 _sends_by_value = False
 

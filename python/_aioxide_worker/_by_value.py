@@ -22,8 +22,8 @@ def names(in_main):
     """Return the globals of all functions of `__main__` that arrive: an initializer and a call share them.
 
     Args:
-        in_main: these were the parent's `__main__.__dict__`. Then they are ours here, so that what is in them can go back
-            by its name.
+        in_main: these were the parent's `__main__.__dict__`. Then they are ours here, so that what is in them can
+            go back by its name.
     """
     return vars(sys.modules["__main__"]) if in_main else _elsewhere
 
@@ -31,8 +31,8 @@ def names(in_main):
 def set_state(function, state):
     """Fill a function that has arrived, as cloudpickle does it.
 
-    The globals that came with it replace those that came earlier, but for what a function has assigned here: a counter or
-    a connection of the worker's own would begin anew with every call.
+    The globals that came with it replace those that came earlier, but for what a function has assigned here: a
+    counter or a connection of the worker's own would begin anew with every call.
     """
     slots = state[1]
     _assigned.update(_assigns(function.__code__))
@@ -65,5 +65,5 @@ def variable(attribute, in_main, *default):
     """
     here = names(in_main)
     if attribute not in here:
-        here[attribute] = contextvars.ContextVar(attribute, **{"default": each for each in default})
+        here[attribute] = contextvars.ContextVar(attribute, **dict(zip(("default",), default, strict=False)))
     return here[attribute]

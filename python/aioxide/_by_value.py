@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copyreg
+import multiprocessing.spawn
 import os
 import pickle
 import sys
@@ -15,25 +16,27 @@ import threading
 import weakref
 from collections import ChainMap
 from functools import partial
-from multiprocessing import process, spawn
+from multiprocessing import process
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
-
-import _aioxide_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # typeshed does not have it.
-_EXTRA_REDUCERS: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+_EXTRA_REDUCERS: Any = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+
+
+_REDUCERS: Any = ChainMap(_EXTRA_REDUCERS, copyreg.dispatch_table)
 
 
 def main_has_no_file() -> bool:
     """Whether a worker that is spawned cannot make the `__main__` of this process its own.
 
-    As `multiprocessing.spawn` decides it: by the module's name, but for a `__main__.py`; otherwise by its file. A program on
-    standard input has the file name "<stdin>"; a frozen one has a name of no file either, but runs again from its start.
+    As `multiprocessing.spawn` decides it: by the module's name, but for a `__main__.py`; otherwise by its file. A
+    program on standard input has the file name "<stdin>"; a frozen one has a name of no file either, but runs again
+    from its start.
     """
     main = sys.modules["__main__"]
     name = getattr(getattr(main, "__spec__", None), "name", None)
@@ -72,7 +75,7 @@ class Snapshot:
 
 
 def pickler(snapshot: Snapshot | None, failed: bool = False) -> Callable[..., pickle.Pickler] | None:
-    """Return what makes a pickler, of `(file, protocol, buffer_callback=...)`, that sends what is in `__main__` by value.
+    """Return what makes a pickler that sends what is in `__main__` by value: `(file, protocol, buffer_callback=...)`.
 
     Without cloudpickle, one that raises `pickle.PicklingError` where something would have to be.
 
@@ -113,7 +116,7 @@ def _is_of_main(value: Any, snapshot: Snapshot | None) -> bool:
 
 
 class _Refusing(pickle.Pickler):
-    dispatch_table = ChainMap(_EXTRA_REDUCERS, copyreg.dispatch_table)  # type: ignore[assignment]
+    dispatch_table = _REDUCERS
 
     def __init__(self, snapshot: Snapshot | None, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -123,9 +126,9 @@ class _Refusing(pickle.Pickler):
         """Refuse what a worker would not find."""
         if isinstance(value, (FunctionType, type)) and _is_of_main(value, self._snapshot):
             raise pickle.PicklingError(
-                f"Can't pickle {value!r}: it is defined in a __main__ that has no file which a worker process could import "
-                "(a notebook, python -c, standard input, the REPL). It can be sent where cloudpickle is installed, which "
-                "it is not here: pip install cloudpickle. Or define it in a module of its own, and import that"
+                f"Can't pickle {value!r}: it is defined in a __main__ that has no file which a worker process could "
+                "import (a notebook, python -c, standard input, the REPL). It can be sent where cloudpickle is "
+                "installed, which it is not here: pip install cloudpickle. Or define it in a module, and import that"
             )
         return NotImplemented
 
@@ -142,6 +145,37 @@ class _Globals:
         return _by_value.names, (self._in_main,)
 
 
+class _Sending:
+    """What goes before cloudpickle's own pickler."""
+
+    globals_ref: dict[int, Any]
+
+    def __init__(self, snapshot: Snapshot | None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._snapshot = snapshot
+
+    def reducer_override(self, value: Any) -> Any:
+        """Let cloudpickle do it, but for what workers have, and for whose globals a function gets."""
+        if isinstance(value, contextvars.ContextVar):
+            return _reduced_variable(value)
+        is_function = isinstance(value, FunctionType)
+        usual: Any = super().reducer_override  # type: ignore[misc]
+        if not is_function and not isinstance(value, type):
+            return usual(value)
+        if self._snapshot and value.__module__ == "__main__" and self._snapshot.has(value):
+            return NotImplemented
+        if not is_function or value.__globals__.get("__name__") != "__main__":
+            return usual(value)
+        in_main = value.__globals__ is vars(sys.modules["__main__"])
+        self.globals_ref.setdefault(id(value.__globals__), _Globals(in_main))
+        found = usual(value)
+        if isinstance(found, tuple) and len(found) == 6:
+            from _aioxide_worker import _by_value
+
+            found = (*found[:5], _by_value.set_state)
+        return found
+
+
 _made: list[Any] = []
 
 
@@ -149,52 +183,24 @@ def _cloud_pickler() -> Any:
     if _made:
         return _made[0]
     import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    from _aioxide_worker import _by_value
 
-    class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined,unused-ignore]
-        # multiprocessing's first, as in the plain way.
-        dispatch_table = ChainMap(_EXTRA_REDUCERS, cloudpickle.Pickler.dispatch_table)
-
-        def __init__(self, snapshot: Snapshot | None, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._snapshot = snapshot
-
-        def reducer_override(self, value: Any) -> Any:
-            """Let cloudpickle do it, but for what workers have, and for whose globals a function gets."""
-            if isinstance(value, contextvars.ContextVar):
-                return _reduced_variable(value)
-            is_function = isinstance(value, FunctionType)
-            if not is_function and not isinstance(value, type):
-                return super().reducer_override(value)
-            if self._snapshot and value.__module__ == "__main__" and self._snapshot.has(value):
-                return NotImplemented
-            if not is_function or value.__globals__.get("__name__") != "__main__":
-                return super().reducer_override(value)
-            in_main = value.__globals__ is vars(sys.modules["__main__"])
-            self.globals_ref.setdefault(id(value.__globals__), _Globals(in_main))
-            found = super().reducer_override(value)
-            if isinstance(found, tuple) and len(found) == 6:
-                found = (*found[:5], _by_value.set_state)
-            return found
-
-    _made.append(CloudPickler)
-    return CloudPickler
+    # multiprocessing's reducers first, as in the plain way.
+    table = ChainMap(_EXTRA_REDUCERS, cloudpickle.Pickler.dispatch_table)
+    _made.append(type("CloudPickler", (_Sending, cloudpickle.Pickler), {"dispatch_table": table}))
+    return _made[0]
 
 
 def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
     """A context variable of `__main__` goes by its name: it has no other way."""
     from _aioxide_worker import _by_value
 
-    for name, value in list(vars(sys.modules["__main__"]).items()):
-        if value is variable:
-            break
-    else:
+    names = [name for name, value in list(vars(sys.modules["__main__"]).items()) if value is variable]
+    if not names:
         return NotImplemented
-    try:
-        default = (contextvars.Context().run(variable.get),)
-    except LookupError:
-        default = ()
-    return _by_value.variable, (name, True, *default)
+    default: list[Any] = []
+    with contextlib.suppress(LookupError):
+        default.append(contextvars.Context().run(variable.get))
+    return _by_value.variable, (names[0], True, *default)
 
 
 # Threads that start a worker which must not look for the file of `__main__`.
@@ -207,8 +213,8 @@ _patched: list[tuple[Any, Any]] = []
 def no_main(by_value: bool) -> Iterator[None]:
     """For the time of a `with` block, children that this thread starts are not told to import `__main__`.
 
-    They would end with an error: there is no file "<stdin>". multiprocessing builds what it tells a child in one function,
-    and has no other way to leave that out.
+    They would end with an error: there is no file "<stdin>". multiprocessing builds what it tells a child in one
+    function, and has no other way to leave that out.
 
     Args:
         by_value: False for a pool that does nothing of it.
@@ -216,6 +222,7 @@ def no_main(by_value: bool) -> Iterator[None]:
     if not by_value:
         yield
         return
+    spawn: Any = multiprocessing.spawn
     with _patching:
         current = spawn.get_preparation_data
         if not _patched or _patched[0][0] is not current:

@@ -143,7 +143,8 @@ class Manager:
 
     def _start(self, executor: ProcessPoolExecutor) -> None:
         _managers.add(self)
-        initializer, initargs = executor._initializer, executor._initargs
+        initializer: Any = executor._initializer
+        initargs: Any = executor._initargs
         if self.pool.by_value and executor._forks:
             self._snapshot = self._snapshot or _by_value.Snapshot()
         elif self.pool.by_value and initializer is not None:

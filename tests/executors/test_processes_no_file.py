@@ -148,7 +148,13 @@ def run(how, method, program=PROGRAM, folder=None):
             archive.writestr("__main__.py", f"if __name__ == '__main__':\n{textwrap.indent(program, '    ')}")
         arguments = [folder / "app.zip", method]
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment(), capture_output=True, text=True, timeout=90, check=False, **options
+        [sys.executable, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        **options,
     )
     if how == "pipe":
         os.close(reader)
@@ -159,7 +165,11 @@ def run(how, method, program=PROGRAM, folder=None):
 @needs_cloudpickle
 @pytest.mark.parametrize(
     ("how", "method"),
-    [*(("-c", method) for method in METHODS), *(("stdin", method) for method in METHODS), ("pipe", "forkserver")],
+    [
+        *(("-c", method) for method in METHODS),
+        *(("stdin", method) for method in METHODS),
+        ("pipe", "forkserver"),
+    ],
 )
 def test_functions_and_classes_of_a_program_without_a_file_are_sent_by_value(how, method):
     assert run(how, method) == "done\n"
@@ -197,7 +207,12 @@ def test_a_main_with_a_file_goes_the_standard_way(tmp_path):
         "        print(pool._pool.by_value, pool.submit(where).result(30) == os.getpid())\n"
     )
     done = subprocess.run(
-        [sys.executable, tmp_path / "program.py"], env=environment(), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, tmp_path / "program.py"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     forks = sys.version_info < (3, 14)
     assert (done.returncode, done.stdout) == (0, f"False {forks}\n"), done.stderr
