@@ -11,9 +11,36 @@ pub fn open(path: &CStr) -> io::Result<*mut c_void> {
     if file.is_null() { Err(io::Error::last_os_error()) } else { Ok(file.cast()) }
 }
 
+/// Standard input as a file of its own, which the caller closes: descriptor 0 stays open, at the place read to.
+pub fn open_stdin() -> io::Result<*mut c_void> {
+    // SAFETY: plain calls; the descriptor is the file's, or closed here.
+    unsafe {
+        let fd = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let file = libc::fdopen(fd, c"r".as_ptr());
+        if file.is_null() {
+            let why = io::Error::last_os_error();
+            libc::close(fd);
+            return Err(why);
+        }
+        Ok(file.cast())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standard_input_opens_and_stays_open() {
+        for _ in 0..2 {
+            let file = open_stdin().expect("the test has a standard input");
+            // SAFETY: opened above, closed once.
+            assert_eq!(unsafe { libc::fclose(file.cast()) }, 0);
+        }
+    }
 
     #[test]
     fn a_file_opens_and_what_is_none_says_why() {

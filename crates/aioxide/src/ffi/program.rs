@@ -1,13 +1,14 @@
 //! Running a source file as the interpreter runs its main program.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
+use aioxide_sys::stdio;
 use pyo3_ffi::*;
 
 use super::error::{Res, raise_io, type_error};
-use super::object::{Obj, Raw};
+use super::object::{Obj, Raw, is_none};
 
-/// Runs the file at `args[0]` in the dict `args[1]`. Its text is read by the interpreter's own reader of files: `compile`
+/// Runs the file at `args[0]`, standard input where that is None, in the dict `args[1]`. Its text is read by the interpreter's own reader of files: `compile`
 /// of the same bytes finds other errors in other places, where their encoding is not what it should be.
 ///
 /// # Safety
@@ -19,24 +20,29 @@ pub unsafe fn run_file(args: Raw) -> Res {
             return type_error(c"_run_file takes a path and a dict");
         }
         let globals = PyTuple_GET_ITEM(args, 1);
+        if is_none(PyTuple_GET_ITEM(args, 0)) {
+            return run(stdio::open_stdin(), c"<stdin>", globals);
+        }
         let mut converted: Raw = std::ptr::null_mut();
         let into = (&raw mut converted).cast::<c_void>();
         if PyUnicode_FSConverter(PyTuple_GET_ITEM(args, 0), into) == 0 {
             return Err(super::Raised);
         }
         let bytes = Obj::own(converted);
-        let path = std::ffi::CStr::from_ptr(PyBytes_AS_STRING(bytes.as_ptr()));
-        match aioxide_sys::stdio::open(path) {
-            Ok(file) => Obj::steal(PyRun_FileExFlags(
-                file.cast(),
-                path.as_ptr(),
-                Py_file_input,
-                globals,
-                globals,
-                1,
-                std::ptr::null_mut(),
-            )),
-            Err(why) => raise_io(&why),
-        }
+        let path = CStr::from_ptr(PyBytes_AS_STRING(bytes.as_ptr()));
+        run(stdio::open(path), path, globals)
+    }
+}
+
+/// # Safety
+/// `file` is a `FILE *`, which is closed here; `globals` is a dict.
+unsafe fn run(file: std::io::Result<*mut c_void>, name: &CStr, globals: Raw) -> Res {
+    match file {
+        // SAFETY: by the contract.
+        Ok(file) => unsafe {
+            let (start, flags) = (Py_file_input, std::ptr::null_mut());
+            Obj::steal(PyRun_FileExFlags(file.cast(), name.as_ptr(), start, globals, globals, 1, flags))
+        },
+        Err(why) => raise_io(&why),
     }
 }
