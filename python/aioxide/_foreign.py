@@ -34,7 +34,12 @@ def replacements(in_force: Callable[[], bool]) -> Iterator[tuple[Any, str, Any]]
     @functools.wraps(standard)
     def _set_running_loop(loop: Any, /) -> None:
         if loop is not None and not isinstance(loop, EventLoop) and in_force():
-            _tell(loop)
+            try:
+                _tell(loop)
+            except RuntimeWarning:
+                # Warnings are errors here. From 3.13 on, asyncio's loop does not expect any at this point.
+                getattr(loop, "_run_forever_cleanup", lambda: None)()
+                raise
         standard(loop)
 
     name = "_set_running_loop"
