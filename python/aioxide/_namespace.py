@@ -31,16 +31,43 @@ _DEPRECATED = {
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
 }
 
-# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither
-# import multiprocessing nor register anything to be done when the interpreter ends.
+
+def _cluster() -> ModuleType:
+    import aioxide._cluster as module
+
+    return module
+
+
+def _processes() -> ModuleType:
+    import aioxide._processes as module
+
+    return module
+
+
+def _threads() -> ModuleType:
+    import aioxide._threads as module
+
+    return module
+
+
+def _shared() -> ModuleType:
+    import aioxide.shared as module
+
+    return module
+
+
+# Names of our own, and what imports their modules: when somebody first asks for one, as `import aioxide` must neither
+# import multiprocessing nor register anything to be done when the interpreter ends. The imports are written out because
+# what freezes a program (PyInstaller, cx_Freeze, Nuitka) looks for import statements.
 _LAZY = {
-    "BrokenCluster": "aioxide._cluster",
-    "BrokenClusterWorker": "aioxide._cluster",
-    "ClusterExecutor": "aioxide._cluster",
-    "ProcessPoolExecutor": "aioxide._processes",
-    "ThreadPoolExecutor": "aioxide._threads",
-    "shared": "aioxide.shared",
+    "BrokenCluster": _cluster,
+    "BrokenClusterWorker": _cluster,
+    "ClusterExecutor": _cluster,
+    "ProcessPoolExecutor": _processes,
+    "ThreadPoolExecutor": _threads,
+    "shared": _shared,
 }
+_PROCESSES = "aioxide._processes"
 
 
 def _native_names() -> dict[str, Any]:
@@ -117,7 +144,7 @@ def module_getattr(name: str) -> Any:
 
 
 def _load(name: str) -> Any:
-    module = importlib.import_module(_LAZY[name])
+    module = _LAZY[name]()
     return module if module.__name__ == f"aioxide.{name}" else getattr(module, name)
 
 
@@ -131,7 +158,7 @@ def pool_replacements() -> dict[str, Callable[[ModuleType], Iterator[tuple[Any, 
     importlib.import_module("concurrent.futures.thread")
     return {
         "concurrent.futures.thread": lambda thread: _pool_replacements(thread, "ThreadPoolExecutor"),
-        _LAZY["ProcessPoolExecutor"]: lambda _ours: _pool_replacements(
+        _PROCESSES: lambda _ours: _pool_replacements(
             sys.modules["concurrent.futures.process"], "ProcessPoolExecutor"
         ),
         "concurrent.futures.process": _import_our_processes,
@@ -147,7 +174,7 @@ def _pool_replacements(submodule: ModuleType, pool: str) -> Iterator[tuple[Any, 
 
 def _import_our_processes(_process: ModuleType) -> Iterator[tuple[Any, str, Any]]:
     # Which may be what imports that module, and is then not complete.
-    if not {_LAZY["ProcessPoolExecutor"], "aioxide._process_manager"} & sys.modules.keys():
+    if not {_PROCESSES, "aioxide._process_manager"} & sys.modules.keys():
         _load("ProcessPoolExecutor")
     return iter(())
 
