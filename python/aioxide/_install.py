@@ -1,4 +1,4 @@
-"""`install()`: every event loop that the process makes is ours, until `uninstall()`."""
+"""`install()`: every event loop that asyncio makes in the process is ours, until `uninstall()`."""
 
 import asyncio
 import contextlib
