@@ -149,7 +149,29 @@ def _run_command(source: str) -> None:
 def _run_stdin() -> None:
     _set_first_path("")
     names = _new_main(loader=BuiltinImporter, file="<stdin>")
-    _run_with_file(lambda: _aioxide._run_file(None, names), names)
+    _run_with_file(lambda: _run_source("<stdin>", names, 0), names)
+
+
+def _run_source(path: str, names: dict[str, Any], descriptor: int | None = None) -> None:
+    """Run a source file; `descriptor`, where it is open.
+
+    What cannot be read twice is copied first. The interpreter's reader goes back to the start where the text says how
+    it is encoded, and so cannot run such a program from a pipe (3.11 to 3.15: findings/python_pipe_cookie.sh).
+    """
+    seekable = stat.S_ISREG(os.stat(path if descriptor is None else descriptor).st_mode)
+    if seekable:
+        _aioxide._run_file(path, names, descriptor)
+        return
+    with open(path if descriptor is None else descriptor, "rb", closefd=descriptor is None) as file:
+        text = file.read()
+    copy = os.memfd_create("program")
+    try:
+        with open(copy, "wb", closefd=False) as file:
+            file.write(text)
+        os.lseek(copy, 0, os.SEEK_SET)
+        _aioxide._run_file(path, names, copy)
+    finally:
+        os.close(copy)
 
 
 def _run_with_file(run: Callable[[], None], names: dict[str, Any]) -> None:
@@ -173,7 +195,7 @@ def _start_shell() -> None:
     if startup:
         names["__file__"] = startup
         try:
-            _aioxide._run_file(startup, names)
+            _run_source(startup, names)
         except Exception:
             traceback.print_exc()
         finally:
@@ -202,7 +224,7 @@ def _run_path(path: str) -> None:
         sys.exit(2)
     loader = SourceFileLoader if code is None else SourcelessFileLoader
     names = _new_main(loader=loader("__main__", full_path), file=full_path)
-    _run_with_file(lambda: exec(code, names) if code else _aioxide._run_file(full_path, names), names)
+    _run_with_file(lambda: exec(code, names) if code else _run_source(full_path, names), names)
 
 
 def _compiled(path: str) -> CodeType | None:

@@ -53,32 +53,51 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, how, arguments, text, as_file):
-    """What becomes of a Python whose standard input is text; a pipe, or a file."""
-    command = [sys.executable, *how, *arguments]
-    data = text.encode("latin-1")
-    (folder / "input").write_bytes(data)
-    with open(folder / "input", "rb") as file:
-        stdin = {"stdin": file} if as_file else {"input": data}
-        done = subprocess.run(
-            command, cwd=folder, env=environment(), capture_output=True, timeout=60, check=False, **stdin
-        )
-    out, err = (re.sub(rb"0x[0-9a-f]+", b"N", text) for text in (done.stdout, done.stderr))
-    return done.returncode, out, err
+def start(folder, how, arguments, text, as_file):
+    """Start a Python whose standard input is text: a pipe, or a file."""
+    data = folder / f"input{len(list(folder.iterdir()))}"
+    data.write_bytes(text.encode("latin-1"))
+    process = subprocess.Popen(
+        [sys.executable, *how, *arguments],
+        cwd=folder,
+        env=environment(),
+        stdin=open(data, "rb") if as_file else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.text = None if as_file else text.encode("latin-1")
+    return process
+
+
+def finish(process):
+    """What becomes of it: its exit status, and what it prints."""
+    with process:
+        try:
+            output = process.communicate(process.text, timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, *(re.sub(rb"0x[0-9a-f]+", b"N", text) for text in output)
+
+
+def run(*how):
+    return finish(start(*how))
 
 
 def assert_as_python_itself(folder, arguments, text, as_file=False):
-    ours, theirs = (run(folder, how, arguments, text, as_file) for how in (["-m", "aioxide"], []))
+    both = [start(folder, how, arguments, text, as_file) for how in (["-m", "aioxide"], [])]
+    ours, theirs = map(finish, both)
     assert ours == theirs
     return ours
 
 
-@pytest.mark.parametrize("as_file", [False, True], ids=["pipe", "file"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("program", "as_file"),
+    [*((program, False) for program in PROGRAMS), ("facts", True), ("encoding", True), ("reads on", True)],
+)
 def test_a_program_on_standard_input(folder, program, as_file):
     if program == "encoding" and not as_file:
-        # CPython itself cannot: it wants to go back to the pipe's start ("Illegal seek").
-        assert run(folder, ["-m", "aioxide"], ["-"], PROGRAMS[program], True)[:2] == (0, b"'\\xe4'\n")
+        # CPython itself cannot: it wants to go back to the pipe's start (findings/python_pipe_cookie.sh).
+        assert run(folder, ["-m", "aioxide"], ["-"], PROGRAMS[program], False) == (0, b"'\\xe4'\n", b"")
         return
     assert_as_python_itself(folder, ["-", "a", "-i"], PROGRAMS[program], as_file)
 

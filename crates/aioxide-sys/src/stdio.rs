@@ -11,11 +11,11 @@ pub fn open(path: &CStr) -> io::Result<*mut c_void> {
     if file.is_null() { Err(io::Error::last_os_error()) } else { Ok(file.cast()) }
 }
 
-/// Standard input as a file of its own, which the caller closes: descriptor 0 stays open, at the place read to.
-pub fn open_stdin() -> io::Result<*mut c_void> {
-    // SAFETY: plain calls; the descriptor is the file's, or closed here.
+/// A descriptor as a file of its own, which the caller closes: the descriptor stays open, at the place read to.
+pub fn open_fd(descriptor: i32) -> io::Result<*mut c_void> {
+    // SAFETY: plain calls; the new descriptor is the file's, or closed here.
     unsafe {
-        let fd = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3);
+        let fd = libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3);
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -34,12 +34,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn standard_input_opens_and_stays_open() {
+    fn a_descriptor_opens_and_stays_open() {
         for _ in 0..2 {
-            let file = open_stdin().expect("the test has a standard input");
+            let file = open_fd(0).expect("the test has a standard input");
             // SAFETY: opened above, closed once.
             assert_eq!(unsafe { libc::fclose(file.cast()) }, 0);
         }
+        assert!(open_fd(-1).is_err_and(|why| why.raw_os_error() == Some(libc::EBADF)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::error::{Res, raise_io, type_error};
 use super::object::{Obj, Raw, is_none};
 
-/// Runs the file at `args[0]`, standard input where that is None, in the dict `args[1]`. Its text is read by the interpreter's own reader of files: `compile`
+/// Runs the file at `args[0]`, or the descriptor `args[2]` under that name, in the dict `args[1]`. Its text is read by the interpreter's own reader of files: `compile`
 /// of the same bytes finds other errors in other places, where their encoding is not what it should be.
 ///
 /// # Safety
@@ -16,13 +16,10 @@ use super::object::{Obj, Raw, is_none};
 pub unsafe fn run_file(args: Raw) -> Res {
     // SAFETY: by the contract; the parser closes the file. The path is owned by `bytes` meanwhile.
     unsafe {
-        if PyTuple_GET_SIZE(args) != 2 || PyDict_Check(PyTuple_GET_ITEM(args, 1)) == 0 {
-            return type_error(c"_run_file takes a path and a dict");
+        if PyTuple_GET_SIZE(args) != 3 || PyDict_Check(PyTuple_GET_ITEM(args, 1)) == 0 {
+            return type_error(c"_run_file takes a path, a dict, and a descriptor or None");
         }
         let globals = PyTuple_GET_ITEM(args, 1);
-        if is_none(PyTuple_GET_ITEM(args, 0)) {
-            return run(stdio::open_stdin(), c"<stdin>", globals);
-        }
         let mut converted: Raw = std::ptr::null_mut();
         let into = (&raw mut converted).cast::<c_void>();
         if PyUnicode_FSConverter(PyTuple_GET_ITEM(args, 0), into) == 0 {
@@ -30,7 +27,15 @@ pub unsafe fn run_file(args: Raw) -> Res {
         }
         let bytes = Obj::own(converted);
         let path = CStr::from_ptr(PyBytes_AS_STRING(bytes.as_ptr()));
-        run(stdio::open(path), path, globals)
+        let descriptor = PyTuple_GET_ITEM(args, 2);
+        if is_none(descriptor) {
+            return run(stdio::open(path), path, globals);
+        }
+        let descriptor = PyLong_AsLong(descriptor);
+        if descriptor == -1 && !PyErr_Occurred().is_null() {
+            return Err(super::Raised);
+        }
+        run(stdio::open_fd(i32::try_from(descriptor).unwrap_or(-1)), path, globals)
     }
 }
 
