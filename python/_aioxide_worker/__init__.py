@@ -209,6 +209,8 @@ def portable(value, error):
     try:
         import cloudpickle
 
-        return ByCloudpickle(cloudpickle.dumps(value))
+        data = cloudpickle.dumps(value)
     except Exception:
         return None
+    # What has nothing of that module in it is refused as elsewhere.
+    return ByCloudpickle(data) if b"__main__" in data else None

@@ -65,11 +65,12 @@ def main() -> None:
         del arguments[0]
     if arguments[:1] == ["-"] and sys.stdin is not None and sys.stdin.isatty():
         interactive = True
+    if not arguments and not interactive and not sys.flags.interactive:
+        _usage_error("no script, -m MODULE or -c COMMAND given")
+    run, argv = _program(arguments)
     if interactive and not sys.flags.interactive:
         _start_again_with_i([name for name, option in _OPTIONS.items() if options.get(option)], arguments)
-    if not arguments and not sys.flags.interactive:
-        _usage_error("no script, -m MODULE or -c COMMAND given")
-    run, sys.argv = _program(arguments)
+    sys.argv = argv
     install(**options)
     _run_as_if_alone(run)
 

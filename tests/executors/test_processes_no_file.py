@@ -216,3 +216,21 @@ def test_a_main_with_a_file_goes_the_standard_way(tmp_path):
     )
     forks = sys.version_info < (3, 14)
     assert (done.returncode, done.stdout) == (0, f"False {forks}\n"), done.stderr
+
+
+@needs_cloudpickle
+def test_what_is_not_of_main_is_refused_as_elsewhere():
+    """Results and arguments of local classes of a module: by value goes what `__main__` defines, and no more."""
+    program = textwrap.dedent(
+        """
+        import multiprocessing, sys
+        import aioxide
+        from tests.executors import process_tasks as tasks
+        with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
+            print(type(pool.submit(tasks.local_result).exception(30)).__name__)
+            print(type(pool.submit(tasks.same, tasks.local_result()).exception(30)).__name__)
+            print(pool.submit(lambda: 3).result(30))
+        """
+    )
+    *refused, sent = run("-c", "spawn", program).splitlines()
+    assert sent == "3" and len(refused) == 2 and set(refused) <= {"PicklingError", "AttributeError"}

@@ -62,7 +62,10 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Re
     if pool.by_value.get() {
         let pickler = pickler_by_value(pool, true)?;
         if !is_none(pickler.as_ptr()) {
-            return pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded);
+            let pickled = pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?;
+            if pickled.names_main() {
+                return Ok(pickled);
+            }
         }
     }
     let manager = pool.manager.or_none();
