@@ -5,6 +5,9 @@ A package of its own, so that a worker that is spawned loads this and no more.
 
 import sys
 
+# What is defined in `__main__` comes and goes by value: see `_by_value.py`.
+_sends_by_value = False
+
 
 class TaskCancelled(BaseException):
     """Raised in a task that is being cancelled, in a pool with `cancel_running=True`; and in one whose time is up.
@@ -42,9 +45,13 @@ def main(endpoint, library, initializer, initargs, options):
         endpoint: the `Endpoint`.
         library: the path of the extension module.
         initializer: called first with `initargs`, if it is not None.
-        options: `max_rss` in bytes (0 for no limit); `stop_signal`, a number; `spin`, ticks of the processor's counter.
+        options: `max_rss` in bytes (0 for no limit); `stop_signal`, a number; `spin`, ticks of the processor's counter;
+            `by_value`: what is defined in `__main__` comes and goes by value.
     """
     import signal
+
+    global _sends_by_value
+    _sends_by_value = options["by_value"]
 
     # In a forked child, a signal would otherwise wake the loop of the parent (python/cpython#94454).
     signal.set_wakeup_fd(-1)
@@ -140,14 +147,26 @@ def call_in_context(values, fn, args, kwargs):
         values: a (module, attribute, value) for each variable.
     """
     import contextvars
-    from importlib import import_module
 
     def call():
         for module, attribute, value in values:
-            getattr(import_module(module), attribute).set(value)
+            _variable(module, attribute).set(value)
         return fn(*args, **kwargs)
 
     return contextvars.copy_context().run(call)
+
+
+def _variable(module, attribute):
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(module), attribute)
+    except AttributeError:
+        if module != "__main__" or not _sends_by_value:
+            raise
+    from ._by_value import variable
+
+    return variable(attribute, True)
 
 
 def call_chunk(fn, chunk):
@@ -156,7 +175,7 @@ def call_chunk(fn, chunk):
 
 
 class ByCloudpickle:
-    """Stands for a function that only cloudpickle can send.
+    """Stands for what only cloudpickle can send.
 
     Args:
         data: what `cloudpickle.dumps` made of it.
@@ -173,3 +192,25 @@ def _by_cloudpickle(data):
     import cloudpickle
 
     return cloudpickle.loads(data)
+
+
+def portable(value, error):
+    """Return what stands for a result or failure that pickle could not send, for a pool whose `__main__` has no file.
+
+    Args:
+        value: what could not be sent.
+        error: why.
+
+    Returns:
+        None where there is nothing, and the error stands.
+    """
+    if not _sends_by_value or not isinstance(error, Exception):
+        return None
+    try:
+        import cloudpickle
+
+        data = cloudpickle.dumps(value)
+    except Exception:
+        return None
+    # What has nothing of that module in it is refused as elsewhere.
+    return ByCloudpickle(data) if b"__main__" in data else None

@@ -16,7 +16,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 _Ts = TypeVarTuple("_Ts")
 
 def build_info() -> dict[str, Any]: ...
-def _run_file(path: str, globals: dict[str, Any], /) -> None: ...
+def _run_file(path: str, globals: dict[str, Any], fd: int | None, /) -> None: ...
 
 @disjoint_base
 class Future(asyncio.Future[_T]): ...
@@ -163,6 +163,7 @@ class Loop:
 # The core of `_processes.ProcessPoolExecutor`; what calls it is `_process_manager`.
 @final
 class ProcessPool:
+    by_value: bool
     closed: bool
     on_demand: bool
     stays: bool

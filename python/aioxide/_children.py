@@ -1,5 +1,6 @@
 """Handing `install()` on to the children that `multiprocessing` starts by spawn or forkserver."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,21 +21,25 @@ except ImportError as error:
         RuntimeWarning,
     )
 else:
-    aioxide.install(namespace=namespace)
+    aioxide.install(**options)
 """
 
 
 class _InstallWhenUnpickled:
     """Pickles as a call of `exec`: unpickling the message that prepares a child then installs there."""
 
-    def __init__(self, sys_path: list[str], namespace: bool) -> None:
-        self._globals = {"sys_path": list(sys_path), "namespace": namespace}
+    def __init__(self, sys_path: list[str], options: dict[str, bool]) -> None:
+        self._globals = {"sys_path": list(sys_path), "options": options}
 
     def __reduce__(self) -> tuple[Any, tuple[str, dict[str, Any]]]:
         return exec, (_IN_CHILD, self._globals)
 
 
-def replacements(namespace: Callable[[], bool]) -> Iterator[tuple[Any, str, Any]]:
+# The module whose function builds what a child is told.
+MODULE = "multiprocessing.spawn"
+
+
+def replacements(spawn: Any, options: Callable[[], dict[str, bool]]) -> Iterator[tuple[Any, str, Any]]:
     """The attributes to replace, as (owner, name, value), so that spawned children install too.
 
     multiprocessing offers no hook for this. Both start methods build the message that prepares a child with
@@ -43,27 +48,35 @@ def replacements(namespace: Callable[[], bool]) -> Iterator[tuple[Any, str, Any]
     down in silence.
 
     Args:
-        namespace: asked when a child is started: whether it should `install(namespace=True)`.
+        spawn: the module `MODULE`, which is not imported for this: at its import, multiprocessing takes what
+            `__main__` is at that moment for the program, and one that `runpy` runs later is not there yet.
+        options: asked when a child is started: the keyword arguments for its `install()`.
     """
-    try:
-        from multiprocessing import spawn
-
-        prepare = spawn.get_preparation_data
-    except (ImportError, AttributeError) as error:
+    prepare = getattr(spawn, "get_preparation_data", None)
+    if prepare is None:
         warnings.warn(
-            f"children that multiprocessing spawns will run on asyncio's own event loops: {error}",
+            "children that multiprocessing spawns will run on asyncio's own event loops: "
+            f"{MODULE} has no get_preparation_data",
             RuntimeWarning,
-            stacklevel=_STACKLEVEL_OF_INSTALL,
+            stacklevel=_frames_of_ours() + 1,
         )
         return
 
     def get_preparation_data(name: str) -> dict[str, Any]:
-        data = prepare(name)
-        data["aioxide"] = _InstallWhenUnpickled(data["sys_path"], namespace())
+        data: dict[str, Any] = prepare(name)
+        data["aioxide"] = _InstallWhenUnpickled(data["sys_path"], options())
         return data
 
     yield spawn, "get_preparation_data", get_preparation_data
 
 
-# warn() > replacements() > _loop_replacements() > _change_to() > install() > the caller.
-_STACKLEVEL_OF_INSTALL = 5
+def _frames_of_ours() -> int:
+    """How many frames of this package stand above that of the user; `warnings` does not count importlib's."""
+    frame, count = sys._getframe(1), 0
+    while frame.f_back is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("aioxide", "importlib"):
+            break
+        count += package == "aioxide"
+        frame = frame.f_back
+    return count

@@ -1,4 +1,4 @@
-"""`install()`: every event loop that the process makes is ours, until `uninstall()`."""
+"""`install()`: every event loop that asyncio makes in the process is ours, until `uninstall()`."""
 
 import asyncio
 import contextlib
@@ -6,26 +6,30 @@ import enum
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
-from . import _children, _namespace
+from . import _children, _foreign, _namespace
+from ._imports import WhenImported
 from ._loop import EventLoop, new_event_loop
 
 
-class _Level(enum.IntEnum):
+class _Part(enum.Flag):
     NOTHING = 0
     LOOPS = 1
     NAMESPACE = 2
+    UVLOOP = 4
 
 
-def install(namespace: bool = False) -> None:
+def install(namespace: bool = False, replace_uvloop: bool = False) -> None:
     """Make every event loop that this process makes an `aioxide.EventLoop`.
 
     `asyncio.run`, `asyncio.Runner`, `asyncio.new_event_loop`, `asyncio.EventLoop()`,
     `asyncio.SelectorEventLoop()` and the policy (below 3.16) make ours, also where a library imported them
     earlier or sets another policy later. Loops that exist stay as they are, and so does whatever names
     another loop itself: `loop_factory=...`, `uvloop.new_event_loop()`, a subclass of asyncio's loop,
-    `asyncio.SelectorEventLoop(selector)` with a selector.
+    `asyncio.SelectorEventLoop(selector)` with a selector. The first time that such a loop runs, a RuntimeWarning
+    says so.
 
     Calling it again changes nothing; `uninstall()` takes all of it back. Forked children inherit it, and
     children that `multiprocessing` starts by spawn or forkserver are told to install it before they run
@@ -35,12 +39,20 @@ def install(namespace: bool = False) -> None:
         namespace: also put the native classes (`Task`, `Future`) into asyncio's own names, and our pools
             (`ThreadPoolExecutor`, `ProcessPoolExecutor`) into those of `concurrent.futures`, for code that
             calls them directly. A later plain `install()` leaves them there.
+        replace_uvloop: also have `import uvloop` give a module with uvloop's public names over aioxide, for programs
+            that ask for uvloop where it is installed; it need not be. A later plain `install()` leaves it there. What
+            was imported from uvloop by name earlier stays uvloop's.
 
     Warns:
         RuntimeWarning: spawned children can't be told, and will run on asyncio's own loops.
     """
+    parts = _Part.LOOPS
+    if namespace:
+        parts |= _Part.NAMESPACE
+    if replace_uvloop:
+        parts |= _Part.UVLOOP
     with _lock:
-        _change_to(max(_level, _Level.NAMESPACE if namespace else _Level.LOOPS))
+        _change_to(_parts | parts)
 
 
 def uninstall() -> None:
@@ -50,19 +62,20 @@ def uninstall() -> None:
     A name that somebody else has replaced since (a tracer that wrapped it, say) is left as it is.
     """
     with _lock:
-        _change_to(_Level.NOTHING)
+        _change_to(_Part.NOTHING)
 
 
 @contextlib.contextmanager
-def installed(namespace: bool = False) -> Iterator[None]:
+def installed(namespace: bool = False, replace_uvloop: bool = False) -> Iterator[None]:
     """`install()` for the time of a `with` block or a decorated call; what was in force before comes back
     after it.
 
     Args:
         namespace: as for `install()`.
+        replace_uvloop: as for `install()`.
     """
-    before = _level
-    install(namespace)
+    before = _parts
+    install(namespace, replace_uvloop)
     try:
         yield
     finally:
@@ -72,43 +85,97 @@ def installed(namespace: bool = False) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Patch:
-    """One attribute that we replaced, and what stood there; `_ABSENT` where the owner itself had none."""
+    """One attribute that we replaced, and what stood there; `_ABSENT` where the owner itself had none.
+
+    Of a dict (`sys.modules`), one item.
+    """
 
     owner: Any
     name: str
     ours: Any
     before: Any
 
+    @classmethod
+    def make(cls, owner: Any, name: str, ours: Any) -> "_Patch":
+        """Replace it."""
+        made = cls(owner, name, ours, _names_of(owner).get(name, _ABSENT))
+        made._put(ours)
+        return made
+
     def undo(self) -> None:
-        if vars(self.owner).get(self.name, _ABSENT) is not self.ours:
-            return
-        if self.before is _ABSENT:
+        """Put back what stood there, unless somebody else has replaced ours."""
+        if _names_of(self.owner).get(self.name, _ABSENT) is self.ours:
+            self._put(self.before)
+
+    def _put(self, value: Any) -> None:
+        if isinstance(self.owner, dict):
+            if value is _ABSENT:
+                del self.owner[self.name]
+            else:
+                self.owner[self.name] = value
+        elif value is _ABSENT:
             delattr(self.owner, self.name)
         else:
-            setattr(self.owner, self.name, self.before)
+            setattr(self.owner, self.name, value)
+
+
+def _names_of(owner: Any) -> Any:
+    return owner if isinstance(owner, dict) else vars(owner)
+
+
+class _Later:
+    """What is to be replaced in a module that we don't import: as soon as it is."""
+
+    def __init__(
+        self, module: str, replacements: Callable[[ModuleType], Iterator[tuple[Any, str, Any]]]
+    ) -> None:
+        self._replacements = replacements
+        self._made: list[_Patch] = []
+        self._hook = WhenImported(module, self._make)
+
+    def _make(self, module: ModuleType) -> None:
+        self._made = [_Patch.make(*each) for each in self._replacements(module)]
+
+    def undo(self) -> None:
+        """Put back what stood there, or leave the module alone when it is imported."""
+        self._hook.cancel()
+        for patch in reversed(self._made):
+            patch.undo()
 
 
 _ABSENT: Any = object()
 _lock = threading.Lock()
-_level = _Level.NOTHING
-_patches: dict[_Level, list[_Patch]] = {}
+_parts = _Part.NOTHING
+_undo: dict[_Part, list[_Patch | _Later]] = {}
 
 
-def _change_to(level: _Level) -> None:
-    global _level
-    while _level > level:
-        for patch in reversed(_patches.pop(_level)):
-            patch.undo()
-        _level = _Level(_level - 1)
-    while _level < level:
-        _level = _Level(_level + 1)
-        _patches[_level] = patches = []
-        for owner, name, ours in _REPLACEMENTS[_level]():
-            patches.append(_Patch(owner, name, ours, vars(owner).get(name, _ABSENT)))
-            setattr(owner, name, ours)
+def _change_to(parts: _Part) -> None:
+    global _parts
+    for part in reversed(_Part):
+        if part in _parts and part not in parts:
+            _parts &= ~part
+            for made in reversed(_undo.pop(part)):
+                made.undo()
+    for part in _Part:
+        if part in parts and part not in _parts:
+            _parts |= part
+            _undo[part] = undo = []
+            for each in _REPLACEMENTS[part]():
+                undo.append(each if isinstance(each, _Later) else _Patch.make(*each))
 
 
-def _loop_replacements() -> Iterator[tuple[Any, str, Any]]:
+_Replacements = Iterator[tuple[Any, str, Any] | _Later]
+
+
+def _in_force() -> bool:
+    return _Part.LOOPS in _parts
+
+
+def _options() -> dict[str, bool]:
+    return {"namespace": _Part.NAMESPACE in _parts, "replace_uvloop": _Part.UVLOOP in _parts}
+
+
+def _loop_replacements() -> _Replacements:
     yield asyncio.events, "new_event_loop", new_event_loop
     yield asyncio, "new_event_loop", new_event_loop
     _hook_selector_event_loop()
@@ -117,20 +184,29 @@ def _loop_replacements() -> Iterator[tuple[Any, str, Any]]:
     policy = getattr(asyncio.events, "_event_loop_policy", None)
     if policy is not None and hasattr(policy, "__dict__"):
         yield policy, "new_event_loop", new_event_loop
-    yield from _children.replacements(lambda: _level >= _Level.NAMESPACE)
+    yield from _foreign.replacements(_in_force)
+    yield _Later(_children.MODULE, lambda spawn: _children.replacements(spawn, _options))
 
 
-def _namespace_replacements() -> Iterator[tuple[Any, str, Any]]:
+def _namespace_replacements() -> _Replacements:
     modules = [asyncio, *_namespace.submodules().values()]
     for name, native in _namespace.NATIVE.items():
         standard = getattr(asyncio, name)
         yield from ((module, name, native) for module in modules if vars(module).get(name) is standard)
-    yield from _namespace.pool_replacements()
+    for submodule, replacements in _namespace.pool_replacements().items():
+        yield _Later(submodule, replacements)
 
 
-_REPLACEMENTS: dict[_Level, Callable[[], Iterator[tuple[Any, str, Any]]]] = {
-    _Level.LOOPS: _loop_replacements,
-    _Level.NAMESPACE: _namespace_replacements,
+def _uvloop_replacements() -> _Replacements:
+    from . import _uvloop
+
+    yield from _uvloop.replacements()
+
+
+_REPLACEMENTS: dict[_Part, Callable[[], _Replacements]] = {
+    _Part.LOOPS: _loop_replacements,
+    _Part.NAMESPACE: _namespace_replacements,
+    _Part.UVLOOP: _uvloop_replacements,
 }
 
 
@@ -154,7 +230,7 @@ def _hook_selector_event_loop() -> None:
         return
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if cls is standard and not args and not kwargs and _level >= _Level.LOOPS:
+        if cls is standard and not args and not kwargs and _in_force():
             return EventLoop.__new__(EventLoop)
         following = super(standard, cls).__new__
         return following(cls) if following is object.__new__ else following(cls, *args, **kwargs)

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -31,16 +31,43 @@ _DEPRECATED = {
     "EventLoopPolicy": ("aioxide._policy", "EventLoopPolicy"),
 }
 
-# Names of our own, and their modules: imported when somebody first asks for one, as `import aioxide` must neither
-# import multiprocessing nor register anything to be done when the interpreter ends.
+
+def _cluster() -> ModuleType:
+    import aioxide._cluster as module
+
+    return module
+
+
+def _processes() -> ModuleType:
+    import aioxide._processes as module
+
+    return module
+
+
+def _threads() -> ModuleType:
+    import aioxide._threads as module
+
+    return module
+
+
+def _shared() -> ModuleType:
+    import aioxide.shared as module
+
+    return module
+
+
+# Names of our own, and what imports their modules: when somebody first asks for one, as `import aioxide` must neither
+# import multiprocessing nor register anything to be done when the interpreter ends. The imports are written out because
+# what freezes a program (PyInstaller, cx_Freeze, Nuitka) looks for import statements.
 _LAZY = {
-    "BrokenCluster": "aioxide._cluster",
-    "BrokenClusterWorker": "aioxide._cluster",
-    "ClusterExecutor": "aioxide._cluster",
-    "ProcessPoolExecutor": "aioxide._processes",
-    "ThreadPoolExecutor": "aioxide._threads",
-    "shared": "aioxide.shared",
+    "BrokenCluster": _cluster,
+    "BrokenClusterWorker": _cluster,
+    "ClusterExecutor": _cluster,
+    "ProcessPoolExecutor": _processes,
+    "ThreadPoolExecutor": _threads,
+    "shared": _shared,
 }
+_PROCESSES = "aioxide._processes"
 
 
 def _native_names() -> dict[str, Any]:
@@ -117,20 +144,39 @@ def module_getattr(name: str) -> Any:
 
 
 def _load(name: str) -> Any:
-    module = importlib.import_module(_LAZY[name])
+    module = _LAZY[name]()
     return module if module.__name__ == f"aioxide.{name}" else getattr(module, name)
 
 
-def pool_replacements() -> Iterator[tuple[Any, str, Any]]:
-    """What `install(namespace=True)` puts in the names of `concurrent.futures`: (owner, name, value)."""
-    package = concurrent.futures
+def pool_replacements() -> dict[str, Callable[[ModuleType], Iterator[tuple[Any, str, Any]]]]:
+    """What `install(namespace=True)` puts in the names of `concurrent.futures`: for each module that has to be there
+    first, what gives (owner, name, value) of what to replace. The process pool waits, as it imports multiprocessing.
+    """
     # Its class derives from the standard ThreadPoolExecutor, and does so once it is imported.
     with contextlib.suppress(ImportError):
         importlib.import_module("concurrent.futures.interpreter")
-    for name, submodule in (("ThreadPoolExecutor", "thread"), ("ProcessPoolExecutor", "process")):
-        pool = _load(name)
-        yield package, name, pool
-        yield importlib.import_module(f"concurrent.futures.{submodule}"), name, pool
+    importlib.import_module("concurrent.futures.thread")
+    return {
+        "concurrent.futures.thread": lambda thread: _pool_replacements(thread, "ThreadPoolExecutor"),
+        _PROCESSES: lambda _ours: _pool_replacements(
+            sys.modules["concurrent.futures.process"], "ProcessPoolExecutor"
+        ),
+        "concurrent.futures.process": _import_our_processes,
+    }
+
+
+def _pool_replacements(submodule: ModuleType, pool: str) -> Iterator[tuple[Any, str, Any]]:
+    ours = _load(pool)
+    yield submodule, pool, ours
+    # The package asks its submodule when it is first asked itself, and keeps the answer.
+    yield concurrent.futures, pool, ours
+
+
+def _import_our_processes(_process: ModuleType) -> Iterator[tuple[Any, str, Any]]:
+    # Which may be what imports that module, and is then not complete.
+    if not {_PROCESSES, "aioxide._process_manager"} & sys.modules.keys():
+        _load("ProcessPoolExecutor")
+    return iter(())
 
 
 def module_dir() -> list[str]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
 
-from . import _aioxide
+from . import _aioxide, _by_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +102,8 @@ class Manager:
         self._watching = False
         self._respawns = executor._on_worker_death == "respawn"
         self.pool = _aioxide.ProcessPool(self, executor._max_workers, True, max_pending)
+        self.pool.by_value = _by_value.main_has_no_file()
+        self._snapshot: _by_value.Snapshot | None = None
         # Last: what it calls needs all of the above.
         self._executor = weakref.ref(executor, self._collected)
 
@@ -141,6 +143,12 @@ class Manager:
 
     def _start(self, executor: ProcessPoolExecutor) -> None:
         _managers.add(self)
+        initializer: Any = executor._initializer
+        initargs: Any = executor._initargs
+        if self.pool.by_value and executor._forks:
+            self._snapshot = self._snapshot or _by_value.Snapshot()
+        elif self.pool.by_value and initializer is not None:
+            initializer, initargs = _by_value.Sent(initializer), _by_value.Sent(initargs)
         key, *descriptors = self.pool.prepare(executor._max_tasks_per_child)
         try:
             process = executor._mp_context.Process(
@@ -148,14 +156,19 @@ class Manager:
                 args=(
                     _aioxide_worker.Endpoint(*descriptors),
                     _aioxide.__file__,
-                    executor._initializer,
-                    executor._initargs,
-                    {"max_rss": executor._max_rss or 0, "stop_signal": STOP_SIGNAL, "spin": self.pool.spin},
+                    initializer,
+                    initargs,
+                    {
+                        "max_rss": executor._max_rss or 0,
+                        "stop_signal": STOP_SIGNAL,
+                        "spin": self.pool.spin,
+                        "by_value": self.pool.by_value,
+                    },
                 ),
             )
             # From here on the pool does not end without it: another thread may break the pool while this one starts it.
             self._workers[key] = process
-            with _no_interrupt(executor._mp_context):
+            with _by_value.no_main(self.pool.by_value), _no_interrupt(executor._mp_context):
                 process.start()
         except BaseException:
             self._workers.pop(key, None)
@@ -170,6 +183,14 @@ class Manager:
         if self.broken:
             self.pool.signal(key, signal.SIGKILL)
         executor._worker_started(key)
+
+    def pickler_by_value(self, failed: bool) -> Callable[..., Any] | None:
+        """Return what makes the pickler of a call of which something is in a `__main__` that workers cannot import.
+
+        Args:
+            failed: plain pickle could not send the call: None where it would be of no use.
+        """
+        return _by_value.pickler(self._snapshot, failed)
 
     def portable(self, function: Any, error: BaseException) -> Any:
         """Return what stands for a function that pickle can't send; or itself, and put a note on the error of that."""

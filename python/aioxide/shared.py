@@ -76,7 +76,9 @@ class Handle:
         size = sum(-(-part // _ALIGN) * _ALIGN for part in self._parts)
         self._memory = buffer(size)
         self._id = _aioxide._shared_id(self._memory)
-        view, at = memoryview(self._memory), 0
+        # Not in one statement with the next: Nuitka 4.3.3 cannot compile that.
+        view = memoryview(self._memory)
+        at = 0
         for piece, part in zip(pieces, self._parts, strict=True):
             view[at : at + part] = piece
             at += -(-part // _ALIGN) * _ALIGN

@@ -87,6 +87,15 @@ def make_shared(count):
     return made
 
 
+def local_result():
+    """What pickle cannot send: an object of a class that no module has."""
+
+    class Local:
+        pass
+
+    return Local()
+
+
 def same(value):
     return value
 

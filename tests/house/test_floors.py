@@ -27,7 +27,9 @@ FLOORS = {
 PYTHON_FLOORS = {
     "_aioxide": 0,
     "_registry": 1,
+    "_by_value": 0,
     "_children": 1,
+    "_imports": 1,
     "_build": 1,
     "_patched": 1,
     "_cluster_remote": 1,
@@ -46,11 +48,13 @@ PYTHON_FLOORS = {
     "_namespace": 4,
     "_policy": 4,
     "_runner": 4,
-    "_install": 5,
-    "__init__": 6,
-    "_main": 7,
-    "gunicorn": 7,
-    "__main__": 8,
+    "_foreign": 4,
+    "_uvloop": 5,
+    "_install": 6,
+    "__init__": 7,
+    "_main": 8,
+    "gunicorn": 8,
+    "__main__": 9,
 }
 
 # Which crates a crate may name. Only aioxide-sys talks to the operating system, only aioxide knows of Python.

@@ -32,6 +32,8 @@ PACKAGES = {
     "gunicorn": "gunicorn",
     "hypercorn": "hypercorn",
     "pytest_asyncio": "pytest_asyncio",
+    "jupyter": "ipykernel",
+    "replace-uvloop": "uvloop",
     "uvicorn": "uvicorn",
     "UvicornWorker": "uvicorn_worker",
 }
@@ -80,6 +82,10 @@ def _commands(body):
     return commands
 
 
+# Those that tests/integration/requirements.txt names for some Pythons only.
+ON_SOME_PYTHONS = {"ipykernel": sys.version_info[:2] == (3, 14), "uvloop": sys.version_info < (3, 15)}
+
+
 def missing_package(*texts):
     """The first package that the texts need and this environment lacks, if any."""
     text = "\n".join(texts)
@@ -113,7 +119,13 @@ def start(command, folder, port):
     return subprocess.Popen(
         [sys.executable, *module, *arguments],
         cwd=folder,
-        env={**variables, "PYTHONDONTWRITEBYTECODE": "1"},
+        # JUPYTER_...: what is to be installed "for the user" stays in the folder.
+        env={
+            **variables,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "JUPYTER_DATA_DIR": str(folder),
+            "IPYTHONDIR": str(folder),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

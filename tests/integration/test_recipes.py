@@ -23,6 +23,8 @@ def skip_without_packages(page, *texts):
     # A command needs what its files need.
     named = [source for name, source in page.files.items() if any(_names(name, text) for text in texts)]
     missing = recipes.missing_package(*texts, *named)
+    if not recipes.ON_SOME_PYTHONS.get(missing, True):
+        pytest.skip(f"by version: {missing} is tried on another Python (tests/integration/requirements.txt)")
     if missing:
         pytest.skip(f"{missing} is not installed (tests/integration/requirements.txt)")
 

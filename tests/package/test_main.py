@@ -248,7 +248,8 @@ def test_a_double_dash_ends_our_options(tmp_path):
         (["--"], "no script given after --"),
         (["-x", "facts.py"], "unknown option -x"),
         (["--nonsense"], "unknown option --nonsense"),
-        (["-"], "a program on standard input is not supported"),
+        (["--namespace", "--replace-uvloop"], "no script, -m MODULE or -c COMMAND given"),
+        (["-I", "facts.py"], "unknown option -I"),
     ],
 )
 def test_usage_errors(arguments, message):

@@ -1,5 +1,6 @@
 """The wheel that `make wheel` builds: what is in it, and that it works where only it is installed."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -75,3 +76,78 @@ def test_a_process_pool_works_where_only_the_wheel_is(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     packages = ("aioxide", "_aioxide_worker", "_aioxide_worker")
     assert done.stdout.split() == [str(tmp_path / "site" / name / "__init__.py") for name in packages]
+
+
+# What somebody would freeze: pools by every start method, and what install() puts in their place.
+FROZEN = """
+import asyncio, multiprocessing, sys
+import aioxide
+
+class Custom(Exception):
+    pass
+
+def square(number):
+    return number * number
+
+def fail():
+    raise Custom("from the worker")
+
+def loop_here():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return type(loop).__name__
+
+async def main(context):
+    loop = asyncio.get_running_loop()
+    with aioxide.ProcessPoolExecutor(1, context) as pool:
+        error = pool.submit(fail).exception(60)
+        return await asyncio.to_thread(square, 3), await loop.run_in_executor(pool, square, 4), type(error) is Custom
+
+if __name__ == "__main__":
+    multiprocessing.freeze_support()
+    for method in sys.argv[1:]:
+        context = multiprocessing.get_context(method)
+        print(method, *aioxide.run(main(context)), flush=True)
+    aioxide.install(namespace=True, replace_uvloop=True)
+    import concurrent.futures
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        print(type(pool).__module__, pool.submit(loop_here).result(60), aioxide.__version__, sys.frozen)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        print(type(pool).__module__, memoryview(aioxide.shared.buffer(8)).nbytes, aioxide.ClusterExecutor.__name__)
+"""
+# What is installed for other tests, and would be frozen with it because something imports it if it is there.
+NOT_FROZEN = "numpy distributed dask cloudpickle cryptography IPython pytest _pytest uvloop tkinter".split()
+FREEZERS = {
+    "PyInstaller": "--onedir --log-level=WARN".split() + [f"--exclude-module={name}" for name in NOT_FROZEN],
+    "cx_Freeze": f"build_exe --build-exe=dist/frozen --silent --excludes={','.join(NOT_FROZEN)} --script".split(),
+}
+
+
+@pytest.mark.by_version(
+    sys.version_info[:2] != (3, 13), "freezers are tried on one Python, which has a shared library"
+)
+@pytest.mark.parametrize("freezer", FREEZERS)
+def test_a_frozen_program_has_all_that_it_needs(wheel, tmp_path, freezer):
+    """Of what is installed from the wheel: a freezer must not see that this checkout is installed for development."""
+    if importlib.util.find_spec(freezer) is None:
+        pytest.skip(f"{freezer} is not installed (tests/package/requirements.txt)")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (tmp_path / "frozen.py").write_text(FROZEN)
+    # A fork server in a program that cx_Freeze 8.7 made lacks the script's functions: findings/cx_freeze_forkserver.sh.
+    methods = ["spawn", "fork"] if freezer == "cx_Freeze" else ["spawn", "fork", "forkserver"]
+    freeze = [sys.executable, "-m", freezer, *FREEZERS[freezer], "frozen.py"]
+    for command in (freeze, [tmp_path / "dist" / "frozen" / "frozen", *methods]):
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    *pools, installed, threads = done.stdout.splitlines()
+    assert pools == [f"{method} 9 16 True" for method in methods]
+    assert installed.startswith("aioxide._processes EventLoop ") and installed.endswith(" True")
+    assert threads == "aioxide._threads 8 ClusterExecutor"

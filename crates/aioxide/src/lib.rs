@@ -232,7 +232,7 @@ static mut METHODS: [PyMethodDef; 12] = [
         c"_run_file",
         py_run_file,
         METH_VARARGS,
-        c"_run_file(path, globals): run a source file as the interpreter runs its main program.",
+        c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
     ),
     PyMethodDef::zeroed(),
 ];

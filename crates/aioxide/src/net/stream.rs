@@ -15,7 +15,7 @@ use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call_method, getattr, is_none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
 use crate::task::loop_state::{Item, LoopState};
-use crate::task::{handle, report};
+use crate::task::{handle, handle_run, report};
 
 /// Bytes that wait to be sent: `bytes` objects, which cannot change.
 pub struct Chunk(pub Obj);
@@ -348,7 +348,7 @@ fn release(slf: Raw, this: &Stream) -> Res<()> {
     drop((this.protocol.take(), this.owner.take(), this.context.take(), this.resume_context.take()));
     // It waits for a descriptor that is no more: it finds that out, and ends with an error.
     // SAFETY: a handle, as the table holds no others.
-    let told = sendfile.map_or(Ok(()), |watch| unsafe { handle::run(watch) });
+    let told = sendfile.map_or(Ok(()), |watch| unsafe { handle_run::run(watch) });
     also(told, || {
         if let Some(server) = server {
             protocol::detach_server(&server, slf)?;

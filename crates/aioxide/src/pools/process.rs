@@ -411,6 +411,8 @@ pub struct Pool {
     pub on_demand: Cell<bool>,
     /// The manager wants to be told when nothing is under way any more.
     pub tell_idle: Cell<bool>,
+    /// What is defined in `__main__` is sent by value: a worker cannot import it.
+    pub by_value: Cell<bool>,
     /// It must be served though no task is under way: workers end, or are watched.
     pub stays: Cell<bool>,
     /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
@@ -447,6 +449,7 @@ impl Pool {
             tokens: Cell::new(0),
             on_demand: Cell::new(false),
             tell_idle: Cell::new(false),
+            by_value: Cell::new(false),
             stays: Cell::new(false),
             average: Cell::new(0),
             submitted: Cell::new(0),

@@ -70,6 +70,12 @@ impl Pickled {
         self.body.len() + self.inserts.iter().map(|(_, view)| view.len()).sum::<usize>()
     }
 
+    /// Whether it may refer to something in the module `__main__`, whose name it then has.
+    pub fn names_main(&self) -> bool {
+        const NAME: &[u8] = b"__main__";
+        self.body.windows(NAME.len()).any(|window| window == NAME)
+    }
+
     /// All of the pickle in one piece.
     pub fn into_body(self) -> Vec<u8> {
         if self.inserts.is_empty() {
@@ -268,6 +274,14 @@ fn make_table() -> Res {
 
 fn make_pickler() -> Res<(Obj, Obj)> {
     let p = pickling();
+    let (pickler, sink) = make_with(p.pickler_type.as_ptr())?;
+    setattr(pickler.as_ptr(), p.dispatch_table, p.table.as_ptr())?;
+    Ok((pickler, sink))
+}
+
+/// A pickler that `make` makes, and the sink that it writes into.
+fn make_with(make: Raw) -> Res<(Obj, Obj)> {
+    let p = pickling();
     // SAFETY: a fresh sink, whose body is filled before it is seen.
     unsafe {
         let sink = Obj::steal(PyType_GenericAlloc(p.sink_type, 0))?;
@@ -278,9 +292,7 @@ fn make_pickler() -> Res<(Obj, Obj)> {
         let callback = crate::ffi::object::getattr(sink.as_ptr(), intern(c"buffer")?)?;
         let protocol = crate::ffi::object::int(5)?;
         let args = [sink.as_ptr(), protocol.as_ptr(), callback.as_ptr()];
-        let pickler = call_kw(p.pickler_type.as_ptr(), &args, 2, p.kw_callback.as_ptr())?;
-        setattr(pickler.as_ptr(), p.dispatch_table, p.table.as_ptr())?;
-        Ok((pickler, sink))
+        Ok((call_kw(make, &args, 2, p.kw_callback.as_ptr())?, sink))
     }
 }
 
@@ -293,22 +305,32 @@ pub fn dump(object: Raw, keeps: bool) -> Res<Pickled> {
         Some(pair) => pair,
         None => make_pickler()?,
     };
-    // SAFETY: a sink, by the pair.
-    unsafe { &*sink.as_ptr().cast::<Sink>() }.keeps.set(keeps);
-    drop(call_method(p.dump, &[pickler.as_ptr(), object])?);
-    // SAFETY: the sink is ours alone; taking runs no code.
-    let pickled = unsafe {
-        let this = &*sink.as_ptr().cast::<Sink>();
-        Pickled {
-            body: std::mem::take(&mut *this.body.get()),
-            inserts: std::mem::take(&mut *this.inserts.get()),
-            buffers: std::mem::take(&mut *this.buffers.get()),
-        }
-    };
+    let pickled = dump_into(&pickler, &sink, object, keeps)?;
     drop(call_method(p.clear_memo, &[pickler.as_ptr()])?);
     // SAFETY: as above.
     unsafe { (*p.spare.get()).push((pickler, sink)) };
     Ok(pickled)
+}
+
+/// As `dump`, with a pickler made for this once by `make(sink, protocol, buffer_callback=...)`, a callable of Python's.
+pub fn dump_with(make: Raw, object: Raw, keeps: bool) -> Res<Pickled> {
+    let (pickler, sink) = make_with(make)?;
+    dump_into(&pickler, &sink, object, keeps)
+}
+
+fn dump_into(pickler: &Obj, sink: &Obj, object: Raw, keeps: bool) -> Res<Pickled> {
+    // SAFETY: a sink, by the pair.
+    unsafe { &*sink.as_ptr().cast::<Sink>() }.keeps.set(keeps);
+    drop(call_method(pickling().dump, &[pickler.as_ptr(), object])?);
+    // SAFETY: the sink is ours alone; taking runs no code.
+    unsafe {
+        let this = &*sink.as_ptr().cast::<Sink>();
+        Ok(Pickled {
+            body: std::mem::take(&mut *this.body.get()),
+            inserts: std::mem::take(&mut *this.inserts.get()),
+            buffers: std::mem::take(&mut *this.buffers.get()),
+        })
+    }
 }
 
 /// Bodies up to this size are copied for the unpickler; larger ones are lent to it.

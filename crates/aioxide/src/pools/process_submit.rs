@@ -7,7 +7,7 @@ use super::process::{Pool, Target, Task, TaskBox};
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Payload};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, none, tuple};
+use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// So many waiting tasks are worth a system call though every worker is busy.
@@ -20,6 +20,11 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     let call = if bare { tuple(&[function, args])? } else { tuple(&[function, args, kwargs])? };
     let crowded = pool.with(|state| state.arena.is_crowded());
     let pickled = match pickle::dump(call.as_ptr(), crowded) {
+        Ok(pickled) if pool.by_value.get() && pickled.names_main() => {
+            drop(pickled);
+            let pickler = pickler_by_value(pool, false)?;
+            pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?
+        }
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
     };
@@ -40,6 +45,13 @@ pub fn may_go_to_future() -> bool {
     unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
 }
 
+/// Makes the pickler of a call of which something is defined in a `__main__` that workers cannot import.
+#[cold]
+fn pickler_by_value(pool: &Pool, failed: bool) -> Res {
+    let manager = pool.manager.or_none();
+    call_method(intern(c"pickler_by_value")?, &[manager.as_ptr(), boolean(failed).as_ptr()])
+}
+
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
 fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
@@ -47,6 +59,15 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Re
         return Err(Raised);
     }
     let why = error::take();
+    if pool.by_value.get() {
+        let pickler = pickler_by_value(pool, true)?;
+        if !is_none(pickler.as_ptr()) {
+            let pickled = pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?;
+            if pickled.names_main() {
+                return Ok(pickled);
+            }
+        }
+    }
     let manager = pool.manager.or_none();
     let told = why.clone().unwrap_or_else(none);
     let portable = call_method(intern(c"portable")?, &[manager.as_ptr(), function, told.as_ptr()]);

@@ -414,6 +414,11 @@ setter!(set_stays, |slf, value| {
     of(slf).stays.set(!value.is_null() && truth(value)?);
     Ok(())
 });
+getter!(get_by_value, |slf| Ok(boolean(of(slf).by_value.get())));
+setter!(set_by_value, |slf, value| {
+    of(slf).by_value.set(!value.is_null() && truth(value)?);
+    Ok(())
+});
 getter!(get_on_demand, |slf| Ok(boolean(of(slf).on_demand.get())));
 setter!(set_on_demand, |slf, value| {
     of(slf).on_demand.set(!value.is_null() && truth(value)?);
@@ -537,6 +542,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .get(c"in_turn", get_in_turn)
         .get(c"spin", get_spin)
         .getset(c"stays", get_stays, set_stays)
+        .getset(c"by_value", get_by_value, set_by_value)
         .getset(c"on_demand", get_on_demand, set_on_demand)
         .getset(c"closed", get_closed, set_closed)
         .getset(c"tell_idle", get_tell_idle, set_tell_idle)

@@ -20,7 +20,7 @@ use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
-use crate::ffi::object::{boolean, call, none};
+use crate::ffi::object::{boolean, call, import_from, is_none, none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
 /// Flag of a `Slab` frame: what lies in it is shared, not lent.
@@ -233,7 +233,11 @@ impl Worker {
     }
 
     fn dump(&mut self, value: Raw) -> Res<Payload> {
-        let pickled = pickle::dump(value, self.arena.is_crowded())?;
+        let crowded = self.arena.is_crowded();
+        let pickled = match pickle::dump(value, crowded) {
+            Ok(pickled) => pickled,
+            Err(Raised) => dump_otherwise(value, crowded)?,
+        };
         let size = pickled.total();
         Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
     }
@@ -327,6 +331,20 @@ fn idle_signals() -> Res<()> {
         error::clear();
     }
     Ok(())
+}
+
+/// Pickles what `_aioxide_worker` has in place of a value that plain pickle could not send, if it has something.
+#[cold]
+fn dump_otherwise(value: Raw, crowded: bool) -> Res<pickle::Pickled> {
+    let why = error::take();
+    let told = why.clone().unwrap_or_else(none);
+    let portable = import_from(c"_aioxide_worker", c"portable")?;
+    let instead = call(portable.as_ptr(), &[value, told.as_ptr()])?;
+    if is_none(instead.as_ptr()) {
+        error::restore(why);
+        return Err(Raised);
+    }
+    pickle::dump(instead.as_ptr(), crowded)
 }
 
 /// Calls the task. A child that it forked, and that returns from it too, ends here: worker there can be one only.

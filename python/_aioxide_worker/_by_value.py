@@ -1,0 +1,69 @@
+"""The worker's side of a `__main__` that no worker can import: its functions and classes arrive by value.
+
+`aioxide/_by_value.py` is the other side, and says when.
+"""
+
+import contextvars
+import dis
+import sys
+
+from cloudpickle import cloudpickle
+
+# Where functions live whose globals were not those of the module `__main__` itself (the asyncio REPL's, say).
+_elsewhere = {}
+
+# Names that functions which have arrived assign (`global x`): what they assigned here is kept.
+_assigned = set()
+
+_STORE = (dis.opmap["STORE_GLOBAL"], dis.opmap["DELETE_GLOBAL"])
+
+
+def names(in_main):
+    """Return the globals of all functions of `__main__` that arrive: an initializer and a call share them.
+
+    Args:
+        in_main: these were the parent's `__main__.__dict__`. Then they are ours here, so that what is in them can
+            go back by its name.
+    """
+    return vars(sys.modules["__main__"]) if in_main else _elsewhere
+
+
+def set_state(function, state):
+    """Fill a function that has arrived, as cloudpickle does it.
+
+    The globals that came with it replace those that came earlier, but for what a function has assigned here: a
+    counter or a connection of the worker's own would begin anew with every call.
+    """
+    slots = state[1]
+    _assigned.update(_assigns(function.__code__))
+    here = function.__globals__
+    came = slots["__globals__"]
+    slots["__globals__"] = {
+        name: value for name, value in came.items() if name not in _assigned or name not in here
+    }
+    cloudpickle._function_setstate(function, state)
+
+
+def _assigns(code):
+    """The global names that a code object assigns or deletes, and the functions in it."""
+    found = set()
+    if _STORE[0] in code.co_code[::2] or _STORE[1] in code.co_code[::2]:
+        found = {each.argval for each in dis.get_instructions(code) if each.opcode in _STORE}
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            found |= _assigns(constant)
+    return found
+
+
+def variable(attribute, in_main, *default):
+    """Return the context variable that stands for one of the parent's `__main__`.
+
+    Args:
+        attribute: its name there.
+        in_main: as for `names`.
+        default: its default value, if it has one.
+    """
+    here = names(in_main)
+    if attribute not in here:
+        here[attribute] = contextvars.ContextVar(attribute, **dict(zip(("default",), default, strict=False)))
+    return here[attribute]
