@@ -133,6 +133,23 @@ def make_of_parts(memory, parts):
     return pickle.loads(pieces[0], buffers=pieces[1:])
 
 
+def array_of(buffer, dtype, shape, order):
+    """Return the numpy array whose memory is `buffer`: writable, as pickle's protocol 4 makes it.
+
+    Args:
+        buffer: exactly its bytes.
+        dtype: its type.
+        shape: its shape.
+        order: "C" or "F".
+    """
+    import numpy
+
+    if isinstance(buffer, memoryview) and buffer.readonly:
+        # That of the sender was. The memory here is this array's own.
+        buffer = buffer.obj
+    return numpy.ndarray(shape, dtype, buffer, order=order)
+
+
 def call_in_context(values, fn, args, kwargs):
     """Call `fn(*args, **kwargs)` with context variables set: one task of `schedule(context=...)`.
 

@@ -16,6 +16,10 @@ pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
     if size > available().saturating_sub(RESERVE) {
         return Err(Errno::NOMEM.into());
     }
+    if size > largest() {
+        // The kernel would send SIGXFSZ too, which kills where somebody has set its default action.
+        return Err(Errno::FBIG.into());
+    }
     let fd = fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fs::ftruncate(&fd, size as u64)?;
     fs::fallocate(&fd, FallocateFlags::empty(), 0, size as u64)?;
@@ -46,6 +50,12 @@ fn left_in_group() -> usize {
         (Some(limit), Some(used)) => limit.saturating_sub(used),
         _ => usize::MAX,
     }
+}
+
+/// How many bytes a file of this process may have (`ulimit -f`): it holds for memory that is shared as well.
+pub fn largest() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// How many bytes a descriptor of `create` has.
@@ -85,12 +95,70 @@ impl Mapping {
     pub fn is_empty(&self) -> bool {
         self.size == 0
     }
+
+    /// Gives the memory from `offset` on back, and keeps the addresses. It cannot be read any more.
+    ///
+    /// # Safety
+    /// Nobody looks at these bytes through this mapping again; `offset` is a multiple of the page size.
+    pub unsafe fn discard(&self, offset: usize) {
+        let size = self.size.saturating_sub(offset);
+        // SAFETY: a part of this value's own mapping, at which nobody looks any more, by the contract. Where it fails, the
+        // memory goes with the mapping.
+        unsafe {
+            let flags = MapFlags::FIXED | MapFlags::PRIVATE | MapFlags::NORESERVE;
+            let _ = mm::mmap_anonymous(self.start().add(offset).cast(), size, ProtFlags::empty(), flags);
+        }
+    }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this value owns the mapping, and who uses it holds this value.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A private view of a part of shared memory, at which nobody looks before it takes the place of the shared one. It costs
+/// a range of addresses: no page, no descriptor, and while it cannot be written no promise of memory.
+pub struct Spare {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Spare {
+    /// Of the bytes from `offset` to `size`; `offset` is a multiple of the page size.
+    pub fn new(fd: impl AsFd, offset: usize, size: usize) -> io::Result<Spare> {
+        let size = size.checked_sub(offset).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let start =
+            unsafe { mm::mmap(std::ptr::null_mut(), size, ProtFlags::READ, flags, fd, offset as u64)? };
+        Ok(Spare { start: start.cast(), size })
+    }
+
+    /// Puts it, writable, in the place of what is mapped at `at`. The kernel does that in one step: a thread that reads or
+    /// writes there meanwhile finds the old bytes or the new ones, which are the same.
+    ///
+    /// # Safety
+    /// As many bytes of the same memory are mapped at `at`, which stay where they are.
+    pub unsafe fn replace(self, at: *mut u8) -> io::Result<()> {
+        let access = mm::MprotectFlags::READ | mm::MprotectFlags::WRITE;
+        // SAFETY: its own mapping; what `mremap` takes the place of shows the same bytes, by the contract. The mapping has
+        // then moved, and there is nothing left to unmap.
+        unsafe {
+            mm::mprotect(self.start.cast(), self.size, access)?;
+            let flags = mm::MremapFlags::MAYMOVE;
+            mm::mremap_fixed(self.start.cast(), self.size, self.size, flags, at.cast())?;
+        }
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the mapping, which nobody has looked at.
+        let _ = unsafe { mm::munmap(self.start.cast(), self.size) };
     }
 }
 
