@@ -20,15 +20,19 @@ class Endpoint:
         sock: the worker's end of the socket pair.
         page: the memory of the control page.
         lifeline: the reading end of the pipe whose writing end the parent holds.
+        reduction: the `reduction` module of whose context starts the worker: multiprocessing's, or that of a package
+            which has copied it (`multiprocess`).
     """
 
-    def __init__(self, sock, page, lifeline):
+    def __init__(self, sock, page, lifeline, reduction=None):
         self.descriptors = (sock, page, lifeline)
+        self._reduction = reduction
 
     def __reduce__(self):
-        from multiprocessing.reduction import DupFd
+        from multiprocessing import reduction
 
-        return _arrived, tuple(DupFd(fd) for fd in self.descriptors)
+        dup_fd = getattr(self._reduction, "DupFd", reduction.DupFd)
+        return _arrived, tuple(dup_fd(fd) for fd in self.descriptors)
 
 
 def _arrived(*descriptors):

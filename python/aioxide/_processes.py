@@ -141,7 +141,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             )
         self._safe_to_dynamically_spawn_children = not self._forks
         if method == "forkserver":
-            _preload_worker()
+            _preload_worker(self._mp_context)
         self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
@@ -392,11 +392,17 @@ def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> 
         raise OverflowError(f"{name} must be at most {sys.maxsize}")
 
 
-def _preload_worker() -> None:
-    """Have the fork server import what every worker needs, beside what the user wants of it."""
-    from multiprocessing import forkserver
+def _preload_worker(context: Any) -> None:
+    """Have the context's fork server import what every worker needs, beside what the user wants of it."""
+    from importlib import import_module
 
-    modules = getattr(forkserver._forkserver, "_preload_modules", None)
+    # Packages that have copied multiprocessing (`multiprocess`) have a server of their own.
+    package = type(context).__module__.rpartition(".")[0]
+    try:
+        forkserver = import_module(f"{package}.forkserver")
+    except ImportError:
+        return
+    modules = getattr(getattr(forkserver, "_forkserver", None), "_preload_modules", None)
     if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
         modules.append(_aioxide_worker.__name__)
 

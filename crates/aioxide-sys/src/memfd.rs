@@ -52,6 +52,12 @@ fn left_in_group() -> usize {
     }
 }
 
+/// Makes shared memory of one page, also where a file may have less (`ulimit -f`): the kernel maps whole pages, and what
+/// lies behind the end of such a file in its last page is as shared as the rest (`Mapping::new`).
+pub fn create_page(name: &str) -> io::Result<OwnedFd> {
+    create(name, rustix::param::page_size().min(largest().max(1)))
+}
+
 /// How many bytes a file of this process may have (`ulimit -f`): it holds for memory that is shared as well.
 pub fn largest() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
@@ -70,13 +76,14 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `size` bytes, which must be there.
+    /// Maps the first `size` bytes; the pages that they lie in must be there.
     pub fn new(fd: impl AsFd, size: usize) -> io::Result<Mapping> {
-        if size == 0 || self::size(&fd)? < size {
+        let pages = self::size(&fd)?.next_multiple_of(rustix::param::page_size());
+        if size == 0 || pages < size {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, at a place that the kernel chooses, of bytes that the file has and (sealed) keeps.
+        // SAFETY: a new mapping, at a place that the kernel chooses, of pages that the file has and (sealed) keeps.
         let start = unsafe { mm::mmap(std::ptr::null_mut(), size, access, MapFlags::SHARED, fd, 0)? };
         match NonNull::new(start.cast()) {
             Some(start) => Ok(Mapping { start, size }),
@@ -179,6 +186,17 @@ mod tests {
         assert!(fs::ftruncate(&fd, 4096).is_err() && fs::ftruncate(&fd, 16384).is_err());
         assert_eq!(size(&fd).unwrap(), 8192);
         assert!(Mapping::new(&fd, 8193).is_err());
+    }
+
+    #[test]
+    fn a_page_is_whole_though_its_file_is_shorter() {
+        let fd = create("aioxide-test", 1).unwrap();
+        let (a, b) = (Mapping::new(&fd, 4096).unwrap(), Mapping::new(&fd, 4096).unwrap());
+        // SAFETY: both are mapped, to the end of the page.
+        unsafe {
+            *a.start().add(4095) = 42;
+            assert_eq!(*b.start().add(4095), 42);
+        }
     }
 
     #[test]

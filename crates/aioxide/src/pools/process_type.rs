@@ -211,7 +211,7 @@ onearg!(prepare, |slf, budget| {
     home::epoll_of(pool)?;
     let (ours, theirs) = io_result(socket::pair())?;
     let (reading, writing) = io_result(process::lifeline())?;
-    let page = io_result(memfd::create("aioxide-page", page::SIZE))?;
+    let page = io_result(memfd::create_page("aioxide-page"))?;
     let map = io_result(Mapping::new(&page, page::SIZE))?;
     let key = pool.next_key.get();
     pool.next_key.set(key + 1);
