@@ -254,18 +254,30 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         return schedule(self, fn, tuple(args), dict(kwargs or {}), timeout, retries, context)
 
     def map_progress(
-        self, fn: Callable[..., _T], items: Iterable[Any], *, ordered: bool = False
+        self, fn: Callable[..., _T], *iterables: Iterable[Any], ordered: bool = False, chunksize: int = 1
     ) -> AsyncIterator[tuple[int, int, _T]]:
         """Return an async iterator of `(done, total, result)`: how many calls of how many are done, and one's result.
 
         Args:
-            fn: called with each item.
-            items: an iterable; it is read to its end first, as the total is part of what is told.
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items. They are read to the end first, as
+                the total is part of what is told.
             ordered: results come in the order of the items; as they are done, by default.
+            chunksize: calls that are sent as one; their results come together.
+
+        Raises:
+            TypeError: `chunksize` is no integer.
+            ValueError: `chunksize` is less than 1.
+            What `fn` raises, when its result would have been next; calls that have not begun are cancelled then. With a
+                `chunksize`, the first that is raised stands for the whole chunk, as in `map()`.
         """
         from ._process_schedule import map_progress
 
-        return map_progress(self, fn, items, ordered)
+        if not isinstance(chunksize, int):
+            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
+        return map_progress(self, fn, iterables, ordered, chunksize)
 
     def share(self, value: _T) -> Any:
         """Return a handle of `value`: an argument that arrives in the workers as the value itself, without a copy.
@@ -273,8 +285,13 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         It is pickled once, here; each worker makes one object of it, whose buffers (of numpy arrays, say) are read-only
         views of the same memory. The memory goes when the handle and all that was made of it are gone.
 
+        Args:
+            value: what pickle can send: arrays, data frames, models, and containers of such things.
+
         Raises:
             MemoryError: there is no room for it.
+            OSError: it is larger than a file may be in this process (`ulimit -f`).
+            TypeError: pickle cannot send it: a lambda, an open file, a lock.
         """
         from .shared import Handle
 

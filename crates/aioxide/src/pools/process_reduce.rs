@@ -12,7 +12,7 @@ use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, dict, getattr, getattr_opt, import_from, int, string, tuple};
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
 
-/// `pickle.DEFAULT_PROTOCOL` of this version.
+/// `pickle.DEFAULT_PROTOCOL` of this version, which the standard library's pool uses.
 const PROTOCOL: i64 = if cfg!(Py_3_14) { 5 } else { 4 };
 
 struct Reducing {
@@ -175,9 +175,24 @@ pub fn by_default_protocol(object: Raw) -> Res {
             return Ok(Obj::new(Py_NotImplemented()));
         }
     }
+    let protocol = if is_handle(object)? { &r.five } else { &r.default };
     match getattr_opt(object, r.reduce_ex)? {
-        Some(reduce) => call(reduce.as_ptr(), &[r.default.as_ptr()]),
+        Some(reduce) => call(reduce.as_ptr(), &[protocol.as_ptr()]),
         // SAFETY: it always lives.
         None => Ok(Obj::new(unsafe { Py_NotImplemented() })),
+    }
+}
+
+/// Whether it is what `pool.share()` returns: that goes without a copy on every version.
+fn is_handle(object: Raw) -> Res<bool> {
+    // SAFETY: a live object; the name of a type lives as long as it, and the str is checked.
+    unsafe {
+        let kind = Py_TYPE(object);
+        if CStr::from_ptr((*kind).tp_name) != c"Handle" {
+            return Ok(false);
+        }
+        let module = getattr(kind.cast(), intern(c"__module__")?)?;
+        Ok(PyUnicode_Check(module.as_ptr()) != 0
+            && PyUnicode_CompareWithASCIIString(module.as_ptr(), c"aioxide.shared".as_ptr()) == 0)
     }
 }
