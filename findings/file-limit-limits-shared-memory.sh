@@ -10,7 +10,7 @@
 # Seen:   mmap: 8000000 bytes
 #         memfd: [Errno 27] File too large
 #         SharedMemory: [Errno 27] File too large
-# (and, up to 3.13, a KeyError of multiprocessing's resource tracker, which is told to forget what was never made).
+# (and a KeyError of multiprocessing's resource tracker, which is told to forget what was never made).
 # Our users meet it where arrays are sent to workers: aioxide's process pool sends them through its sockets there
 # (docs/executors.md, "Large data").
 set -euo pipefail

@@ -95,6 +95,44 @@ def test_many_arrays_that_wait_or_are_kept_need_no_descriptor_each():
     assert 0 < mappings < 600 and descriptors < 120
 
 
+UNDER_A_FILE_LIMIT = """
+import resource, signal, sys
+import numpy
+import aioxide
+from aioxide import shared
+from tests.executors import process_tasks as tasks
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+if __name__ == "__main__":
+    # What would kill, if the kernel were asked.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if sys.argv[1] == "from the start":
+        limit(1024)
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        assert pool.submit(tasks.same, numpy.ones(1_000_000)).result(60).sum() == 1_000_000
+        limit(100_000)
+        sent = [numpy.arange(5_000_000), "text", b"x" * 2_000_000, numpy.asfortranarray(numpy.ones((300, 300)))]
+        number, text, data, table = pool.submit(tasks.same, sent).result(60)
+        assert (number == sent[0]).all() and (text, data) == ("text", sent[2]) and number.flags.writeable
+        assert (table == 1).all() and table.flags.f_contiguous and not table.flags.c_contiguous
+        pool.submit(resource.setrlimit, resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY)).result(60)
+        assert (pool.submit(numpy.arange, 3_000_000).result(60) == sent[0][:3_000_000]).all()
+        assert pool.submit(tasks.same, numpy.ones(4_000)).result(60).sum() == 4_000
+        for refused in (lambda: shared.buffer(1 << 20), lambda: pool.share(numpy.ones(100_000))):
+            try:
+                refused()
+            except OSError as error:
+                print(error.errno, "RLIMIT_FSIZE" in str(error))
+"""
+
+
+@pytest.mark.parametrize("when", ("from the start", "later"))
+def test_where_files_may_not_be_large_the_sockets_carry_the_data(when):
+    assert output_of(UNDER_A_FILE_LIMIT, when) == ["27", "True"] * 2
+
+
 def test_large_pickles_without_buffers(pool):
     data = os.urandom(1 << 20) * 20
     assert pool.submit(tasks.same, data).result(DEADLINE) == data
