@@ -25,7 +25,7 @@ IN_C = """
 #include <unistd.h>
 
 /* Forks a child that, when it may, looks at what lies at `data`; returns how many numbers are not `expected` there. */
-long look(const long *data, long count, long expected, int may) {
+long look(const long *data, long count, long expected, int forked, int may) {
     int out[2];
     long wrong = -1;
     char byte;
@@ -41,7 +41,7 @@ long look(const long *data, long count, long expected, int may) {
         _exit(write(out[1], &wrong, sizeof wrong) != sizeof wrong);
     }
     close(out[1]);
-    if (pid < 0 || read(out[0], &wrong, sizeof wrong) != sizeof wrong)
+    if (write(forked, "x", 1) != 1 || pid < 0 || read(out[0], &wrong, sizeof wrong) != sizeof wrong)
         wrong = -1;
     close(out[0]);
     waitpid(pid, NULL, 0);
@@ -220,7 +220,8 @@ def fork_without_the_gil_while_another_thread_receives(folder):
     source.write_text(IN_C)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     look = ctypes.CDLL(str(library)).look
-    look.argtypes, look.restype = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_int), ctypes.c_long
+    look.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)
+    look.restype = ctypes.c_long
     with pool(2) as executor:
         done, wrong = threading.Event(), []
 
@@ -234,14 +235,20 @@ def fork_without_the_gil_while_another_thread_receives(folder):
         for thread in threads:
             thread.start()
         for number in range(40):
-            may_look, may = os.pipe()
+            (forked, told), (may_look, may) = os.pipe(), os.pipe()
             array = executor.submit(full, number).result()
-            timer = threading.Timer(0.01, lambda array=array, may=may: (change(array, -1), os.write(may, b"x")))
-            timer.start()
-            wrong.extend([look(array.ctypes.data, COUNT, number, may_look)] * (number > 0))
-            timer.join()
-            os.close(may_look)
-            os.close(may)
+
+            def change_after(array=array, forked=forked, may=may):
+                os.read(forked, 1)
+                change(array, -1)
+                os.write(may, b"x")
+
+            changes = threading.Thread(target=change_after)
+            changes.start()
+            wrong.append(look(array.ctypes.data, COUNT, number, told, may_look))
+            changes.join()
+            for fd in (forked, told, may_look, may):
+                os.close(fd)
         done.set()
         for thread in threads:
             thread.join()
