@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["buffer", "empty"]
 
 _NOT_SHARED = (
-    "share() takes what pickle can send, such as arrays, data frames, models, and containers of them; this value, of the "
-    "type {kind}, it cannot ({why}). A function needs no share(): it is the first argument of submit()"
+    "share() takes what pickle can send, such as arrays, data frames, models, and containers of them; this value, of "
+    "the type {kind}, it cannot ({why}). A function needs no share(): it is the first argument of submit()"
 )
 
 # Where parts begin: at multiples of this many bytes.

@@ -1,4 +1,4 @@
-"""Arrays of all kinds, and what can be told of one: what a pool makes of them is compared with the standard library's pool."""
+"""Arrays of all kinds, and what can be told of one, to compare what two pools make of them."""
 
 import pickle
 import sys
@@ -133,9 +133,8 @@ def told(value):
         small = value.nbytes < 1000 and (flags.owndata, value.base is None)
         looks = (flags.writeable, flags.c_contiguous, flags.f_contiguous, flags.aligned, small, value.strides)
         content = value.tobytes() if not kind.hasobject else value.tolist()
-        return [type(value).__name__, repr(kind), kind.isnative, value.shape, looks, value.__dict__, content] if (
-            hasattr(value, "__dict__")
-        ) else [type(value).__name__, repr(kind), kind.isnative, value.shape, looks, content]
+        attributes = getattr(value, "__dict__", None)
+        return [type(value).__name__, repr(kind), kind.isnative, value.shape, looks, attributes, content]
     if isinstance(value, (list, tuple)):
         return [[told(item) for item in value], [a is b for a in value for b in value]]
     if isinstance(value, dict):

@@ -127,7 +127,7 @@ def result_in_views_of_all_kinds(_folder):
         views = [array[5:20], memoryview(array), numpy.frombuffer(array.data, "i8"), array.reshape(10, -1).T]
         del array
         child = Child(lambda: [values(view) for view in views])
-        del views
+        views.clear()
         for number in range(2, 8):
             executor.submit(full, number).result()
         check(child.says(), repr([[1]] * 4))
@@ -164,11 +164,11 @@ def result_in_a_grandchild(_folder):
 def result_in_a_process_of_multiprocessing(_folder):
     context = multiprocessing.get_context("fork")
     with pool() as executor:
-        array, queue, may = executor.submit(full, 1).result(), context.SimpleQueue(), context.Event()
-        process = context.Process(target=lambda: (may.wait(), queue.put(values(array))))
+        queue, may = context.SimpleQueue(), context.Event()
+        array = [executor.submit(full, 1).result()]
+        process = context.Process(target=lambda: (may.wait(), queue.put(values(array[0]))))
         process.start()
-        del array
-        process._target = None
+        array.clear()
         for number in range(2, 8):
             executor.submit(full, number).result()
         may.set()

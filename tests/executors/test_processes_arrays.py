@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
 
-from . import array_cases  # noqa: E402
-from .threads_support import DEADLINE  # noqa: E402
+from . import array_cases
+from .threads_support import DEADLINE
 
 
 def outcomes(factory, values):

@@ -9,7 +9,7 @@ from .threads_support import DEADLINE, ROOT
 
 pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
 
-from .fork_programs import PROGRAMS  # noqa: E402
+from .fork_programs import PROGRAMS
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -219,9 +219,11 @@ def test_a_shared_value_is_made_once_in_each_worker(pool):
     assert handle.get()["more"] == "text"
 
 
-@pytest.mark.parametrize("value", (lambda: 1, open(os.devnull), [memoryview(b"")], (x for x in "x")))  # noqa: SIM115
+@pytest.mark.parametrize("value", (lambda: 1, open(os.devnull), [memoryview(b"")], (x for x in "x")))
 def test_what_cannot_be_shared_is_refused_with_what_can_be(pool, value):
-    with pytest.raises(TypeError, match=r"share\(\) takes what pickle can send, such as arrays, .*cannot \(.+\)"):
+    with pytest.raises(
+        TypeError, match=r"share\(\) takes what pickle can send, such as arrays, .*cannot \(.+\)"
+    ):
         pool.share(value)
 
 

@@ -217,7 +217,9 @@ def test_several_calls_go_by_one_system_call():
         assert sent() - begun >= 100
 
 
-needs_multiprocess = pytest.mark.by_version(sys.version_info >= (3, 15), "multiprocess does not know 3.15 yet")
+needs_multiprocess = pytest.mark.by_version(
+    sys.version_info >= (3, 15), "multiprocess does not know 3.15 yet"
+)
 MISSING = "multiprocess is not installed (tests/executors/requirements.txt)"
 
 
