@@ -24,7 +24,7 @@ class Endpoint:
             which has copied it (`multiprocess`).
     """
 
-    def __init__(self, sock, page, lifeline, reduction=None):
+    def __init__(self, sock, page, lifeline, *, reduction=None):
         self.descriptors = (sock, page, lifeline)
         self._reduction = reduction
 
