@@ -26,7 +26,7 @@ struct Held {
     word: *const AtomicU32,
 }
 
-// SAFETY: the word is only used as an atomic, by whoever has the lock, and lives until `let_go`.
+// SAFETY: no thread owns the mappings; the word is only used as an atomic, by whoever has the lock, and lives until `let_go`.
 unsafe impl Send for Held {}
 
 static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
