@@ -146,7 +146,9 @@ class Manager:
             process = executor._mp_context.Process(
                 target=_aioxide_worker.main,
                 args=(
-                    _aioxide_worker.Endpoint(*descriptors, reduction=executor._mp_context.reducer),
+                    _aioxide_worker.Endpoint(
+                        *descriptors, reduction=getattr(executor._mp_context, "reducer", None)
+                    ),
                     _aioxide.__file__,
                     executor._initializer,
                     executor._initargs,

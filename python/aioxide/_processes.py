@@ -414,12 +414,9 @@ def _preload_worker(context: Any) -> None:
     from importlib import import_module
 
     # Packages that have copied multiprocessing (`multiprocess`) have a server of their own.
-    package = type(context).__module__.rpartition(".")[0]
-    try:
-        forkserver = import_module(f"{package}.forkserver")
-    except ImportError:
-        return
-    modules = getattr(getattr(forkserver, "_forkserver", None), "_preload_modules", None)
+    package = getattr(getattr(context, "reducer", None), "__package__", None) or "multiprocessing"
+    forkserver = import_module(f"{package}.forkserver")
+    modules = getattr(forkserver._forkserver, "_preload_modules", None)
     if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
         modules.append(_aioxide_worker.__name__)
 
