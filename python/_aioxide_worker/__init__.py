@@ -23,15 +23,19 @@ class Endpoint:
         sock: the worker's end of the socket pair.
         page: the memory of the control page.
         lifeline: the reading end of the pipe whose writing end the parent holds.
+        reduction: the `reduction` module of whose context starts the worker: multiprocessing's, or that of a package
+            which has copied it (`multiprocess`).
     """
 
-    def __init__(self, sock, page, lifeline):
+    def __init__(self, sock, page, lifeline, *, reduction=None):
         self.descriptors = (sock, page, lifeline)
+        self._reduction = reduction
 
     def __reduce__(self):
-        from multiprocessing.reduction import DupFd
+        from multiprocessing import reduction
 
-        return _arrived, tuple(DupFd(fd) for fd in self.descriptors)
+        dup_fd = getattr(self._reduction, "DupFd", reduction.DupFd)
+        return _arrived, tuple(dup_fd(fd) for fd in self.descriptors)
 
 
 def _arrived(*descriptors):
@@ -138,6 +142,23 @@ def make_of_parts(memory, parts):
         pieces.append(view[at : at + size])
         at += -(-size // 64) * 64
     return pickle.loads(pieces[0], buffers=pieces[1:])
+
+
+def array_of(buffer, dtype, shape, order):
+    """Return the numpy array whose memory is `buffer`: writable, as pickle's protocol 4 makes it.
+
+    Args:
+        buffer: exactly its bytes.
+        dtype: its type.
+        shape: its shape.
+        order: "C" or "F".
+    """
+    import numpy
+
+    if isinstance(buffer, memoryview) and buffer.readonly:
+        # That of the sender was. The memory here is this array's own.
+        buffer = buffer.obj
+    return numpy.ndarray(shape, dtype, buffer, order=order)
 
 
 def call_in_context(values, fn, args, kwargs):

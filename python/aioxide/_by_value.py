@@ -115,12 +115,25 @@ def _is_of_main(value: Any, snapshot: Snapshot | None) -> bool:
     return getattr(value, "__module__", None) == "__main__" and not (snapshot and snapshot.has(value))
 
 
-class _Refusing(pickle.Pickler):
-    dispatch_table = _REDUCERS
+class _Reducing:
+    """Arrays and, up to 3.13, all that is reduced by a protocol's number go as in the plain way: its file knows how."""
 
-    def __init__(self, snapshot: Snapshot | None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    dispatch_table: Any
+
+    def __init__(self, snapshot: Snapshot | None, file: Any, *args: Any, **kwargs: Any) -> None:
         self._snapshot = snapshot
+        self._reduce = getattr(file, "reduce", None) if sys.version_info < (3, 14) else None
+        numpy, reduce_array = sys.modules.get("numpy"), getattr(file, "reduce_array", None)
+        if numpy is not None and reduce_array is not None:
+            self.dispatch_table = ChainMap({numpy.ndarray: reduce_array}, type(self).dispatch_table)
+        super().__init__(file, *args, **kwargs)  # type: ignore[call-arg]
+
+    def _reduced(self, value: Any, found: Any = NotImplemented) -> Any:
+        return self._reduce(value) if found is NotImplemented and self._reduce is not None else found
+
+
+class _Refusing(_Reducing, pickle.Pickler):
+    dispatch_table = _REDUCERS
 
     def reducer_override(self, value: Any) -> Any:
         """Refuse what a worker would not find."""
@@ -130,7 +143,7 @@ class _Refusing(pickle.Pickler):
                 "import (a notebook, python -c, standard input, the REPL). It can be sent where cloudpickle is "
                 "installed, which it is not here: pip install cloudpickle. Or define it in a module, and import that"
             )
-        return NotImplemented
+        return self._reduced(value)
 
 
 class _Globals:
@@ -145,14 +158,10 @@ class _Globals:
         return _by_value.names, (self._in_main,)
 
 
-class _Sending:
+class _Sending(_Reducing):
     """What goes before cloudpickle's own pickler."""
 
     globals_ref: dict[int, Any]
-
-    def __init__(self, snapshot: Snapshot | None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._snapshot = snapshot
 
     def reducer_override(self, value: Any) -> Any:
         """Let cloudpickle do it, but for what workers have, and for whose globals a function gets."""
@@ -161,7 +170,7 @@ class _Sending:
         is_function = isinstance(value, FunctionType)
         usual: Any = super().reducer_override  # type: ignore[misc]
         if not is_function and not isinstance(value, type):
-            return usual(value)
+            return self._reduced(value, usual(value))
         if self._snapshot and value.__module__ == "__main__" and self._snapshot.has(value):
             return NotImplemented
         if not is_function or value.__globals__.get("__name__") != "__main__":

@@ -154,7 +154,9 @@ class Manager:
             process = executor._mp_context.Process(
                 target=_aioxide_worker.main,
                 args=(
-                    _aioxide_worker.Endpoint(*descriptors),
+                    _aioxide_worker.Endpoint(
+                        *descriptors, reduction=getattr(executor._mp_context, "reducer", None)
+                    ),
                     _aioxide.__file__,
                     initializer,
                     initargs,

@@ -171,18 +171,27 @@ def _name_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str]:
 
 
 async def map_progress(
-    executor: ProcessPoolExecutor, fn: Callable[..., _T], items: Iterable[Any], ordered: bool
+    executor: ProcessPoolExecutor,
+    fn: Callable[..., _T],
+    iterables: tuple[Iterable[Any], ...],
+    ordered: bool,
+    chunksize: int,
 ) -> AsyncIterator[tuple[int, int, _T]]:
     """See `ProcessPoolExecutor.map_progress`."""
-    everything = list(items)
-    total, waiting = len(everything), iter(everything)
+    calls = list(zip(*iterables, strict=False))
+    total = len(calls)
+    chunks = [calls[at : at + chunksize] for at in range(0, total, chunksize)]
     loop = asyncio.get_running_loop()
-    done: asyncio.Queue[asyncio.Future[_T]] = asyncio.Queue()
-    under_way: set[asyncio.Future[_T]] = set()
+    done: asyncio.Queue[asyncio.Future[list[_T]]] = asyncio.Queue()
+    under_way: set[asyncio.Future[list[_T]]] = set()
+    waiting = iter(chunks)
+    # As in `map()`: the function stays a part of the function, as cloudpickle is asked for that alone.
+    call: Any = fn if chunksize == 1 else partial(_aioxide_worker.call_chunk, fn)
 
     def start() -> None:
-        for item in waiting:
-            future = loop.run_in_executor(executor, fn, item)
+        for chunk in waiting:
+            args: Any = chunk[0] if chunksize == 1 else (chunk,)
+            future = loop.run_in_executor(executor, call, *args)
             under_way.add(future)
             if ordered:
                 done.put_nowait(future)
@@ -190,15 +199,18 @@ async def map_progress(
                 future.add_done_callback(done.put_nowait)
             return
 
+    count = 0
     try:
         for _ in range(executor._max_workers * _AHEAD):
             start()
-        for count in range(1, total + 1):
+        for _ in chunks:
             future = await done.get()
-            result = await future
+            results: Any = await future
             under_way.discard(future)
             start()
-            yield count, total, result
+            for result in [results] if chunksize == 1 else results:
+                count += 1
+                yield count, total, result
     finally:
         for future in under_way:
             future.cancel()

@@ -141,7 +141,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             )
         self._safe_to_dynamically_spawn_children = not self._forks
         if method == "forkserver":
-            _preload_worker()
+            _preload_worker(self._mp_context)
         self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
@@ -254,18 +254,30 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         return schedule(self, fn, tuple(args), dict(kwargs or {}), timeout, retries, context)
 
     def map_progress(
-        self, fn: Callable[..., _T], items: Iterable[Any], *, ordered: bool = False
+        self, fn: Callable[..., _T], *iterables: Iterable[Any], ordered: bool = False, chunksize: int = 1
     ) -> AsyncIterator[tuple[int, int, _T]]:
         """Return an async iterator of `(done, total, result)`: how many calls of how many are done, and one's result.
 
         Args:
-            fn: called with each item.
-            items: an iterable; it is read to its end first, as the total is part of what is told.
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items. They are read to the end first, as
+                the total is part of what is told.
             ordered: results come in the order of the items; as they are done, by default.
+            chunksize: calls that are sent as one; their results come together.
+
+        Raises:
+            TypeError: `chunksize` is no integer.
+            ValueError: `chunksize` is less than 1.
+            What `fn` raises, when its result would have been next; calls that have not begun are cancelled then. With a
+                `chunksize`, the first that is raised stands for the whole chunk, as in `map()`.
         """
         from ._process_schedule import map_progress
 
-        return map_progress(self, fn, items, ordered)
+        if not isinstance(chunksize, int):
+            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
+        return map_progress(self, fn, iterables, ordered, chunksize)
 
     def share(self, value: _T) -> Any:
         """Return a handle of `value`: an argument that arrives in the workers as the value itself, without a copy.
@@ -273,8 +285,13 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         It is pickled once, here; each worker makes one object of it, whose buffers (of numpy arrays, say) are read-only
         views of the same memory. The memory goes when the handle and all that was made of it are gone.
 
+        Args:
+            value: what pickle can send: arrays, data frames, models, and containers of such things.
+
         Raises:
             MemoryError: there is no room for it.
+            OSError: it is larger than a file may be in this process (`ulimit -f`).
+            TypeError: pickle cannot send it: a lambda, an open file, a lock.
         """
         from .shared import Handle
 
@@ -392,10 +409,13 @@ def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> 
         raise OverflowError(f"{name} must be at most {sys.maxsize}")
 
 
-def _preload_worker() -> None:
-    """Have the fork server import what every worker needs, beside what the user wants of it."""
-    from multiprocessing import forkserver
+def _preload_worker(context: Any) -> None:
+    """Have the context's fork server import what every worker needs, beside what the user wants of it."""
+    from importlib import import_module
 
+    # Packages that have copied multiprocessing (`multiprocess`) have a server of their own.
+    package = getattr(getattr(context, "reducer", None), "__package__", None) or "multiprocessing"
+    forkserver = import_module(f"{package}.forkserver")
     modules = getattr(forkserver._forkserver, "_preload_modules", None)
     if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
         modules.append(_aioxide_worker.__name__)

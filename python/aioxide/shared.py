@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["buffer", "empty"]
 
+_NOT_SHARED = (
+    "share() takes what pickle can send, such as arrays, data frames, models, and containers of them; this value, of "
+    "the type {kind}, it cannot ({why}). A function needs no share(): it is the first argument of submit()"
+)
+
 # Where parts begin: at multiples of this many bytes.
 _ALIGN = 64
 
@@ -30,6 +35,7 @@ def buffer(size: int) -> Any:
 
     Raises:
         MemoryError: there is no room for it.
+        OSError: it is larger than a file may be in this process (`ulimit -f`).
         ValueError: `size` is negative.
     """
     return _aioxide._shared_memory(size)
@@ -70,7 +76,10 @@ class Handle:
 
     def __init__(self, value: Any) -> None:
         buffers: list[pickle.PickleBuffer] = []
-        body = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        try:
+            body = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        except (pickle.PicklingError, TypeError, AttributeError) as why:
+            raise TypeError(_NOT_SHARED.format(kind=type(value).__name__, why=why)) from why
         pieces = [memoryview(body), *(found.raw() for found in buffers)]
         self._parts = [piece.nbytes for piece in pieces]
         size = sum(-(-part // _ALIGN) * _ALIGN for part in self._parts)

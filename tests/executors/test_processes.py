@@ -286,6 +286,28 @@ def test_progress():
 # -------------------------------------------------------------------------------------------------------------- homes
 
 
+def test_progress_of_several_iterables_and_in_chunks():
+    async def main(**options):
+        steps = pool.map_progress(pow, range(2, 12), (3 for _ in range(9)), **options)
+        return [step async for step in steps]
+
+    async def nothing():
+        return [step async for step in pool.map_progress(pow, [], [1])]
+
+    expected = [number**3 for number in range(2, 11)]
+    with aioxide.ProcessPoolExecutor(2) as pool:
+        for chunksize in (1, 2, 4, 9, 100):
+            found = aioxide.run(main(chunksize=chunksize, ordered=True))
+            assert found == [(done, 9, value) for done, value in enumerate(expected, 1)]
+            found = aioxide.run(main(chunksize=chunksize))
+            assert [step[:2] for step in found] == [(done, 9) for done in range(1, 10)]
+            assert sorted(value for *_, value in found) == expected
+        assert aioxide.run(nothing()) == []
+        for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)):
+            with pytest.raises(error, match=f"chunksize must be .*not {wrong}"):
+                pool.map_progress(pow, [1], [2], chunksize=wrong)
+
+
 def test_two_loops_on_one_pool():
     with aioxide.ProcessPoolExecutor(2) as pool:
 

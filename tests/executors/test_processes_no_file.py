@@ -234,3 +234,33 @@ def test_what_is_not_of_main_is_refused_as_elsewhere():
     )
     *refused, sent = run("-c", "spawn", program).splitlines()
     assert sent == "3" and len(refused) == 2 and set(refused) <= {"PicklingError", "AttributeError"}
+
+
+ARRAYS = """
+import concurrent.futures, multiprocessing, sys
+import numpy
+import aioxide
+
+def look(array):
+    return array.flags.writeable, array.dtype.str, float(array.sum())
+
+kept = numpy.arange(20_000.0)
+kept.flags.writeable = False
+swapped = numpy.arange(20_000, dtype=">f8")
+small = numpy.arange(10, dtype=">i4")
+fork = multiprocessing.get_context("fork")
+with concurrent.futures.ProcessPoolExecutor(1, fork) as pool:
+    standard = [pool.submit(look, array).result(30) for array in (kept, swapped, small)]
+with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    ours = [pool.submit(look, array).result(30) for array in (kept, swapped, small)]
+assert ours == standard, (ours, standard)
+print("done")
+"""
+
+
+@needs_cloudpickle
+def test_arrays_beside_functions_by_value_arrive_as_from_the_standard_pool():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ARRAYS], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "done\n", done.stderr

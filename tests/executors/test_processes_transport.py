@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import stat
+import sys
 import threading
 import warnings
 
@@ -214,3 +215,28 @@ def test_several_calls_go_by_one_system_call():
         for n in range(100):
             pool.submit(tasks.square, n).result(DEADLINE)
         assert sent() - begun >= 100
+
+
+needs_multiprocess = pytest.mark.by_version(
+    sys.version_info >= (3, 15), "multiprocess does not know 3.15 yet"
+)
+MISSING = "multiprocess is not installed (tests/executors/requirements.txt)"
+
+
+@needs_multiprocess
+@pytest.mark.parametrize("method", METHODS)
+def test_a_context_of_a_package_that_has_copied_multiprocessing(method):
+    """In the standard pool only fork works with it: its workers get a queue of multiprocessing's."""
+    context = pytest.importorskip("multiprocess", reason=MISSING).get_context(method)
+    started = context.Event()
+    with aioxide.ProcessPoolExecutor(1, context, started.set) as pool:
+        assert pool.submit(tasks.square, 3).result(60) == 9 and started.is_set()
+
+
+@needs_multiprocess
+def test_the_fork_server_of_such_a_package_imports_what_workers_need():
+    context = pytest.importorskip("multiprocess", reason=MISSING).get_context("forkserver")
+    with aioxide.ProcessPoolExecutor(1, context):
+        from multiprocess import forkserver
+
+        assert "_aioxide_worker" in forkserver._forkserver._preload_modules

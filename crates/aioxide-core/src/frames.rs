@@ -117,8 +117,10 @@ fn number_at(bytes: &[u8], at: usize) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Garbage;
 
-/// Larger bodies travel in slabs.
-pub const LARGEST: u64 = 1 << 26;
+/// Larger bodies travel in slabs, and so does much less where there is room for slabs.
+pub const LARGEST: u64 = 1 << 32;
+/// As many buffers a frame may have at most.
+const MOST_BUFFERS: u32 = 1 << 26;
 
 /// A frame whose places and body lie in the decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +172,7 @@ impl Decoder {
         let bytes = &self.bytes[self.start..self.end];
         let Some(head) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
         let header = Header::read(head).ok_or(Garbage)?;
-        if header.size > LARGEST || u64::from(header.buffers) > LARGEST {
+        if header.size > LARGEST || header.buffers > MOST_BUFFERS {
             return Err(Garbage);
         }
         let total = HEADER + header.buffers as usize * PLACE + header.size as usize;

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod copy;
 pub mod cpus;
 pub mod epoll;
+pub mod forks;
 pub mod malloc;
 pub mod memfd;
 pub mod memory;

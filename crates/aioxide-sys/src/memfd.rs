@@ -16,6 +16,10 @@ pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
     if size > available().saturating_sub(RESERVE) {
         return Err(Errno::NOMEM.into());
     }
+    if size > largest() {
+        // The kernel would send SIGXFSZ too, which kills where somebody has set its default action.
+        return Err(Errno::FBIG.into());
+    }
     let fd = fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fs::ftruncate(&fd, size as u64)?;
     fs::fallocate(&fd, FallocateFlags::empty(), 0, size as u64)?;
@@ -48,6 +52,18 @@ fn left_in_group() -> usize {
     }
 }
 
+/// Makes shared memory of one page, also where a file may have less (`ulimit -f`): the kernel maps whole pages, and what
+/// lies behind the end of such a file in its last page is as shared as the rest (`Mapping::new`).
+pub fn create_page(name: &str) -> io::Result<OwnedFd> {
+    create(name, rustix::param::page_size().min(largest().max(1)))
+}
+
+/// How many bytes a file of this process may have (`ulimit -f`): it holds for memory that is shared as well.
+pub fn largest() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// How many bytes a descriptor of `create` has.
 pub fn size(fd: impl AsFd) -> io::Result<usize> {
     Ok(fs::fstat(fd)?.st_size as usize)
@@ -60,13 +76,14 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `size` bytes, which must be there.
+    /// Maps the first `size` bytes; the pages that they lie in must be there.
     pub fn new(fd: impl AsFd, size: usize) -> io::Result<Mapping> {
-        if size == 0 || self::size(&fd)? < size {
+        let pages = self::size(&fd)?.next_multiple_of(rustix::param::page_size());
+        if size == 0 || pages < size {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, at a place that the kernel chooses, of bytes that the file has and (sealed) keeps.
+        // SAFETY: a new mapping, at a place that the kernel chooses, of pages that the file has and (sealed) keeps.
         let start = unsafe { mm::mmap(std::ptr::null_mut(), size, access, MapFlags::SHARED, fd, 0)? };
         match NonNull::new(start.cast()) {
             Some(start) => Ok(Mapping { start, size }),
@@ -85,12 +102,70 @@ impl Mapping {
     pub fn is_empty(&self) -> bool {
         self.size == 0
     }
+
+    /// Gives the memory from `offset` on back, and keeps the addresses. It cannot be read any more.
+    ///
+    /// # Safety
+    /// Nobody looks at these bytes through this mapping again; `offset` is a multiple of the page size.
+    pub unsafe fn discard(&self, offset: usize) {
+        let size = self.size.saturating_sub(offset);
+        // SAFETY: a part of this value's own mapping, at which nobody looks any more, by the contract. Where it fails, the
+        // memory goes with the mapping.
+        unsafe {
+            let flags = MapFlags::FIXED | MapFlags::PRIVATE | MapFlags::NORESERVE;
+            let _ = mm::mmap_anonymous(self.start().add(offset).cast(), size, ProtFlags::empty(), flags);
+        }
+    }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this value owns the mapping, and who uses it holds this value.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A private view of a part of shared memory, at which nobody looks before it takes the place of the shared one. It costs
+/// a range of addresses: no page, no descriptor, and while it cannot be written no promise of memory.
+pub struct Spare {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Spare {
+    /// Of the bytes from `offset` to `size`; `offset` is a multiple of the page size.
+    pub fn new(fd: impl AsFd, offset: usize, size: usize) -> io::Result<Spare> {
+        let size = size.checked_sub(offset).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let start =
+            unsafe { mm::mmap(std::ptr::null_mut(), size, ProtFlags::READ, flags, fd, offset as u64)? };
+        Ok(Spare { start: start.cast(), size })
+    }
+
+    /// Puts it, writable, in the place of what is mapped at `at`. The kernel does that in one step: a thread that reads or
+    /// writes there meanwhile finds the old bytes or the new ones, which are the same.
+    ///
+    /// # Safety
+    /// As many bytes of the same memory are mapped at `at`, which stay where they are.
+    pub unsafe fn replace(self, at: *mut u8) -> io::Result<()> {
+        let access = mm::MprotectFlags::READ | mm::MprotectFlags::WRITE;
+        // SAFETY: its own mapping; what `mremap` takes the place of shows the same bytes, by the contract. The mapping has
+        // then moved, and there is nothing left to unmap.
+        unsafe {
+            mm::mprotect(self.start.cast(), self.size, access)?;
+            let flags = mm::MremapFlags::MAYMOVE;
+            mm::mremap_fixed(self.start.cast(), self.size, self.size, flags, at.cast())?;
+        }
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the mapping, which nobody has looked at.
+        let _ = unsafe { mm::munmap(self.start.cast(), self.size) };
     }
 }
 
@@ -111,6 +186,17 @@ mod tests {
         assert!(fs::ftruncate(&fd, 4096).is_err() && fs::ftruncate(&fd, 16384).is_err());
         assert_eq!(size(&fd).unwrap(), 8192);
         assert!(Mapping::new(&fd, 8193).is_err());
+    }
+
+    #[test]
+    fn a_page_is_whole_though_its_file_is_shorter() {
+        let fd = create("aioxide-test", 1).unwrap();
+        let (a, b) = (Mapping::new(&fd, 4096).unwrap(), Mapping::new(&fd, 4096).unwrap());
+        // SAFETY: both are mapped, to the end of the page.
+        unsafe {
+            *a.start().add(4095) = 42;
+            assert_eq!(*b.start().add(4095), 42);
+        }
     }
 
     #[test]

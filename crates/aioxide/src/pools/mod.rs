@@ -1,18 +1,20 @@
 //! Floor 4: pools of threads and processes: the futures that they hand out, and how a loop calls them.
 //!
-//! A process pool and its workers share `process_slab`, `process_page` and `process_pickle`; a worker process uses nothing
-//! else of this crate but those, `ffi` and `process_worker`, and imports neither asyncio nor aioxide.
+//! A process pool and its workers share `process_slab`, `process_buffer`, `process_page`, `process_pickle` and `process_reduce`; a worker
+//! process uses nothing else of this crate but those, `ffi` and `process_worker`, and imports neither asyncio nor aioxide.
 
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
 pub mod process;
+pub mod process_buffer;
 pub mod process_home;
 pub mod process_looks;
 pub mod process_page;
 pub mod process_pickle;
 pub mod process_pump;
 pub mod process_reactor;
+pub mod process_reduce;
 pub mod process_slab;
 pub mod process_standby;
 pub mod process_submit;

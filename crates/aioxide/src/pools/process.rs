@@ -539,13 +539,16 @@ impl Pool {
         0
     }
 
-    /// In a child of fork: closes the descriptors, and leaves the objects to the garbage collector.
+    /// In a child of fork: closes the descriptors and unmaps what no object lies in, and leaves the objects to the garbage
+    /// collector.
     pub fn disown(&self) {
         self.with(|state| {
             state.epoll = None;
             state.timer = None;
+            state.arena = Arena::default();
             for worker in &mut state.workers {
                 worker.hang_up();
+                worker.known.clear();
             }
         });
     }

@@ -1,14 +1,20 @@
-//! Pickling as `multiprocessing` does it (its reducers, protocol 5), with the large buffers kept apart.
+//! Pickling as `multiprocessing` does it: its reducers, and the protocol that is the version's default. The memory of
+//! large numpy arrays is kept apart.
+//!
+//! Up to 3.13 that protocol is 4, which has no buffers to keep apart. The pickle is of protocol 5 all the same, but every
+//! object is asked for what it says to 4 (`process_reduce`).
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
-use super::process_slab as slab;
+use super::{process_reduce as reduce, process_slab as slab};
 use crate::ffi::guard::{guarded, onearg};
 use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, bytes, call, call_kw, call_method, import_from, none, setattr, tuple};
+use crate::ffi::object::{
+    boolean, bytes, call, call_kw, call_method, getattr, import_from, none, setattr, tuple,
+};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
 
@@ -21,7 +27,7 @@ const LARGE_BUFFER: usize = 1 << 14;
 pub struct View(Box<Py_buffer>);
 
 impl View {
-    fn new(object: Raw) -> Res<View> {
+    pub fn new(object: Raw) -> Res<View> {
         // SAFETY: a zeroed view is what PyObject_GetBuffer fills; boxed, as its address must not change.
         unsafe {
             let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
@@ -117,11 +123,13 @@ struct Sink {
     body: UnsafeCell<Vec<u8>>,
     inserts: UnsafeCell<Vec<(usize, View)>>,
     buffers: UnsafeCell<Vec<View>>,
-    /// Buffers stay in the pickle, but for shared ones and very large ones.
-    keeps: Cell<bool>,
+    /// Buffers of this size and more are kept apart.
+    small: Cell<usize>,
+    /// The `PickleBuffer` that an array has just been reduced to; only compared with.
+    of_array: Cell<Raw>,
 }
 
-/// Above this size no buffer stays in a pickle.
+/// Above this size no buffer of an array stays in a pickle, however scarce the memory to send in is.
 const LARGEST_KEPT: usize = 16 << 20;
 
 /// So many bytes are held where they are until they are copied into a slab.
@@ -138,30 +146,34 @@ onearg!(sink_write, |slf, data| {
     Ok(none())
 });
 
-/// Whether what unpickles the buffer takes any kind of buffer. Others get what the standard library gives them, bytes or
-/// a bytearray: for these the buffer has to stay in the pickle.
-fn takes_any_buffer(view: &View) -> bool {
-    let exporter = view.0.obj;
-    // SAFETY: the exporter, if there is one, is alive, as the view holds it; so is the name of its type.
-    !exporter.is_null() && unsafe { CStr::from_ptr((*Py_TYPE(exporter)).tp_name) == c"numpy.ndarray" }
-}
-
-// False keeps the buffer apart, true leaves it in the pickle.
+// False keeps the buffer apart, true leaves it in the pickle: what unpickles an array takes any kind of buffer, but others
+// get what the standard library gives them, bytes or a bytearray.
 onearg!(sink_buffer, |slf, object| {
+    let sink = &*slf.cast::<Sink>();
+    let of_array = sink.of_array.replace(NULL) == object;
     let Ok(view) = View::new(object) else {
         // The pickler has the words for a buffer that cannot be pickled.
         error::clear();
         return Ok(boolean(true));
     };
-    let sink = &*slf.cast::<Sink>();
-    let small = if sink.keeps.get() { LARGEST_KEPT } else { LARGE_BUFFER };
-    let apart = view.len() >= small && takes_any_buffer(&view);
+    let apart = of_array && view.len() >= sink.small.get();
     if !apart && slab::find_shared(view.start(), view.len()).is_none() {
         return Ok(boolean(true));
     }
     (*sink.buffers.get()).push(view);
     Ok(boolean(false))
 });
+
+// What an array is reduced to.
+onearg!(sink_reduce_array, |slf, array| {
+    let sink = &*slf.cast::<Sink>();
+    let (reduced, buffer) = reduce::array(array, sink.small.get())?;
+    sink.of_array.set(buffer);
+    Ok(reduced)
+});
+
+// What any other object is reduced to, up to 3.13.
+onearg!(sink_reduce, |_slf, object| reduce::by_default_protocol(object));
 
 unsafe extern "C" fn sink_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
@@ -176,12 +188,13 @@ unsafe extern "C" fn sink_dealloc(slf: Raw) {
     });
 }
 
-/// `ForkingPickler`'s table of reducers, looked up live: what is registered later counts.
+/// `ForkingPickler`'s table of reducers, looked up live: what is registered later counts. And ours for arrays.
 #[repr(C)]
 struct Table {
     header: PyObject,
     extra: Raw,
     usual: Raw,
+    for_arrays: Raw,
 }
 
 unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
@@ -197,15 +210,32 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
                 return NULL;
             }
         }
+        if reduce::is_array_type(key) {
+            return Obj::new(this.for_arrays).into_raw();
+        }
         PyErr_SetObject(PyExc_KeyError, key);
         NULL
     })
 }
 
+unsafe extern "C" fn table_dealloc(slf: Raw) {
+    // SAFETY: the last reference is gone; the two dicts live for ever.
+    guarded((), || unsafe {
+        let kind = Py_TYPE(slf);
+        let this = slf.cast::<Table>();
+        Py_XDECREF((*this).for_arrays);
+        PyObject_Free(slf.cast());
+        Py_DECREF(kind.cast());
+    });
+}
+
 struct Pickling {
     pickler_type: Obj,
     loads: Obj,
-    table: Obj,
+    table_type: *mut PyTypeObject,
+    /// The reducers of `ForkingPickler`, and those of `copyreg`: dicts.
+    extra: Obj,
+    usual: Obj,
     sink_type: *mut PyTypeObject,
     kw_callback: Obj,
     kw_buffers: Obj,
@@ -233,12 +263,29 @@ pub fn load() -> Res<()> {
         .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
         .onearg(c"write", sink_write, c"Append bytes.")
         .onearg(c"buffer", sink_buffer, c"Decide where a buffer travels.")
+        .onearg(c"reduce_array", sink_reduce_array, c"Reduce a numpy array.")
+        .onearg(c"reduce", sink_reduce, c"Reduce an object.")
         .slot(Py_tp_dealloc, sink_dealloc as *mut c_void)
         .build(NULL)?;
+    let table_type = TypeDef::new(c"aioxide.ReducerTable", size_of::<Table>() - size_of::<PyObject>())
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .slot(Py_mp_subscript, table_get as *mut c_void)
+        .slot(Py_tp_dealloc, table_dealloc as *mut c_void)
+        .build(NULL)?;
+    let forking = import_from(c"multiprocessing.reduction", c"ForkingPickler")?;
+    let extra = getattr(forking.as_ptr(), intern(c"_extra_reducers")?)?;
+    let usual = import_from(c"copyreg", c"dispatch_table")?;
+    // SAFETY: looks at the types of two objects that are alive.
+    if unsafe { PyDict_Check(extra.as_ptr()) == 0 || PyDict_Check(usual.as_ptr()) == 0 } {
+        return error::type_error(c"multiprocessing keeps its reducers in no dict");
+    }
+    reduce::load(&extra, &usual)?;
     PICKLING.set(Pickling {
-        pickler_type: import_from(c"_pickle", c"Pickler")?,
+        pickler_type: reduce::pickler_type(import_from(c"_pickle", c"Pickler")?)?,
         loads: import_from(c"_pickle", c"loads")?,
-        table: make_table()?,
+        table_type,
+        extra,
+        usual,
         sink_type,
         kw_callback: tuple(&[intern(c"buffer_callback")?])?,
         kw_buffers: tuple(&[intern(c"buffers")?])?,
@@ -251,23 +298,16 @@ pub fn load() -> Res<()> {
     Ok(())
 }
 
-fn make_table() -> Res {
-    let kind = TypeDef::new(c"aioxide.ReducerTable", size_of::<Table>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_mp_subscript, table_get as *mut c_void)
-        .build(NULL)?;
-    let forking = import_from(c"multiprocessing.reduction", c"ForkingPickler")?;
-    let extra = crate::ffi::object::getattr(forking.as_ptr(), intern(c"_extra_reducers")?)?;
-    let usual = import_from(c"copyreg", c"dispatch_table")?;
-    // SAFETY: both are dicts (checked), kept for ever; the body is filled before the object is seen.
+/// The table of one pickler, whose sink sees to arrays.
+fn make_table(sink: &Obj) -> Res {
+    let p = pickling();
+    let for_arrays = getattr(sink.as_ptr(), intern(c"reduce_array")?)?;
+    // SAFETY: the body is filled before the object is seen; the two dicts are kept for ever.
     unsafe {
-        if PyDict_Check(extra.as_ptr()) == 0 || PyDict_Check(usual.as_ptr()) == 0 {
-            return error::type_error(c"multiprocessing keeps its reducers in no dict");
-        }
-        let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
+        let made = Obj::steal(PyType_GenericAlloc(p.table_type, 0))?;
         let this = made.as_ptr().cast::<Table>();
-        (*this).extra = extra.into_raw();
-        (*this).usual = usual.into_raw();
+        ((*this).extra, (*this).usual) = (p.extra.as_ptr(), p.usual.as_ptr());
+        (*this).for_arrays = for_arrays.into_raw();
         Ok(made)
     }
 }
@@ -275,7 +315,8 @@ fn make_table() -> Res {
 fn make_pickler() -> Res<(Obj, Obj)> {
     let p = pickling();
     let (pickler, sink) = make_with(p.pickler_type.as_ptr())?;
-    setattr(pickler.as_ptr(), p.dispatch_table, p.table.as_ptr())?;
+    setattr(pickler.as_ptr(), p.dispatch_table, make_table(&sink)?.as_ptr())?;
+    reduce::set_up(&pickler, || getattr(sink.as_ptr(), intern(c"reduce")?))?;
     Ok((pickler, sink))
 }
 
@@ -289,7 +330,7 @@ fn make_with(make: Raw) -> Res<(Obj, Obj)> {
         (&raw mut (*this).body).write(UnsafeCell::default());
         (&raw mut (*this).inserts).write(UnsafeCell::default());
         (&raw mut (*this).buffers).write(UnsafeCell::default());
-        let callback = crate::ffi::object::getattr(sink.as_ptr(), intern(c"buffer")?)?;
+        let callback = getattr(sink.as_ptr(), intern(c"buffer")?)?;
         let protocol = crate::ffi::object::int(5)?;
         let args = [sink.as_ptr(), protocol.as_ptr(), callback.as_ptr()];
         Ok((call_kw(make, &args, 2, p.kw_callback.as_ptr())?, sink))
@@ -320,7 +361,7 @@ pub fn dump_with(make: Raw, object: Raw, keeps: bool) -> Res<Pickled> {
 
 fn dump_into(pickler: &Obj, sink: &Obj, object: Raw, keeps: bool) -> Res<Pickled> {
     // SAFETY: a sink, by the pair.
-    unsafe { &*sink.as_ptr().cast::<Sink>() }.keeps.set(keeps);
+    unsafe { &*sink.as_ptr().cast::<Sink>() }.small.set(if keeps { LARGEST_KEPT } else { LARGE_BUFFER });
     drop(call_method(pickling().dump, &[pickler.as_ptr(), object])?);
     // SAFETY: the sink is ours alone; taking runs no code.
     unsafe {

@@ -10,9 +10,9 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Pool, Target, Task};
-use super::process_slab::{self as slab, Slab};
+use super::process_slab::Slab;
 use super::process_worker::SHARED;
-use super::{process_pickle as pickle, process_submit as submit};
+use super::{process_buffer as buffer, process_pickle as pickle, process_submit as submit};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call_method, int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -304,7 +304,8 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
     }
     let known = pool.with(|state| state.worker(key).map(|worker| worker.known.clone())).unwrap_or_default();
     let places = decoder.places(frame);
-    let received = slab::receive(&places, frame.header.flags & BODY_IN_SLAB != 0, &known)?;
+    let in_slab = frame.header.flags & BODY_IN_SLAB != 0;
+    let received = buffer::receive(&places, in_slab, &known, decoder.body(frame))?;
     // SAFETY: the lease keeps the slab; the decoder is not written to before this returns.
     unsafe {
         match &received.body {

@@ -1,38 +1,43 @@
 //! Slabs: shared memory in which large buffers travel, one copy each way. A slab belongs to the process that made it and is
-//! used again when the receiver's last object over it is gone; both keep it mapped. A *shared* slab is used once: what
-//! lies in it is passed without a copy, and its memory goes with its last user.
+//! used again when the receiver's last object over it is gone; both keep it mapped. One that the receiver held when it
+//! forked is never written again (`aioxide_sys::forks`). A *shared* slab is used once: what lies in it is passed without a
+//! copy, and its memory goes with its last user.
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use aioxide_core::frames::{LARGEST, Place};
-use aioxide_sys::memfd::{self, Mapping};
+use aioxide_sys::forks::{self, SPENT};
+use aioxide_sys::memfd::{self, Mapping, Spare};
 use aioxide_sys::{clock, process};
 use pyo3_ffi::*;
 
 use super::process_pickle::Pickled;
 use crate::ffi::error::raise_io;
-use crate::ffi::guard::guarded;
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::object::{call, int, string};
+use crate::ffi::{Raised, Raw, Res, error};
 
-/// Where the data of a slab begins; the word of its state stands before it.
-const DATA: usize = 4096;
+/// Where the data of a slab begins; the word of its state stands before it, in a page of its own: it stays shared when a
+/// fork makes the data private. Other processors than this have pages of up to 64 KiB.
+const DATA: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65536 };
 /// Buffers begin at multiples of this, as numpy's own do.
 const ALIGN: usize = 64;
 /// A pickle of this many bytes travels in a slab too. Measured with strings of bytes, as in `process_pickle`: no difference at
 /// 16 KiB one at a time, at 32 KiB 0.85 and 0.4 of the time through the socket, at 128 KiB 0.6 and 0.75.
 const LARGE_BODY: usize = 1 << 15;
-/// A pickle of more bytes does so in any case: a frame does not hold it.
-const LARGEST_SENT: usize = LARGEST as usize / 2;
+/// A pickle of more bytes does so in any case: it would be copied twice more on its way through a socket.
+const LARGEST_SENT: usize = 32 << 20;
+/// The number that no slab has: what is said to lie there lies in the body of the frame.
+pub const IN_FRAME: u64 = 0;
 /// What a process keeps of its own free slabs, in bytes; and always one.
 const KEEP: usize = 512 << 20;
 
+/// The word of a slab: the bit `BUSY` while it is filled, on its way, or held by its receiver, and `SPENT` once that has
+/// forked meanwhile.
 const FREE: u32 = 0;
 const BUSY: u32 = 1;
 
@@ -41,6 +46,8 @@ pub struct Slab {
     /// None where nobody will be told of it any more: in its receiver, unless it is shared.
     fd: Option<OwnedFd>,
     map: Mapping,
+    /// In its receiver, while that holds no data of it: what a fork will put in the place of the data.
+    spare: Cell<Option<Spare>>,
     pub shared: bool,
     /// The worker that has it now.
     pub lent_to: Cell<u32>,
@@ -53,17 +60,20 @@ impl Slab {
         let size = DATA + size;
         let fd = memfd::create("aioxide-slab", size)?;
         let map = Mapping::new(&fd, size)?;
-        Ok(Slab::over(next_id(), Some(fd), map, shared))
+        Ok(Slab::over(next_id(), Some(fd), map, None, shared))
     }
 
     /// Maps a slab that another process made.
     pub fn open(id: u64, fd: OwnedFd, size: usize, shared: bool) -> io::Result<Rc<Slab>> {
         let map = Mapping::new(&fd, size)?;
-        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, shared))
+        // Where there are no addresses left for it, what arrives is copied out.
+        let spare = if shared { None } else { Spare::new(&fd, DATA, size).ok() };
+        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, spare, shared))
     }
 
-    fn over(id: u64, fd: Option<OwnedFd>, map: Mapping, shared: bool) -> Rc<Slab> {
-        let slab = Rc::new(Slab { id, fd, map, shared, lent_to: Cell::new(0), process: std::process::id() });
+    fn over(id: u64, fd: Option<OwnedFd>, map: Mapping, spare: Option<Spare>, shared: bool) -> Rc<Slab> {
+        let (spare, lent_to, process) = (Cell::new(spare), Cell::new(0), std::process::id());
+        let slab = Rc::new(Slab { id, fd, map, spare, shared, lent_to, process });
         if shared {
             shared_slabs(|slabs| slabs.insert(slab.map.start() as usize, Rc::downgrade(&slab)));
         }
@@ -86,10 +96,40 @@ impl Slab {
     }
 
     fn release(&self) {
-        self.state().store(FREE, Ordering::Release);
+        self.state().fetch_and(!BUSY, Ordering::AcqRel);
     }
 
-    /// False in a child of fork: what it inherited is not for it to give back.
+    /// A fork may have this data mapped, for ever: it is not to be written again.
+    pub fn is_spent(&self) -> bool {
+        self.state().load(Ordering::Acquire) & SPENT != 0
+    }
+
+    /// The receiver holds the data: a fork keeps it as it is. False where that cannot be.
+    pub fn hold(&self) -> bool {
+        let Some(spare) = self.spare.take() else { return false };
+        // SAFETY: the spare is of the same data; both mappings live as long as this value, which the caller keeps until
+        // `let_go`; the word lies before the data.
+        unsafe { forks::hold(self.data(), spare, self.state()) };
+        true
+    }
+
+    /// The receiver does not look at the data any more.
+    pub fn let_go(&self) {
+        match forks::let_go(self.data()) {
+            Some(spare) => self.spare.set(Some(spare)),
+            // SAFETY: nobody looks at it any more; and as there is no spare, nobody will.
+            None => unsafe { self.map.discard(DATA) },
+        }
+    }
+
+    /// Gives it back to who made it. Not in a child of fork: what that inherited is not for it to give back.
+    pub fn give_back(&self) {
+        if self.is_ours() {
+            self.release();
+        }
+    }
+
+    /// False in a child of fork.
     fn is_ours(&self) -> bool {
         self.process == std::process::id()
     }
@@ -103,12 +143,12 @@ impl Slab {
         self.map.len() - DATA
     }
 
-    fn data(&self) -> *mut u8 {
+    pub fn data(&self) -> *mut u8 {
         // SAFETY: every slab is larger than DATA.
         unsafe { self.map.start().add(DATA) }
     }
 
-    fn contains(&self, place: &Place) -> bool {
+    pub fn contains(&self, place: &Place) -> bool {
         let end = place.offset.checked_add(place.size);
         end.is_some_and(|end| end <= self.capacity() as u64)
     }
@@ -163,7 +203,7 @@ pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
 }
 
 /// A shared slab that is mapped here, by its number: one of this process's own that comes back, or of a third's.
-fn shared_by_id(id: u64) -> Option<Rc<Slab>> {
+pub fn shared_by_id(id: u64) -> Option<Rc<Slab>> {
     shared_slabs(|slabs| slabs.values().filter_map(Weak::upgrade).find(|slab| slab.id == id))
 }
 
@@ -180,14 +220,30 @@ impl Arena {
         Rc::strong_count(slab) == 1 && slab.state().load(Ordering::Acquire) == FREE
     }
 
+    /// Its receiver has let go of it, and has forked while it held it.
+    fn is_of_no_use(slab: &Rc<Slab>) -> bool {
+        Rc::strong_count(slab) == 1 && slab.state().load(Ordering::Acquire) == SPENT
+    }
+
+    fn take_some(&mut self, size: usize) -> io::Result<Option<Rc<Slab>>> {
+        if size > 0 { self.take(size).map(Some) } else { Ok(None) }
+    }
+
     fn take(&mut self, size: usize) -> io::Result<Rc<Slab>> {
+        let spent = Cell::new(false);
         let fits = |slab: &&Rc<Slab>| {
-            slab.capacity() >= size && slab.capacity() <= size.max(1 << 20) * 2 && Arena::is_free(slab)
+            let fits = slab.capacity() >= size && slab.capacity() <= size.max(1 << 20) * 2;
+            spent.set(spent.get() || fits && slab.is_spent());
+            fits && Arena::is_free(slab)
         };
         let found = self.slabs.iter().filter(fits).min_by_key(|slab| slab.capacity()).cloned();
+        if spent.get() {
+            self.sweep();
+        }
         let slab = match found {
             Some(slab) => slab,
             None => {
+                self.sweep();
                 self.trim();
                 self.forget_one();
                 let slab = Slab::create(rounded(size), false)?;
@@ -197,6 +253,17 @@ impl Arena {
         };
         slab.state().store(BUSY, Ordering::Release);
         Ok(slab)
+    }
+
+    /// Lets go of slabs that can never be used again.
+    fn sweep(&mut self) {
+        self.slabs.retain(|slab| {
+            let drop = Arena::is_of_no_use(slab);
+            if drop {
+                self.forgotten.push(slab.id);
+            }
+            !drop
+        });
     }
 
     /// Lets free slabs go, the oldest first, until what is kept is little enough.
@@ -225,7 +292,8 @@ impl Arena {
     /// There are as many slabs as there may be, none of them free: each holds a descriptor. What comes now had better stay in
     /// the pickle.
     pub fn is_crowded(&self) -> bool {
-        self.slabs.len() >= most_slabs() && !self.slabs.iter().any(Arena::is_free)
+        self.slabs.len() >= most_slabs()
+            && !self.slabs.iter().any(|slab| Arena::is_free(slab) || Arena::is_of_no_use(slab))
     }
 
     /// A worker is gone: nobody will give back what it had.
@@ -290,16 +358,8 @@ impl Payload {
         }
     }
 
-    /// Copies large buffers, and a large pickle, into a slab of `arena`.
-    pub fn pack(pickled: Pickled, arena: &mut Arena) -> io::Result<Payload> {
-        let mut payload = Payload::pack_borrowed(&pickled, arena)?;
-        if !payload.body_in_slab {
-            payload.body = pickled.into_body();
-        }
-        Ok(payload)
-    }
-
-    /// As `pack`, but leaves the pickle where it is, and the buffers held.
+    /// Copies large buffers, and a large pickle, into a slab of `arena`; leaves a small pickle where it is, and all of it
+    /// held: to release buffers may run code.
     pub fn pack_borrowed(pickled: &Pickled, arena: &mut Arena) -> io::Result<Payload> {
         let mut payload = Payload {
             body: Vec::new(),
@@ -321,14 +381,20 @@ impl Payload {
             let shared = find_shared(view.start(), view.len());
             parts.push(Part { pieces: vec![(view.start(), view.len())], shared });
         }
-        payload.place(parts, arena)?;
+        payload.place(parts, pickled, arena)?;
         Ok(payload)
     }
 
-    fn place(&mut self, parts: Vec<Part>, arena: &mut Arena) -> io::Result<()> {
+    fn place(&mut self, parts: Vec<Part>, pickled: &Pickled, arena: &mut Arena) -> io::Result<()> {
         let own = parts.iter().filter(|part| part.shared.is_none());
         let total: usize = own.map(|part| part.size().next_multiple_of(ALIGN)).sum();
-        self.own = if total > 0 { Some(arena.take(total)?) } else { None };
+        self.own = match arena.take_some(total) {
+            Err(why) if is_file_limit(&why) && total < LARGEST as usize => {
+                self.place_in_frame(parts, pickled);
+                return Ok(());
+            }
+            taken => taken?,
+        };
         let mut offset = 0;
         for part in parts {
             let size = part.size();
@@ -337,7 +403,7 @@ impl Payload {
                 self.slabs.push(slab);
                 continue;
             }
-            let slab = self.own.as_ref().map_or(0, |slab| slab.id);
+            let slab = self.own.as_ref().map_or(IN_FRAME, |slab| slab.id);
             self.places.push(Place { slab, offset: offset as u64, size: size as u64 });
             let mut at = offset;
             for (start, size) in part.pieces {
@@ -353,6 +419,41 @@ impl Payload {
         self.slabs.extend(self.own.clone());
         Ok(())
     }
+
+    /// Where no file may be large enough (`ulimit -f`), all of it goes through the socket: the pickle and its buffers lie
+    /// in the frame's body.
+    #[cold]
+    fn place_in_frame(&mut self, parts: Vec<Part>, pickled: &Pickled) {
+        let mut body = Vec::new();
+        let mut append = |pieces: &[(*const u8, usize)]| {
+            let offset = body.len();
+            for (start, size) in pieces {
+                if *size > 0 {
+                    // SAFETY: so many bytes are there, as `pickled` is held.
+                    body.extend_from_slice(unsafe { std::slice::from_raw_parts(*start, *size) });
+                }
+            }
+            Place { slab: IN_FRAME, offset: offset as u64, size: (body.len() - offset) as u64 }
+        };
+        if !self.body_in_slab {
+            self.places.push(append(&pickled.pieces()));
+        }
+        for part in parts {
+            match part.shared {
+                Some((slab, place)) => {
+                    self.places.push(place);
+                    self.slabs.push(slab);
+                }
+                None => self.places.push(append(&part.pieces)),
+            }
+        }
+        (self.body, self.body_in_slab) = (body, true);
+    }
+}
+
+/// Whether shared memory could not be made because of the limit on the size of files.
+fn is_file_limit(why: &io::Error) -> bool {
+    why.raw_os_error() == Some(27)
 }
 
 /// Bytes that are to lie together: in pieces here, or in a shared slab already.
@@ -370,133 +471,12 @@ impl Part {
 /// Slabs of the other side that are mapped here.
 pub type Known = HashMap<u64, Rc<Slab>>;
 
-/// The use of a received slab: when the last one of a frame is gone, the slab is given back to its owner.
-pub struct Lease {
-    slab: Rc<Slab>,
-}
-
-/// How many there are of slabs that are to be given back.
-static LEASES: AtomicUsize = AtomicUsize::new(0);
-
-/// With so many, what arrives is copied out, and its slab given back at once: a receiver that keeps all it gets must not
-/// have the sender make a slab for each, which costs a descriptor there and a mapping in both.
-const MOST_LEASES: usize = 64;
-
-impl Lease {
-    fn new(slab: Rc<Slab>) -> Rc<Lease> {
-        LEASES.fetch_add(usize::from(!slab.shared), Ordering::Relaxed);
-        Rc::new(Lease { slab })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        LEASES.fetch_sub(usize::from(!self.slab.shared), Ordering::Relaxed);
-        if !self.slab.shared && self.slab.is_ours() {
-            self.slab.release();
-        }
-    }
-}
-
-/// The buffers of one frame.
-pub struct Received {
-    /// The pickle, where it lies in a slab.
-    pub body: Option<(Rc<Lease>, *const u8, usize)>,
-    pub buffers: Vec<Obj>,
-}
-
-/// Makes objects over the places of a frame.
-pub fn receive(places: &[Place], body_in_slab: bool, known: &Known) -> Res<Received> {
-    let mut leases: Vec<Rc<Lease>> = Vec::new();
-    let mut received = Received { body: None, buffers: Vec::new() };
-    for (i, place) in places.iter().enumerate() {
-        let lease = match leases.iter().find(|lease| lease.slab.id == place.slab) {
-            Some(lease) => lease.clone(),
-            None => {
-                let found = known.get(&place.slab).cloned().or_else(|| shared_by_id(place.slab));
-                let Some(slab) = found else { return bad_place() };
-                leases.push(Lease::new(slab));
-                leases[leases.len() - 1].clone()
-            }
-        };
-        if !lease.slab.contains(place) {
-            return bad_place();
-        }
-        // SAFETY: inside the mapping, as was just checked.
-        let start = unsafe { lease.slab.data().add(place.offset as usize) };
-        if i == 0 && body_in_slab {
-            received.body = Some((lease, start, place.size as usize));
-        } else if !lease.slab.shared && LEASES.load(Ordering::Relaxed) > MOST_LEASES {
-            // SAFETY: makes an object of a copy of that many bytes, which are there.
-            let copy = unsafe { PyByteArray_FromStringAndSize(start.cast(), place.size as Py_ssize_t) };
-            received.buffers.push(Obj::steal(copy)?);
-        } else {
-            let buffer = Buffer::over(lease, start, place.size as usize)?;
-            // SAFETY: an object that exports a buffer.
-            received.buffers.push(Obj::steal(unsafe { PyMemoryView_FromObject(buffer.as_ptr()) })?);
-        }
-    }
-    Ok(received)
-}
-
-#[cold]
-fn bad_place<T>() -> Res<T> {
-    error::runtime_error(c"the other process sent a buffer that lies in no memory that it shares")
-}
-
-/// A Python object over a part of a slab: it exports the buffer protocol, writable.
-#[repr(C)]
-struct Buffer {
-    header: PyObject,
-    lease: Option<Rc<Lease>>,
-    start: *mut u8,
-    size: usize,
-}
-
-static BUFFER: Global<*mut PyTypeObject> = Global::new();
-
-impl Buffer {
-    fn over(lease: Rc<Lease>, start: *mut u8, size: usize) -> Res {
-        // SAFETY: the type is made at import, before any slab; its body is zeroed and filled here.
-        unsafe {
-            let made = Obj::steal(PyType_GenericAlloc(*BUFFER.get(), 0))?;
-            let this = made.as_ptr().cast::<Buffer>();
-            (&raw mut (*this).lease).write(Some(lease));
-            (*this).start = start;
-            (*this).size = size;
-            Ok(made)
-        }
-    }
-}
-
-/// The number of the shared slab that a buffer of `new_shared` lies in.
-///
-/// # Safety
-/// `buffer` is a live object.
-pub unsafe fn id_of(buffer: Raw) -> Res {
-    // SAFETY: the type is checked; the body of an instance was filled when it was made.
-    unsafe {
-        if Py_TYPE(buffer) != *BUFFER.get() {
-            return error::type_error(c"not a buffer of shared memory");
-        }
-        let id = (*buffer.cast::<Buffer>()).lease.as_ref().map_or(0, |lease| lease.slab.id);
-        Obj::steal(PyLong_FromUnsignedLongLong(id))
-    }
-}
-
-/// A new buffer of `size` bytes, all zero, in a shared slab of its own.
-pub fn new_shared(size: usize) -> Res {
-    let slab = match Slab::shared(size) {
-        Ok(slab) => slab,
-        Err(why) => return no_room(size, &why),
-    };
-    let start = slab.data();
-    Buffer::over(Lease::new(slab), start, size)
-}
-
 /// Raises what became of an attempt to get shared memory.
 #[cold]
 pub fn no_room<T>(size: usize, why: &io::Error) -> Res<T> {
+    if is_file_limit(why) {
+        return raise_too_large(size);
+    }
     if why.raw_os_error() != Some(12) && why.raw_os_error() != Some(28) {
         return raise_io(why);
     }
@@ -510,38 +490,17 @@ pub fn no_room<T>(size: usize, why: &io::Error) -> Res<T> {
     error::raise(unsafe { PyExc_MemoryError }, &text)
 }
 
-unsafe extern "C" fn getbuffer(slf: Raw, view: *mut Py_buffer, flags: c_int) -> c_int {
-    // SAFETY: a slot of the type; the view holds a reference to the object, which holds the memory.
-    guarded(-1, || unsafe {
-        let this = slf.cast::<Buffer>();
-        PyBuffer_FillInfo(view, slf, (*this).start.cast(), (*this).size as Py_ssize_t, 0, flags)
-    })
-}
-
-unsafe extern "C" fn dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        let kind = Py_TYPE(slf);
-        drop((*slf.cast::<Buffer>()).lease.take());
-        PyObject_Free(slf.cast());
-        Py_DECREF(kind.cast());
-        super::process_home::forget_gone();
-    });
-}
-
-/// Makes the type, unless the other module of this library has.
-pub fn load() -> Res<()> {
-    if BUFFER.is_set() {
-        return Ok(());
-    }
-    let kind = TypeDef::new(c"aioxide.SharedBuffer", size_of::<Buffer>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .doc(c"Memory that processes share: supports the buffer protocol.")
-        .slot(Py_bf_getbuffer, getbuffer as *mut c_void)
-        .slot(Py_tp_dealloc, dealloc as *mut c_void)
-        .build(NULL)?;
-    BUFFER.set(kind);
-    Ok(())
+fn raise_too_large<T>(size: usize) -> Res<T> {
+    let text = format!(
+        "{size} bytes of memory that is shared with the worker processes are more than a file may have here: {} bytes \
+         (RLIMIT_FSIZE, ulimit -f), which holds for shared memory too",
+        memfd::largest()
+    );
+    let (number, text) = (int(27)?, string(&text)?);
+    // SAFETY: OSError is alive, and takes a number and a text.
+    let exception = call(unsafe { PyExc_OSError }, &[number.as_ptr(), text.as_ptr()])?;
+    error::raise_value(exception);
+    Err(Raised)
 }
 
 /// A size in bytes that Python code gave.

@@ -211,7 +211,7 @@ onearg!(prepare, |slf, budget| {
     home::epoll_of(pool)?;
     let (ours, theirs) = io_result(socket::pair())?;
     let (reading, writing) = io_result(process::lifeline())?;
-    let page = io_result(memfd::create("aioxide-page", page::SIZE))?;
+    let page = io_result(memfd::create_page("aioxide-page"))?;
     let map = io_result(Mapping::new(&page, page::SIZE))?;
     let key = pool.next_key.get();
     pool.next_key.set(key + 1);
@@ -504,7 +504,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
-    super::process_slab::load()?;
+    super::process_buffer::load()?;
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")
@@ -561,11 +561,11 @@ noargs!(
 onearg!(
     /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
     shared_memory,
-    |_module, size| super::process_slab::new_shared(super::process_slab::size_from(size)?)
+    |_module, size| super::process_buffer::new_shared(super::process_slab::size_from(size)?)
 );
 
 onearg!(
     /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
     shared_id,
-    |_module, buffer| super::process_slab::id_of(buffer)
+    |_module, buffer| super::process_buffer::id_of(buffer)
 );

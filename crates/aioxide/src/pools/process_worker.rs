@@ -15,6 +15,7 @@ use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, process, socket};
 use pyo3_ffi::*;
 
+use super::process_buffer as buffer;
 use super::process_page::{self as page, Page};
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
@@ -212,7 +213,7 @@ impl Worker {
     fn unpickle(&self, frame: &Frame) -> Res {
         let places = self.decoder.places(frame);
         let in_slab = frame.header.flags & BODY_IN_SLAB != 0;
-        let received = slab::receive(&places, in_slab, &self.known)?;
+        let received = buffer::receive(&places, in_slab, &self.known, self.decoder.body(frame))?;
         // SAFETY: the body stays where it is: in the slab by the lease, in the decoder as nothing is received meanwhile.
         unsafe {
             match &received.body {
@@ -238,8 +239,12 @@ impl Worker {
             Ok(pickled) => pickled,
             Err(Raised) => dump_otherwise(value, crowded)?,
         };
-        let size = pickled.total();
-        Payload::pack(pickled, &mut self.arena).or_else(|why| slab::no_room(size, &why))
+        let packed = Payload::pack_borrowed(&pickled, &mut self.arena);
+        let mut payload = packed.or_else(|why| slab::no_room(pickled.total(), &why))?;
+        if !payload.body_in_slab {
+            payload.body = pickled.into_body();
+        }
+        Ok(payload)
     }
 
     /// The exception that is set, as a frame's body; where it cannot be pickled, the exception that says so.
@@ -485,13 +490,13 @@ fastcall!(stop_wanted, |_module, _args| {
 // `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
 fastcall!(shared_memory, |_module, args| {
     args.require(&["size"], "shared_memory")?;
-    slab::new_shared(slab::size_from(args.positional()[0])?)
+    buffer::new_shared(slab::size_from(args.positional()[0])?)
 });
 
 unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     crate::ffi::guard::guarded(-1, || {
         let loaded =
-            crate::ffi::names::load_interned().and_then(|()| slab::load()).and_then(|()| pickle::load());
+            crate::ffi::names::load_interned().and_then(|()| buffer::load()).and_then(|()| pickle::load());
         if loaded.is_ok() { 0 } else { -1 }
     })
 }
