@@ -368,7 +368,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 _TERMINATE: str = getattr(stdlib, "_TERMINATE", "terminate")
 _KILL: str = getattr(stdlib, "_KILL", "kill")
 
-_aioxide._register_pool(ProcessPoolExecutor)
+_aioxide._register_pool(ProcessPoolExecutor, stdlib.ProcessPoolExecutor, "_pending_work_items")
 
 
 def _default_context(given: list[str]) -> Any:
