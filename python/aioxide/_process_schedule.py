@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import _aioxide_worker
 
 from ._futures import Future
+from ._process_items import inner_of
 from ._process_manager import WorkerDied
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class _Call:
             return
         self._too_late = False
         # By its own name: it may be done, and all of this over, as soon as it has its callback.
-        inner = self.inner = self._submit()
+        inner = self.inner = inner_of(self._submit())
         inner.add_done_callback(self._done)
         if self._timeout is not None and not inner.done():
             self._look_later(inner, self._timeout)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from . import _aioxide, _process_manager
+from . import _aioxide, _process_items, _process_manager
 from ._futures import Future, PoolMeta, map_calls
 
 if TYPE_CHECKING:
@@ -179,11 +179,39 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             RuntimeError: it is shut down.
             MemoryError: there is no room for large arguments in memory that the processes share.
         """
+        if _aioxide._submit_is_wrapped(ProcessPoolExecutor):
+            # It comes back by `_pending_work_items`.
+            return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
+        return self._submit_own(fn, args, kwargs)
+
+    def _submit_own(
+        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._manager.stop
             return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
         return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
+
+    # What the standard `submit` does with a call.
+
+    _queue_count = 0
+
+    @property
+    def _pending_work_items(self) -> Any:
+        return _process_items.PendingItems(self._submit_own)
+
+    @property
+    def _work_ids(self) -> Any:
+        return _process_items.Ignored()
+
+    _executor_manager_thread_wakeup = _work_ids
+
+    def _adjust_process_count(self) -> None:
+        """Do nothing: workers are started as calls come."""
+
+    def _start_executor_manager_thread(self) -> None:
+        """Do nothing: there is none."""
 
     def _run_for_loop(self, loop: Any, func: Callable[..., _T], args: tuple[Any, ...]) -> asyncio.Future[_T]:
         future = self._pool.run_for_loop(loop, func, args)
