@@ -197,11 +197,20 @@ class _Watched:
 class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
+    Args:
+        selector: None. It is here for the sake of an answer to who passes one: this loop waits natively.
+
     Raises:
         OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
+        TypeError: there is a selector.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, selector: None = None) -> None:
+        if selector is not None:
+            raise TypeError(
+                f"selector must be None, not {type(selector).__name__}: aioxide.EventLoop waits natively (epoll) and "
+                "polls no selector; asyncio.SelectorEventLoop(selector) does"
+            )
         self._open()
         # The running version's own `__init__` sets what its other methods rely on. It gets something to take for a
         # selector, and finds `_make_self_pipe` overridden: neither is made twice.

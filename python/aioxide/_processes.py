@@ -15,6 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import _aioxide_worker
 
 from . import _aioxide, _process_items, _process_manager
+from ._checks import (
+    checked_arguments,
+    checked_callable,
+    checked_chunksize,
+    checked_count,
+    checked_seconds,
+    checked_workers,
+    optional_count,
+    refuse,
+)
 from ._futures import Future, PoolMeta, map_calls
 
 if TYPE_CHECKING:
@@ -90,7 +100,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
-        ValueError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
+        ValueError, OverflowError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
             with the start method "fork", which cannot start workers beside threads.
         TypeError: an argument is of the wrong type.
     """
@@ -114,16 +124,18 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         # The inherited `__init__` makes queues, locks and a wake-up pipe: none of it is used here.
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        elif max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        max_workers = checked_count(
+            "max_workers", checked_workers(max_workers), "an integer or None", most=_MOST_WORKERS
+        )
+        _check_context(mp_context)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if on_worker_death not in ("break", "respawn"):
+        if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
             raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
-        _check_number("max_tasks_per_child", max_tasks_per_child, int, "must be an integer", ">= 1")
-        _check_number("max_pending", max_pending, int, "must be an integer", ">= 1")
-        _check_number("max_rss", max_rss, int, "must be an integer: bytes", ">= 1")
-        _check_number("idle_timeout", idle_timeout, (int, float), "must be a number: seconds", "> 0")
+        _check_tasks_per_child(max_tasks_per_child)
+        max_pending = optional_count("max_pending", max_pending)
+        max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")
+        idle_timeout = checked_seconds("idle_timeout", idle_timeout, above_zero=True)
         replaced = {
             "max_tasks_per_child": max_tasks_per_child,
             "idle_timeout": idle_timeout,
@@ -146,7 +158,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._on_worker_death = on_worker_death
-        self._cancel_running = cancel_running
+        self._cancel_running = bool(cancel_running)
         self._idle_timeout = idle_timeout
         self._max_rss = max_rss
         self._broken: Any = False
@@ -242,8 +254,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             TimeoutError: a result was not there in time.
             ValueError: `chunksize` or `buffersize` is less than 1.
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+        chunksize = checked_chunksize(chunksize)
         if chunksize == 1:
             return map_calls(self, fn, iterables, timeout, buffersize)
         items = zip(*iterables, strict=False)
@@ -275,11 +286,12 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
                 the call runs with these set. Each variable has to be an attribute of a module.
 
         Raises:
-            ValueError: `timeout` or `retries` is negative, or a context variable cannot be found by name.
+            TypeError: an argument is of the wrong type.
+            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by name.
         """
         from ._process_schedule import schedule
 
-        return schedule(self, fn, tuple(args), dict(kwargs or {}), timeout, retries, context)
+        return schedule(self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context)
 
     def map_progress(
         self, fn: Callable[..., _T], items: Iterable[Any], *, ordered: bool = False
@@ -409,15 +421,27 @@ def _default_context(given: list[str]) -> Any:
     return context
 
 
-def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> None:
+# More processes than any system has.
+_MOST_WORKERS = 2**31 - 1
+
+
+def _check_context(context: Any) -> None:
+    """Refuse what is no context of multiprocessing, nor of a package that is like it (torch.multiprocessing)."""
+    if context is None or callable(getattr(context, "get_start_method", None)):
+        return
+    method = context if context in multiprocessing.get_all_start_methods() else "spawn"
+    wanted = f"a context (multiprocessing.get_context({method!r})) or None"
+    refuse("mp_context", wanted, context, ValueError if isinstance(context, str) else TypeError)
+
+
+def _check_tasks_per_child(value: Any) -> None:
     if value is None:
         return
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} {wanted}")
-    if not value > 0:  # nor is NaN
-        raise ValueError(f"{name} must be {limit}")
-    if isinstance(value, int) and value > sys.maxsize:
-        raise OverflowError(f"{name} must be at most {sys.maxsize}")
+    if not isinstance(value, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if value <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    checked_count("max_tasks_per_child", int(value))
 
 
 def _preload_worker() -> None:

@@ -14,7 +14,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _aioxide
-from ._futures import PoolMeta, checked_seconds, map_calls
+from ._checks import checked_seconds, checked_workers, optional_count
+from ._futures import PoolMeta, map_calls
 from ._stats import ThreadPoolStats
 from ._work_items import IdleSemaphore, WorkQueue
 
@@ -51,7 +52,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         context_options: what the class's `prepare_context()` takes (3.14).
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError, OverflowError: a number is out of its range.
         TypeError: an argument is of the wrong kind.
 
     A subclass that starts its threads itself (that has its own `_adjust_thread_count`) gets the standard
@@ -75,10 +76,9 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     ) -> None:
         idle_timeout = checked_seconds("idle_timeout", idle_timeout)
         spin = checked_seconds("spin", spin)
-        if max_pending is not None and not isinstance(max_pending, int):
-            raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
-        if max_pending is not None and max_pending < 1:
-            raise ValueError(f"max_pending must be None or > 0, not {max_pending}")
+        max_pending = optional_count("max_pending", max_pending)
+        if max_workers is not None:
+            max_workers = checked_workers(max_workers)
         self._keywords = [
             name
             for name, value in (("idle_timeout", idle_timeout), ("max_pending", max_pending), ("spin", spin))
@@ -93,7 +93,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
                     "max_pending and spin have no effect on them"
                 )
             return
-        queue = _aioxide.WorkQueue(math.ceil(self._max_workers), max_pending, idle_timeout, spin)
+        queue = _aioxide.WorkQueue(_whole(self._max_workers), max_pending, idle_timeout, spin)
         self._initializer, self._initargs = initializer, initargs
         self._start_lock = threading.RLock()
         self._retired: set[threading.Thread] = set()
@@ -197,7 +197,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     def _max_workers(self, value: int) -> None:
         queue = self._queue
         if queue is not None:
-            queue.max_workers = max(math.ceil(value), 0)
+            queue.max_workers = _whole(value)
         self.__dict__["_max_workers"] = value
 
     @property
@@ -301,6 +301,12 @@ class _Worker:
             self._threads.discard(threading.current_thread())
 
 
+def _whole(workers: float) -> int:
+    """How many threads a number of workers means: the standard class starts one as long as there are fewer."""
+    return math.ceil(min(max(workers, 0), _MOST_WORKERS))
+
+
+_MOST_WORKERS = 2**32 - 1
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 
 

@@ -14,7 +14,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._futures import Future, checked_seconds
+from ._checks import checked_seconds
+from ._futures import Future
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
