@@ -14,7 +14,7 @@ import sys
 
 import aioxide
 
-WIDTH, STRIPS, ROUNDS = 240, 24, 60
+WIDTH, STRIPS, ROUNDS = 960, 24, 250
 
 
 def count_inside(strip):

@@ -17,6 +17,11 @@ def refuse(name: str, wanted: str, value: object, error: type[Exception] = TypeE
     raise error(f"{name} must be {wanted}, not {got}")
 
 
+def refuse_item(name: str, wanted: str, container: object, item: object) -> NoReturn:
+    """Raise a TypeError for one of the things in what was given."""
+    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {item!r} in it")
+
+
 def checked_number(name: str, value: Any, wanted: str = "a number") -> float:
     """Return a real number that an argument called `name` gives.
 
@@ -142,7 +147,7 @@ def checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str
     names = dict(kwargs)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"kwargs must have names of arguments (str) as keys, not {type(name).__name__}")
+            refuse_item("kwargs", "a mapping of the function's keyword arguments or None", kwargs, name)
     return values, names
 
 

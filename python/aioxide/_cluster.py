@@ -30,6 +30,7 @@ from ._checks import (
     checked_workers,
     optional_count,
     refuse,
+    refuse_item,
 )
 from ._cluster_calls import BrokenCluster, BrokenClusterWorker, Calls, ClusterFuture, rebuild_error
 
@@ -423,10 +424,10 @@ def _unregister(module: ModuleType) -> None:
 
 
 def _check_modules(modules: Iterable[ModuleType]) -> tuple[ModuleType, ...]:
-    modules = tuple(checked_iterable("pickle_by_value", modules, "an iterable of modules"))
+    given, modules = modules, tuple(checked_iterable("pickle_by_value", modules, "an iterable of modules"))
     for module in modules:
         if not isinstance(module, ModuleType) or module.__name__ not in sys.modules:
-            raise TypeError(f"pickle_by_value takes modules that were imported, not {module!r}")
+            refuse_item("pickle_by_value", "an iterable of modules that were imported", given, module)
     return modules
 
 

@@ -8,6 +8,7 @@ import collections
 import concurrent.futures
 import itertools
 import os
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,7 +69,8 @@ def map_calls(
     buffersize = checked_buffersize(buffersize)
     if timeout is not None:
         timeout = checked_number("timeout", timeout, "a number of seconds or None")
-    deadline = None if timeout is None else time.monotonic() + timeout
+    # As long as no wait lasts is for ever.
+    deadline = None if timeout is None or timeout > threading.TIMEOUT_MAX else time.monotonic() + timeout
     calls = zip(*iterables, strict=False)
     first = calls if buffersize is None else itertools.islice(calls, buffersize)
     futures = collections.deque(executor.submit(fn, *args) for args in first)

@@ -15,6 +15,7 @@ import selectors
 import socket
 import sys
 import threading
+import warnings
 import weakref
 from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any
@@ -206,17 +207,23 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     """
 
     def __init__(self, selector: None = None) -> None:
-        if selector is not None:
-            raise TypeError(
-                f"selector must be None, not {type(selector).__name__}: aioxide.EventLoop waits natively (epoll) and "
-                "polls no selector; asyncio.SelectorEventLoop(selector) does"
-            )
         self._open()
         # The running version's own `__init__` sets what its other methods rely on. It gets something to take for a
         # selector, and finds `_make_self_pipe` overridden: neither is made twice.
         super().__init__(_Watched(self))  # type: ignore[arg-type]
         self._transports = _Transports(self)
         _registry.add_loop(self)
+        if selector is not None:
+            self.close()
+            raise TypeError(
+                f"selector must be None, not {type(selector).__name__}: aioxide.EventLoop waits natively (epoll) and "
+                "polls no selector; asyncio.SelectorEventLoop(selector) does"
+            )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        # Where the arguments did not fit, `__init__` has not run: there is nothing to close.
+        if "_selector" in self.__dict__:
+            super().__del__(_warn)  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------------- running
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from ._checks import checked_count, checked_iterable, checked_seconds
+from ._checks import checked_count, checked_iterable, checked_seconds, refuse_item
 from ._futures import Future
 from ._process_items import inner_of
 from ._process_manager import WorkerDied
@@ -159,7 +159,7 @@ def _named_values(context: Any) -> list[tuple[str, str, Any]]:
         variables = list(checked_iterable("context", context, wanted))
         for variable in variables:
             if not isinstance(variable, contextvars.ContextVar):
-                raise TypeError(f"context must be {wanted}: it has {variable!r} in it")
+                refuse_item("context", wanted, context, variable)
         # One without a value here has none there.
         current = contextvars.copy_context()
         values = [(variable, current[variable]) for variable in variables if variable in current]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import pickle
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
@@ -58,13 +59,11 @@ def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
         raise TypeError(
             f"an array of {kind} holds references to Python objects, which processes cannot share"
         )
-    wanted = "an integer, or an iterable of integers,"
-    if hasattr(type(shape), "__index__") or isinstance(shape, str | bytes):
-        shape = (shape,)
-    dimensions = [
-        checked_count("shape", dimension, wanted, least=0)
-        for dimension in checked_iterable("shape", shape, wanted)
-    ]
+    wanted = "an integer or a sequence of integers"
+    if isinstance(shape, str | bytes | Mapping):
+        refuse("shape", wanted, shape)
+    given = [shape] if hasattr(type(shape), "__index__") else list(checked_iterable("shape", shape, wanted))
+    dimensions = [checked_count("shape", dimension, wanted, least=0) for dimension in given]
     count = math.prod(dimensions)
     if count * kind.itemsize > sys.maxsize:
         refuse("shape", "that of an array that fits into memory", shape, OverflowError)
