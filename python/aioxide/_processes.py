@@ -359,11 +359,17 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
                 continue
 
     def terminate_workers(self) -> None:
-        """Send SIGTERM to every worker, and shut down: calls that are not finished fail."""
+        """Send SIGTERM to every worker, and shut down: calls that are not finished fail.
+
+        Raises nothing: a worker that has ended by itself is left out.
+        """
         self._force_shutdown(operation=_TERMINATE)
 
     def kill_workers(self) -> None:
-        """Send SIGKILL to every worker, and shut down: calls that are not finished fail."""
+        """Send SIGKILL to every worker, and shut down: calls that are not finished fail.
+
+        Raises nothing: a worker that has ended by itself is left out.
+        """
         self._force_shutdown(operation=_KILL)
 
     # ---------------------------------------------------------------------------------------------------------- looks
