@@ -6,7 +6,7 @@
     python -m aioxide examples/outgrow.py cluster tcp://HOST:8786   one that is there: `dask scheduler`, `dask worker`
 
 The work: how many points of a grid belong to the Mandelbrot set, strip by strip. It is pure Python, so that
-threads cannot do it at the same time, processes and clusters can.
+threads cannot do it at the same time, processes and clusters can: on two processors they need half the time.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 
 import aioxide
 
-WIDTH, STRIPS, ROUNDS = 240, 24, 60
+WIDTH, STRIPS, ROUNDS = 960, 24, 250
 
 
 def count_inside(strip):

@@ -1,4 +1,4 @@
-"""asyncio, all of it, in Rust.
+"""asyncio with its event loop, tasks, futures, stream transports and executors in Rust.
 
 Four ways in: `aioxide.run(main())` or `loop_factory=aioxide.new_event_loop`; `import aioxide as asyncio`;
 `aioxide.install()` or `python -m aioxide app.py`; `asyncio.set_event_loop_policy(aioxide.EventLoopPolicy())`.

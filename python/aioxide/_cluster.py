@@ -17,6 +17,21 @@ from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from . import _cluster_calls, _cluster_remote
+from ._checks import (
+    checked_arguments,
+    checked_buffersize,
+    checked_callable,
+    checked_chunksize,
+    checked_count,
+    checked_iterable,
+    checked_mapping,
+    checked_number,
+    checked_seconds,
+    checked_workers,
+    optional_count,
+    refuse,
+    refuse_item,
+)
 from ._cluster_calls import BrokenCluster, BrokenClusterWorker, Calls, ClusterFuture, rebuild_error
 
 __all__ = ["BrokenCluster", "BrokenClusterWorker", "ClusterExecutor"]
@@ -92,7 +107,11 @@ class ClusterExecutor(concurrent.futures.Executor):
         if address is not None and scheduler_file is not None:
             raise TypeError("address and scheduler_file both name a scheduler: leave one of them out")
         self._retries = _check_retries(retries)
+        timeout = checked_seconds("timeout", timeout, optional=False)
+        cluster_options = _options("cluster_options", cluster_options)
+        client_options = _options("client_options", client_options)
         pickle_by_value = _check_modules(pickle_by_value)
+        _check_names(scheduler_file, dashboard_address)
         local = address is None and scheduler_file is None
         _check_local(local, max_workers, memory_limit, dashboard_address, cluster_options)
         if not local:
@@ -178,22 +197,24 @@ class ClusterExecutor(concurrent.futures.Executor):
             resources: how much it takes of what workers were given (`dask worker --resources "GPU=2"`).
             priority: calls with a higher one go first.
 
-        Raises: as `submit()`; ValueError for `retries` below 0, or `allow_other_workers` without `workers`.
+        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or `allow_other_workers` without `workers`.
         """
         retries = self._retries if retries is None else _check_retries(retries)
         if allow_other_workers and workers is None:
             raise ValueError(
                 "allow_other_workers is about workers that are named: name them, or leave it out"
             )
+        values, names = checked_arguments(args, kwargs)
         if workers is not None and not isinstance(workers, str):
-            workers = list(workers)
+            wanted = "an address, an iterable of addresses or None"
+            workers = list(checked_iterable("workers", workers, wanted))
         options = {
             "workers": workers,
             "allow_other_workers": allow_other_workers,
-            "resources": None if resources is None else dict(resources),
-            "priority": priority,
+            "resources": None if resources is None else checked_mapping("resources", resources),
+            "priority": checked_number("priority", priority),
         }
-        return self._post(fn, tuple(args), dict(kwargs or {}), retries, options)
+        return self._post(checked_callable("fn", fn), values, names, retries, options)
 
     def map(
         self,
@@ -212,12 +233,10 @@ class ClusterExecutor(concurrent.futures.Executor):
             buffersize: how many calls may be under way or unread; then no more items are taken from the
                 iterables. By default all are taken at once.
         """
-        if chunksize is not None and chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        chunksize = None if chunksize is None else checked_chunksize(chunksize)
+        buffersize = checked_buffersize(buffersize)
+        if timeout is not None:
+            timeout = checked_number("timeout", timeout, "a number of seconds or None")
         self._calls.check_open()
         end = None if timeout is None else time.monotonic() + timeout
         items: Iterator[Any] = zip(*iterables)  # noqa: B905  (as the built-in: up to the shortest)
@@ -405,19 +424,27 @@ def _unregister(module: ModuleType) -> None:
 
 
 def _check_modules(modules: Iterable[ModuleType]) -> tuple[ModuleType, ...]:
-    modules = tuple(modules)
+    given, modules = modules, tuple(checked_iterable("pickle_by_value", modules, "an iterable of modules"))
     for module in modules:
         if not isinstance(module, ModuleType) or module.__name__ not in sys.modules:
-            raise TypeError(f"pickle_by_value takes modules that were imported, not {module!r}")
+            refuse_item("pickle_by_value", "an iterable of modules that were imported", given, module)
     return modules
 
 
 def _check_retries(retries: int) -> int:
-    if not isinstance(retries, int):
-        raise TypeError(f"retries must be an integer, not {type(retries).__name__}")
-    if retries < 0:
-        raise ValueError(f"retries must be >= 0, not {retries}")
-    return retries
+    return checked_count("retries", retries, least=0)
+
+
+def _options(name: str, options: Any) -> dict[str, Any] | None:
+    return None if options is None else checked_mapping(name, options)
+
+
+def _check_names(scheduler_file: Any, dashboard_address: Any) -> None:
+    """What names a scheduler or a port; distributed itself says what is wrong with a name that is one."""
+    if scheduler_file is not None and not isinstance(scheduler_file, str | os.PathLike):
+        refuse("scheduler_file", "a path or None", scheduler_file)
+    if dashboard_address is not None and not isinstance(dashboard_address, str):
+        refuse("dashboard_address", 'an address such as ":8787" or None', dashboard_address)
 
 
 def _check_local(local: bool, max_workers: int | None, memory_limit: int | None, *others: object) -> None:
@@ -426,10 +453,9 @@ def _check_local(local: bool, max_workers: int | None, memory_limit: int | None,
             "max_workers, memory_limit, dashboard_address and cluster_options are for workers that the pool starts "
             "itself, without an address; a cluster that is there already has its own"
         )
-    if max_workers is not None and max_workers <= 0:
-        raise ValueError("max_workers must be greater than 0")
-    if memory_limit is not None and memory_limit <= 0:
-        raise ValueError(f"memory_limit must be None or > 0 bytes, not {memory_limit}")
+    if max_workers is not None:
+        checked_count("max_workers", checked_workers(max_workers), "an integer or None")
+    optional_count("memory_limit", memory_limit, "an integer (bytes)")
 
 
 def _check_joining(address: Any, security: Any) -> None:

@@ -8,11 +8,13 @@ import collections
 import concurrent.futures
 import itertools
 import os
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _aioxide
+from ._checks import checked_buffersize, checked_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -62,13 +64,13 @@ def map_calls(
     """`Executor.map` of 3.14, for every version: `buffersize` limits how many calls are ahead of what was yielded.
 
     Raises:
-        TypeError, ValueError: `buffersize` is no integer above 0.
+        TypeError, ValueError, OverflowError: `buffersize` is no integer above 0, or `timeout` no number.
     """
-    if buffersize is not None and not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
-    if buffersize is not None and buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
-    deadline = None if timeout is None else time.monotonic() + timeout
+    buffersize = checked_buffersize(buffersize)
+    if timeout is not None:
+        timeout = checked_number("timeout", timeout, "a number of seconds or None")
+    # As long as no wait lasts is for ever.
+    deadline = None if timeout is None or timeout > threading.TIMEOUT_MAX else time.monotonic() + timeout
     calls = zip(*iterables, strict=False)
     first = calls if buffersize is None else itertools.islice(calls, buffersize)
     futures = collections.deque(executor.submit(fn, *args) for args in first)
@@ -106,19 +108,3 @@ def _result_or_cancel(future: concurrent.futures.Future[_T], deadline: float | N
     finally:
         # Its exception refers to this frame.
         del future
-
-
-def checked_seconds(name: str, value: object) -> float | None:
-    """Return a duration that an argument called `name` gives, or None.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is negative or NaN.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds or None, not {type(value).__name__}")
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative: {value!r}")
-    return float(value)

@@ -16,6 +16,7 @@ import selectors
 import socket
 import sys
 import threading
+import warnings
 import weakref
 from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any
@@ -225,9 +226,13 @@ _NOTHING_GIVEN = contextlib.nullcontext()
 class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
+    Args:
+        selector: None. It is here for the sake of an answer to who passes one: this loop waits natively.
+
     Raises:
         OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
         RuntimeError: gevent or eventlet has monkey-patched `select`.
+        TypeError: there is a selector.
     """
 
     # Refused before there is an object, which would have to be closed.
@@ -235,7 +240,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         _patched.refuse_greenlets()
         return super().__new__(cls)
 
-    def __init__(self) -> None:
+    def __init__(self, selector: None = None) -> None:
         self._open()
         # The running version's own `__init__` sets what its other methods rely on. It gets something to take for a
         # selector, and finds `_make_self_pipe` overridden: neither is made twice.
@@ -244,6 +249,17 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         # Sockets that users have made, while transports are made of them.
         self._given_sockets: dict[int, socket.socket] = {}
         _registry.add_loop(self)
+        if selector is not None:
+            self.close()
+            raise TypeError(
+                f"selector must be None, not {type(selector).__name__}: aioxide.EventLoop waits natively (epoll) and "
+                "polls no selector; asyncio.SelectorEventLoop(selector) does"
+            )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        # Where the arguments did not fit, `__init__` has not run: there is nothing to close.
+        if "_selector" in self.__dict__:
+            super().__del__(_warn)  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------------- running
 

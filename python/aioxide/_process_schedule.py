@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
+from ._checks import checked_count, checked_iterable, checked_seconds, refuse_item
 from ._futures import Future
+from ._process_items import inner_of
 from ._process_manager import WorkerDied
 
 if TYPE_CHECKING:
@@ -36,10 +38,8 @@ def schedule(
     context: Any,
 ) -> Future[_T]:
     """See `ProcessPoolExecutor.schedule`."""
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
-    if not isinstance(retries, int) or retries < 0:
-        raise ValueError(f"retries must be an integer, 0 or more, not {retries!r}")
+    timeout = checked_seconds("timeout", timeout, above_zero=True)
+    retries = checked_count("retries", retries, least=0)
     if context is not None:
         # The function stays a part of the function, as cloudpickle is asked for that alone.
         fn = partial(_aioxide_worker.call_in_context, _named_values(context), fn)
@@ -85,7 +85,7 @@ class _Call:
             return
         self._too_late = False
         # By its own name: it may be done, and all of this over, as soon as it has its callback.
-        inner = self.inner = self._submit()
+        inner = self.inner = inner_of(self._submit())
         inner.add_done_callback(self._done)
         if self._timeout is not None and not inner.done():
             self._look_later(inner, self._timeout)
@@ -152,10 +152,17 @@ def _may_try_again(error: BaseException) -> bool:
 
 def _named_values(context: Any) -> list[tuple[str, str, Any]]:
     """(module, attribute, value) of each context variable."""
+    wanted = "a contextvars.Context, an iterable of ContextVars or None"
     if isinstance(context, contextvars.Context):
         values = list(context.items())
     else:
-        values = [(variable, variable.get()) for variable in context]
+        variables = list(checked_iterable("context", context, wanted))
+        for variable in variables:
+            if not isinstance(variable, contextvars.ContextVar):
+                refuse_item("context", wanted, context, variable)
+        # One without a value here has none there.
+        current = contextvars.copy_context()
+        values = [(variable, current[variable]) for variable in variables if variable in current]
     return [(*_name_of(variable), value) for variable, value in values]
 
 

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from . import _aioxide, _process_manager
+from . import _aioxide, _process_items, _process_manager
+from ._checks import (
+    checked_arguments,
+    checked_callable,
+    checked_chunksize,
+    checked_count,
+    checked_seconds,
+    checked_workers,
+    optional_count,
+    refuse,
+)
 from ._futures import Future, PoolMeta, map_calls
 
 if TYPE_CHECKING:
@@ -90,7 +100,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
-        ValueError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
+        ValueError, OverflowError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
             with the start method "fork", which cannot start workers beside threads.
         TypeError: an argument is of the wrong type.
     """
@@ -114,16 +124,18 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         # The inherited `__init__` makes queues, locks and a wake-up pipe: none of it is used here.
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        elif max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        max_workers = checked_count(
+            "max_workers", checked_workers(max_workers), "an integer or None", most=_MOST_WORKERS
+        )
+        _check_context(mp_context)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if on_worker_death not in ("break", "respawn"):
+        if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
             raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
-        _check_number("max_tasks_per_child", max_tasks_per_child, int, "must be an integer", ">= 1")
-        _check_number("max_pending", max_pending, int, "must be an integer", ">= 1")
-        _check_number("max_rss", max_rss, int, "must be an integer: bytes", ">= 1")
-        _check_number("idle_timeout", idle_timeout, (int, float), "must be a number: seconds", "> 0")
+        _check_tasks_per_child(max_tasks_per_child)
+        max_pending = optional_count("max_pending", max_pending)
+        max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")
+        idle_timeout = checked_seconds("idle_timeout", idle_timeout, above_zero=True)
         replaced = {
             "max_tasks_per_child": max_tasks_per_child,
             "idle_timeout": idle_timeout,
@@ -146,7 +158,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._on_worker_death = on_worker_death
-        self._cancel_running = cancel_running
+        self._cancel_running = bool(cancel_running)
         self._idle_timeout = idle_timeout
         self._max_rss = max_rss
         self._broken: Any = False
@@ -179,11 +191,39 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             RuntimeError: it is shut down.
             MemoryError: there is no room for large arguments in memory that the processes share.
         """
+        if _aioxide._submit_is_wrapped(ProcessPoolExecutor):
+            # It comes back by `_pending_work_items`.
+            return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
+        return self._submit_own(fn, args, kwargs)
+
+    def _submit_own(
+        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._manager.stop
             return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
         return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
+
+    # What the standard `submit` does with a call.
+
+    _queue_count = 0
+
+    @property
+    def _pending_work_items(self) -> Any:
+        return _process_items.PendingItems(self._submit_own)
+
+    @property
+    def _work_ids(self) -> Any:
+        return _process_items.Ignored()
+
+    _executor_manager_thread_wakeup = _work_ids
+
+    def _adjust_process_count(self) -> None:
+        """Do nothing: workers are started as calls come."""
+
+    def _start_executor_manager_thread(self) -> None:
+        """Do nothing: there is none."""
 
     def _run_for_loop(self, loop: Any, func: Callable[..., _T], args: tuple[Any, ...]) -> asyncio.Future[_T]:
         future = self._pool.run_for_loop(loop, func, args)
@@ -214,8 +254,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             TimeoutError: a result was not there in time.
             ValueError: `chunksize` or `buffersize` is less than 1.
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+        chunksize = checked_chunksize(chunksize)
         if chunksize == 1:
             return map_calls(self, fn, iterables, timeout, buffersize)
         items = zip(*iterables, strict=False)
@@ -247,11 +286,12 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
                 the call runs with these set. Each variable has to be an attribute of a module.
 
         Raises:
-            ValueError: `timeout` or `retries` is negative, or a context variable cannot be found by name.
+            TypeError: an argument is of the wrong type.
+            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by name.
         """
         from ._process_schedule import schedule
 
-        return schedule(self, fn, tuple(args), dict(kwargs or {}), timeout, retries, context)
+        return schedule(self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context)
 
     def map_progress(
         self, fn: Callable[..., _T], *iterables: Iterable[Any], ordered: bool = False, chunksize: int = 1
@@ -336,11 +376,17 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
                 continue
 
     def terminate_workers(self) -> None:
-        """Send SIGTERM to every worker, and shut down: calls that are not finished fail."""
+        """Send SIGTERM to every worker, and shut down: calls that are not finished fail.
+
+        Raises nothing: a worker that has ended by itself is left out.
+        """
         self._force_shutdown(operation=_TERMINATE)
 
     def kill_workers(self) -> None:
-        """Send SIGKILL to every worker, and shut down: calls that are not finished fail."""
+        """Send SIGKILL to every worker, and shut down: calls that are not finished fail.
+
+        Raises nothing: a worker that has ended by itself is left out.
+        """
         self._force_shutdown(operation=_KILL)
 
     # ---------------------------------------------------------------------------------------------------------- looks
@@ -385,7 +431,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 _TERMINATE: str = getattr(stdlib, "_TERMINATE", "terminate")
 _KILL: str = getattr(stdlib, "_KILL", "kill")
 
-_aioxide._register_pool(ProcessPoolExecutor)
+_aioxide._register_pool(ProcessPoolExecutor, stdlib.ProcessPoolExecutor, "_pending_work_items")
 
 
 def _default_context(given: list[str]) -> Any:
@@ -398,15 +444,27 @@ def _default_context(given: list[str]) -> Any:
     return context
 
 
-def _check_number(name: str, value: Any, kind: Any, wanted: str, limit: str) -> None:
+# More processes than any system has.
+_MOST_WORKERS = 2**31 - 1
+
+
+def _check_context(context: Any) -> None:
+    """Refuse what is no context of multiprocessing, nor of a package that is like it (torch.multiprocessing)."""
+    if context is None or callable(getattr(context, "get_start_method", None)):
+        return
+    method = context if context in multiprocessing.get_all_start_methods() else "spawn"
+    wanted = f"a context (multiprocessing.get_context({method!r})) or None"
+    refuse("mp_context", wanted, context, ValueError if isinstance(context, str) else TypeError)
+
+
+def _check_tasks_per_child(value: Any) -> None:
     if value is None:
         return
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} {wanted}")
-    if not value > 0:  # nor is NaN
-        raise ValueError(f"{name} must be {limit}")
-    if isinstance(value, int) and value > sys.maxsize:
-        raise OverflowError(f"{name} must be at most {sys.maxsize}")
+    if not isinstance(value, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if value <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    checked_count("max_tasks_per_child", int(value))
 
 
 def _preload_worker(context: Any) -> None:

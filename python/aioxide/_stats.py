@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ._checks import checked_number, refuse
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -40,10 +42,11 @@ class Histogram:
             q: from 0 to 1; 0.5 is the median.
 
         Raises:
+            TypeError: `q` is no number.
             ValueError: `q` is beyond that.
         """
-        if not 0 <= q <= 1:
-            raise ValueError(f"q must be from 0 to 1, not {q!r}")
+        if not 0 <= checked_number("q", q, "a number from 0 to 1") <= 1:
+            refuse("q", "a number from 0 to 1", q, ValueError)
         seen = 0
         for bound, count in self.buckets:
             seen += count

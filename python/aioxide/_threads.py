@@ -14,8 +14,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _aioxide
-from ._futures import PoolMeta, checked_seconds, map_calls
+from ._checks import checked_seconds, checked_workers, optional_count
+from ._futures import PoolMeta, map_calls
 from ._stats import ThreadPoolStats
+from ._work_items import IdleSemaphore, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,11 +52,12 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         context_options: what the class's `prepare_context()` takes (3.14).
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError, OverflowError: a number is out of its range.
         TypeError: an argument is of the wrong kind.
 
     A subclass that starts its threads itself (that has its own `_adjust_thread_count`) gets the standard
-    library's queue for it, and none of the keywords of ours.
+    library's queue for it, and none of the keywords of ours. So does a pool to whose `_work_queue` another queue
+    is assigned: from then on it works as the standard class, with that queue.
     """
 
     _stands_for = StandardPool
@@ -73,29 +76,32 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     ) -> None:
         idle_timeout = checked_seconds("idle_timeout", idle_timeout)
         spin = checked_seconds("spin", spin)
-        if max_pending is not None and not isinstance(max_pending, int):
-            raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
-        if max_pending is not None and max_pending < 1:
-            raise ValueError(f"max_pending must be None or > 0, not {max_pending}")
+        max_pending = optional_count("max_pending", max_pending)
+        if max_workers is not None:
+            max_workers = checked_workers(max_workers)
+        self._keywords = [
+            name
+            for name, value in (("idle_timeout", idle_timeout), ("max_pending", max_pending), ("spin", spin))
+            if value is not None
+        ]
         # The running version's own checks, errors and defaults; what it makes for its queue is replaced.
         super().__init__(max_workers, thread_name_prefix, initializer, initargs, **context_options)
         if _starts_threads_itself(type(self)):
-            if not (idle_timeout is max_pending is spin is None):
+            if self._keywords:
                 raise TypeError(
                     f"{type(self).__name__} starts its threads itself (_adjust_thread_count): idle_timeout, "
                     "max_pending and spin have no effect on them"
                 )
             return
-        # The standard class counts its idle threads in it, and would leave it at 0 here.
-        del self._idle_semaphore
-        self._work_queue = _aioxide.WorkQueue(math.ceil(self._max_workers), max_pending, idle_timeout, spin)
+        queue = _aioxide.WorkQueue(_whole(self._max_workers), max_pending, idle_timeout, spin)
         self._initializer, self._initargs = initializer, initargs
         self._start_lock = threading.RLock()
         self._retired: set[threading.Thread] = set()
         self._started_threads = 0
         if _has_own_context(type(self)):
             self._resolve = self._resolve_work_item_task
-        self._queue = self._work_queue
+        self.__dict__["_work_queue"] = WorkQueue(queue, self._resolve is not None)
+        self._queue = queue
         _pools.add(self)
 
     if sys.version_info < (3, 14):
@@ -126,7 +132,9 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         """Return what the pool does at this moment, and what it has done since it was made."""
         queue = self._queue
         if queue is None:
-            raise TypeError(f"{type(self).__name__} starts its threads itself: nothing is counted")
+            raise TypeError(
+                f"{type(self).__name__} starts its threads itself, or has a queue of the user's: nothing is counted"
+            )
         return ThreadPoolStats.from_native(len(queue.running()), queue.stats())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -139,13 +147,58 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         queue = self._queue
         if queue is None:
             super().shutdown(wait, cancel_futures=cancel_futures)
-            return
-        queue.shut_down(cancel_futures)
-        if wait:
+            threads = [*self.__dict__.get("_retired", ())]
+        else:
+            queue.shut_down(cancel_futures)
             with self._start_lock:
                 threads = [*self._threads, *self._retired]
+        if wait:
             for thread in threads:
                 thread.join()
+
+    # --------------------------------------------- what programs read and set, though it is the standard class's own
+
+    @property
+    def _work_queue(self) -> Any:
+        return self.__dict__["_work_queue"]
+
+    @_work_queue.setter
+    def _work_queue(self, queue: Any) -> None:
+        if self._queue is not None and queue is not self.__dict__["_work_queue"]:
+            if self._keywords:
+                raise TypeError(
+                    f"a queue of one's own cannot be assigned to a pool that was made with {', '.join(self._keywords)}: "
+                    "these are kept by the native queue alone"
+                )
+            # What is queued runs in the threads that there are, which end then; the standard class starts others.
+            with self._start_lock:
+                self._retired.update(self._threads)
+                self._threads.clear()
+            self._idle_semaphore = threading.Semaphore(0)
+            self._shutdown, self._broken = self._shutdown, self._broken
+            self._abandon_queue()
+        self.__dict__["_work_queue"] = queue
+
+    @property
+    def _idle_semaphore(self) -> Any:
+        queue = self._queue
+        return self.__dict__["_idle_semaphore"] if queue is None else IdleSemaphore(queue)
+
+    @_idle_semaphore.setter
+    def _idle_semaphore(self, value: Any) -> None:
+        self.__dict__["_idle_semaphore"] = value
+
+    @property
+    def _max_workers(self) -> int:
+        most: int = self.__dict__["_max_workers"]
+        return most
+
+    @_max_workers.setter
+    def _max_workers(self, value: int) -> None:
+        queue = self._queue
+        if queue is not None:
+            queue.max_workers = _whole(value)
+        self.__dict__["_max_workers"] = value
 
     @property
     def _shutdown(self) -> bool:
@@ -154,6 +207,9 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
 
     @_shutdown.setter
     def _shutdown(self, value: bool) -> None:
+        queue = self._queue
+        if queue is not None:
+            queue.is_shut_down = value
         self.__dict__["_shutdown"] = value
 
     @property
@@ -164,7 +220,17 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
 
     @_broken.setter
     def _broken(self, value: str | bool) -> None:
+        queue = self._queue
+        if queue is not None and value:
+            queue.break_down(getattr(self, "BROKEN", _standard.BrokenThreadPool), value)
         self.__dict__["_broken"] = value
+
+    def _adjust_thread_count(self) -> None:
+        """Called by the standard `submit`, in which a wrapper of it ends, after it has queued a work item."""
+        if self._queue is None:
+            super()._adjust_thread_count()
+        else:
+            self._provide_worker()
 
     def _start_worker(self) -> None:
         """Start a thread: called by the native part, which has counted it."""
@@ -190,6 +256,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     def _note(self, thread: threading.Thread) -> None:
         self._started_threads += 1
         _workers[thread] = self._queue
+        # Where programs look for the threads of all pools. What wakes them at exit is our own `_at_exit`.
+        _standard._threads_queues[thread] = self._work_queue  # type: ignore[index]
 
     def _after_fork(self) -> None:
         """Forget the parent's threads, and the calls that they were to run."""
@@ -233,13 +301,24 @@ class _Worker:
             self._threads.discard(threading.current_thread())
 
 
+def _whole(workers: float) -> int:
+    """How many threads a number of workers means: the standard class starts one as long as there are fewer."""
+    return math.ceil(min(max(workers, 0), _MOST_WORKERS))
+
+
+_MOST_WORKERS = 2**32 - 1
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
+
+
+_STANDARD_WAYS = (StandardPool._adjust_thread_count, StandardPool._initializer_failed)
 
 
 def _starts_threads_itself(cls: type[StandardPool]) -> bool:
     """Whether a subclass has its own way of starting threads, as those do that want daemon threads."""
-    names = ("_adjust_thread_count", "_initializer_failed")
-    return any(getattr(cls, name) is not getattr(StandardPool, name) for name in names)
+    ways = (ThreadPoolExecutor._adjust_thread_count, *_STANDARD_WAYS)
+    if StandardPool._adjust_thread_count not in ways or StandardPool._initializer_failed not in ways:
+        return True  # somebody has put his own in the standard class
+    return cls._adjust_thread_count not in ways or cls._initializer_failed not in ways
 
 
 def _has_own_context(cls: type[StandardPool]) -> bool:
@@ -266,10 +345,10 @@ def _at_exit() -> None:
     for pool in list(_pools):
         if pool._queue is not None:
             with pool._start_lock:  # a thread that is being started is in _workers then
-                pool._queue.put(None)
+                pool._queue.wake()
     workers = dict(_workers)
     for queue in set(workers.values()):
-        queue.put(None)
+        queue.wake()
     begun = time.monotonic()
     report_at = begun + _PATIENCE
     for thread in workers:
@@ -318,5 +397,4 @@ def _after_fork() -> None:
 # threads of pools that start theirs themselves.
 threading._register_atexit(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)
-_aioxide._register_standard_pool(StandardPool)
-_aioxide._register_pool(ThreadPoolExecutor)
+_aioxide._register_pool(ThreadPoolExecutor, StandardPool, "_work_queue")

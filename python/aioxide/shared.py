@@ -5,12 +5,16 @@ It has no name in the system: it is gone with its last user, however that ends, 
 
 from __future__ import annotations
 
+import math
 import pickle
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
 
 from . import _aioxide
+from ._checks import checked_count, checked_iterable, refuse
 
 if TYPE_CHECKING:
     import numpy
@@ -36,8 +40,10 @@ def buffer(size: int) -> Any:
     Raises:
         MemoryError: there is no room for it.
         OSError: it is larger than a file may be in this process (`ulimit -f`).
-        ValueError: `size` is negative.
+        TypeError: `size` is no integer.
+        ValueError, OverflowError: `size` is negative, or more than an address space has.
     """
+    size = checked_count("size", size, "an integer (bytes)", least=0)
     return _aioxide._shared_memory(size)
 
 
@@ -49,7 +55,8 @@ def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
     Raises:
         ImportError: numpy is not installed.
         MemoryError: there is no room for it.
-        TypeError: the type holds Python objects, which cannot be shared.
+        TypeError: the type holds Python objects, which cannot be shared; or `shape` is no integer nor integers.
+        ValueError, OverflowError: a dimension is negative, or too large.
     """
     import numpy
 
@@ -58,11 +65,15 @@ def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
         raise TypeError(
             f"an array of {kind} holds references to Python objects, which processes cannot share"
         )
-    dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
-    count = 1
-    for dimension in dimensions:
-        count *= int(dimension)
-    if count <= 0:
+    wanted = "an integer or a sequence of integers"
+    if isinstance(shape, str | bytes | Mapping):
+        refuse("shape", wanted, shape)
+    given = [shape] if hasattr(type(shape), "__index__") else list(checked_iterable("shape", shape, wanted))
+    dimensions = [checked_count("shape", dimension, wanted, least=0) for dimension in given]
+    count = math.prod(dimensions)
+    if count * kind.itemsize > sys.maxsize:
+        refuse("shape", "that of an array that fits into memory", shape, OverflowError)
+    if count == 0:
         return numpy.empty(dimensions, kind)
     return numpy.frombuffer(buffer(count * kind.itemsize), kind, count).reshape(dimensions)
 

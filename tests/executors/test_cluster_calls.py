@@ -279,7 +279,7 @@ def test_schedule_chooses_the_worker(pool):
     assert pool.schedule(add, (1,), {"second": 2}, priority=5).result(DEADLINE) == 3
     with pytest.raises(ValueError, match="name them"):
         pool.schedule(add, allow_other_workers=True)
-    with pytest.raises(ValueError, match="retries must be >= 0, not -1"):
+    with pytest.raises(ValueError, match="retries must be an integer, 0 or more, not -1"):
         pool.schedule(add, retries=-1)
     with pytest.raises(TypeError, match="retries must be an integer, not str"):
         pool.schedule(add, retries="1")

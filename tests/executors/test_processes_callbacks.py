@@ -147,8 +147,12 @@ def test_no_thread_is_left_when_the_pools_are_gone():
     program = """
 import os
 def threads():
-    names = [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
-    return names.count("aioxide-pools")
+    return [name(task) for task in os.listdir("/proc/self/task")].count("aioxide-pools")
+def name(task):
+    try:
+        return open(f"/proc/self/task/{task}/comm").read().strip()
+    except OSError:  # it has ended since it was listed
+        return None
 a, b = pool(), pool()
 print(in_callback(a, lambda: [b.submit(tasks.square, 3).result(), time.sleep(0.1), threads()][-1]))
 for _ in range(10):

@@ -11,7 +11,7 @@ import aioxide
 import pytest
 from aioxide._futures import Future
 
-from .threads_support import DEADLINE
+from .threads_support import DEADLINE, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +159,10 @@ def test_loops_close_with_calls_in_flight():
                 loop.close()
 
         together(4, come_and_go)
+        wait_until(lambda: (stats := pool.stats()).done + stats.cancelled == 120)
+        stats = pool.stats()
+    assert (stats.submitted, stats.failed, stats.queued) == (120, 0, 0)
+    assert stats.cancelled <= 60
 
 
 def test_shutdown_against_submit():

@@ -1,5 +1,6 @@
 """Programs in processes of their own, and waiting for something without a guess at how long it takes."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -37,3 +38,12 @@ def wait_until(condition, timeout=DEADLINE):
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def then_set(event):
+    """Set what calls of a pool wait for, however the block ends: inside `with pool:`, whose end waits for them."""
+    try:
+        yield
+    finally:
+        event.set()

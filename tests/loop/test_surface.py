@@ -45,7 +45,9 @@ def test_method_takes_what_asyncios_takes(name):
 def test_loop_is_one_of_asyncios_own():
     loop = aioxide.new_event_loop()
     try:
-        assert isinstance(loop, asyncio.AbstractEventLoop | aioxide.EventLoop)
+        assert type(loop) is aioxide.EventLoop
+        assert isinstance(loop, asyncio.SelectorEventLoop)
         assert isinstance(loop, asyncio.BaseEventLoop)
+        assert isinstance(loop, asyncio.AbstractEventLoop)
     finally:
         loop.close()

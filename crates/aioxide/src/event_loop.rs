@@ -15,7 +15,7 @@ use crate::engine::{Engine, LoopObject, signals, turn, watch};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, truth};
+use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, string, truth};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};
@@ -100,11 +100,11 @@ unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
     unsafe {
         let now = turn::now(state)?;
         if PyFloat_CheckExact(delay) != 0 || PyLong_Check(delay) != 0 {
-            return Ok(now + number(delay)?);
+            return Ok(now + number(delay, "delay")?);
         }
         let now = float(now)?;
         let when = Obj::steal(PyNumber_Add(now.as_ptr(), delay))?;
-        number(when.as_ptr())
+        number(when.as_ptr(), "delay")
     }
 }
 
@@ -131,7 +131,7 @@ fastcall!(call_at, |slf, args| {
     if is_none(given[0]) {
         return error::type_error(c"when cannot be None");
     }
-    arm(&of(slf).state, number(given[0])?, args, context)
+    arm(&of(slf).state, number(given[0], "when")?, args, context)
 });
 
 #[inline(always)]
@@ -150,10 +150,29 @@ fn arm(state: &LoopState, when: f64, args: Args, context: Raw) -> Res {
 }
 
 #[inline(always)]
-fn number(value: Raw) -> Res<f64> {
-    // SAFETY: converts, or raises TypeError.
+fn number(value: Raw, name: &str) -> Res<f64> {
+    // SAFETY: converts, or raises.
     let number = unsafe { PyFloat_AsDouble(value) };
-    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
+    if number == -1.0 && error::occurred() { no_number(value, name) } else { Ok(number) }
+}
+
+/// The interpreter's own words for what is no number, or too large a one, do not say what it was given for. What a method of
+/// the value's has raised stays.
+#[cold]
+fn no_number(value: Raw, name: &str) -> Res<f64> {
+    // SAFETY: reads statics of the interpreter, and the type of a live object.
+    unsafe {
+        if PyLong_Check(value) != 0 && error::matches(PyExc_OverflowError) {
+            let text = string(&format!("{name} must be a number that a float can hold"))?;
+            return error::raise_with(PyExc_OverflowError, c"%S", text.as_ptr(), text.as_ptr());
+        }
+        if PyNumber_Check(value) == 0 || PyComplex_Check(value) != 0 {
+            let kind = error::type_name(value)?;
+            let text = string(&format!("{name} must be a number of seconds, not"))?;
+            return error::raise_with(PyExc_TypeError, c"%S %S", text.as_ptr(), kind.as_ptr());
+        }
+    }
+    Err(Raised)
 }
 
 overriding!(time, base, c"time", |slf| float(turn::monotonic()?));

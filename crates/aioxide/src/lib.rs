@@ -60,14 +60,16 @@ ffi::guard::onearg!(py_register_future, |_module, class| {
     Ok(none())
 });
 
-ffi::guard::onearg!(py_register_pool, |_module, class| {
-    pools::dispatch::register(class)?;
+ffi::guard::onearg!(py_register_pool, |_module, args| {
+    let item = |at| Obj::steal(PySequence_GetItem(args, at));
+    let (class, standard) = (item(0)?, pools::standard::Standard::watch(item(1)?, item(2)?));
+    pools::thread_type::note_standard(class.as_ptr(), standard);
+    pools::dispatch::register(class.as_ptr(), standard)?;
     Ok(none())
 });
 
-ffi::guard::onearg!(py_register_standard_pool, |_module, class| {
-    pools::thread_type::set_standard(Obj::new(class));
-    Ok(none())
+ffi::guard::onearg!(py_submit_is_wrapped, |_module, class| {
+    Ok(boolean(pools::dispatch::is_wrapped(class)))
 });
 
 ffi::guard::noargs!(py_end_pools, |_module| {
@@ -188,14 +190,15 @@ static mut METHODS: [PyMethodDef; 12] = [
     method(
         c"_register_pool",
         py_register_pool,
-        METH_O,
-        c"Tell of a class of pools with a method _run_for_loop(loop, func, args).",
+        METH_VARARGS,
+        c"Tell of a class of pools with a method _run_for_loop(loop, func, args), the standard class that it stands for, and \
+          a name that the body of that one's submit() uses.",
     ),
     method(
-        c"_register_standard_pool",
-        py_register_standard_pool,
+        c"_submit_is_wrapped",
+        py_submit_is_wrapped,
         METH_O,
-        c"Tell of the standard library's ThreadPoolExecutor.",
+        c"Whether somebody has wrapped submit() of the standard class that a registered one stands for.",
     ),
     method(
         c"_end_pools",

@@ -1,43 +1,48 @@
 //! `loop.run_in_executor`: which executors take a call of a loop directly, past `concurrent.futures.Future`.
 //!
 //! A pool of ours has a method `_run_for_loop(loop, func, args)` that returns a future of that loop. It is called where
-//! the user has not put a `submit` of his own in its place (tracers do): in a subclass, in the class, or in the pool.
+//! the user has not put a `submit` of his own in its place (tracers do): in a subclass, in the class, in the standard
+//! library's class, or in the pool.
 
 use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use super::standard::Standard;
 use crate::ffi::args::type_error_text;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, call_method, getattr, import_from, is_none, truth, tuple};
 use crate::ffi::{Args, Leaf, NULL, Obj, Raw, Res, compat, error, names};
 use crate::task::loop_state::LoopState;
 
-/// A class of pools, with its methods as they were when it was made.
+/// A class of pools, with its methods as they were when it was made, and the standard class that it stands for.
 struct PoolClass {
     class: Obj,
     submit: Obj,
     run_for_loop: Obj,
+    standard: &'static Standard,
 }
 
 struct Known {
     classes: Leaf<Vec<PoolClass>>,
-    /// The type that was looked at last, its version tag then, and whether it takes calls directly.
-    last: Cell<(*mut PyTypeObject, u32, bool)>,
+    /// The type that was looked at last, its version tag then, and the standard class that it stands for; nothing where it
+    /// takes no calls directly.
+    last: Cell<(*mut PyTypeObject, u32, Option<&'static Standard>)>,
 }
 
 // SAFETY: read and written under the GIL.
 unsafe impl Sync for Known {}
 
 static KNOWN: Known =
-    Known { classes: Leaf::new(Vec::new()), last: Cell::new((std::ptr::null_mut(), 0, false)) };
+    Known { classes: Leaf::new(Vec::new()), last: Cell::new((std::ptr::null_mut(), 0, None)) };
 
-/// Tells of a class of pools.
-pub fn register(class: Raw) -> Res<()> {
+/// Tells of a class of pools, and of the standard one that it stands for.
+pub fn register(class: Raw, standard: &'static Standard) -> Res<()> {
     let made = PoolClass {
         class: Obj::new(class),
         submit: getattr(class, names().submit)?,
         run_for_loop: getattr(class, names().run_for_loop)?,
+        standard,
     };
     KNOWN.classes.with(|classes| classes.push(made));
     Ok(())
@@ -46,21 +51,24 @@ pub fn register(class: Raw) -> Res<()> {
 /// Whether instances of `kind` take calls of a loop directly.
 #[inline(always)]
 fn is_direct(kind: *mut PyTypeObject) -> bool {
-    let (last, version, answer) = KNOWN.last.get();
-    if last == kind && version != 0 && version == compat::version_tag(kind) {
-        return answer;
-    }
-    look_at(kind)
+    let (last, version, known) = KNOWN.last.get();
+    let stands_for = if last == kind && version != 0 && version == compat::version_tag(kind) {
+        known
+    } else {
+        look_at(kind)
+    };
+    stands_for.is_some_and(|standard| !standard.is_wrapped())
 }
 
 #[cold]
-fn look_at(kind: *mut PyTypeObject) -> bool {
+fn look_at(kind: *mut PyTypeObject) -> Option<&'static Standard> {
     // The look-ups below may run Python code, so what they need is copied out before.
     let found = KNOWN.classes.with(|classes| {
         let of_kind = |known: &&PoolClass| compat::is_subtype(kind, known.class.as_ptr().cast());
-        classes.iter().find(of_kind).map(|known| (known.submit.clone(), known.run_for_loop.clone()))
+        let found = classes.iter().find(of_kind);
+        found.map(|known| (known.submit.clone(), known.run_for_loop.clone(), known.standard))
     });
-    let Some((submit, run_for_loop)) = found else { return false };
+    let (submit, run_for_loop, standard) = found?;
     let is_own = |name, own: &Obj| match getattr(kind.cast(), name) {
         Ok(method) => method.as_ptr() == own.as_ptr(),
         Err(_) => {
@@ -68,10 +76,19 @@ fn look_at(kind: *mut PyTypeObject) -> bool {
             false
         }
     };
-    let answer = is_own(names().submit, &submit) && is_own(names().run_for_loop, &run_for_loop);
+    let direct = is_own(names().submit, &submit) && is_own(names().run_for_loop, &run_for_loop);
+    let answer = direct.then_some(standard);
     // The look-ups have given the type a tag, unless the interpreter has run out of them.
     KNOWN.last.set((kind, compat::version_tag(kind), answer));
     answer
+}
+
+/// Whether somebody has wrapped `submit` of the standard class that `class`, a registered one, stands for.
+pub fn is_wrapped(class: Raw) -> bool {
+    let found = KNOWN.classes.with(|classes| {
+        classes.iter().find(|known| known.class.as_ptr() == class).map(|known| known.standard)
+    });
+    found.is_some_and(Standard::is_wrapped)
 }
 
 /// Whether the instance itself has a `submit` that hides its class's.

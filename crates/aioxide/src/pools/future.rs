@@ -164,7 +164,7 @@ impl Body {
         }
         // SAFETY: the queue that this very thread serves.
         let queue = unsafe { &*home };
-        if queue.blocked.get() + 1 >= queue.limits.max_workers {
+        if queue.blocked.get() + 1 >= queue.max_workers.get() {
             return deadlock(queue);
         }
         queue.blocked.set(queue.blocked.get() + 1);
@@ -309,7 +309,7 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
 
 #[cold]
 fn deadlock(queue: &Queue) -> Res<()> {
-    let count = queue.limits.max_workers;
+    let count = queue.max_workers.get();
     let workers = if count == 1 { "the only worker".into() } else { format!("all {count} workers") };
     let text = format!(
         "deadlock: {workers} of a ThreadPoolExecutor would wait for calls that are queued in the same pool, and no \

@@ -21,6 +21,8 @@ pub mod process_submit;
 pub mod process_type;
 pub mod process_worker;
 pub mod seat;
+pub mod standard;
 pub mod thread_queue;
 pub mod thread_type;
+pub mod work_items;
 pub mod worker;

@@ -115,6 +115,16 @@ impl Seat {
         won
     }
 
+    /// Sleeps with the GIL released until it is called, or a signal comes, or for `timeout` seconds.
+    pub fn nap(&self, timeout: Option<f64>) {
+        // SAFETY: only the word is touched until the GIL is taken.
+        let released = unsafe { gil::release() };
+        if !self.is_called() {
+            park(&self.word, PARKED, timeout);
+        }
+        released.take(0);
+    }
+
     fn is_called(&self) -> bool {
         self.word.load(Ordering::Acquire) == CALLED
     }

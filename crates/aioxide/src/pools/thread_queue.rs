@@ -18,6 +18,7 @@ use pyo3_ffi::*;
 
 use super::future::{self, State};
 use super::seat::{Seat, current_queue};
+use super::work_items;
 use crate::engine::calls::LoopCall;
 use crate::engine::spin::Bets;
 use crate::ffi::error::runtime_error;
@@ -32,6 +33,8 @@ pub enum Target {
     Future(Obj),
     /// A future of a loop.
     Loop(LoopCall),
+    /// A work item of the standard library's, which knows its future itself.
+    Item(Obj),
 }
 
 impl Target {
@@ -39,6 +42,7 @@ impl Target {
         match self {
             Target::Future(future) => future,
             Target::Loop(call) => call.future(),
+            Target::Item(item) => item,
         }
     }
 }
@@ -62,6 +66,8 @@ impl Call {
             // SAFETY: a pool's own future.
             Target::Future(future) => unsafe { future::of(future.as_ptr()) }.is_done(),
             Target::Loop(call) => !call.is_wanted(),
+            // To ask it could run Python code; whoever runs it asks.
+            Target::Item(_) => false,
         }
     }
 
@@ -79,6 +85,7 @@ impl Call {
         let Call { target, .. } = self;
         match target {
             Target::Loop(call) => call.finish(outcome),
+            Target::Item(item) => work_items::refuse(&item, outcome),
             Target::Future(future) => {
                 // SAFETY: a pool's own future.
                 let told = unsafe {
@@ -124,7 +131,6 @@ pub fn add(counter: &Cell<u64>) {
 
 #[derive(Clone, Copy)]
 pub struct Limits {
-    pub max_workers: u32,
     /// Calls that may wait before `submit` blocks; 0 for any number.
     pub max_pending: usize,
     /// Seconds after which an idle worker ends; none for never.
@@ -138,7 +144,10 @@ pub struct Queue {
     idle: Leaf<Vec<Arc<Seat>>>,
     /// All workers that have come to serve.
     seats: Leaf<Vec<Arc<Seat>>>,
+    pub max_workers: Cell<u32>,
     pub limits: Limits,
+    /// How often somebody is to be woken though there is no call: `put(None)`.
+    nones: Cell<u32>,
     /// Threads that exist or are being started.
     pub threads: Cell<u32>,
     /// Threads of these that have not come to serve yet.
@@ -176,12 +185,14 @@ pub fn end_all() {
 }
 
 impl Queue {
-    pub fn new(limits: Limits) -> Queue {
+    pub fn new(max_workers: u32, limits: Limits) -> Queue {
         Queue {
             calls: Leaf::new(VecDeque::new()),
             idle: Leaf::new(Vec::new()),
             seats: Leaf::new(Vec::new()),
+            max_workers: Cell::new(max_workers),
             limits,
+            nones: Cell::new(0),
             threads: Cell::new(0),
             starting: Cell::new(0),
             in_transit: Cell::new(0),
@@ -301,7 +312,7 @@ impl Queue {
     /// Whether one more thread is to be started: fewer workers are free than there are calls.
     #[inline(always)]
     pub fn wants_thread(&self) -> bool {
-        self.threads.get() < self.limits.max_workers
+        self.threads.get() < self.max_workers.get()
             && self.len() > self.idle_len() + (self.in_transit.get() + self.starting.get()) as usize
     }
 
@@ -343,6 +354,18 @@ impl Queue {
         }
         self.tell_of_room(false);
         Some(call)
+    }
+
+    /// One who looks for a call finds none, but was to be woken.
+    pub fn take_none(&self) -> bool {
+        let nones = self.nones.get();
+        self.nones.set(nones.saturating_sub(1));
+        nones > 0
+    }
+
+    pub fn put_none(&self) {
+        self.nones.set(self.nones.get().saturating_add(1));
+        self.call_worker();
     }
 
     /// A call that was cancelled is dropped without having run.
@@ -451,6 +474,10 @@ impl Queue {
         let waiting = calls.iter().filter_map(|call| match &call.target {
             Target::Future(future) => Some(future.clone()),
             Target::Loop(_) => None,
+            Target::Item(item) => {
+                work_items::leave_behind(item);
+                None
+            }
         });
         let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind())).collect();
         for future in futures {

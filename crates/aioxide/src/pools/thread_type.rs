@@ -7,8 +7,9 @@ use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
+use super::standard::Standard;
 use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
-use super::{future, worker};
+use super::{future, work_items, worker};
 use crate::engine::calls::LoopCall;
 use crate::engine::spin;
 use crate::ffi::args::type_error_text;
@@ -18,7 +19,7 @@ use crate::ffi::object::{
     boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple,
 };
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, error, names, none};
+use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, compat, error, names, none};
 use crate::task::loop_state::native_state;
 
 // ------------------------------------------------------------------------------------------------------ the pool
@@ -57,11 +58,15 @@ fastcall!(py_submit, |slf, args| {
     if queue.limits.max_pending > 0 && queue::may_wait()? {
         queue.wait_for_room()?;
     }
+    if STANDARD.is_set() && STANDARD.get().is_wrapped() {
+        // It comes back by `WorkQueue.put_item` and `_adjust_thread_count`.
+        return inherited_submit(slf, args);
+    }
     let future = future::new()?;
     let call = make_call(slf, args, Target::Future(future.clone()))?;
     future::of(future.as_ptr()).stand_in(queue);
     queue.push(call);
-    provide_worker(slf, queue, &future)?;
+    provide_worker(slf, queue, future.as_ptr())?;
     Ok(future)
 });
 
@@ -73,20 +78,28 @@ fn missing_function() -> Res {
 
 #[cold]
 unsafe fn inherited_submit(slf: Raw, args: Args) -> Res {
-    let base = import_from(c"concurrent.futures.thread", c"ThreadPoolExecutor")?;
-    // SAFETY: set at import of `aioxide._threads`, where it is the standard class even if its name was replaced since.
-    let base = unsafe { if STANDARD.is_set() { STANDARD.get().clone() } else { base } };
+    // SAFETY: set at import of `aioxide._threads`, to the standard class even if its name was replaced since.
+    let base = unsafe {
+        if STANDARD.is_set() {
+            STANDARD.get().class().clone()
+        } else {
+            import_from(c"concurrent.futures.thread", c"ThreadPoolExecutor")?
+        }
+    };
     let method = getattr(base.as_ptr(), names().submit)?;
     let (all, kwnames) = args.all();
     let values = [&[slf], all].concat();
     call_kw(method.as_ptr(), &values, args.len() + 1, kwnames)
 }
 
-static STANDARD: Global<Obj> = Global::new();
+static STANDARD: Global<&'static Standard> = Global::new();
 
-/// Remembers the standard library's class.
-pub fn set_standard(class: Obj) {
-    STANDARD.set(class);
+/// Remembers the standard library's class, where `class` is one of pools of threads.
+pub fn note_standard(class: Raw, standard: &'static Standard) {
+    // SAFETY: set when the types are made, before any class of theirs can be.
+    if compat::is_subtype(class.cast(), unsafe { *POOL_TYPE.get() }) {
+        STANDARD.set(standard);
+    }
 }
 
 /// The call that the arguments of `submit` describe.
@@ -111,34 +124,18 @@ unsafe fn make_call(slf: Raw, args: Args, target: Target) -> Res<Call> {
 /// `resolve(fn, args, kwargs)` makes the task that a worker context runs.
 #[cold]
 fn resolve_call(call_: &mut Call, resolve: &Obj) -> Res<()> {
-    // SAFETY: slices of a tuple, and a dict of its last items.
-    unsafe {
-        let all = match call_.args.take() {
-            Some(all) => all,
-            None => tuple(&[])?,
-        };
-        let size = PyTuple_GET_SIZE(all.as_ptr());
-        let args = Obj::steal(PyTuple_GetSlice(all.as_ptr(), 0, call_.positional as Py_ssize_t))?;
-        let kwargs = Obj::steal(PyDict_New())?;
-        if let Some(kwnames) = call_.kwnames.take() {
-            for (i, at) in (call_.positional as Py_ssize_t..size).enumerate() {
-                let (key, value) =
-                    (PyTuple_GET_ITEM(kwnames.as_ptr(), i as Py_ssize_t), PyTuple_GET_ITEM(all.as_ptr(), at));
-                crate::ffi::object::check(PyDict_SetItem(kwargs.as_ptr(), key, value))?;
-            }
-        }
-        let task = call(resolve.as_ptr(), &[call_.function.as_ptr(), args.as_ptr(), kwargs.as_ptr()])?;
-        call_.function = task;
-        call_.positional = 0;
-    }
+    let (args, kwargs) = call_.arguments()?;
+    let task = call(resolve.as_ptr(), &[call_.function.as_ptr(), args.as_ptr(), kwargs.as_ptr()])?;
+    call_.function = task;
+    (call_.args, call_.positional, call_.kwnames) = (None, 0, None);
     Ok(())
 }
 
 /// Calls an idle worker, or starts a thread, for a call that was queued.
 #[inline(always)]
-unsafe fn provide_worker(slf: Raw, queue: &Queue, future: &Obj) -> Res<()> {
+unsafe fn provide_worker(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
     if queue.wants_thread() {
-        return start_thread(slf, queue, future.as_ptr());
+        return start_thread(slf, queue, future);
     }
     queue.call_worker();
     Ok(())
@@ -194,7 +191,7 @@ fastcall!(py_run_for_loop, |slf, args| {
     if queue.limits.max_pending > 0 {
         watch(&held, &future)?;
     }
-    provide_worker(slf, queue, &future)?;
+    provide_worker(slf, queue, future.as_ptr())?;
     Ok(future)
 });
 
@@ -216,6 +213,22 @@ unsafe fn through_submit(slf: Raw, owner: Raw, function: Raw, values: Raw) -> Re
     let keywords = tuple(&[names().loop_])?;
     call_kw(wrap.as_ptr(), &[future.as_ptr(), owner], 1, keywords.as_ptr())
 }
+
+// What the standard library's `submit` calls when it has put a work item in the queue.
+noargs!(py_provide_worker, |slf| {
+    if let Some(held) = pool_of(slf).queue() {
+        provide_worker(slf, queue_of(held.as_ptr()), NULL)?;
+    }
+    Ok(none())
+});
+
+// The pool goes on with a queue of the user's: what is in this one still runs.
+noargs!(py_abandon_queue, |slf| {
+    if let Some(held) = pool_of(slf).queue.take() {
+        queue_of(held.as_ptr()).orphan();
+    }
+    Ok(none())
+});
 
 getter!(get_queue, |slf| Ok(pool_of(slf).queue.or_none()));
 setter!(set_queue, |slf, value| {
@@ -273,9 +286,10 @@ unsafe extern "C" fn pool_dealloc(slf: Raw) {
 
 // ----------------------------------------------------------------------------------------------------- the queue
 
+static POOL_TYPE: Global<*mut PyTypeObject> = Global::new();
 static QUEUE_TYPE: Global<*mut PyTypeObject> = Global::new();
 
-/// `WorkQueue(max_workers, max_pending, idle_timeout, spin)`: checked by `aioxide._threads`; `spin` in microseconds, or
+/// `WorkQueue(max_workers, max_pending, idle_timeout, spin)`: checked by `aioxide._threads`; `spin` in seconds, or
 /// `None` for the process's own limit.
 unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
     // SAFETY: a slot of the type; fills the zeroed body of a fresh object.
@@ -284,9 +298,10 @@ unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Ra
             if PyTuple_GET_SIZE(args) != 4 {
                 return error::type_error(c"WorkQueue is made by aioxide.ThreadPoolExecutor");
             }
+            let most = workers_of(PyTuple_GET_ITEM(args, 0))?;
             let limits = limits_of(|at| PyTuple_GET_ITEM(args, at))?;
             let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
-            std::ptr::write(&raw mut (*made.as_ptr().cast::<QueueObject>()).queue, Queue::new(limits));
+            std::ptr::write(&raw mut (*made.as_ptr().cast::<QueueObject>()).queue, Queue::new(most, limits));
             Ok(made)
         };
         crate::ffi::object::ret(make())
@@ -299,7 +314,6 @@ unsafe fn limits_of(item: impl Fn(Py_ssize_t) -> Raw) -> Res<Limits> {
         let whole = |at| if is_none(item(at)) { Ok(0) } else { PyLong_AsUnsignedLongLong_(item(at)) };
         let real = |at| if is_none(item(at)) { None } else { Some(PyFloat_AsDouble(item(at))) };
         let limits = Limits {
-            max_workers: whole(0)?.min(u64::from(u32::MAX)) as u32,
             max_pending: whole(1)? as usize,
             idle_timeout: real(2),
             spin: match real(3) {
@@ -310,6 +324,11 @@ unsafe fn limits_of(item: impl Fn(Py_ssize_t) -> Raw) -> Res<Limits> {
         };
         if error::occurred() { Err(Raised) } else { Ok(limits) }
     }
+}
+
+fn workers_of(value: Raw) -> Res<u32> {
+    // SAFETY: converts or raises.
+    Ok(unsafe { PyLong_AsUnsignedLongLong_(value) }?.min(u64::from(u32::MAX)) as u32)
 }
 
 #[allow(non_snake_case)]
@@ -326,12 +345,7 @@ onearg!(py_serve, |slf, run| {
 noargs!(py_qsize, |slf| int(queue_of(slf).len() as i64));
 noargs!(py_empty, |slf| Ok(boolean(queue_of(slf).len() == 0)));
 
-onearg!(py_put, |slf, value| {
-    if !is_none(value) {
-        return error::type_error(
-            c"put() takes None only, to have idle workers look whether they should end: use submit()",
-        );
-    }
+noargs!(py_wake, |slf| {
     queue_of(slf).call_all();
     Ok(none())
 });
@@ -425,7 +439,19 @@ fn list(items: &[Obj]) -> Res {
     Obj::steal(unsafe { PySequence_List(items.as_ptr()) })
 }
 
+setter!(set_max_workers, |slf, value| {
+    let most =
+        if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
+    queue_of(slf).max_workers.set(most);
+    Ok(())
+});
+getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).max_workers.get())));
 getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).shutdown.get())));
+setter!(set_shutdown, |slf, value| {
+    queue_of(slf).shutdown.set(!value.is_null() && truth(value)?);
+    queue_of(slf).call_all();
+    Ok(())
+});
 getter!(get_broken, |slf| {
     let broken = &queue_of(slf).broken;
     Ok(if broken.is_set() { broken.or_none() } else { boolean(false) })
@@ -470,6 +496,8 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .slot(Py_tp_clear, pool_clear as *mut c_void)
         .fast(c"submit", py_submit, c"submit($self, fn, /, *args, **kwargs)\n--\n\nHave fn(*args, **kwargs) called in a thread of the pool; return its future.")
         .fast(c"_run_for_loop", py_run_for_loop, c"Have func(*args) called; return a future of the loop.")
+        .noargs(c"_provide_worker", py_provide_worker, c"Call an idle worker, or start a thread, if one is needed.")
+        .noargs(c"_abandon_queue", py_abandon_queue, c"Go on without the native queue; what it holds still runs.")
         .getset(c"_queue", get_queue, set_queue)
         .getset(c"_resolve", get_resolve, set_resolve)
         .build(NULL)?;
@@ -483,7 +511,10 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .onearg(c"serve", py_serve, c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
         .noargs(c"qsize", py_qsize, c"qsize($self)\n--\n\nReturn how many calls are queued.")
         .noargs(c"empty", py_empty, c"empty($self)\n--\n\nReturn True if no call is queued.")
-        .onearg(c"put", py_put, c"put($self, item, /)\n--\n\nWith None: have idle workers look whether they should end.")
+        .noargs(c"wake", py_wake, c"Have idle workers look whether they should end.")
+        .fast(c"put_item", work_items::py_put_item, c"put_item($self, item, function, /)\n--\n\nQueue a work item of the standard library's.")
+        .noargs(c"put_none", work_items::py_put_none, c"Queue what wakes one who waits, and is no call.")
+        .fast(c"take", work_items::py_take, c"take($self, timeout, /)\n--\n\nTake out what is next: see aioxide._work_items.")
         .onearg(c"shut_down", py_shut_down, c"Take no more calls; with True, cancel those that are queued.")
         .fast(c"break_down", py_break_down, c"Fail all calls, now and later, with cls(reason).")
         .noargs(c"withdraw", py_withdraw, c"A thread that was started does not come to serve.")
@@ -491,9 +522,11 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .noargs(c"after_fork", py_after_fork, c"Forget the parent's threads and calls.")
         .noargs(c"running", py_running, c"List what the workers run: (thread identifier, function, seconds).")
         .noargs(c"stats", py_stats, c"Return the numbers behind ThreadPoolExecutor.stats().")
-        .get(c"is_shut_down", get_shutdown)
+        .getset(c"is_shut_down", get_shutdown, set_shutdown)
+        .getset(c"max_workers", get_max_workers, set_max_workers)
         .get(c"broken", get_broken)
         .build(NULL)?;
+    POOL_TYPE.set(pool);
     QUEUE_TYPE.set(queue);
     Ok((pool, queue))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::future;
 use super::seat::{self, Seat};
 use super::thread_queue::{Call, Queue, Target, add, since};
+use super::{future, work_items};
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::names::intern;
@@ -84,6 +84,9 @@ impl Worker<'_> {
             if self.queue.is_over() {
                 return false;
             }
+            if self.queue.take_none() {
+                continue;
+            }
             if !self.wait(bell) {
                 return true;
             }
@@ -136,12 +139,16 @@ impl Worker<'_> {
         }
         counters.waited.with(|waited| waited.record(begun.wrapping_sub(call.queued)));
         let Call { function, args, positional, kwnames, target, .. } = call;
+        if let Target::Item(item) = target {
+            self.run_item(&function, item, begun);
+            return None;
+        }
         self.seat.begin(
             function.as_ptr(),
             begun,
             match &target {
                 Target::Future(future) => future.as_ptr(),
-                Target::Loop(_) => NULL,
+                _ => NULL,
             },
         );
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
@@ -156,6 +163,26 @@ impl Worker<'_> {
             report();
             None
         })
+    }
+
+    /// Has a work item of the standard library's run itself.
+    #[cold]
+    fn run_item(&self, function: &Obj, item: Obj, begun: u64) {
+        let counters = &self.queue.counters;
+        self.seat.begin(function.as_ptr(), begun, NULL);
+        let ran = work_items::run(&item, self.run);
+        self.seat.end();
+        let ran = since(begun);
+        counters.ran.with(|all| all.record(ran));
+        match ran {
+            Ok(work_items::Ran::Returned) => add(&counters.done),
+            Ok(work_items::Ran::Cancelled) => add(&counters.cancelled),
+            Ok(work_items::Ran::Raised) => add(&counters.failed),
+            Err(Raised) => {
+                add(&counters.failed);
+                report();
+            }
+        }
     }
 
     #[inline(always)]
@@ -180,6 +207,7 @@ fn starts(call: &Call) -> Res<bool> {
         // SAFETY: a pool's own future.
         Target::Future(future) => unsafe { future::set_running(future.as_ptr()) },
         Target::Loop(call) => Ok(call.is_wanted()),
+        Target::Item(_) => Ok(true),
     }
 }
 
@@ -199,7 +227,7 @@ fn finish(target: Target, ran: u64, outcome: Outcome) -> Res<Option<Bell>> {
         (Target::Future(future), Outcome::Raised(exception)) => unsafe {
             future::set_exception(future.as_ptr(), exception).map(|()| None)
         },
-        (Target::Future(_), Outcome::Cancelled) => Ok(None),
+        (Target::Future(_), Outcome::Cancelled) | (Target::Item(_), _) => Ok(None),
     }
 }
 

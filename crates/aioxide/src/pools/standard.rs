@@ -1,0 +1,96 @@
+//! Whether somebody has wrapped `submit` of the standard library's pool class, which a pool of ours stands for.
+//!
+//! Tracers do (OpenTelemetry, Sentry, Datadog): to carry a span or a scope into the thread. They wrap the standard class,
+//! where asyncio's own default executor finds it, and so must a call of ours. They do it in two ways: by setting the
+//! class's attribute, which its version tag tells, or by giving the function other code, which only a look at that tells.
+
+use std::cell::Cell;
+
+use pyo3_ffi::*;
+
+use crate::ffi::names::intern;
+use crate::ffi::object::getattr;
+use crate::ffi::{NULL, Obj, Raw, Res, Slot, compat, error, names};
+
+/// A class of `concurrent.futures`, watched.
+pub struct Standard {
+    class: Obj,
+    /// A name that the body of the class's own `submit` uses, and no wrapper's.
+    mark: Obj,
+    /// The class's version tag for which the rest holds.
+    version: Cell<u32>,
+    /// The function that was found, and the code that it had; nothing where it is no function.
+    function: Slot,
+    code: Slot,
+    wrapped: Cell<bool>,
+}
+
+impl Standard {
+    /// Watches `class` for as long as the process lives. `mark`: see the field.
+    pub fn watch(class: Obj, mark: Obj) -> &'static Standard {
+        Box::leak(Box::new(Standard {
+            class,
+            mark,
+            version: Cell::new(0),
+            function: Slot::empty(),
+            code: Slot::empty(),
+            wrapped: Cell::new(false),
+        }))
+    }
+
+    pub fn class(&self) -> &Obj {
+        &self.class
+    }
+
+    /// Whether `submit` is not what the standard library has it be.
+    #[inline(always)]
+    pub fn is_wrapped(&self) -> bool {
+        let version = compat::version_tag(self.class.as_ptr().cast());
+        if version != self.version.get() || version == 0 || self.code() != self.code.get() {
+            self.look();
+        }
+        self.wrapped.get()
+    }
+
+    #[inline(always)]
+    fn code(&self) -> Raw {
+        let function = self.function.get();
+        // SAFETY: a function, held by the slot; its code is read.
+        if function.is_null() { NULL } else { unsafe { PyFunction_GetCode(function) } }
+    }
+
+    #[cold]
+    fn look(&self) {
+        let found = getattr(self.class.as_ptr(), names().submit).ok();
+        let own = match &found {
+            Some(method) => self.is_own(method.as_ptr()).unwrap_or(false),
+            None => false,
+        };
+        error::clear();
+        // SAFETY: asks for the type of a live object.
+        let function = found.filter(|method| unsafe { PyFunction_Check(method.as_ptr()) } != 0);
+        drop(self.function.replace(function));
+        drop(self.code.replace(Obj::maybe(self.code())));
+        self.wrapped.set(!own);
+        // The look-up has given the type a tag, unless the interpreter has run out of them.
+        self.version.set(compat::version_tag(self.class.as_ptr().cast()));
+    }
+
+    /// A function of the class's own module whose code is that of the standard library. A wrapper copies name and module
+    /// (`functools.wraps`), even the name of the file (Datadog), but neither its globals nor what its code does.
+    fn is_own(&self, method: Raw) -> Res<bool> {
+        // SAFETY: live objects; what is borrowed from the function is used at once.
+        unsafe {
+            if PyFunction_Check(method) == 0 {
+                return Ok(false);
+            }
+            let module = getattr(self.class.as_ptr(), intern(c"__module__")?)?;
+            let module = Obj::steal(PyImport_GetModule(module.as_ptr()))?;
+            if PyFunction_GetGlobals(method) != PyModule_GetDict(module.as_ptr()) {
+                return Ok(false);
+            }
+            let used = getattr(PyFunction_GetCode(method), intern(c"co_names")?)?;
+            Ok(PySequence_Contains(used.as_ptr(), self.mark.as_ptr()) == 1)
+        }
+    }
+}

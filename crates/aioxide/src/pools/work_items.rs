@@ -1,0 +1,191 @@
+//! Work items of the standard library's thread pool: into our queue, where a tracer's `submit` ends in the standard one's
+//! own, and out of it again, for programs that drain `pool._work_queue`. What depends on the Python version is in
+//! `aioxide._work_items`.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use aioxide_sys::clock;
+use pyo3_ffi::*;
+
+use super::seat::Seat;
+use super::thread_queue::{Call, Queue, Target, queue_of};
+use crate::ffi::guard::{fastcall, noargs};
+use crate::ffi::object::{boolean, call, check, import_from, is_none, truth, tuple};
+use crate::ffi::{Obj, Raised, Raw, Res, error, none};
+use crate::task::finish::Outcome;
+
+/// What became of an item that was run.
+pub enum Ran {
+    Returned,
+    Raised,
+    Cancelled,
+}
+
+fn helper(name: &CStr, args: &[Raw]) -> Res {
+    call(import_from(c"aioxide._work_items", name)?.as_ptr(), args)
+}
+
+/// Has the item run, by the worker's context (`run` is a bound method of it, or null).
+pub fn run(item: &Obj, run: Raw) -> Res<Ran> {
+    let run = Obj::maybe(run).unwrap_or_else(none);
+    let failed = helper(c"run", &[item.as_ptr(), run.as_ptr()])?;
+    Ok(match is_none(failed.as_ptr()) {
+        true => Ran::Cancelled,
+        false if truth(failed.as_ptr())? => Ran::Raised,
+        false => Ran::Returned,
+    })
+}
+
+/// Ends its future without having run it.
+pub fn refuse(item: &Obj, outcome: Outcome) {
+    let exception = match outcome {
+        Outcome::Raised(exception) => exception,
+        _ => none(),
+    };
+    if helper(c"refuse", &[item.as_ptr(), exception.as_ptr()]).is_err() {
+        error::unraisable(item.as_ptr());
+    }
+}
+
+/// In a child of fork: the parent's call does not run here.
+pub fn leave_behind(item: &Obj) {
+    if helper(c"leave_behind", &[item.as_ptr()]).is_err() {
+        error::unraisable(item.as_ptr());
+    }
+}
+
+fastcall!(
+    /// `put_item(item, function)`: `function` is what is told of when the item runs.
+    py_put_item,
+    |slf, args| {
+        args.require(&["item", "function"], "WorkQueue.put_item")?;
+        let queue = queue_of(slf);
+        queue.check_open()?;
+        queue.push(Call {
+            function: Obj::new(args.get(1)),
+            args: None,
+            positional: 0,
+            kwnames: None,
+            target: Target::Item(Obj::new(args.get(0))),
+            queued: clock::ticks(),
+        });
+        queue.call_worker();
+        Ok(none())
+    }
+);
+
+noargs!(
+    /// `put(None)` of the standard library's queue.
+    py_put_none,
+    |slf| {
+        queue_of(slf).put_none();
+        Ok(none())
+    }
+);
+
+fastcall!(
+    /// `take(timeout)`: `None` waits for ever. Returns `None` for what `put(None)` has put and for a queue that is over,
+    /// `False` for an empty one, a work item in a tuple, or `(future, is_of_loop, function, args, kwargs)`.
+    py_take,
+    |slf, args| {
+        args.require(&["timeout"], "WorkQueue.take")?;
+        let timeout = if is_none(args.get(0)) { None } else { Some(PyFloat_AsDouble(args.get(0))) };
+        if error::occurred() {
+            return Err(Raised);
+        }
+        let held = Obj::new(slf);
+        match next_within(queue_of(held.as_ptr()), timeout)? {
+            Next::Call(call) => describe(call),
+            Next::Nothing => Ok(none()),
+            Next::Empty => Ok(boolean(false)),
+        }
+    }
+);
+
+enum Next {
+    Call(Call),
+    Nothing,
+    Empty,
+}
+
+fn next_wanted(queue: &Queue) -> Option<Call> {
+    while let Some(call) = queue.next() {
+        match &call.target {
+            Target::Loop(waiting) if !waiting.is_wanted() => queue.count_dropped(call),
+            _ => return Some(call),
+        }
+    }
+    None
+}
+
+/// Waits among the idle workers, so that who queues a call sees no difference.
+fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
+    let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
+    loop {
+        if let Some(call) = next_wanted(queue) {
+            return Ok(Next::Call(call));
+        }
+        if queue.take_none() {
+            return Ok(Next::Nothing);
+        }
+        let left = deadline.map(|deadline| deadline - clock::monotonic());
+        if left.is_some_and(|left| left <= 0.0) {
+            return Ok(Next::Empty);
+        }
+        if queue.is_over() {
+            return Ok(Next::Nothing);
+        }
+        let seat = Arc::new(Seat::new());
+        seat.begin_wait(false);
+        queue.push_idle(Arc::clone(&seat));
+        seat.nap(left);
+        let was_called = !queue.remove_idle(&seat);
+        if was_called {
+            queue.arrived();
+        }
+        // SAFETY: needs the GIL only.
+        let signals = check(unsafe { PyErr_CheckSignals() });
+        if signals.is_err() && was_called && queue.len() > 0 {
+            queue.call_worker();
+        }
+        signals?;
+    }
+}
+
+impl Call {
+    /// The positional arguments, as a tuple, and the others, as a dict.
+    pub fn arguments(&self) -> Res<(Obj, Obj)> {
+        let Some(all) = &self.args else {
+            // SAFETY: a new dict.
+            return Ok((tuple(&[])?, Obj::steal(unsafe { PyDict_New() })?));
+        };
+        // SAFETY: slices of a tuple, and a dict of its last items.
+        unsafe {
+            let size = PyTuple_GET_SIZE(all.as_ptr());
+            let positional = self.positional as Py_ssize_t;
+            let args = Obj::steal(PyTuple_GetSlice(all.as_ptr(), 0, positional))?;
+            let kwargs = Obj::steal(PyDict_New())?;
+            if let Some(kwnames) = &self.kwnames {
+                for (i, at) in (positional..size).enumerate() {
+                    let key = PyTuple_GET_ITEM(kwnames.as_ptr(), i as Py_ssize_t);
+                    check(PyDict_SetItem(kwargs.as_ptr(), key, PyTuple_GET_ITEM(all.as_ptr(), at)))?;
+                }
+            }
+            Ok((args, kwargs))
+        }
+    }
+}
+
+fn describe(call: Call) -> Res {
+    let (args, kwargs) = call.arguments()?;
+    let Call { function, target, .. } = call;
+    let rest = [function.as_ptr(), args.as_ptr(), kwargs.as_ptr()];
+    match &target {
+        Target::Item(item) => tuple(&[item.as_ptr()]),
+        Target::Future(future) => tuple(&[&[future.as_ptr(), boolean(false).as_ptr()], &rest[..]].concat()),
+        Target::Loop(waiting) => {
+            tuple(&[&[waiting.future().as_ptr(), boolean(true).as_ptr()], &rest[..]].concat())
+        }
+    }
+}

@@ -1,0 +1,175 @@
+"""Arguments that do not fit: the error says which it is, what it takes, and what it got.
+
+What the standard library's class of the same name checks with a text of its own keeps that text.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+
+def refuse(name: str, wanted: str, value: object, error: type[Exception] = TypeError) -> NoReturn:
+    """Raise `error`: a TypeError tells the type of what was given, any other the value."""
+    got = type(value).__name__ if error is TypeError else repr(value)
+    raise error(f"{name} must be {wanted}, not {got}")
+
+
+def refuse_item(name: str, wanted: str, container: object, item: object) -> NoReturn:
+    """Raise a TypeError for one of the things in what was given."""
+    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {item!r} in it")
+
+
+def checked_number(name: str, value: Any, wanted: str = "a number") -> float:
+    """Return a real number that an argument called `name` gives.
+
+    Raises:
+        TypeError: it is none (nor is a bool, which is a mistake where a number is meant).
+        ValueError: it is NaN.
+    """
+    if isinstance(value, bool) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+        refuse(name, wanted, value)
+    try:
+        number = float(value)
+    except OverflowError:  # more than a float holds: more than anybody waits
+        number = float("inf") if value > 0 else float("-inf")
+    if number != number:
+        refuse(name, wanted, value, ValueError)
+    return number
+
+
+def checked_seconds(
+    name: str, value: Any, *, above_zero: bool = False, optional: bool = True
+) -> float | None:
+    """Return a duration that an argument called `name` gives, or, where that is `optional`, None.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or NaN; with `above_zero`, 0 too.
+    """
+    if value is None and optional:
+        return None
+    wanted = "a number of seconds above 0" if above_zero else "a number of seconds, 0 or more"
+    if optional:
+        wanted += ", or None"
+    number = checked_number(name, value, wanted)
+    if number < 0 or (above_zero and number == 0):
+        refuse(name, wanted, value, ValueError)
+    return number
+
+
+def checked_count(
+    name: str, value: Any, wanted: str = "an integer", *, least: int = 1, most: int = sys.maxsize
+) -> int:
+    """Return a whole number that an argument called `name` gives.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below `least`.
+        OverflowError: it is above `most`.
+    """
+    index = None if isinstance(value, bool) else getattr(type(value), "__index__", None)
+    if index is None:
+        refuse(name, wanted, value)
+    number = operator.index(value)
+    if number < least:
+        refuse(name, f"{wanted}, {least} or more", value, ValueError)
+    if number > most:
+        refuse(name, f"at most {most}", value, OverflowError)
+    return number
+
+
+def optional_count(name: str, value: Any, wanted: str = "an integer", *, least: int = 1) -> int | None:
+    """`checked_count`, where None is allowed too."""
+    return None if value is None else checked_count(name, value, f"{wanted} or None", least=least)
+
+
+def checked_workers(value: Any) -> Any:
+    """Check `max_workers` of a pool, in the standard library's words where it has any.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not above 0.
+    """
+    try:
+        too_few, is_number = bool(value <= 0), bool(value == value)
+    except TypeError:
+        refuse("max_workers", "an integer or None", value)
+    if too_few:
+        raise ValueError("max_workers must be greater than 0")
+    if not is_number:
+        refuse("max_workers", "an integer or None", value, ValueError)
+    return value
+
+
+def checked_chunksize(value: Any) -> int:
+    """Check `chunksize` of `Executor.map`, in the standard library's words where it has any."""
+    if isinstance(value, int) and value < 1:
+        raise ValueError("chunksize must be >= 1.")
+    return checked_count("chunksize", int(value) if isinstance(value, bool) else value)
+
+
+def checked_buffersize(value: Any) -> int | None:
+    """Check `buffersize` of `Executor.map`, in the standard library's words where it has any."""
+    if value is None:
+        return None
+    if not isinstance(value, int):
+        raise TypeError("buffersize must be an integer or None")
+    if value < 1:
+        raise ValueError("buffersize must be None or > 0")
+    return checked_count("buffersize", int(value))
+
+
+def checked_callable(name: str, value: Any) -> Callable[..., Any]:
+    """Return what can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(value):
+        refuse(name, "a callable", value)
+    return value  # type: ignore[no-any-return]
+
+
+def checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments for a call, given as `args` and `kwargs`.
+
+    Raises:
+        TypeError: `args` is no iterable, or `kwargs` no mapping of str.
+    """
+    values = tuple(checked_iterable("args", args, "an iterable of the function's arguments"))
+    if kwargs is None:
+        return values, {}
+    if not isinstance(kwargs, Mapping):
+        refuse("kwargs", "a mapping of the function's keyword arguments or None", kwargs)
+    names = dict(kwargs)
+    for name in names:
+        if not isinstance(name, str):
+            refuse_item("kwargs", "a mapping of the function's keyword arguments or None", kwargs, name)
+    return values, names
+
+
+def checked_iterable(name: str, value: Any, wanted: str = "an iterable") -> Iterable[Any]:
+    """Return what can be iterated over.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not (hasattr(type(value), "__iter__") or hasattr(type(value), "__getitem__")):
+        refuse(name, wanted, value)
+    return value  # type: ignore[no-any-return]
+
+
+def checked_mapping(name: str, value: Any, wanted: str = "a mapping or None") -> dict[Any, Any]:
+    """Return a copy of a mapping; an empty one for None.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        refuse(name, wanted, value)
+    return dict(value)
