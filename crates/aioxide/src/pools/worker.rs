@@ -172,8 +172,8 @@ impl Worker<'_> {
         self.seat.begin(function.as_ptr(), begun, NULL);
         let ran = work_items::run(&item, self.run);
         self.seat.end();
-        let ran = since(begun);
-        counters.ran.with(|all| all.record(ran));
+        let took = since(begun);
+        counters.ran.with(|all| all.record(took));
         match ran {
             Ok(work_items::Ran::Returned) => add(&counters.done),
             Ok(work_items::Ran::Cancelled) => add(&counters.cancelled),
