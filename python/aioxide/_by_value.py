@@ -9,14 +9,12 @@ import contextlib
 import contextvars
 import copyreg
 import multiprocessing.spawn
-import os
 import pickle
 import sys
 import threading
 import weakref
 from collections import ChainMap
 from functools import partial
-from multiprocessing import process
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -35,22 +33,18 @@ def main_has_no_file() -> bool:
     """Whether a worker that is spawned cannot make the `__main__` of this process its own.
 
     As `multiprocessing.spawn` decides it: by the module's name, but for a `__main__.py`; otherwise by its file. A
-    program on standard input has the file name "<stdin>"; a frozen one has a name of no file either, but runs again
-    from its start.
+    program on standard input has the file name "<stdin>". A frozen one has a name that is no file's either, but its
+    workers run it again from its start.
     """
     main = sys.modules["__main__"]
+    if getattr(sys, "frozen", False) or "__compiled__" in vars(main):  # the latter is Nuitka's
+        return False
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return bool(name == "__main__" or name.endswith(".__main__"))
     path = getattr(main, "__file__", None)
-    if not isinstance(path, str):
-        return True
-    if getattr(sys, "frozen", False):
-        return False
-    # Of a descriptor, the child would read what is left, or its own.
-    if path.startswith(("/dev/", "/proc/")):
-        return True
-    return not os.path.isfile(os.path.join(process.ORIGINAL_DIR or "", path))  # type: ignore[attr-defined]
+    # Of a descriptor's name, a child would read what is left, or what its own descriptor is.
+    return not isinstance(path, str) or path.startswith(("<", "/dev/", "/proc/"))
 
 
 class Snapshot:
