@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copyreg
+import functools
 import multiprocessing.spawn
 import pickle
 import sys
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _EXTRA_REDUCERS: Any = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 
 
+# What pickle sends by its name: functools.cache has a type of its own.
+_Cached: Any = type(functools.cache(len))
+_NAMED = (FunctionType, type, _Cached)
 _REDUCERS: Any = ChainMap(_EXTRA_REDUCERS, copyreg.dispatch_table)
 
 
@@ -53,7 +57,7 @@ class Snapshot:
     def __init__(self) -> None:
         self._found: dict[str, Any] = {}
         for name, value in list(vars(sys.modules["__main__"]).items()):
-            if isinstance(value, (FunctionType, type)):
+            if isinstance(value, _NAMED):
                 self._found[name] = weakref.ref(value)
 
     def has(self, value: Any) -> bool:
@@ -118,7 +122,7 @@ class _Refusing(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Refuse what a worker would not find."""
-        if isinstance(value, (FunctionType, type)) and _is_of_main(value, self._snapshot):
+        if isinstance(value, _NAMED) and _is_of_main(value, self._snapshot):
             raise pickle.PicklingError(
                 f"Can't pickle {value!r}: it is defined in a __main__ that has no file which a worker process could "
                 "import (a notebook, python -c, standard input, the REPL). It can be sent where cloudpickle is "
@@ -152,13 +156,14 @@ class _Sending:
         """Let cloudpickle do it, but for what workers have, and for whose globals a function gets."""
         if isinstance(value, contextvars.ContextVar):
             return _reduced_variable(value)
-        is_function = isinstance(value, FunctionType)
         usual: Any = super().reducer_override  # type: ignore[misc]
-        if not is_function and not isinstance(value, type):
+        if not isinstance(value, _NAMED):
             return usual(value)
         if self._snapshot and value.__module__ == "__main__" and self._snapshot.has(value):
             return NotImplemented
-        if not is_function or value.__globals__.get("__name__") != "__main__":
+        if isinstance(value, _Cached):
+            return _reduced_cache(value) if value.__module__ == "__main__" else NotImplemented
+        if not isinstance(value, FunctionType) or value.__globals__.get("__name__") != "__main__":
             return usual(value)
         in_main = value.__globals__ is vars(sys.modules["__main__"])
         self.globals_ref.setdefault(id(value.__globals__), _Globals(in_main))
@@ -182,6 +187,13 @@ def _cloud_pickler() -> Any:
     table = ChainMap(_EXTRA_REDUCERS, cloudpickle.Pickler.dispatch_table)
     _made.append(type("CloudPickler", (_Sending, cloudpickle.Pickler), {"dispatch_table": table}))
     return _made[0]
+
+
+def _reduced_cache(value: Any) -> Any:
+    """A function with a cache goes by its name in cloudpickle, too."""
+    from _aioxide_worker import _by_value
+
+    return _by_value.cached, (value.__wrapped__, *value.cache_parameters().values())
 
 
 def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
