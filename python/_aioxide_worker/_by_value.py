@@ -5,6 +5,7 @@
 
 import contextvars
 import dis
+import functools
 import sys
 
 from cloudpickle import cloudpickle
@@ -53,6 +54,21 @@ def _assigns(code):
         if isinstance(constant, type(code)):
             found |= _assigns(constant)
     return found
+
+
+# Caches of functions that have arrived, by their names: what they hold is kept from call to call, as in a module.
+_caches = {}
+
+
+def cached(function, maxsize, typed):
+    """Return `functools.lru_cache(maxsize, typed)(function)`: the one that is there, while the function is the same."""
+    same = function.__code__, function.__defaults__, function.__kwdefaults__, maxsize, typed
+    before = _caches.get(function.__qualname__)
+    if before is not None and before[0] == same and function.__closure__ is None:
+        return before[1]
+    made = functools.lru_cache(maxsize, typed)(function)
+    _caches[function.__qualname__] = same, made
+    return made
 
 
 def variable(attribute, in_main, *default):

@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copyreg
+import functools
 import multiprocessing.spawn
-import os
 import pickle
 import sys
 import threading
 import weakref
 from collections import ChainMap
 from functools import partial
-from multiprocessing import process
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 _EXTRA_REDUCERS: Any = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 
 
+# What pickle sends by its name: functools.cache has a type of its own.
+_Cached: Any = type(functools.cache(len))
+_NAMED = (FunctionType, type, _Cached)
 _REDUCERS: Any = ChainMap(_EXTRA_REDUCERS, copyreg.dispatch_table)
 
 
@@ -35,22 +37,18 @@ def main_has_no_file() -> bool:
     """Whether a worker that is spawned cannot make the `__main__` of this process its own.
 
     As `multiprocessing.spawn` decides it: by the module's name, but for a `__main__.py`; otherwise by its file. A
-    program on standard input has the file name "<stdin>"; a frozen one has a name of no file either, but runs again
-    from its start.
+    program on standard input has the file name "<stdin>". A frozen one has a name that is no file's either, but its
+    workers run it again from its start.
     """
     main = sys.modules["__main__"]
+    if getattr(sys, "frozen", False) or "__compiled__" in vars(main):  # the latter is Nuitka's
+        return False
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return bool(name == "__main__" or name.endswith(".__main__"))
     path = getattr(main, "__file__", None)
-    if not isinstance(path, str):
-        return True
-    if getattr(sys, "frozen", False):
-        return False
-    # Of a descriptor, the child would read what is left, or its own.
-    if path.startswith(("/dev/", "/proc/")):
-        return True
-    return not os.path.isfile(os.path.join(process.ORIGINAL_DIR or "", path))  # type: ignore[attr-defined]
+    # Of a descriptor's name, a child would read what is left, or what its own descriptor is.
+    return not isinstance(path, str) or path.startswith(("<", "/dev/", "/proc/"))
 
 
 class Snapshot:
@@ -59,7 +57,7 @@ class Snapshot:
     def __init__(self) -> None:
         self._found: dict[str, Any] = {}
         for name, value in list(vars(sys.modules["__main__"]).items()):
-            if isinstance(value, (FunctionType, type)):
+            if isinstance(value, _NAMED):
                 self._found[name] = weakref.ref(value)
 
     def has(self, value: Any) -> bool:
@@ -137,7 +135,7 @@ class _Refusing(_Reducing, pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Refuse what a worker would not find."""
-        if isinstance(value, (FunctionType, type)) and _is_of_main(value, self._snapshot):
+        if isinstance(value, _NAMED) and _is_of_main(value, self._snapshot):
             raise pickle.PicklingError(
                 f"Can't pickle {value!r}: it is defined in a __main__ that has no file which a worker process could "
                 "import (a notebook, python -c, standard input, the REPL). It can be sent where cloudpickle is "
@@ -167,13 +165,14 @@ class _Sending(_Reducing):
         """Let cloudpickle do it, but for what workers have, and for whose globals a function gets."""
         if isinstance(value, contextvars.ContextVar):
             return _reduced_variable(value)
-        is_function = isinstance(value, FunctionType)
         usual: Any = super().reducer_override  # type: ignore[misc]
-        if not is_function and not isinstance(value, type):
+        if not isinstance(value, _NAMED):
             return self._reduced(value, usual(value))
         if self._snapshot and value.__module__ == "__main__" and self._snapshot.has(value):
             return NotImplemented
-        if not is_function or value.__globals__.get("__name__") != "__main__":
+        if isinstance(value, _Cached):
+            return _reduced_cache(value) if value.__module__ == "__main__" else NotImplemented
+        if not isinstance(value, FunctionType) or value.__globals__.get("__name__") != "__main__":
             return usual(value)
         in_main = value.__globals__ is vars(sys.modules["__main__"])
         self.globals_ref.setdefault(id(value.__globals__), _Globals(in_main))
@@ -197,6 +196,13 @@ def _cloud_pickler() -> Any:
     table = ChainMap(_EXTRA_REDUCERS, cloudpickle.Pickler.dispatch_table)
     _made.append(type("CloudPickler", (_Sending, cloudpickle.Pickler), {"dispatch_table": table}))
     return _made[0]
+
+
+def _reduced_cache(value: Any) -> Any:
+    """A function with a cache goes by its name in cloudpickle, too."""
+    from _aioxide_worker import _by_value
+
+    return _by_value.cached, (value.__wrapped__, *value.cache_parameters().values())
 
 
 def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:

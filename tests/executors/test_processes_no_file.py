@@ -23,7 +23,7 @@ PROGRAM = textwrap.dedent(
     import asyncio, multiprocessing, operator, sys, warnings
     from contextvars import ContextVar
     from dataclasses import dataclass
-    from functools import partial
+    from functools import cache, lru_cache, partial
     import aioxide
     warnings.simplefilter("ignore", DeprecationWarning)
     METHOD = sys.argv[1]
@@ -59,8 +59,16 @@ PROGRAM = textwrap.dedent(
         return VARIABLE.get()
     def factorial(n):
         return 1 if n < 2 else n * factorial(n - 1)
-    def bare(number):
-        return number
+    @cache
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+    @lru_cache(maxsize=2)
+    def remembered(n):
+        return counted(n)
+    def counted(n):
+        global COUNT
+        COUNT += 100
+        return COUNT
     def nested():
         with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(Point.of, 1).result(30)
@@ -82,6 +90,8 @@ PROGRAM = textwrap.dedent(
         assert pool.schedule(add, (1,), {"more": 1}, retries=1).result(30) == 12
         # What a function assigns in its worker stays there, as in a module.
         assert [call(count) for _ in range(3)] == [1, 2, 3]
+        assert call(fibonacci, 30) == 832040 and call(lambda: fibonacci(31)) == 1346269
+        assert [call(remembered, 1) for _ in range(3)] == [103, 103, 103]
         assert pool.schedule(variable, context=[VARIABLE]).result(30) == 3
         VARIABLE.set(8)
         assert pool.schedule(variable, context=[VARIABLE]).result(30) == 8
