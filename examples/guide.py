@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import warnings
-import warnings
 
 import aioxide
 
