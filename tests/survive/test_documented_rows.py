@@ -29,6 +29,7 @@ async def all_of(far):
     while more := await asyncio.get_running_loop().sock_recv(far, 1 << 20):
         got += more
     far.close()
+    await asyncio.sleep(0)  # in which `connection_lost` is called
     return bytes(got)
 
 
@@ -95,6 +96,7 @@ def test_the_end_is_told_once_however_often_reading_is_resumed():
         await asyncio.sleep(0.005)
         transport.abort()
         far.close()
+        await asyncio.sleep(0)
         return protocol.ends
 
     assert run(main) == 1

@@ -264,9 +264,15 @@ async def until(condition, seconds=5):
             await asyncio.sleep(0.001)
 
 
+async def to_the_end(main):
+    result = await main
+    await asyncio.sleep(0)  # in which `connection_lost` is called
+    return result
+
+
 def run(main, loop="aioxide"):
     with asyncio.Runner(loop_factory=FACTORIES[loop]) as runner:
-        return runner.run(main)
+        return runner.run(to_the_end(main))
 
 
 @pytest.mark.parametrize("loop", FACTORIES)

@@ -12,6 +12,9 @@ from tests.certs import client_context, server_context
 
 from .harness import FACTORIES
 
+# Where a loop is left or closed with connections open, they are collected as they are.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 WORDS = b"error: bad request\n"
 GAPS = memoryview(b"abcd")[::2]
 
