@@ -5,11 +5,13 @@ take a declaration for each, and prove nothing. What users get is compared with 
 """
 
 import asyncio
+from typing import Any, Self
 
 from ._aioxide import Loop
 
 # On 3.13, typeshed has create_task(eager_start=...), which came with 3.13.3; ours goes by the running one.
 class EventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc,unused-ignore]
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, selector: None = None) -> None: ...
 
 def new_event_loop() -> EventLoop: ...

@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::turn::run_item;
+use super::turn::run_one;
 use crate::ffi::guard::{getter, guarded, visit};
 use crate::ffi::object::ret;
 use crate::ffi::typedef::TypeDef;
@@ -78,7 +78,7 @@ fn call(this: &NativeCall) -> Res {
     };
     if let Some(state) = native_state(owner.as_ptr()) {
         // SAFETY: a part of the loop, which is held here.
-        run_item(unsafe { &*state }, item)?;
+        run_one(unsafe { &*state }, item)?;
     }
     Ok(none())
 }

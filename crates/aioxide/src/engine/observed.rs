@@ -3,7 +3,7 @@
 //! that does the work.
 
 use super::native_call;
-use super::turn::{now, registry_leave, run_item};
+use super::turn::{now, registry_leave, run_one};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Res, names, none};
@@ -11,14 +11,15 @@ use crate::task::loop_state::{Item, LoopState};
 use crate::task::report::seconds_attr;
 use crate::task::{handle, handle_run, run_hook, task, task_type};
 
-/// Runs one entry.
+/// Runs the next entry, if there is one.
 #[cold]
 #[inline(never)]
-pub fn run(state: &LoopState, item: Item) -> Res<()> {
+pub fn run_next(state: &LoopState) -> Res<()> {
+    let Some(item) = state.pop() else { return Ok(()) };
     let item = match item {
         // SAFETY: it has just left the queue.
         Item::Call(call) => Item::Run(unsafe { handle::of_call(state, call) }?),
-        item @ Item::Cancelled(_) => return run_item(state, item),
+        item @ Item::Cancelled(_) => return run_one(state, item),
         item => item,
     };
     let item = if run_hook::is_set() { Item::Run(as_handle(state, item)?) } else { item };
@@ -47,7 +48,7 @@ fn run_for_program(state: &LoopState, item: Item) -> Res<()> {
         // SAFETY: a handle of ours, as all that the queue runs.
         return unsafe { handle_run::run_by(handle, &function) };
     }
-    run_item(state, item)
+    run_one(state, item)
 }
 
 /// A handle that does what the entry says when its callback is called.

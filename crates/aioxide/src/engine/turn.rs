@@ -77,12 +77,12 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     }
     let batch = state.ready_len();
     for _ in 0..batch {
-        // Asked first: nothing may come between a call's leaving the queue and its run.
-        let observed = state.debug.get() || run_hook::is_set();
-        let Some(item) = state.pop() else { break };
-        if observed {
-            observed::run(state, item)?;
+        // Asked first: nothing may come between a call's leaving the queue and its run. Taken out where it is used: an entry
+        // that is handed on goes through memory.
+        if state.debug.get() || run_hook::is_set() {
+            observed::run_next(state)?;
         } else {
+            let Some(item) = state.pop() else { break };
             run_item(state, item)?;
         }
     }
@@ -184,9 +184,16 @@ fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
 
 // --------------------------------------------------------------------------------------------------------- items
 
+/// Runs one entry, where few do.
+#[cold]
+#[inline(never)]
+pub fn run_one(state: &LoopState, item: Item) -> Res<()> {
+    run_item(state, item)
+}
+
 /// Runs one entry. An exception goes to the loop's exception handler, unless it must leave the loop.
 #[inline(always)]
-pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
+fn run_item(state: &LoopState, item: Item) -> Res<()> {
     // SAFETY: items hold what their names say; tasks exist only where the layout is known.
     unsafe {
         match item {
