@@ -64,7 +64,7 @@ class WhenImported(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Stands in a module's spec until the module is executed. The loader itself may serve many modules, or be a class."""
+    """Stands in a spec until the module is executed. The loader itself may serve many modules, or be a class."""
 
     def __init__(self, loader: Any, loaded: Callable[[ModuleType], None]) -> None:
         self._loader = loader
