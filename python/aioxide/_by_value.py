@@ -29,7 +29,7 @@ _EXTRA_REDUCERS: Any = ForkingPickler._extra_reducers  # type: ignore[attr-defin
 
 # What pickle sends by its name: functools.cache has a type of its own.
 _Cached: Any = type(functools.cache(len))
-_NAMED = (FunctionType, type, _Cached)
+_NAMED: Any = (FunctionType, type, _Cached)
 _REDUCERS: Any = ChainMap(_EXTRA_REDUCERS, copyreg.dispatch_table)
 
 

@@ -4,7 +4,7 @@ import importlib.machinery
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
@@ -52,20 +52,33 @@ class WhenImported(MetaPathFinder):
             found = finder is not self and getattr(finder, "find_spec", None)
             spec: Any = found(name, path, target) if found else None
             if spec is not None:
-                if spec.loader is not None:
-                    self._follow(spec.loader)
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, self._loaded)
                 return spec  # type: ignore[no-any-return]
         return None
 
-    def _follow(self, loader: Any) -> None:
-        load = loader.exec_module
+    def _loaded(self, module: ModuleType) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        self._act(module)
 
-        def exec_module(module: ModuleType) -> None:
-            # The loader is left as it was: it stays with the module.
-            del loader.exec_module
-            load(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-            self._act(module)
 
-        loader.exec_module = exec_module
+class _Loader(Loader):
+    """Stands in a spec until the module is executed. The loader itself may serve many modules, or be a class."""
+
+    def __init__(self, loader: Any, loaded: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._loaded = loaded
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """Create it as the loader does."""
+        create = getattr(self._loader, "create_module", None)
+        return create(spec) if create else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute it as the loader does, to which it then belongs, and tell."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._loaded(module)

@@ -145,8 +145,8 @@ def run_to_its_end(command, folder, port):
     return printed
 
 
-def serve_and_fetch(command, url, folder, port):
-    """What a server answers, and then what it printed until it ended by SIGTERM; it has to end well."""
+def serve_and_fetch(command, url, folder, port, said=None):
+    """What a server answers. It has to end well by SIGTERM; the lines that it prints go into the list `said`."""
     process = start(command, folder, port)
     try:
         try:
@@ -159,6 +159,8 @@ def serve_and_fetch(command, url, folder, port):
     # uvicorn raises the signal once more after its shutdown.
     assert process.returncode in (0, -signal.SIGTERM), printed
     assert "Traceback" not in printed, printed
+    if said is not None:
+        said += printed.splitlines()
     return answer
 
 

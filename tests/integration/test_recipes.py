@@ -88,3 +88,16 @@ def test_without_us_they_say_asyncio(tmp_path, command):
     port = recipes.free_port()
     recipes.write_files(page, tmp_path, port)
     assert recipes.serve_and_fetch(command, f"http://127.0.0.1:{recipes.PORT}/", tmp_path, port) == "asyncio"
+
+
+def test_a_server_that_takes_uvloop_says_so(tmp_path):
+    """The same command with --replace-uvloop, on the page, answers "aioxide"."""
+    page, said = PAGES["docs/ways-in.md"], []
+    command = "python -m aioxide -m uvicorn asgi:app --port 8000"
+    skip_without_packages(page, command, "replace-uvloop")
+    port = recipes.free_port()
+    recipes.write_files(page, tmp_path, port)
+    answer = recipes.serve_and_fetch(command, f"http://127.0.0.1:{recipes.PORT}/", tmp_path, port, said)
+    assert answer == "uvloop"
+    [line] = [line for line in said if "Warning" in line]
+    assert "RuntimeWarning: a uvloop.Loop runs in process " in line and "--replace-uvloop" in line

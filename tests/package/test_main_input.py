@@ -120,7 +120,6 @@ def test_the_comparison_means_something(folder):
         ["-i", "names.py", "a"],
         ["-i", "-m", "names", "a"],
         ["-im", "names"],
-        ["-i", "-i", "names.py"],
         ["-i", "no_such_file.py"],
     ],
     ids=" ".join,
