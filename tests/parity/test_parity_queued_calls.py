@@ -116,7 +116,7 @@ def test_a_cancelled_handle_forgets_its_call_and_keeps_its_context(h):
     handle.cancel()
     h.log(reference(), handle._callback, handle._args, type(handle._context))
     h.turns()
-    h.log(handle.cancelled(), handle)
+    h.log(handle.cancelled(), handle._callback)
 
 
 @parity
