@@ -12,6 +12,9 @@ from typing import NoReturn
 # What asyncio's loop calls for each iteration or each wake-up, and ours does natively.
 _STEPS = ("_run_once", "_process_events", "_read_from_self", "_write_to_self")
 
+# The class itself: its name may lead elsewhere later.
+_STOCK = asyncio.SelectorEventLoop
+
 _OWN_NAMESPACES = (base_events.__dict__, selector_events.__dict__)
 
 _HANDLES = {name: getattr(events, name) for name in ("Handle", "TimerHandle")}
@@ -76,7 +79,7 @@ def warn_of_steps(loop: asyncio.AbstractEventLoop, own: type) -> None:
         if kind is not own and getattr(kind, name) is not getattr(own, name):
             found.append(f"{kind.__qualname__}.{name}()")
         # By its namespace: it may have been replaced before this module was imported.
-        if getattr(getattr(asyncio.SelectorEventLoop, name), "__globals__", None) not in _OWN_NAMESPACES:
+        if getattr(getattr(_STOCK, name), "__globals__", None) not in _OWN_NAMESPACES:
             found.append(f"asyncio's BaseEventLoop.{name}()")
     found += [
         f"asyncio.events.{name}" for name, known in _HANDLES.items() if getattr(events, name) is not known

@@ -22,6 +22,7 @@ import asyncio.unix_events
 import collections
 import sys
 import types
+import unittest.mock
 from pathlib import Path
 
 STOCK_LOOP = asyncio.unix_events._UnixSelectorEventLoop
@@ -90,7 +91,8 @@ def extension_module() -> types.ModuleType | None:
 def polls_by_itself(loop_class: type) -> bool:
     """Whether the loop is built on the native core, not on a Python selector.
 
-    Tests of ``BaseEventLoop()`` put a mock in its selector's place, which only such a loop takes unharmed.
+    Tests of ``BaseEventLoop()`` put a mock in its selector's place, which only such a loop takes unharmed (see
+    `_let_selectors_be_mocked`).
     """
     core = getattr(extension_module(), "Loop", None)
     return core is not None and issubclass(loop_class, core)
@@ -127,6 +129,19 @@ def _factory_class(loop_class: type) -> type:
     stand_in = None
     stand_in = Meta(loop_class.__name__, (loop_class,), {"__doc__": loop_class.__doc__})
     return stand_in
+
+
+def _let_selectors_be_mocked(loop_class: type) -> None:
+    """Have our loop take a mock for its selector; from a program it takes none, since it would never call it."""
+    real = loop_class._selector  # type: ignore[attr-defined]
+
+    def take(self, selector):
+        if isinstance(selector, unittest.mock.Mock):
+            self.__dict__["_selector"] = selector
+        else:
+            real.fset(self, selector)
+
+    loop_class._selector = property(real.fget, take)  # type: ignore[attr-defined]
 
 
 def _count_others(loop_class: type) -> None:
@@ -194,6 +209,7 @@ def point(*, namespace: bool = False) -> None:
     import test.test_asyncio.utils  # noqa: F401
 
     _point_loops(aioxide.EventLoop)
+    _let_selectors_be_mocked(aioxide.EventLoop)
     _point_tasks_and_futures()
     if namespace:
         _point_namespace()
