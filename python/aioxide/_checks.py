@@ -29,7 +29,9 @@ def checked_number(name: str, value: Any, wanted: str = "a number") -> float:
         TypeError: it is none (nor is a bool, which is a mistake where a number is meant).
         ValueError: it is NaN.
     """
-    if isinstance(value, bool) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+    if isinstance(value, bool) or not (
+        hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+    ):
         refuse(name, wanted, value)
     try:
         number = float(value)

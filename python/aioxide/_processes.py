@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import multiprocessing
 import os
-import sys
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
@@ -196,9 +195,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
         return self._submit_own(fn, args, kwargs)
 
-    def _submit_own(
-        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Future[_T]:
+    def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._manager.stop
@@ -291,7 +288,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """
         from ._process_schedule import schedule
 
-        return schedule(self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context)
+        return schedule(
+            self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context
+        )
 
     def map_progress(
         self, fn: Callable[..., _T], items: Iterable[Any], *, ordered: bool = False

@@ -249,7 +249,11 @@ def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
         ({"address": "tcp://x:1", "cluster_options": {}}, ValueError, "without an address"),
         ({"address": "tcp://x:1", "security": True}, ValueError, "has its own: pass a distributed.Security"),
         ({"max_workers": 0}, ValueError, "max_workers must be greater than 0"),
-        ({"memory_limit": -1}, ValueError, "memory_limit must be an integer \\(bytes\\) or None, 1 or more, not -1"),
+        (
+            {"memory_limit": -1},
+            ValueError,
+            "memory_limit must be an integer \\(bytes\\) or None, 1 or more, not -1",
+        ),
         ({"retries": -1}, ValueError, "retries must be an integer, 0 or more, not -1"),
         ({"pickle_by_value": ["os"]}, TypeError, "takes modules that were imported, not 'os'"),
     ],

@@ -15,9 +15,7 @@ use crate::engine::{Engine, LoopObject, signals, turn, watch};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{
-    boolean, call, call_kw, call_method, float, getattr, int, is_none, string, truth,
-};
+use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, string, truth};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
 use crate::net::{connect, server, stream_type};

@@ -7,8 +7,8 @@ use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::standard::Standard;
+use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::{future, work_items, worker};
 use crate::engine::calls::LoopCall;
 use crate::engine::spin;
@@ -438,7 +438,8 @@ fn list(items: &[Obj]) -> Res {
 }
 
 setter!(set_max_workers, |slf, value| {
-    let most = if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
+    let most =
+        if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
     queue_of(slf).max_workers.set(most);
     Ok(())
 });
