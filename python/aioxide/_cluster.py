@@ -197,7 +197,8 @@ class ClusterExecutor(concurrent.futures.Executor):
             resources: how much it takes of what workers were given (`dask worker --resources "GPU=2"`).
             priority: calls with a higher one go first.
 
-        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or `allow_other_workers` without `workers`.
+        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or
+            `allow_other_workers` without `workers`.
         """
         retries = self._retries if retries is None else _check_retries(retries)
         if allow_other_workers and workers is None:

@@ -1,5 +1,5 @@
-"""What the standard library's `ProcessPoolExecutor.submit` works on, for pools of ours: a wrapper of it (a tracer's) ends
-in it, with our pool as its `self`.
+"""What the standard library's `ProcessPoolExecutor.submit` works on, for pools of ours: a wrapper of it (a tracer's)
+ends in it, with our pool as its `self`.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
-        ValueError, OverflowError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
+        OverflowError: a number is out of its range.
+        ValueError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
             with the start method "fork", which cannot start workers beside threads.
         TypeError: an argument is of the wrong type.
     """
@@ -284,7 +285,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by name.
+            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by
+                name.
         """
         from ._process_schedule import schedule
 

@@ -1,7 +1,7 @@
 """`pool._work_queue` of a thread pool, as programs know it of the standard library's, over the native queue.
 
-It is private there, and yet used: to read its length, to drain it (google-cloud-pubsub), and by the standard `submit`, in
-which a wrapper of that one (a tracer's) ends.
+It is private there, and yet used: to read its length, to drain it (google-cloud-pubsub), and by the standard `submit`,
+in which a wrapper of that one (a tracer's) ends.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_arguments_of_what_shares_memory():
     assert faults(aioxide.shared.buffer, "size", {"0", "2", "index"}) == []
     assert faults(aioxide.shared.empty, "shape", {"0", "2", "list", "index"}) == []
     assert faults(lambda value: aioxide.shared.empty((value, 2)), "shape", {"0", "2", "index"}) == []
-    with pytest.raises(TypeError, match="^shape must be an integer or a sequence of integers, not str$"):
+    with pytest.raises(TypeError, match=r"^shape must be an integer or a sequence of integers, not str$"):
         aioxide.shared.empty(["x"])
 
 
@@ -252,5 +252,5 @@ def test_a_keyword_or_an_argument_too_many_is_refused_by_name(threads, processes
 
 
 def test_a_worker_for_gunicorn_that_is_not_there_is_named():
-    with pytest.raises(AttributeError, match="module 'aioxide.gunicorn' has no attribute 'NoSuchWorker'"):
+    with pytest.raises(AttributeError, match=r"module 'aioxide.gunicorn' has no attribute 'NoSuchWorker'"):
         aioxide.gunicorn.NoSuchWorker
