@@ -107,7 +107,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         if address is not None and scheduler_file is not None:
             raise TypeError("address and scheduler_file both name a scheduler: leave one of them out")
         self._retries = _check_retries(retries)
-        timeout = checked_seconds("timeout", timeout, optional=False)
+        timeout = checked_seconds("timeout", timeout, optional=False) or 0.0
         cluster_options = _options("cluster_options", cluster_options)
         client_options = _options("client_options", client_options)
         pickle_by_value = _check_modules(pickle_by_value)

@@ -208,11 +208,11 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     _queue_count = 0
 
     @property
-    def _pending_work_items(self) -> Any:
+    def _pending_work_items(self) -> Any:  # type: ignore[override]
         return _process_items.PendingItems(self._submit_own)
 
     @property
-    def _work_ids(self) -> Any:
+    def _work_ids(self) -> Any:  # type: ignore[override]
         return _process_items.Ignored()
 
     _executor_manager_thread_wakeup = _work_ids

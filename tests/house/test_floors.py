@@ -26,12 +26,15 @@ FLOORS = {
 
 PYTHON_FLOORS = {
     "_aioxide": 0,
+    "_checks": 0,
     "_registry": 1,
     "_children": 1,
     "_build": 1,
     "_cluster_remote": 1,
     "_futures": 1,
     "_stats": 1,
+    "_work_items": 1,
+    "_process_items": 1,
     "shared": 1,
     "_cluster_calls": 2,
     "_process_manager": 1,
