@@ -27,7 +27,6 @@ from ._checks import (
     checked_mapping,
     checked_number,
     checked_seconds,
-    checked_workers,
     optional_count,
     refuse,
     refuse_item,
@@ -455,7 +454,7 @@ def _check_local(local: bool, max_workers: int | None, memory_limit: int | None,
             "itself, without an address; a cluster that is there already has its own"
         )
     if max_workers is not None:
-        checked_count("max_workers", checked_workers(max_workers), "an integer or None")
+        optional_count("max_workers", max_workers)
     optional_count("memory_limit", memory_limit, "an integer (bytes)")
 
 

@@ -248,7 +248,7 @@ def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
         ({"address": "tcp://x:1", "dashboard_address": ":1"}, ValueError, "without an address"),
         ({"address": "tcp://x:1", "cluster_options": {}}, ValueError, "without an address"),
         ({"address": "tcp://x:1", "security": True}, ValueError, "has its own: pass a distributed.Security"),
-        ({"max_workers": 0}, ValueError, "max_workers must be greater than 0"),
+        ({"max_workers": 0}, ValueError, "max_workers must be an integer or None, 1 or more, not 0"),
         (
             {"memory_limit": -1},
             ValueError,
