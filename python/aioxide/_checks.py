@@ -29,7 +29,9 @@ def checked_number(name: str, value: Any, wanted: str = "a number") -> float:
         TypeError: it is none (nor is a bool, which is a mistake where a number is meant).
         ValueError: it is NaN.
     """
-    if isinstance(value, bool) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+    if isinstance(value, bool) or not (
+        hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+    ):
         refuse(name, wanted, value)
     try:
         number = float(value)
@@ -87,19 +89,15 @@ def optional_count(name: str, value: Any, wanted: str = "an integer", *, least: 
 
 
 def checked_workers(value: Any) -> Any:
-    """Check `max_workers` of a pool, in the standard library's words where it has any.
+    """Check `max_workers` of a pool: by the standard library's own comparison, which also says what cannot be compared.
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is not above 0.
+        ValueError: it is not above 0, or NaN.
     """
-    try:
-        too_few, is_number = bool(value <= 0), bool(value == value)
-    except TypeError:
-        refuse("max_workers", "an integer or None", value)
-    if too_few:
+    if value <= 0:
         raise ValueError("max_workers must be greater than 0")
-    if not is_number:
+    if value != value:
         refuse("max_workers", "an integer or None", value, ValueError)
     return value
 

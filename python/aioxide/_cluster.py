@@ -27,7 +27,6 @@ from ._checks import (
     checked_mapping,
     checked_number,
     checked_seconds,
-    checked_workers,
     optional_count,
     refuse,
     refuse_item,
@@ -107,7 +106,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         if address is not None and scheduler_file is not None:
             raise TypeError("address and scheduler_file both name a scheduler: leave one of them out")
         self._retries = _check_retries(retries)
-        timeout = checked_seconds("timeout", timeout, optional=False)
+        timeout = checked_seconds("timeout", timeout, optional=False) or 0.0
         cluster_options = _options("cluster_options", cluster_options)
         client_options = _options("client_options", client_options)
         pickle_by_value = _check_modules(pickle_by_value)
@@ -197,7 +196,8 @@ class ClusterExecutor(concurrent.futures.Executor):
             resources: how much it takes of what workers were given (`dask worker --resources "GPU=2"`).
             priority: calls with a higher one go first.
 
-        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or `allow_other_workers` without `workers`.
+        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or
+            `allow_other_workers` without `workers`.
         """
         retries = self._retries if retries is None else _check_retries(retries)
         if allow_other_workers and workers is None:
@@ -454,7 +454,7 @@ def _check_local(local: bool, max_workers: int | None, memory_limit: int | None,
             "itself, without an address; a cluster that is there already has its own"
         )
     if max_workers is not None:
-        checked_count("max_workers", checked_workers(max_workers), "an integer or None")
+        optional_count("max_workers", max_workers)
     optional_count("memory_limit", memory_limit, "an integer (bytes)")
 
 

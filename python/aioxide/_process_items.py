@@ -1,5 +1,5 @@
-"""What the standard library's `ProcessPoolExecutor.submit` works on, for pools of ours: a wrapper of it (a tracer's) ends
-in it, with our pool as its `self`.
+"""What the standard library's `ProcessPoolExecutor.submit` works on, for pools of ours: a wrapper of it (a tracer's)
+ends in it, with our pool as its `self`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class PendingItems(dict[int, Any]):
     def __setitem__(self, key: int, item: Any) -> None:
         outer = item.future
         inner = self._submit(item.fn, item.args, item.kwargs)
-        if type(outer) is concurrent.futures.Future:
+        kind: Any = type(outer)
+        if kind is concurrent.futures.Future:
             outer.__class__ = _StandingFuture
             outer._inner = inner
         inner.add_done_callback(lambda _: _hand_over(inner, outer))

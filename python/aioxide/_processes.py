@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import multiprocessing
 import os
-import sys
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
@@ -100,7 +99,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
-        ValueError, OverflowError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
+        OverflowError: a number is out of its range.
+        ValueError: an argument is out of its range, or `max_tasks_per_child`, `idle_timeout` or `max_rss` is combined
             with the start method "fork", which cannot start workers beside threads.
         TypeError: an argument is of the wrong type.
     """
@@ -196,9 +196,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
         return self._submit_own(fn, args, kwargs)
 
-    def _submit_own(
-        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Future[_T]:
+    def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._manager.stop
@@ -210,11 +208,11 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     _queue_count = 0
 
     @property
-    def _pending_work_items(self) -> Any:
+    def _pending_work_items(self) -> Any:  # type: ignore[override]
         return _process_items.PendingItems(self._submit_own)
 
     @property
-    def _work_ids(self) -> Any:
+    def _work_ids(self) -> Any:  # type: ignore[override]
         return _process_items.Ignored()
 
     _executor_manager_thread_wakeup = _work_ids
@@ -287,11 +285,14 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by name.
+            ValueError: `timeout` is 0 or negative, `retries` is negative, or a context variable cannot be found by
+                name.
         """
         from ._process_schedule import schedule
 
-        return schedule(self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context)
+        return schedule(
+            self, checked_callable("fn", fn), *checked_arguments(args, kwargs), timeout, retries, context
+        )
 
     def map_progress(
         self, fn: Callable[..., _T], *iterables: Iterable[Any], ordered: bool = False, chunksize: int = 1

@@ -167,8 +167,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         if self._queue is not None and queue is not self.__dict__["_work_queue"]:
             if self._keywords:
                 raise TypeError(
-                    f"a queue of one's own cannot be assigned to a pool that was made with {', '.join(self._keywords)}: "
-                    "these are kept by the native queue alone"
+                    "a queue of one's own cannot be assigned to a pool that was made with "
+                    f"{', '.join(self._keywords)}: these are kept by the native queue alone"
                 )
             # What is queued runs in the threads that there are, which end then; the standard class starts others.
             with self._start_lock:

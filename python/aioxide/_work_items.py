@@ -1,7 +1,7 @@
 """`pool._work_queue` of a thread pool, as programs know it of the standard library's, over the native queue.
 
-It is private there, and yet used: to read its length, to drain it (google-cloud-pubsub), and by the standard `submit`, in
-which a wrapper of that one (a tracer's) ends.
+It is private there, and yet used: to read its length, to drain it (google-cloud-pubsub), and by the standard `submit`,
+in which a wrapper of that one (a tracer's) ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._checks import checked_seconds
-from ._futures import Future
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -72,7 +71,7 @@ class WorkQueue:
             TypeError, ValueError: `timeout` is no number, or negative.
         """
         seconds = checked_seconds("timeout", timeout) if block else 0.0
-        taken = self._native.take(seconds)
+        taken: Any = self._native.take(seconds)
         if taken is False:
             raise queue.Empty
         if taken is None:
@@ -108,7 +107,7 @@ class IdleSemaphore(threading.Semaphore):
         self._native = native
 
     @property
-    def _value(self) -> int:
+    def _value(self) -> int:  # type: ignore[override]
         idle: int = self._native.stats()[1]
         return idle
 
@@ -132,9 +131,9 @@ class _AwaitableFuture(concurrent.futures.Future[_T]):
         return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
 
 
-def _standing_for(waiting: asyncio.Future[Any]) -> Future[Any]:
+def _standing_for(waiting: asyncio.Future[Any]) -> concurrent.futures.Future[Any]:
     """A future for the taker of a call that a loop waits for: the loop's is finished with it, and cancels it."""
-    future: Future[Any] = Future()
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
     asyncio.futures._chain_future(future, waiting)  # type: ignore[attr-defined]
     return future
 
@@ -149,7 +148,7 @@ def _function_of(item: Any) -> Callable[..., Any]:
 # ------------------------------------------------------------------------------------- called by the native part
 
 if sys.version_info >= (3, 14):
-    _PLAIN = _standard.WorkerContext(None, ())
+    _PLAIN = _standard.WorkerContext(None, ())  # type: ignore[call-overload,unused-ignore]
 
     def _run(item: Any, run_of_context: Any) -> None:
         item.run(_PLAIN if run_of_context is None else run_of_context.__self__)

@@ -1,4 +1,4 @@
-"""Which contexts of the caller's a call in a thread sees: what docs/executors.md says, and what the standard pool does."""
+"""Which contexts of the caller's a call in a thread sees: as docs/executors.md says, and as in the standard pool."""
 
 import asyncio
 import concurrent.futures

@@ -89,13 +89,27 @@ def complaint(error, argument, value):
     return None
 
 
-def faults(call, argument, accepted):
-    """Call `call(value)` with each value; list what it should refuse and does not, or refuses in bad words."""
+def same_words(error, standard, value):
+    """Whether the standard library's own class says the same of the value: then that is what is to be said."""
+    try:
+        standard(value)
+    except Exception as said:
+        return type(said) is type(error) and str(said) == str(error)
+    return False
+
+
+def faults(call, argument, accepted, standard=None):
+    """Call `call(value)` with each value; list what it should refuse and does not, or refuses in bad words.
+
+    `standard(value)` is the same call of the standard library's.
+    """
     found = []
     for name, value in VALUES.items():
         try:
             call(value)
         except Exception as error:
+            if standard is not None and same_words(error, standard, value):
+                continue
             wrong = "refused" if name in accepted else complaint(error, argument, value)
             if wrong:
                 found.append(f"{argument}={name}: {wrong}: {type(error).__name__}: {error}")
