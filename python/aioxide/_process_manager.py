@@ -183,13 +183,10 @@ class Manager:
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
 
-    def pickling_failed(self, future: Any, error: BaseException) -> None:
-        """Hand the error of pickling a call to its future."""
+    def pickling_failed(self, error: BaseException) -> None:
+        """Put the traceback of pickling a call where the standard library's pool has it."""
         text = "".join(traceback.format_exception(error))
         error.__cause__ = _remote_traceback(f'\n"""\n{text}"""')
-        if isinstance(future, concurrent.futures.Future) and not future.set_running_or_notify_cancel():
-            return
-        future.set_exception(error)
 
     # --------------------------------------------------------------------------------------------- called by results
 
