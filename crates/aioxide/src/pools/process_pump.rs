@@ -275,32 +275,27 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
 /// What the function returned (`Ok`), or the exception that it raised, or that says why its result cannot be read (set).
 /// `interrupt` is one of this thread, that came meanwhile.
 fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interrupt: &mut Option<Obj>) -> Res {
-    match through(interrupt, || load(pool, key, decoder, frame)) {
+    match load(pool, key, decoder, frame) {
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
             let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
             raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
         }
         Err(Raised) => {
+            let interrupted = is_interrupted();
             let why = error::take().unwrap_or_else(none);
+            if interrupted {
+                *interrupt = Some(why.clone());
+            }
             raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
         }
     }
 }
 
-/// Ctrl-C may come while a result is unpickled. It is this thread's, and the result is not lost by it: it is unpickled once
-/// more. Where that ends in a `KeyboardInterrupt` again, it is the result that raises it, and nobody is interrupted.
-fn through(interrupt: &mut Option<Obj>, read: impl Fn() -> Res) -> Res {
-    let first = read();
-    if first.is_ok() || !error::is_interrupt() {
-        return first;
-    }
-    let raised = error::take();
-    let second = read();
-    if second.is_ok() {
-        *interrupt = raised;
-    }
-    second
+/// Whether the exception that is set, which came out of pickling or unpickling, is Ctrl-C: handlers of signals run in the main
+/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
+pub fn is_interrupted() -> bool {
+    error::is_interrupt() && aioxide_sys::thread::is_main()
 }
 
 /// Raises the exception that a method of the manager returns.
@@ -314,8 +309,12 @@ fn raise_from(
     let mut all = vec![manager.as_ptr()];
     all.extend_from_slice(args);
     let name = intern(method)?;
-    let exception = through(interrupt, || call_method(name, &all))?;
-    error::raise_value(exception);
+    let mut exception = call_method(name, &all);
+    if exception.is_err() && is_interrupted() {
+        *interrupt = error::take();
+        exception = call_method(name, &all);
+    }
+    error::raise_value(exception?);
     Err(Raised)
 }
 

@@ -8,7 +8,7 @@ use super::process_slab::{self as slab, Payload};
 use super::process_task::{Call, Target, Task, TaskBox};
 use super::{process_pickle as pickle, process_watch as watch};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, none, tuple};
+use crate::ffi::object::{boolean, call_method, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
 /// So many waiting tasks are worth a system call though every worker is busy.
@@ -73,7 +73,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     pickle::dump(tuple(&items)?.as_ptr(), crowded)
 }
 
-/// Queues a task, and sends it if a worker is free. `Err` is an interrupt: of the thread, not of the task.
+/// Queues a task, and sends it if a worker is free. `Err` is Ctrl-C.
 pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
     let id = pool.next_id.get();
     pool.next_id.set(id + 1);
@@ -151,8 +151,7 @@ fn step(state: &mut State, depth: usize) -> Option<Next> {
     }
 }
 
-/// Hands waiting tasks to workers while these have room for them. `Err` is an interrupt of this thread, which no task is lost
-/// by.
+/// Hands waiting tasks to workers while these have room for them. `Err` is Ctrl-C.
 pub fn dispatch(pool: &Pool) -> Res<()> {
     // Another thread hands them out, or this one, further up the stack: it goes on until none is left.
     if pool.dispatching.replace(true) {
@@ -220,47 +219,44 @@ fn unwanted(pool: &Pool, task: TaskBox) {
 }
 
 /// Pickles a task that waits, where it stands: meanwhile it may be cancelled, or the pool break. What cannot be pickled
-/// fails.
+/// fails. `Err` is Ctrl-C, which came meanwhile.
 fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
-    let mut pickled = pickle_call(pool, call);
-    let mut interrupt = None;
-    if pickled.is_err() && error::is_interrupt() {
-        // Of this thread, or from the arguments themselves: these do it again.
-        interrupt = error::take();
-        pickled = pickle_call(pool, call);
-    }
-    match pickled {
+    match pickle_call(pool, call) {
         Ok(payload) => {
             let unused = pool.with(|state| match state.waiting(id) {
                 Some(task) => std::mem::replace(&mut task.call, Call::Packed(payload)),
                 None => Call::Packed(payload),
             });
             drop(unused);
-            if interrupt.is_some() {
-                error::restore(interrupt);
-                return Err(Raised);
-            }
+            Ok(())
         }
-        Err(Raised) => pickling_failed(pool, id),
+        Err(Raised) => {
+            let interrupted = super::process_pump::is_interrupted();
+            let why = error::take().unwrap_or_else(none);
+            pickling_failed(pool, id, why.clone(), interrupted);
+            if !interrupted {
+                return Ok(());
+            }
+            error::restore(Some(why));
+            Err(Raised)
+        }
     }
-    Ok(())
 }
 
 #[cold]
-fn pickling_failed(pool: &Pool, id: u64) {
-    let exception = error::take().unwrap_or_else(none);
+fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
     let task = pool.with(|state| {
         let at = state.pending.iter().position(|task| task.id == id)?;
         state.pending.remove(at)
     });
     let Some(task) = task else { return };
     let manager = pool.manager.or_none();
-    let told = intern(c"pickling_failed")
-        .and_then(|name| call_method(name, &[manager.as_ptr(), exception.as_ptr()]));
-    if told.is_err() {
-        error::unraisable(manager.as_ptr());
+    let interrupted = boolean(interrupted);
+    let args = [manager.as_ptr(), why.as_ptr(), interrupted.as_ptr()];
+    match intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
+        Ok(exception) => error::raise_value(exception),
+        Err(Raised) => {}
     }
-    error::raise_value(exception);
     let Task { target, call, .. } = *task;
     super::process_pump::finish(pool, target, Err(Raised));
     drop(call);
