@@ -45,6 +45,8 @@ struct Worker {
     retires: bool,
     /// It has found a task taken back, and run none since.
     passed_over: bool,
+    /// The pool has said that it is enough, or is gone.
+    ended: bool,
     /// How long it looks for the next task before it sleeps, in ticks, and whether that has paid of late.
     spin: u64,
     gauge: Gauge,
@@ -397,6 +399,7 @@ fastcall!(connect, |_module, args| {
         max_rss: max_rss as u64,
         retires: false,
         passed_over: false,
+        ended: false,
         spin: spin as u64,
         gauge: Gauge::new(),
     };
@@ -436,36 +439,44 @@ fastcall!(initializer_failed, |_module, args| {
     Ok(none())
 });
 
-// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone.
+// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone; nothing when it has said so before.
 fastcall!(serve, |_module, args| {
     args.require(&["forget"], "serve")?;
     let forget = args.positional()[0];
     with_worker(|worker| {
-        worker.say(Kind::Ready)?;
-        loop {
-            let Next::Frame(frame) = worker.next()? else { return Ok(()) };
+        if !worker.ended {
+            worker.say(Kind::Ready)?;
+        }
+        while !worker.ended {
+            let Next::Frame(frame) = worker.next()? else { break };
             match frame.header.kind {
                 Kind::Task => worker.run(&frame)?,
                 Kind::Slab => worker.learn_slab(&frame.header)?,
                 Kind::Forget => {
                     drop(worker.known.remove(&frame.header.id));
-                    let id = Obj::steal(PyLong_FromUnsignedLongLong(frame.header.id))?;
-                    if call(forget, &[id.as_ptr()]).is_err() {
-                        if !error::is_interrupt() {
-                            return Err(Raised);
-                        }
-                        error::clear();
-                        drop(call(forget, &[id.as_ptr()])?);
-                    }
+                    forget_in_python(forget, frame.header.id)?;
                     worker.tell_gone()?;
                 }
-                _ => return Ok(()),
+                _ => worker.ended = true,
             }
         }
+        worker.ended = true;
+        Ok(())
     })
     .or_else(|Raised| hung_up())?;
     Ok(none())
 });
+
+/// Ctrl-C that comes meanwhile is not for a worker that waits, and is no reason to forget half of it.
+fn forget_in_python(forget: Raw, slab: u64) -> Res<()> {
+    let id = crate::ffi::object::int(slab as i64)?;
+    let mut done = call(forget, &[id.as_ptr()]);
+    if done.is_err() && error::is_interrupt() {
+        error::clear();
+        done = call(forget, &[id.as_ptr()]);
+    }
+    done.map(drop)
+}
 
 /// That the pool does not listen any more is no error of the worker's.
 fn hung_up() -> Res<()> {
