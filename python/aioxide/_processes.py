@@ -177,7 +177,6 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         Raises:
             BrokenProcessPool: the pool is broken.
             RuntimeError: it is shut down.
-            MemoryError: there is no room for large arguments in memory that the processes share.
         """
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()

@@ -1,5 +1,7 @@
 """What the workers of the tests of the process pool run. No import of aioxide here."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import os
@@ -10,6 +12,40 @@ import time
 from pathlib import Path
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default=0)
+
+
+class OwnInterrupt(KeyboardInterrupt):
+    pass
+
+
+class OwnBase(BaseException):
+    pass
+
+
+# What a call may end with, by number.
+KINDS = [
+    BaseException,
+    KeyboardInterrupt,
+    OwnInterrupt,
+    OwnBase,
+    SystemExit,
+    GeneratorExit,
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+    BaseExceptionGroup,
+    ExceptionGroup,
+    StopIteration,
+    StopAsyncIteration,
+    ValueError,
+]
+
+
+def raise_kind(number):
+    kind = KINDS[number]
+    if issubclass(kind, BaseExceptionGroup):
+        inner = KeyboardInterrupt("inner") if kind is BaseExceptionGroup else ValueError("inner")
+        raise kind("from the call", [inner])
+    raise kind("from the call")
 
 
 def square(x):
