@@ -1,5 +1,5 @@
-"""Interrupts and process pools: one that is a call's outcome interrupts nobody, one that comes while a result is read is
-raised once and costs no other result, and Ctrl-C in a terminal, which reaches workers too, breaks no pool."""
+"""Interrupts and process pools: one that is a call's outcome interrupts nobody, one that comes while a result is read
+is raised once and costs no other result, and Ctrl-C in a terminal, which reaches workers too, breaks no pool."""
 
 import asyncio
 import concurrent.futures
@@ -52,8 +52,8 @@ def test_results_behind_one_that_is_interrupted_arrive(at):
             futures[:] = [
                 call(*((Interrupts, os.getpid()) if number == at else (same, number))) for number in range(6)
             ]
-            # Busy for so long that all of them have come when the loop looks; and not much longer, or a thread serves the
-            # pool, which no signal handler runs in.
+            # Busy for so long that all of them have come when the loop looks; and not much longer, or a thread
+            # serves the pool, which no signal handler runs in.
             blocked = loop.time() + 0.003
             while loop.time() < blocked:
                 pass

@@ -9,6 +9,7 @@ pub mod future_type;
 pub mod process;
 pub mod process_home;
 pub mod process_looks;
+pub mod process_out;
 pub mod process_page;
 pub mod process_pickle;
 pub mod process_pump;

@@ -16,6 +16,7 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
+use super::process_out::Out;
 use super::process_page::{self as page, Page};
 use super::process_slab::{Arena, Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
@@ -32,43 +33,6 @@ pub enum Home {
     Loop,
     /// The reactor thread's.
     Reactor,
-}
-
-/// What is still to be sent to a worker; a slab's descriptor goes with the first byte of its frame.
-#[derive(Default)]
-pub struct Out {
-    parts: VecDeque<(Vec<u8>, Option<Rc<Slab>>)>,
-    sent: usize,
-}
-
-impl Out {
-    fn bytes(&mut self) -> &mut Vec<u8> {
-        if self.parts.back().is_none_or(|(bytes, fd)| fd.is_some() || bytes.len() > 1 << 18) {
-            self.parts.push_back((Vec::new(), None));
-        }
-        let last = self.parts.len() - 1;
-        &mut self.parts[last].0
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Sends what the socket takes. An error means that the worker is gone, which its pidfd will tell.
-    fn flush(&mut self, fd: i32) {
-        while let Some((bytes, slab)) = self.parts.front() {
-            let passed = slab.as_ref().filter(|_| self.sent == 0).and_then(|slab| slab.descriptor());
-            match socket::send_with(fd, &bytes[self.sent..], passed, false) {
-                Ok(count) => self.sent += count,
-                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(_) => return,
-            }
-            if self.sent == bytes.len() {
-                self.parts.pop_front();
-                self.sent = 0;
-            }
-        }
-    }
 }
 
 pub struct Worker {
@@ -210,7 +174,7 @@ impl Worker {
                 }
                 let mut bytes = Vec::new();
                 header.write(&[], &[], &mut bytes);
-                self.out.parts.push_back((bytes, Some(slab.clone())));
+                self.out.pass(bytes, slab.clone());
             }
         }
         let mut header = Header::new(Kind::Task);

@@ -133,11 +133,8 @@ fn step(state: &mut State, depth: usize) -> Option<Next> {
         return Some(Next::Pickle(front.id, call.clone()));
     }
     if idle && !front.announced {
-        // SAFETY: `submit` takes futures of ours only.
-        if let Target::Future(future) = &front.target
-            && !unsafe { super::future::of(future.as_ptr()) }.announce_alone()
-        {
-            return Some(Next::Announce(front.id, future.clone()));
+        if !front.target.announce_alone() {
+            return Some(Next::Announce(front.id, front.target.future().clone()));
         }
         front.announced = true;
     }
@@ -253,9 +250,8 @@ fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
     let manager = pool.manager.or_none();
     let interrupted = boolean(interrupted);
     let args = [manager.as_ptr(), why.as_ptr(), interrupted.as_ptr()];
-    match intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
-        Ok(exception) => error::raise_value(exception),
-        Err(Raised) => {}
+    if let Ok(exception) = intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
+        error::raise_value(exception);
     }
     let Task { target, call, .. } = *task;
     super::process_pump::finish(pool, target, Err(Raised));

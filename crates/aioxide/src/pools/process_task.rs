@@ -38,6 +38,15 @@ impl Target {
         }
     }
 
+    /// Tells the future that its call runs, where native code may: false where inherited code has to.
+    pub fn announce_alone(&self) -> bool {
+        match self {
+            // SAFETY: as above.
+            Target::Future(future) => unsafe { super::future::of(future.as_ptr()) }.announce_alone(),
+            Target::Call(_) => true,
+        }
+    }
+
     /// The future knows that a worker has its call: whoever cancels it has to take the call back.
     #[inline]
     pub fn set_sent(&self, sent: bool) {
