@@ -1,7 +1,5 @@
 """What the workers of the tests of the process pool run. No import of aioxide here."""
 
-import asyncio
-import concurrent.futures
 import contextlib
 import contextvars
 import os
@@ -22,26 +20,30 @@ class OwnBase(BaseException):
     pass
 
 
-# What a call may end with, by number.
-KINDS = [
-    BaseException,
-    KeyboardInterrupt,
-    OwnInterrupt,
-    OwnBase,
-    SystemExit,
-    GeneratorExit,
-    asyncio.CancelledError,
-    concurrent.futures.CancelledError,
-    BaseExceptionGroup,
-    ExceptionGroup,
-    StopIteration,
-    StopAsyncIteration,
-    ValueError,
-]
+def kinds():
+    """What a call may end with, by number. Workers import neither of the two unless they are asked."""
+    import asyncio
+    import concurrent.futures
+
+    return [
+        BaseException,
+        KeyboardInterrupt,
+        OwnInterrupt,
+        OwnBase,
+        SystemExit,
+        GeneratorExit,
+        asyncio.CancelledError,
+        concurrent.futures.CancelledError,
+        BaseExceptionGroup,
+        ExceptionGroup,
+        StopIteration,
+        StopAsyncIteration,
+        ValueError,
+    ]
 
 
 def raise_kind(number):
-    kind = KINDS[number]
+    kind = kinds()[number]
     if issubclass(kind, BaseExceptionGroup):
         inner = KeyboardInterrupt("inner") if kind is BaseExceptionGroup else ValueError("inner")
         raise kind("from the call", [inner])

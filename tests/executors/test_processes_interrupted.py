@@ -105,7 +105,7 @@ def shown(error):
 def outcomes():
     """Of each kind of exception that ends a call, what the standard library's pool makes of it."""
     with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        futures = [pool.submit(tasks.raise_kind, number) for number in range(len(tasks.KINDS))]
+        futures = [pool.submit(tasks.raise_kind, number) for number in range(len(tasks.kinds()))]
         return [shown(future.exception(DEADLINE)) for future in futures]
 
 
@@ -154,7 +154,7 @@ def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcom
         got = []
         for number, expected in enumerate(outcomes):
             error = await awaited(pool, number)
-            if not issubclass(tasks.KINDS[number], ODD):
+            if not issubclass(tasks.kinds()[number], ODD):
                 assert shown(error) == expected
                 assert (pool._pool.home() == "reactor") == (server == "thread")
             got.append(error)
@@ -180,7 +180,7 @@ def test_an_interrupt_that_a_coroutine_lets_through_leaves_run_as_it_is(server):
         await asyncio.get_running_loop().run_in_executor(pool, tasks.raise_kind, 1)
 
     with aioxide.ProcessPoolExecutor(1) as pool:
-        assert tasks.KINDS[1] is KeyboardInterrupt
+        assert tasks.kinds()[1] is KeyboardInterrupt
         with pytest.raises(KeyboardInterrupt, match="from the call"):
             aioxide.run(main(pool))
         assert pool.submit(same, 7).result(DEADLINE) == 7
