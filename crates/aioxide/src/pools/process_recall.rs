@@ -2,7 +2,7 @@
 //! `shutdown(cancel_futures=True)`, by a call's time limit. Pool and worker agree on who has a task in one word of memory
 //! (`aioxide_core::slot`).
 
-use super::process as pool;
+use super::process::{self as pool, Worker};
 use super::process_home as home;
 use super::process_pump as pump;
 use super::process_task::TaskBox;
@@ -10,49 +10,44 @@ use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::object::{boolean, int, none, tuple};
 use crate::ffi::{Obj, Raw, Res};
 
-/// What became of the attempt to take a call back.
+/// Who has the call of a future that was sent.
 enum Found {
-    /// No worker of ours has it.
-    Nowhere,
+    /// A worker of the process that this one was forked from.
+    Parent,
+    /// A worker has begun with it, or is done.
     Begun,
     /// It will not run.
     Taken(Obj, TaskBox),
 }
 
-/// Takes the call of a future back from the worker that has it.
-fn take_back(future: Raw) -> Found {
-    let found = home::in_live(|slf| {
+/// What `look`, which may call nothing, says of the worker that has the call of a future, and of its slot. Nothing where it
+/// has been answered: whoever serves the pool is about to tell the future.
+fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -> Option<T> {
+    home::in_live(|slf| {
         // SAFETY: the list holds pools.
         unsafe { pool::of(slf) }.with(|state| {
-            // A worker without a number is the parent's of this forked child: so are its calls.
-            let ours = state.workers.iter_mut().filter(|worker| worker.pid != 0);
-            for worker in ours {
-                if let Some((slot, _)) = worker.slot_of(future) {
-                    return Some(match worker.revoke_slot(slot) {
-                        Some(task) => Found::Taken(Obj::new(slf), task),
-                        None => Found::Begun,
-                    });
-                }
-            }
-            state.lost.iter().any(|task| task.target.future().as_ptr() == future).then_some(Found::Begun)
+            let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
+            state.workers.iter_mut().find_map(at)
         })
+    })
+}
+
+/// Takes the call of a future back from the worker that has it.
+fn take_back(future: Raw) -> Found {
+    let found = at_worker(future, |slf, worker, slot| match worker.pid {
+        0 => Found::Parent,
+        _ => match worker.revoke_slot(slot) {
+            Some(task) => Found::Taken(Obj::new(slf), task),
+            None => Found::Begun,
+        },
     });
-    found.unwrap_or(Found::Nowhere)
+    found.unwrap_or(Found::Begun)
 }
 
 /// Whether the worker has begun with the call of a future that is with one.
 #[cold]
 pub fn has_begun(future: Raw) -> bool {
-    let begun = home::in_live(|slf| {
-        // SAFETY: the list holds pools.
-        unsafe { pool::of(slf) }.with(|state| {
-            let mut ours = state.workers.iter().filter(|worker| worker.pid != 0);
-            let at = |worker: &pool::Worker| worker.slot_of(future).map(|(slot, _)| !worker.waits(slot));
-            let is_lost = || state.lost.iter().any(|task| task.target.future().as_ptr() == future);
-            ours.find_map(at).or_else(|| is_lost().then_some(true))
-        })
-    });
-    begun == Some(true)
+    at_worker(future, |_, worker, slot| worker.pid != 0 && !worker.waits(slot)) != Some(false)
 }
 
 /// The end of a task that was taken back.
@@ -77,7 +72,7 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             this.note_running();
             Ok(false)
         }
-        Found::Nowhere => {
+        Found::Parent => {
             this.sent.set(false);
             // SAFETY: by the contract.
             unsafe { super::future::cancel(future) }

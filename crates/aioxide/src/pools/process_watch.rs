@@ -221,5 +221,5 @@ pub fn end() {
 
 /// In a child of fork: the thread is not there, and may have held the lock.
 pub fn forked() {
-    std::mem::forget(with(Option::take));
+    drop(with(Option::take));
 }
