@@ -4,6 +4,7 @@ is raised once and costs no other result, and Ctrl-C in a terminal, which reache
 import asyncio
 import concurrent.futures
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcom
     async def main(pool):
         if server == "thread":
             pool.submit(tasks.nap, 0.0)
-            blocked = [pool.submit(tasks.nap, 1.0)]  # whose result is not awaited: the thread has the pool
+            blocked = [pool.submit(tasks.nap, 0.4)]  # whose result is not awaited: the thread has the pool
         else:
             blocked = []
         got = []
@@ -227,3 +228,52 @@ def test_ctrl_c_for_the_whole_group_breaks_no_pool_whatever_its_workers_do(handl
         assert (lines, err, program.returncode) == (expected, "", 0), phase
         for line in told:
             assert set(line.split()) <= OUTCOMES.get(phase, {"rested", "KeyboardInterrupt"}), (phase, line)
+
+
+def sends_ctrl_c(parent):
+    if os.getpid() == parent:
+        signal.raise_signal(signal.SIGINT)
+        sum(range(10))  # the handler runs before the next loop or call of Python's
+    return "read"
+
+
+class CtrlC(Interrupts):
+    """While the process of that number reads it, Ctrl-C comes."""
+
+    def __reduce__(self):
+        return sends_ctrl_c, (self.parent,)
+
+
+def test_ctrl_c_while_a_result_is_read_is_raised_once_and_the_pool_goes_on():
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1) as pool:
+
+        async def main(kind, value):
+            futures.append(asyncio.get_running_loop().run_in_executor(pool, kind, value))
+            return await futures[-1]
+
+        futures: list[asyncio.Future[object]] = []
+        assert loop.run_until_complete(main(same, 1)) == 1
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main(CtrlC, os.getpid()))
+        assert loop.run_until_complete(main(same, 2)) == 2
+        assert isinstance(futures[1].exception(), concurrent.futures.process.BrokenProcessPool)
+    loop.close()
+
+
+def test_ctrl_c_while_a_result_is_read_cancels_main_once_under_run():
+    told = []
+
+    async def main(pool):
+        loop = asyncio.get_running_loop()
+        try:
+            told.append(await loop.run_in_executor(pool, CtrlC, os.getpid()))
+            await asyncio.sleep(DEADLINE)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            told.append(await loop.run_in_executor(pool, same, "cleaned up"))
+            raise
+
+    with aioxide.ProcessPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        aioxide.run(main(pool))
+    assert told == ["cleaned up"] or told == ["read", "cleaned up"]
