@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
 
@@ -22,7 +22,7 @@ use crate::ffi::{Obj, error};
 /// How long results may wait for the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// For how many seconds the thread waits for the next pool to watch.
-const LINGER: f64 = 1.0;
+const LINGER: f64 = 0.2;
 
 /// What can be seen of a pool without the GIL.
 #[derive(Default)]
@@ -50,14 +50,15 @@ struct Shared {
     asleep: AtomicBool,
 }
 
-struct Place(UnsafeCell<Option<Arc<Shared>>>);
+/// It belongs to the thread, and goes with it.
+struct Place(UnsafeCell<Weak<Shared>>);
 
 // SAFETY: used under the GIL, in closures that call nothing.
 unsafe impl Sync for Place {}
 
-static WATCH: Place = Place(UnsafeCell::new(None));
+static WATCH: Place = Place(UnsafeCell::new(Weak::new()));
 
-fn with<T>(body: impl FnOnce(&mut Option<Arc<Shared>>) -> T) -> T {
+fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
     // SAFETY: under the GIL, and every `body` in this file is leaf code.
     body(unsafe { &mut *WATCH.0.get() })
 }
@@ -111,7 +112,7 @@ fn arm(pool: &Pool) {
 }
 
 fn shared() -> io::Result<Arc<Shared>> {
-    if let Some(shared) = with(|place| place.clone()) {
+    if let Some(shared) = with(|place| place.upgrade()) {
         return Ok(shared);
     }
     let made = Arc::new(Shared {
@@ -119,7 +120,7 @@ fn shared() -> io::Result<Arc<Shared>> {
         wakeup: Wakeup::new()?,
         asleep: AtomicBool::new(false),
     });
-    with(|place| *place = Some(made.clone()));
+    with(|place| *place = Arc::downgrade(&made));
     Ok(made)
 }
 
@@ -213,7 +214,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
 
 /// At interpreter exit: the thread ends, for whoever waits for it.
 pub fn end() {
-    if let Some(shared) = with(|place| place.clone()) {
+    if let Some(shared) = with(|place| place.upgrade()) {
         shared.lock().ended = true;
         shared.wakeup.wake();
     }
@@ -221,5 +222,5 @@ pub fn end() {
 
 /// In a child of fork: the thread is not there, and may have held the lock.
 pub fn forked() {
-    drop(with(Option::take));
+    with(|place| *place = Weak::new());
 }
