@@ -63,11 +63,8 @@ def main(endpoint, library, initializer, initargs, options):
     if not native.connect(*endpoint.descriptors, failure, options["max_rss"], options["spin"]):
         return
     _stop_by_signal(native, options["stop_signal"])
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    except KeyboardInterrupt:
-        pass  # meant for the parent: it decides what becomes of us
     if initializer is not None:
+        _let_interrupts_through()
         try:
             initializer(*initargs)
         except BaseException as error:
@@ -76,7 +73,33 @@ def main(endpoint, library, initializer, initargs, options):
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
             native.initializer_failed(failure(error)[1])
             return
-    native.serve(_forget)
+    serve(native)
+
+
+def serve(native):
+    """Run tasks until the pool says that it is enough, or is gone.
+
+    Ctrl-C interrupts tasks only. What else it is for, the pool's process decides, and with it what becomes of this one.
+    """
+    import signal
+
+    while True:
+        try:
+            _let_interrupts_through()
+            native.serve(_forget)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        except KeyboardInterrupt:
+            continue
+        return
+
+
+def _let_interrupts_through():
+    import signal
+
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:
+        pass  # came while this worker started
 
 
 def _load(library):

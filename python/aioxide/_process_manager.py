@@ -12,6 +12,7 @@ import heapq
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -92,6 +93,7 @@ class Manager:
         self.shutting_down = False
         self.broken: str | None = None
         self._cause: str | None = None
+        self._deaths_note: str | None = None
         self._initializer_error: str | None = None
         self._room = threading.Condition()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -206,13 +208,16 @@ class Manager:
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
 
-    def pickling_failed(self, future: Any, error: BaseException) -> None:
-        """Hand the error of pickling a call to its future."""
+    def pickling_failed(self, error: BaseException, interrupted: bool) -> BaseException:
+        """Return the exception of a call that could not be pickled."""
+        if interrupted:
+            failed = TransferError("The call could not be pickled: Ctrl-C came meanwhile")
+            failed.__cause__ = error
+            return failed
+        # Where the standard library's pool has it.
         text = "".join(traceback.format_exception(error))
         error.__cause__ = _remote_traceback(f'\n"""\n{text}"""')
-        if isinstance(future, concurrent.futures.Future) and not future.set_running_or_notify_cancel():
-            return
-        future.set_exception(error)
+        return error
 
     # --------------------------------------------------------------------------------------------- called by results
 
@@ -353,6 +358,16 @@ class Manager:
         if self.broken is not None:
             return
         self.broken = _BROKEN if message is None else message
+        ended = [process for process in self.processes.values() if process.exitcode]
+        if message is None and cause is None and ended:
+            self._deaths_note = "\n".join(
+                f"The worker process (pid {process.pid}) {how_it_ended(process)}." for process in ended
+            )
+            if sys.version_info >= (3, 15):  # the standard pool's words there
+                cause = "\n".join(
+                    f"Process {process.pid} terminated abruptly with exit code {process.exitcode}"
+                    for process in ended
+                )
         self._cause = cause
         executor = self._executor()
         if executor is not None:
@@ -375,6 +390,8 @@ class Manager:
         error = BrokenProcessPool(message)
         if self._cause is not None:
             error.__cause__ = _remote_traceback(f"\n'''\n{self._cause}'''")
+        if self._deaths_note is not None:
+            error.add_note(self._deaths_note)
         return error
 
     def _kill(self, key: int) -> None:

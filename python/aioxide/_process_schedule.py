@@ -116,7 +116,11 @@ class _Call:
         if self._too_late:
             error = TimeoutError(f"The call ran for longer than {self._timeout} seconds.")
         elif inner.cancelled():
-            error = concurrent.futures.CancelledError()
+            outcome = self.outcome
+            self._end()
+            if Future.cancel(outcome):
+                outcome.set_running_or_notify_cancel()
+            return
         else:
             error = inner.exception()
         if error is not None and self._retries > 0 and _may_try_again(error):

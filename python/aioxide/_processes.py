@@ -189,7 +189,6 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         Raises:
             BrokenProcessPool: the pool is broken.
             RuntimeError: it is shut down.
-            MemoryError: there is no room for large arguments in memory that the processes share.
         """
         if _aioxide._submit_is_wrapped(ProcessPoolExecutor):
             # It comes back by `_pending_work_items`.

@@ -12,6 +12,44 @@ from pathlib import Path
 VARIABLE = contextvars.ContextVar("VARIABLE", default=0)
 
 
+class OwnInterrupt(KeyboardInterrupt):
+    pass
+
+
+class OwnBase(BaseException):
+    pass
+
+
+def kinds():
+    """What a call may end with, by number. Workers import neither of the two unless they are asked."""
+    import asyncio
+    import concurrent.futures
+
+    return [
+        BaseException,
+        KeyboardInterrupt,
+        OwnInterrupt,
+        OwnBase,
+        SystemExit,
+        GeneratorExit,
+        asyncio.CancelledError,
+        concurrent.futures.CancelledError,
+        BaseExceptionGroup,
+        ExceptionGroup,
+        StopIteration,
+        StopAsyncIteration,
+        ValueError,
+    ]
+
+
+def raise_kind(number):
+    kind = kinds()[number]
+    if issubclass(kind, BaseExceptionGroup):
+        inner = KeyboardInterrupt("inner") if kind is BaseExceptionGroup else ValueError("inner")
+        raise kind("from the call", [inner])
+    raise kind("from the call")
+
+
 def square(x):
     return x * x
 
@@ -202,3 +240,28 @@ def wakeup_descriptor():
 def write_and_return(array, value):
     array[0] = value
     return array
+
+
+def note_and_nap(path, seconds):
+    """Say that this call has begun, and take a while."""
+    with open(path, "a") as file:
+        file.write("x")
+    time.sleep(seconds)
+
+
+def note_and_nap_for_a_tenth(path):
+    note_and_nap(path, 0.1)
+
+
+def run_program(text, folder, *arguments, check=True):
+    """Run a program of its own, from the top of the project; return what it prints."""
+    import subprocess
+
+    path = Path(folder, "program.py")
+    path.write_text(text)
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root}
+    command = [sys.executable, str(path), *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert not check or (done.returncode == 0 and not done.stderr), done
+    return done.stdout

@@ -1,11 +1,13 @@
 """What `aioxide.ProcessPoolExecutor` has beyond the standard one, keyword by keyword."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -408,3 +410,25 @@ if __name__ == "__main__":
     started = time.monotonic()
     wait_until(is_gone)
     assert time.monotonic() - started < 30
+
+
+def said_of_a_death(pool, function, *arguments):
+    """What a broken pool says of its dead worker: the exception's text, its cause's, and its notes."""
+    with pool:
+        error = pool.submit(function, *arguments).exception(DEADLINE)
+    cause = None if error.__cause__ is None else re.sub(r"Process \d+", "Process PID", str(error.__cause__))
+    return str(error), cause, getattr(error, "__notes__", [])
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "ended"),
+    [(os._exit, 7, "exited with code 7"), (tasks.kill_self, 9, "was killed by signal SIGKILL")],
+)
+def test_a_broken_pool_says_what_that_of_the_running_version_says_and_how_the_worker_ended(
+    function, argument, ended
+):
+    text, cause, _ = said_of_a_death(concurrent.futures.ProcessPoolExecutor(1), function, argument)
+    ours, our_cause, notes = said_of_a_death(aioxide.ProcessPoolExecutor(1), function, argument)
+    assert (ours, our_cause) == (text, cause)
+    assert (cause is not None) == (sys.version_info >= (3, 15))
+    assert len(notes) == 1 and ended in notes[0]

@@ -67,6 +67,7 @@ def test_an_interrupt_while_a_call_is_pickled_is_not_taken_for_a_function_to_sen
 
     with pytest.raises(KeyboardInterrupt):
         pool.submit(tasks.same, Interrupts())
+    # Nor does a call that is in the way of others hold them up.
     assert pool.submit(tasks.square, 3).result(DEADLINE) == 9
 
 

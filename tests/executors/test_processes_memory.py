@@ -154,28 +154,29 @@ NO_ROOM = (
 
 
 @pytest.mark.parametrize("wrap", (lambda array: array, pickle.PickleBuffer, lambda array: {"in": [array]}))
-def test_no_room_for_arguments_is_a_memory_error_at_submit_before_anything_is_copied(pool, wrap):
+def test_no_room_for_arguments_fails_the_call_before_anything_is_copied(pool, wrap):
     huge = tasks.reserved_array(tasks.beyond_memory())
     before, resident = pool.stats(), tasks.resident()
     with pytest.raises(MemoryError, match=NO_ROOM):
-        pool.submit(tasks.first, wrap(huge))
+        pool.submit(tasks.first, wrap(huge)).result(DEADLINE)
     with pytest.raises(MemoryError, match=NO_ROOM):
         list(pool.map(tasks.first, [wrap(huge)]))
     with pytest.raises(MemoryError, match=NO_ROOM):
-        pool.schedule(tasks.first, (wrap(huge),))
+        pool.schedule(tasks.first, (wrap(huge),)).result(DEADLINE)
     with pytest.raises(MemoryError, match=NO_ROOM):
         pool.share(huge)
 
     async def in_loop():
         loop = asyncio.get_running_loop()
         with pytest.raises(MemoryError, match=NO_ROOM):
-            loop.run_in_executor(pool, tasks.first, wrap(huge))
+            await loop.run_in_executor(pool, tasks.first, wrap(huge))
         return await loop.run_in_executor(pool, tasks.square, 3)
 
     assert aioxide.run(in_loop()) == 9
     after = pool.stats()
-    # No future was made of them, and the pool is none the worse.
-    assert (after.submitted, after.queued, after.running) == (before.submitted + 1, 0, 0)
+    # The pool is none the worse.
+    assert (after.submitted, after.queued, after.running) == (before.submitted + 5, 0, 0)
+    assert after.failed == before.failed + 4
     assert after.shared_bytes == before.shared_bytes
     assert tasks.resident() - resident < 64 << 20
     assert pool.submit(tasks.square, 2).result(DEADLINE) == 4

@@ -108,18 +108,49 @@ def test_pickle_buffers_arrive_as_the_standard_library_has_them(kind, size):
         assert pool.submit(tasks.same, pickle.PickleBuffer(data)).result(DEADLINE) == data
 
 
-def test_a_call_is_pickled_by_whoever_submits_it():
-    """Its error is there when `submit` returns, while every worker is busy; and what changes later changes nothing."""
+def test_a_call_is_pickled_when_it_is_sent():
+    """The table of docs/executors.md: at once where a worker is idle, else when one has room for it."""
     with aioxide.ProcessPoolExecutor(1) as pool:
-        busy = pool.submit(tasks.nap, 0.5, "done")
-        waiting = pool.submit(tasks.nap, 0.0, "done")
-        bad = pool.submit(tasks.same, threading.Lock())
-        assert bad.done() and isinstance(bad.exception(0), TypeError)
+        assert pool.submit(tasks.nap, 0.1).result(DEADLINE) is None
         values = [1, 2]
         sent = pool.submit(tasks.same, values)
         values.append(3)
-        assert not waiting.done() and busy.result(DEADLINE) == "done"
         assert sent.result(DEADLINE) == [1, 2]
+        bad = pool.submit(tasks.same, threading.Lock())
+        assert bad.done() and isinstance(bad.exception(0), TypeError)
+        ahead = [pool.submit(tasks.nap, 0.2, "done") for _ in range(3)]
+        waiting, bad = pool.submit(tasks.same, values), pool.submit(tasks.same, threading.Lock())
+        values.append(4)
+        assert not bad.done() and ahead[0].result(DEADLINE) == "done"
+        assert waiting.result(DEADLINE) == [1, 2, 3, 4]
+        assert isinstance(bad.exception(DEADLINE), TypeError) and bad.exception().__cause__ is not None
+
+
+def test_the_standard_pool_too_pickles_what_waits_when_its_turn_comes():
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        ahead = [pool.submit(tasks.nap, 0.2, "done") for _ in range(5)]
+        values = [1, 2]
+        waiting, bad = pool.submit(tasks.same, values), pool.submit(tasks.same, threading.Lock())
+        values.append(3)
+        assert not bad.done() and ahead[-1].result(DEADLINE) == "done"
+        assert waiting.result(DEADLINE) == [1, 2, 3]
+        assert isinstance(bad.exception(DEADLINE), TypeError)
+
+
+def test_arguments_that_wait_are_held_once():
+    """In numbers of the pool's own: bytes in memory to send in, and references to what all calls have."""
+    data = bytes(1 << 20)
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        for _ in range(50):  # trusted with many calls ahead
+            pool.submit(tasks.square, 1).result(DEADLINE)
+        first = pool.submit(tasks.nap, 0.5)
+        futures = [pool.submit(len, data) for _ in range(400)]
+        assert pool.stats().shared_bytes < 16 << 20
+        for future in futures[5:]:
+            future.cancel()
+        assert first.result(DEADLINE) is None
+        assert futures[0].result(DEADLINE) == 1 << 20
+        assert pool.stats().shared_bytes < 16 << 20
 
 
 def forks_beside_a_thread(factory):

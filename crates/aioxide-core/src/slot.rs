@@ -44,6 +44,11 @@ impl Slot {
         self.0.compare_exchange(QUEUED, REVOKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// The worker has not begun with the task yet; when this is read, it may have.
+    pub fn is_queued(&self) -> bool {
+        self.0.load(Ordering::Acquire) == QUEUED
+    }
+
     /// The worker is done with a task, before it sends the answer.
     pub fn free(&self) {
         self.0.store(FREE, Ordering::Release);

@@ -58,6 +58,19 @@ pub fn poll(fd: BorrowedFd<'_>, events: PollFlags, timeout: Option<f64>) -> io::
     Ok(fds[0].revents())
 }
 
+/// Which of the descriptors can be read from, or have ended; waits for at most `timeout` seconds for one. One that is closed
+/// never can.
+pub fn readable(fds: &[RawFd], timeout: Option<f64>) -> io::Result<Vec<bool>> {
+    // SAFETY: used for one system call, which checks the numbers.
+    let borrowed = fds.iter().map(|fd| unsafe { BorrowedFd::borrow_raw((*fd).max(0)) });
+    let mut polled: Vec<PollFd<'_>> =
+        borrowed.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let limit = timeout.map(timespec);
+    event::poll(&mut polled, limit.as_ref())?;
+    let told = |each: &PollFd<'_>| each.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+    Ok(polled.iter().zip(fds).map(|(each, fd)| *fd > 0 && told(each)).collect())
+}
+
 pub fn wait_writable(fd: RawFd) -> io::Result<()> {
     // SAFETY: used for one system call, which checks the number.
     poll(unsafe { BorrowedFd::borrow_raw(fd) }, PollFlags::OUT, None).map(drop)

@@ -103,6 +103,12 @@ pub fn is_exit() -> bool {
     unsafe { matches(PyExc_SystemExit) || matches(PyExc_KeyboardInterrupt) }
 }
 
+/// Whether the exception that is set is a `KeyboardInterrupt`.
+pub fn is_interrupt() -> bool {
+    // SAFETY: reads a static of the interpreter.
+    unsafe { matches(PyExc_KeyboardInterrupt) }
+}
+
 /// Whether `exc` is an instance of `kind`.
 pub fn is_instance(exc: Raw, kind: Raw) -> bool {
     // SAFETY: both are live objects.

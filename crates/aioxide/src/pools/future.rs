@@ -56,6 +56,8 @@ impl State {
 #[repr(C)]
 pub struct Body {
     pub state: Cell<State>,
+    /// A worker process has the call, and may have begun with it (`process_recall`).
+    pub sent: Cell<bool>,
     /// What threads in `result()` sleep on.
     done: AtomicU32,
     pub result: Slot,
@@ -183,6 +185,35 @@ impl Body {
         self.state.get().is_final()
     }
 
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.state.get(), State::Cancelled | State::Notified)
+    }
+
+    /// The state as others may see it: a worker process does not say when it begins with a call, so whoever asks looks.
+    #[inline(always)]
+    pub fn seen_state(&self, slf: Raw) -> State {
+        match self.state.get() {
+            State::Pending if self.sent.get() && super::process_recall::has_begun(slf) => State::Running,
+            state => state,
+        }
+    }
+
+    /// The call starts. False where there is a condition: inherited code has to say so.
+    pub fn announce_alone(&self) -> bool {
+        if self.is_free() && self.state.get() == State::Pending {
+            self.enter(State::Running);
+        }
+        self.is_free()
+    }
+
+    /// A worker process has begun with the call. Where there is a condition, somebody may hold it, and rely on nothing
+    /// changing: `seen_state` tells as much.
+    pub fn note_running(&self) {
+        if self.is_free() && self.state.get() == State::Pending {
+            self.enter(State::Running);
+        }
+    }
+
     /// Waits until it is done, for at most `timeout` seconds; false when the time is over.
     pub fn wait(&self, timeout: Option<f64>) -> Res<bool> {
         let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
@@ -298,6 +329,8 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
     match this.state.get() {
         State::Running | State::Finished => Ok(false),
         State::Cancelled | State::Notified => Ok(true),
+        // SAFETY: by the contract.
+        State::Pending if this.sent.get() => unsafe { super::process_recall::cancel(slf) },
         State::Pending if !this.is_free() => truth(inherited(slf, c"cancel", &[])?.as_ptr()),
         State::Pending => {
             this.enter(State::Cancelled);

@@ -72,10 +72,8 @@ fn timed_out() -> Res {
 }
 
 noargs!(py_done, |slf| Ok(boolean(of(slf).is_done())));
-noargs!(py_running, |slf| Ok(boolean(of(slf).state.get() == State::Running)));
-noargs!(py_cancelled, |slf| {
-    Ok(boolean(matches!(of(slf).state.get(), State::Cancelled | State::Notified)))
-});
+noargs!(py_running, |slf| Ok(boolean(of(slf).seen_state(slf) == State::Running)));
+noargs!(py_cancelled, |slf| Ok(boolean(of(slf).is_cancelled())));
 noargs!(py_cancel, |slf| Ok(boolean(future::cancel(slf)?)));
 
 onearg!(py_add_done_callback, |slf, callback| {
@@ -107,7 +105,7 @@ static STATE_NAMES: Global<[Raw; 5]> = Global::new();
 const STATES: [State; 5] =
     [State::Pending, State::Running, State::Cancelled, State::Notified, State::Finished];
 
-getter!(get_state, |slf| Ok(Obj::new(STATE_NAMES.get()[of(slf).state.get() as usize])));
+getter!(get_state, |slf| Ok(Obj::new(STATE_NAMES.get()[of(slf).seen_state(slf) as usize])));
 setter!(set_state, |slf, value| {
     for (state, name) in STATES.iter().zip(STATE_NAMES.get()) {
         if !value.is_null() && PyObject_RichCompareBool(value, *name, Py_EQ) == 1 {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
@@ -15,11 +16,13 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
+use super::process_out::Out;
 use super::process_page::{self as page, Page};
-use super::process_slab::{Arena, Known, Payload, Slab};
+use super::process_slab::{Arena, Known, Slab};
+use super::process_task::{Call, Task, TaskBox};
+use super::process_watch::Seen;
 use super::process_worker::SHARED;
-use crate::engine::calls::LoopCall;
-use crate::ffi::{Obj, Raw, Slot};
+use crate::ffi::{Raw, Slot};
 
 /// Whose turn of waiting serves a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,73 +33,6 @@ pub enum Home {
     Loop,
     /// The reactor thread's.
     Reactor,
-}
-
-/// Who gets the outcome of a task.
-pub enum Target {
-    /// An `aioxide._futures.Future`.
-    Future(Obj),
-    /// A loop.
-    Call(LoopCall),
-}
-
-impl Target {
-    pub fn future(&self) -> &Obj {
-        match self {
-            Target::Future(future) => future,
-            Target::Call(waiting) => waiting.future(),
-        }
-    }
-}
-
-pub struct Task {
-    pub id: u64,
-    pub target: Target,
-    pub payload: Payload,
-    /// The future knows that it runs: it was with a worker before.
-    pub announced: bool,
-    /// When it was submitted, in nanoseconds.
-    pub submitted: u64,
-}
-
-/// A task on its way from one queue to another.
-pub type TaskBox = Box<Task>;
-
-/// What is still to be sent to a worker; a slab's descriptor goes with the first byte of its frame.
-#[derive(Default)]
-pub struct Out {
-    parts: VecDeque<(Vec<u8>, Option<Rc<Slab>>)>,
-    sent: usize,
-}
-
-impl Out {
-    fn bytes(&mut self) -> &mut Vec<u8> {
-        if self.parts.back().is_none_or(|(bytes, fd)| fd.is_some() || bytes.len() > 1 << 18) {
-            self.parts.push_back((Vec::new(), None));
-        }
-        let last = self.parts.len() - 1;
-        &mut self.parts[last].0
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Sends what the socket takes. An error means that the worker is gone, which its pidfd will tell.
-    fn flush(&mut self, fd: i32) {
-        while let Some((bytes, slab)) = self.parts.front() {
-            let passed = slab.as_ref().filter(|_| self.sent == 0).and_then(|slab| slab.descriptor());
-            match socket::send_with(fd, &bytes[self.sent..], passed, false) {
-                Ok(count) => self.sent += count,
-                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(_) => return,
-            }
-            if self.sent == bytes.len() {
-                self.parts.pop_front();
-                self.sent = 0;
-            }
-        }
-    }
 }
 
 pub struct Worker {
@@ -112,6 +48,8 @@ pub struct Worker {
     /// Slots of tasks that were taken back, and that the worker may not have passed yet.
     revoked: Vec<u16>,
     pub inflight: usize,
+    /// Bytes of the arguments of these.
+    held: usize,
     /// Tasks that it may still be given.
     pub budget: u64,
     pub ready: bool,
@@ -150,6 +88,7 @@ impl Worker {
             free: Vec::new(),
             revoked: Vec::new(),
             inflight: 0,
+            held: 0,
             budget,
             ready: false,
             closing: false,
@@ -191,6 +130,21 @@ impl Worker {
         !self.closing && self.budget > 0 && self.pid != 0
     }
 
+    /// Whether it may have another task besides those that it has: `depth` of them at most, and of large ones only the next.
+    pub fn has_room(&self, depth: usize) -> bool {
+        /// Arguments that lie in shared memory while they wait, in bytes.
+        const HELD: usize = 1 << 20;
+        let limit = if !self.ready || self.held > HELD { depth.min(2) } else { depth };
+        self.takes()
+            && self.inflight < limit
+            && (!self.free.is_empty() || self.slots.len() < page::SLOTS || self.passed_over().is_some())
+    }
+
+    /// Which of the slots that were taken back it has passed over.
+    fn passed_over(&self) -> Option<usize> {
+        self.revoked.iter().position(|slot| self.page().slot(*slot).is_free())
+    }
+
     fn take_slot(&mut self) -> Option<u16> {
         if let Some(slot) = self.free.pop() {
             return Some(slot);
@@ -199,15 +153,16 @@ impl Worker {
             self.slots.push(None);
             return Some((self.slots.len() - 1) as u16);
         }
-        let passed = self.revoked.iter().position(|slot| self.page().slot(*slot).is_free())?;
+        let passed = self.passed_over()?;
         Some(self.revoked.swap_remove(passed))
     }
 
-    /// Gives it a task, to be sent with the next flush; hands it back where no slot is free.
+    /// Gives it a task that is packed, to be sent with the next flush; hands it back where no slot is free.
     pub fn assign(&mut self, task: TaskBox) -> Result<(), TaskBox> {
+        let Some(payload) = task.payload() else { return Err(task) };
         let Some(slot) = self.take_slot() else { return Err(task) };
         self.forget_shared();
-        for slab in &task.payload.slabs {
+        for slab in &payload.slabs {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
             if !there && self.told.insert(slab.id) {
@@ -219,15 +174,17 @@ impl Worker {
                 }
                 let mut bytes = Vec::new();
                 header.write(&[], &[], &mut bytes);
-                self.out.parts.push_back((bytes, Some(slab.clone())));
+                self.out.pass(bytes, slab.clone());
             }
         }
         let mut header = Header::new(Kind::Task);
         (header.slot, header.id) = (slot, task.id);
-        header.flags = if task.payload.body_in_slab { BODY_IN_SLAB } else { 0 };
-        header.write(&task.payload.places, &task.payload.body, self.out.bytes());
-        task.payload.lend_to(self.key);
+        header.flags = if payload.body_in_slab { BODY_IN_SLAB } else { 0 };
+        header.write(&payload.places, &payload.body, self.out.bytes());
+        payload.lend_to(self.key);
         self.page().slot(slot).queue();
+        self.held += task.weight();
+        task.target.set_sent(true);
         self.slots[slot as usize] = Some(task);
         self.inflight += 1;
         self.budget -= 1;
@@ -266,6 +223,7 @@ impl Worker {
         let task = place.take();
         self.free.push(slot);
         self.inflight -= 1;
+        self.held = self.held.saturating_sub(task.as_ref().map_or(0, |task| task.weight()));
         self.done += 1;
         if self.inflight == 0 {
             self.idle_since = aioxide_sys::clock::nanos();
@@ -290,15 +248,31 @@ impl Worker {
         taken
     }
 
+    /// Takes back what it has not begun with of the tasks that `wanted`, which may call nothing, names.
+    pub fn revoke_if(&mut self, wanted: impl Fn(&Task) -> bool) -> Vec<TaskBox> {
+        let is_wanted = |slot: &usize| self.slots[*slot].as_ref().is_some_and(|task| wanted(task));
+        let slots: Vec<usize> = (0..self.slots.len()).filter(is_wanted).collect();
+        slots.into_iter().filter_map(|slot| self.revoke_slot(slot as u16)).collect()
+    }
+
+    /// Whether the task in that slot has not begun.
+    pub fn waits(&self, slot: u16) -> bool {
+        self.page().slot(slot).is_queued()
+    }
+
     /// Takes one task back, if the worker has not begun with it.
     pub fn revoke_slot(&mut self, slot: u16) -> Option<TaskBox> {
         if !self.page().slot(slot).revoke() {
             return None;
         }
         let task = self.slots[slot as usize].take()?;
-        task.payload.handed_over.set(false);
+        if let Some(payload) = task.payload() {
+            payload.handed_over.set(false);
+        }
+        task.target.set_sent(false);
         self.revoked.push(slot);
         self.inflight -= 1;
+        self.held = self.held.saturating_sub(task.weight());
         self.budget = self.budget.saturating_add(1);
         Some(task)
     }
@@ -334,6 +308,11 @@ pub struct State {
 impl State {
     pub fn worker(&mut self, key: u32) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|worker| worker.key == key)
+    }
+
+    /// The task of that number among those that wait.
+    pub fn waiting(&mut self, id: u64) -> Option<&mut Task> {
+        self.pending.iter_mut().find(|task| task.id == id).map(|task| &mut **task)
     }
 
     /// Has each worker unmap the shared slabs that have gone here.
@@ -428,6 +407,12 @@ pub struct Pool {
     pub answers: Cell<u64>,
     /// Pumps without a look at all descriptors.
     pub quick: Cell<u32>,
+    /// Tasks are being handed to workers: pickling them may run code that comes back here.
+    pub dispatching: Cell<bool>,
+    /// What the watch sees of it, while a loop serves it.
+    pub seen: Arc<Seen>,
+    /// The reactor serves it only because its loop had no time.
+    pub lent: Cell<bool>,
 }
 
 impl Pool {
@@ -460,6 +445,9 @@ impl Pool {
             ran: RefCell::default(),
             answers: Cell::new(0),
             quick: Cell::new(0),
+            dispatching: Cell::new(false),
+            seen: Arc::default(),
+            lent: Cell::new(false),
         }
     }
 
@@ -477,9 +465,10 @@ impl Pool {
     }
 
     /// How many tasks a worker is given ahead: two where they are long, so that it need not wait for the next; more where
-    /// a system call costs as much as a task.
+    /// whoever serves the pool may come later than they take, a loop that has other things to do. All but what has begun can be
+    /// taken back.
     pub fn depth(&self) -> usize {
-        const AHEAD: u64 = 200_000;
+        const AHEAD: u64 = 10_000_000;
         match self.average.get() {
             0 => 2,
             average => (AHEAD / average).clamp(2, 64) as usize,
@@ -534,6 +523,9 @@ impl Pool {
             let held = state.workers.iter().flat_map(|worker| worker.slots.iter().flatten());
             for task in state.pending.iter().chain(&state.lost).chain(held) {
                 crate::ffi::guard::visit!(task.target.future().as_ptr(), visit, arg);
+                if let Call::Waits(call) = &task.call {
+                    crate::ffi::guard::visit!(call.as_ptr(), visit, arg);
+                }
             }
         }
         0
@@ -542,6 +534,7 @@ impl Pool {
     /// In a child of fork: closes the descriptors and unmaps what no object lies in, and leaves the objects to the garbage
     /// collector.
     pub fn disown(&self) {
+        self.seen.epoll.store(0, Ordering::Relaxed);
         self.with(|state| {
             state.epoll = None;
             state.timer = None;
@@ -555,6 +548,7 @@ impl Pool {
 
     /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
     pub fn clear(&self) {
+        self.seen.epoll.store(0, Ordering::Relaxed);
         let state = self.with(std::mem::take);
         let loop_ = self.home_loop.take();
         self.outstanding.set(0);

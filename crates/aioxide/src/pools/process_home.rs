@@ -2,14 +2,15 @@
 //!
 //! A pool that nothing is under way in has no home. `run_in_executor` makes the loop its home if it is free to; `submit`
 //! makes it the reactor's, as whoever submits may then block on the result; and when a loop stops or closes with tasks
-//! under way, its pools go to the reactor, so that every task finishes.
+//! under way, its pools go to the reactor, so that every task finishes. A loop that has no time for a pool while tasks wait
+//! (`process_watch`) lends it to the reactor until it comes round again.
 
 use std::cell::UnsafeCell;
 
 use aioxide_sys::epoll::{Epoll, Interest};
 
 use super::process::{self as pool, Home, Pool, State};
-use super::{process_pump as pump, process_reactor as reactor};
+use super::{process_pump as pump, process_reactor as reactor, process_watch as watch};
 use crate::engine::loop_object::{io_result, loop_of};
 use crate::engine::source::Owner;
 use crate::ffi::{Obj, Raw, Res};
@@ -40,6 +41,11 @@ fn live_pools() -> Vec<Obj> {
     live(|pools| pools.iter().map(|raw| Obj::new(*raw)).collect())
 }
 
+/// The first pool for which `look`, which may call nothing, finds something.
+pub fn in_live<T>(look: impl FnMut(Raw) -> Option<T>) -> Option<T> {
+    live(|pools| pools.iter().copied().find_map(look))
+}
+
 /// Where shared memory has gone, workers that have it mapped let go of it now, not with their next task.
 #[inline(always)]
 pub fn forget_gone() {
@@ -57,6 +63,7 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
     let epoll = std::rc::Rc::new(io_result(Epoll::new())?);
     let fd = epoll.fileno();
     pool.with(|state| state.epoll = Some(epoll));
+    pool.seen.epoll.store(fd, std::sync::atomic::Ordering::Relaxed);
     Ok(fd)
 }
 
@@ -73,8 +80,18 @@ pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
         _ if pool.outstanding.get() == 0 => leave(slf, pool),
         // Two loops at once, or threads too: neither may wait for the other.
         Home::Loop => return to_reactor(slf),
-        Home::Reactor => return Ok(()),
+        Home::Reactor => {
+            if pool.lent.get() && pool.home_loop.get() != wanted {
+                pool.lent.set(false);
+            }
+            return Ok(());
+        }
     }
+    adopt(slf, pool, wanted)
+}
+
+/// Makes a loop the home of a pool that has none.
+fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
     let Some(state) = native_state(wanted) else { return to_reactor(slf) };
     // SAFETY: the loop is alive by the contract, and its state is a part of it.
     let engine = unsafe { &loop_of(&*state).engine };
@@ -85,8 +102,39 @@ pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
         return io_result(Err(why));
     }
     pool.home.set(Home::Loop);
+    pool.lent.set(false);
     pool.home_loop.set(Obj::new(wanted));
     Ok(())
+}
+
+/// The loop that serves a pool has no time for it: the reactor takes over until that loop comes round again.
+pub fn lend(slf: Raw) -> Res<()> {
+    // SAFETY: callers pass a pool object.
+    let pool = unsafe { pool::of(slf) };
+    let Some(loop_) = pool.home_loop.share() else { return Ok(()) };
+    let Some(state) = native_state(loop_.as_ptr()) else { return Ok(()) };
+    to_reactor(slf)?;
+    if pool.home.get() == Home::Reactor {
+        pool.lent.set(true);
+        pool.home_loop.set(loop_.clone());
+        // SAFETY: the loop is held, and its state is a part of it.
+        unsafe {
+            (*state).push(Item::Job { object: Obj::new(slf), run: take_home });
+            drop(loop_of(&*state).engine.wake.bell());
+        }
+    }
+    Ok(())
+}
+
+/// The loop has time again.
+unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
+    // SAFETY: a pool, as `lend` queued it.
+    let pool = unsafe { pool::of(slf) };
+    if pool.home.get() != Home::Reactor || !pool.lent.get() || pool.home_loop.get() != state.object {
+        return Ok(());
+    }
+    leave(slf, pool);
+    adopt(slf, pool, state.object)
 }
 
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
@@ -108,6 +156,9 @@ unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
 pub fn to_reactor(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
+    if pool.lent.replace(false) {
+        drop(pool.home_loop.take());
+    }
     if pool.home.get() == Home::Reactor || pool.ended.get() {
         return Ok(());
     }
@@ -158,6 +209,7 @@ pub fn loop_stops(loop_: Raw) {
 /// In a child of fork: the pools, their workers and the reactor are the parent's. Closes what was inherited of them, or the
 /// workers would not see their parent end.
 pub fn forked() {
+    watch::forked();
     reactor::forked();
     for slf in live_pools() {
         // SAFETY: the list holds pools.

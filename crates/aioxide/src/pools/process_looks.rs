@@ -5,39 +5,44 @@ use std::sync::atomic::Ordering;
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 
-use super::process::{self as pool, Task, TaskBox, Worker};
+use super::process::{self as pool, Worker};
+use super::process_task::{Task, TaskBox};
 use super::process_type::list;
 use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::object::{boolean, float, int, none, tuple};
 use crate::ffi::{Obj, Res};
 
-/// `(worker or None, number of the task, nanoseconds since it began or None)`.
-fn describe(worker: Option<&Worker>, task: &Task) -> Res {
-    let id = int(task.id as i64)?;
-    let Some(worker) = worker else { return tuple(&[none().as_ptr(), id.as_ptr(), none().as_ptr()]) };
-    let page = worker.page();
-    let runs = page.running.load(Ordering::Acquire) == task.id;
-    let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
-    let since = if runs { int(since as i64)? } else { none() };
-    let key = int(worker.key.into())?;
-    tuple(&[key.as_ptr(), id.as_ptr(), since.as_ptr()])
+/// Where a task is: the key of its worker, its number, and for how many nanoseconds it has run.
+struct Place(Option<u32>, u64, Option<u64>);
+
+impl Place {
+    fn of(worker: Option<&Worker>, task: &Task) -> Place {
+        let Some(worker) = worker else { return Place(None, task.id, None) };
+        let page = worker.page();
+        let runs = page.running.load(Ordering::Acquire) == task.id;
+        let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
+        Place(Some(worker.key), task.id, runs.then_some(since))
+    }
 }
 
-// `find(future)`: where its task is, or None where it is not (any more).
+// `find(future)`: `(worker or None, number of the task, nanoseconds since it began or None)`, or None where its task is not
+// (any more).
 onearg!(find, |slf, future| {
-    // `describe` makes plain ints and tuples of them: no code of users.
-    pool::of(slf).with(|state| {
+    // Numbers only: making a tuple may run the garbage collector, and it whatever comes back here.
+    let found = pool::of(slf).with(|state| {
         let of_future = |task: &&TaskBox| task.target.future().as_ptr() == future;
         if let Some(task) = state.pending.iter().find(of_future) {
-            return describe(None, task);
+            return Some(Place::of(None, task));
         }
-        for worker in &state.workers {
-            if let Some(task) = worker.slots.iter().flatten().find(of_future) {
-                return describe(Some(worker), task);
-            }
-        }
-        Ok(none())
-    })
+        let held = |worker: &Worker| {
+            worker.slots.iter().flatten().find(of_future).map(|task| Place::of(Some(worker), task))
+        };
+        state.workers.iter().find_map(held)
+    });
+    let Some(Place(key, id, since)) = found else { return Ok(none()) };
+    let number = |value: Option<u64>| value.map_or(Ok(none()), |value| int(value as i64));
+    let items = [number(key.map(u64::from))?, int(id as i64)?, number(since)?];
+    tuple(&items.each_ref().map(Obj::as_ptr))
 });
 
 // `workers()`: rows of (key, pid, tasks with it, tasks done, seconds that the current task has run or None, seconds

@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES};
 use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
-use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Pool, Target, Task};
+use super::process::{self as pool, Event, Pool};
 use super::process_slab::Slab;
+use super::process_task::{Target, Task};
 use super::process_worker::SHARED;
 use super::{process_buffer as buffer, process_pickle as pickle, process_submit as submit};
 use crate::ffi::names::intern;
@@ -35,11 +35,19 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
         return Ok(());
     }
     pool.pumping.set(thread_ident());
-    let result = pump_all(pool);
+    let mut result = pump_all(pool);
     pool.pumping.set(0);
-    submit::dispatch(pool);
-    submit::steal(pool);
+    for next in [submit::dispatch, submit::steal] {
+        // What it calls must not find an exception set.
+        let raised = if result.is_err() { error::take() } else { None };
+        let done = next(pool);
+        if raised.is_some() {
+            error::restore(raised);
+        }
+        result = result.and(done);
+    }
     super::process_home::forget_gone();
+    super::process_watch::served(pool);
     result
 }
 
@@ -247,52 +255,66 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     pool.learn(task.submitted, header.nanos);
     pool.answers.set(pool.answers.get() + 1);
     pool.tokens.set((pool.tokens.get() + 1).min(pool.max_workers.get()));
-    let outcome = read_outcome(pool, key, decoder, frame);
-    let interrupted = matches!(&outcome, Err(Raised)) && error::matches(keyboard_interrupt());
-    let Task { target, payload, .. } = *task;
-    drop(payload);
+    let mut interrupt = None;
+    let outcome = read_outcome(pool, key, decoder, frame, &mut interrupt);
+    let Task { target, call, .. } = *task;
+    drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
     if leaves {
         let key = int(key.into())?;
         tell_manager(pool, c"on_retire", &[key.as_ptr()])?;
     }
-    if interrupted {
-        // SAFETY: as if the signal had come a moment later.
-        unsafe { PyErr_SetNone(keyboard_interrupt()) };
-        return Err(Raised);
+    if interrupt.is_none() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn keyboard_interrupt() -> Raw {
-    // SAFETY: reads a static of the interpreter.
-    unsafe { PyExc_KeyboardInterrupt }
+    error::restore(interrupt);
+    Err(Raised)
 }
 
 /// What the function returned (`Ok`), or the exception that it raised, or that says why its result cannot be read (set).
-fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
+/// `interrupt` is one of this thread, that came meanwhile.
+fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interrupt: &mut Option<Obj>) -> Res {
     match load(pool, key, decoder, frame) {
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
             let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
-            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()])
+            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
         }
-        Err(Raised) if error::matches(keyboard_interrupt()) => Err(Raised),
         Err(Raised) => {
+            let interrupted = is_interrupted();
             let why = error::take().unwrap_or_else(none);
-            raise_from(pool, c"unreadable", &[why.as_ptr()])
+            if interrupted {
+                *interrupt = Some(why.clone());
+            }
+            raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
         }
     }
 }
 
+/// Whether the exception that is set, which came out of pickling or unpickling, is Ctrl-C: handlers of signals run in the main
+/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
+pub fn is_interrupted() -> bool {
+    error::is_interrupt() && aioxide_sys::thread::is_main()
+}
+
 /// Raises the exception that a method of the manager returns.
-fn raise_from(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res {
+fn raise_from(
+    pool: &Pool,
+    method: &'static std::ffi::CStr,
+    args: &[Raw],
+    interrupt: &mut Option<Obj>,
+) -> Res {
     let manager = pool.manager.or_none();
     let mut all = vec![manager.as_ptr()];
     all.extend_from_slice(args);
-    let exception = call_method(intern(method)?, &all)?;
-    error::raise_value(exception);
+    let name = intern(method)?;
+    let mut exception = call_method(name, &all);
+    if exception.is_err() && is_interrupted() {
+        *interrupt = error::take();
+        exception = call_method(name, &all);
+    }
+    error::raise_value(exception?);
     Err(Raised)
 }
 
@@ -338,6 +360,7 @@ pub fn tell_room(pool: &Pool) {
 pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
     count.set(count.get() + 1);
+    target.set_sent(false);
     let future = target.future().clone();
     // SAFETY: the target's future is of the kind that each function takes.
     let told = unsafe {

@@ -130,7 +130,8 @@ fn start_standby(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Starts a thread that `end` waits for.
+pub fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(body)?;
     with_threads(|threads| {
         threads.retain(|thread| !thread.is_finished());
@@ -290,7 +291,7 @@ fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
     }
     shared.gate.end();
     if with_ours(shared, |_| ()).is_some() {
-        with(|reactor| *reactor = None);
+        drop(with(Option::take));
     }
     Next::End
 }
@@ -319,6 +320,7 @@ fn pause() {
 /// At interpreter exit: serves no pool any more, and waits until the threads are gone. A thread that asks for the GIL when the
 /// interpreter has let go of it is ended by CPython below 3.14 where it stands, which Rust's frames do not survive.
 pub fn end() {
+    super::process_watch::end();
     let pools = with(|reactor| {
         let reactor = reactor.as_mut()?;
         reactor.shared.wakeup.wake();

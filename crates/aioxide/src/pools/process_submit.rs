@@ -1,11 +1,12 @@
-//! A task's way to a worker: pickled by whoever submits it, queued, and sent with others in one system call.
+//! A task's way to a worker: queued, pickled when a worker has room for it, and sent with others in one system call.
 
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::process::{Pool, Target, Task, TaskBox};
-use super::process_pickle as pickle;
+use super::process::{Pool, State};
 use super::process_slab::{self as slab, Payload};
+use super::process_task::{Call, Target, Task, TaskBox};
+use super::{process_pickle as pickle, process_watch as watch};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -13,11 +14,14 @@ use crate::ffi::{Obj, Raised, Raw, Res, error};
 /// So many waiting tasks are worth a system call though every worker is busy.
 const BATCH: usize = 16;
 
-/// Pickles `(fn, args)`, or `(fn, args, kwargs)` where there are any.
-pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Payload> {
+/// `(fn, args)`, or `(fn, args, kwargs)` where there are any.
+pub fn call_of(function: Raw, args: Raw, kwargs: Raw) -> Res {
     // SAFETY: kwargs is null or a dict.
     let bare = kwargs.is_null() || unsafe { PyDict_Size(kwargs) } == 0;
-    let call = if bare { tuple(&[function, args])? } else { tuple(&[function, args, kwargs])? };
+    if bare { tuple(&[function, args]) } else { tuple(&[function, args, kwargs]) }
+}
+
+fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
     let crowded = pool.with(|state| state.arena.is_crowded());
     let pickled = match pickle::dump(call.as_ptr(), crowded) {
         Ok(pickled) if pool.by_value.get() && pickled.names_main() => {
@@ -26,7 +30,7 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
             pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?
         }
         Ok(pickled) => pickled,
-        Err(Raised) => pickle_otherwise(pool, function, &call, crowded)?,
+        Err(Raised) => pickle_otherwise(pool, call, crowded)?,
     };
     let size = pickled.total();
     // Views are released outside: that may run code.
@@ -38,13 +42,6 @@ pub fn pickle_call(pool: &Pool, function: Raw, args: Raw, kwargs: Raw) -> Res<Pa
     Ok(payload)
 }
 
-/// An exception that a task could not even be pickled with goes to its future, but for those that say that there is no
-/// memory, and those that no executor catches.
-pub fn may_go_to_future() -> bool {
-    // SAFETY: reads statics of the interpreter.
-    unsafe { error::matches(PyExc_Exception) && !error::matches(PyExc_MemoryError) }
-}
-
 /// Makes the pickler of a call of which something is defined in a `__main__` that workers cannot import.
 #[cold]
 fn pickler_by_value(pool: &Pool, failed: bool) -> Res {
@@ -54,10 +51,13 @@ fn pickler_by_value(pool: &Pool, failed: bool) -> Res {
 
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
-fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
-    if !may_go_to_future() {
+fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
+    // SAFETY: reads statics of the interpreter.
+    if unsafe { !error::matches(PyExc_Exception) || error::matches(PyExc_MemoryError) } {
         return Err(Raised);
     }
+    // SAFETY: `call_of` made it.
+    let function = unsafe { PyTuple_GET_ITEM(call.as_ptr(), 0) };
     let why = error::take();
     if pool.by_value.get() {
         let pickler = pickler_by_value(pool, true)?;
@@ -94,11 +94,11 @@ fn pickle_otherwise(pool: &Pool, function: Raw, call: &Obj, crowded: bool) -> Re
     pickle::dump(tuple(&items)?.as_ptr(), crowded)
 }
 
-/// Queues a task, and sends it if a worker is free.
-pub fn enqueue(pool: &Pool, target: Target, payload: Payload) {
+/// Queues a task, and sends it if a worker is free. `Err` is Ctrl-C.
+pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
     let id = pool.next_id.get();
     pool.next_id.set(id + 1);
-    let task = Task { id, target, payload, announced: false, submitted: clock::nanos() };
+    let task = Task { id, target, call: Call::Waits(call), announced: false, submitted: clock::nanos() };
     let (waiting, free) = pool.with(|state| {
         state.pending.push_back(Box::new(task));
         let free = state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes());
@@ -106,9 +106,9 @@ pub fn enqueue(pool: &Pool, target: Target, payload: Payload) {
     });
     pool.outstanding.set(pool.outstanding.get() + 1);
     pool.submitted.set(pool.submitted.get() + 1);
-    if free || waiting >= BATCH {
-        dispatch(pool);
-    }
+    let sent = if free || waiting >= BATCH { dispatch(pool) } else { Ok(()) };
+    watch::look_after(pool);
+    sent
 }
 
 /// Whether a worker should be started for the task that comes: where none is idle, and also where the standard pool would
@@ -128,85 +128,160 @@ pub fn wants_worker(pool: &Pool) -> bool {
     })
 }
 
-/// The worker that gets the next tasks, and how many.
-fn choose(pool: &Pool) -> Option<(u32, usize)> {
-    let depth = pool.depth();
-    pool.with(|state| {
-        if state.pending.is_empty() {
-            return None;
-        }
-        let limit = |worker: &super::process::Worker| if worker.ready { depth } else { 2 };
-        let takers =
-            || state.workers.iter().filter(|worker| worker.takes() && worker.inflight < limit(worker));
-        // The one that worked last is the one whose caches are warm.
-        let best = takers().min_by_key(|worker| (worker.inflight, std::cmp::Reverse(worker.idle_since)))?;
-        let share = state.pending.len().div_ceil(takers().count().max(1));
-        let room = (limit(best) - best.inflight).min(usize::try_from(best.budget).unwrap_or(usize::MAX));
-        Some((best.key, share.min(room)))
-    })
+/// What `dispatch` does next.
+enum Next {
+    /// Nobody waits for this task any more.
+    Unwanted(TaskBox),
+    Pickle(u64, Obj),
+    /// A future with a condition, which only inherited code may change.
+    Announce(u64, Obj),
+    /// A worker has got a task; whether it was idle.
+    Given(u32, bool),
 }
 
-/// Hands waiting tasks to workers while these have room for them.
-pub fn dispatch(pool: &Pool) {
+/// Looks at the first task that waits, and gives it to a worker if it is ready to go. Nothing where there is none, or no
+/// worker has room.
+fn step(state: &mut State, depth: usize) -> Option<Next> {
+    // The least laden; of these, the one that worked last is the one whose caches are warm.
+    let takers = state.workers.iter().filter(|worker| worker.has_room(depth));
+    let best = takers.min_by_key(|worker| (worker.inflight, std::cmp::Reverse(worker.idle_since)))?;
+    let (key, idle) = (best.key, best.inflight == 0);
+    let front = state.pending.front_mut()?;
+    if !front.target.is_wanted() {
+        return state.pending.pop_front().map(Next::Unwanted);
+    }
+    if let Call::Waits(call) = &front.call {
+        return Some(Next::Pickle(front.id, call.clone()));
+    }
+    if idle && !front.announced {
+        if !front.target.announce_alone() {
+            return Some(Next::Announce(front.id, front.target.future().clone()));
+        }
+        front.announced = true;
+    }
+    let task = state.pending.pop_front()?;
+    match state.worker(key)?.assign(task) {
+        Ok(()) => Some(Next::Given(key, idle)),
+        Err(task) => {
+            state.pending.push_front(task);
+            None
+        }
+    }
+}
+
+/// Hands waiting tasks to workers while these have room for them. `Err` is Ctrl-C.
+pub fn dispatch(pool: &Pool) -> Res<()> {
+    // Another thread hands them out, or this one, further up the stack: it goes on until none is left.
+    if pool.dispatching.replace(true) {
+        return Ok(());
+    }
     let was_full = pool.is_full();
-    while let Some((key, count)) = choose(pool) {
-        let mut batch = Vec::with_capacity(count);
-        while batch.len() < count {
-            let Some(mut task) = pool.with(|state| state.pending.pop_front()) else { break };
-            if task.announced || announce(&task) {
-                task.announced = true;
-                batch.push(task);
-            } else {
-                drop(task);
-                pool.cancelled.set(pool.cancelled.get() + 1);
-                super::process_pump::task_gone(pool);
-            }
-        }
-        hand_over(pool, key, batch);
-    }
-    if was_full && !pool.is_full() {
-        super::process_pump::tell_room(pool);
-    }
-}
-
-fn hand_over(pool: &Pool, key: u32, batch: Vec<TaskBox>) {
-    if batch.is_empty() {
-        return;
-    }
     pool.with(|state| {
         let forgotten = std::mem::take(&mut state.arena.forgotten);
         if !forgotten.is_empty() {
             state.workers.iter_mut().for_each(|worker| worker.forget(&forgotten));
         }
-        let mut back = Vec::new();
-        for task in batch {
-            match state.workers.iter_mut().find(|worker| worker.key == key && worker.takes()) {
-                Some(worker) => back.extend(worker.assign(task).err()),
-                None => back.push(task),
-            }
-        }
-        for task in back.into_iter().rev() {
-            state.pending.push_front(task);
-        }
-        state.flush(key);
     });
+    let mut unsent = Vec::new();
+    let result = hand_out(pool, &mut unsent);
+    pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
+    pool.dispatching.set(false);
+    if was_full && !pool.is_full() {
+        super::process_pump::tell_room(pool);
+    }
+    result
 }
 
-/// Tells the future that its task runs; false where nobody wants it any more.
-fn announce(task: &Task) -> bool {
-    let future = match &task.target {
-        Target::Call(waiting) => return waiting.is_wanted(),
-        Target::Future(future) => future.as_ptr(),
-    };
-    // SAFETY: `submit` takes futures of ours only.
-    unsafe { super::future::set_running(future) }.unwrap_or_else(|Raised| {
-        error::unraisable(future);
-        false
-    })
+fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
+    let depth = pool.depth();
+    let mut given = 0;
+    while let Some(next) = pool.with(|state| step(state, depth)) {
+        match next {
+            Next::Given(key, true) => pool.with(|state| state.flush(key)),
+            Next::Given(key, false) => {
+                if !unsent.contains(&key) {
+                    unsent.push(key);
+                }
+                given += 1;
+                if given % BATCH == 0 {
+                    pool.with(|state| unsent.drain(..).for_each(|key| state.flush(key)));
+                }
+            }
+            Next::Pickle(id, call) => pack(pool, id, &call)?,
+            Next::Announce(id, future) => {
+                let runs = Task::announce(&future);
+                if runs.is_err() {
+                    error::unraisable(future.as_ptr());
+                }
+                if !matches!(runs, Ok(false)) {
+                    pool.with(|state| state.waiting(id).map(|task| task.announced = true));
+                }
+            }
+            Next::Unwanted(task) => unwanted(pool, task),
+        }
+    }
+    Ok(())
+}
+
+fn unwanted(pool: &Pool, task: TaskBox) {
+    if let Target::Future(future) = &task.target {
+        // SAFETY: `submit` takes futures of ours only.
+        let state = unsafe { super::future::of(future.as_ptr()) }.state.get();
+        if state == super::future::State::Cancelled && Task::announce(future).is_err() {
+            error::unraisable(future.as_ptr());
+        }
+    }
+    drop(task);
+    pool.cancelled.set(pool.cancelled.get() + 1);
+    super::process_pump::task_gone(pool);
+}
+
+/// Pickles a task that waits, where it stands: meanwhile it may be cancelled, or the pool break. What cannot be pickled
+/// fails. `Err` is Ctrl-C, which came meanwhile.
+fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
+    match pickle_call(pool, call) {
+        Ok(payload) => {
+            let unused = pool.with(|state| match state.waiting(id) {
+                Some(task) => std::mem::replace(&mut task.call, Call::Packed(payload)),
+                None => Call::Packed(payload),
+            });
+            drop(unused);
+            Ok(())
+        }
+        Err(Raised) => {
+            let interrupted = super::process_pump::is_interrupted();
+            let why = error::take().unwrap_or_else(none);
+            pickling_failed(pool, id, why.clone(), interrupted);
+            if !interrupted {
+                return Ok(());
+            }
+            error::restore(Some(why));
+            Err(Raised)
+        }
+    }
+}
+
+#[cold]
+fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
+    let task = pool.with(|state| {
+        let at = state.pending.iter().position(|task| task.id == id)?;
+        state.pending.remove(at)
+    });
+    let Some(task) = task else { return };
+    let manager = pool.manager.or_none();
+    let interrupted = boolean(interrupted);
+    let args = [manager.as_ptr(), why.as_ptr(), interrupted.as_ptr()];
+    if let Ok(exception) = intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
+        error::raise_value(exception);
+    }
+    let Task { target, call, .. } = *task;
+    super::process_pump::finish(pool, target, Err(Raised));
+    drop(call);
+    super::process_pump::task_gone(pool);
 }
 
 /// An idle worker takes half of what a busy one has not begun with.
-pub fn steal(pool: &Pool) {
+pub fn steal(pool: &Pool) -> Res<()> {
     let moved = pool.with(|state| {
         if !state.pending.is_empty()
             || !state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes())
@@ -226,7 +301,5 @@ pub fn steal(pool: &Pool) {
         }
         moved
     });
-    if moved {
-        dispatch(pool);
-    }
+    if moved { dispatch(pool) } else { Ok(()) }
 }

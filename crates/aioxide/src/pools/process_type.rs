@@ -11,8 +11,10 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Home, Pool, PoolObject, Target, TaskBox, Worker, event_data};
+use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
 use super::process_looks::{counts, find, workers};
+use super::process_recall::{take_pending, withdraw};
+use super::process_task::{Target, TaskBox};
 use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
 use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -59,7 +61,7 @@ fn admit(pool: &Pool) -> Res<()> {
     call_method(intern(c"admit")?, &[manager.as_ptr()]).map(drop)
 }
 
-/// While the arguments were pickled, other threads may have run: the pool may be shut down or broken by now.
+/// While a worker was started and objects were made, other threads may have run: the pool may be shut down or broken by now.
 fn check_still_open(pool: &Pool) -> Res<()> {
     if pool.closed.get() { admit(pool) } else { Ok(()) }
 }
@@ -82,26 +84,12 @@ fastcall!(submit_task, |slf, args| {
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, true)?;
     let future = if is_none(given[0]) { super::future::new()? } else { Obj::new(given[0]) };
-    match submit::pickle_call(pool, given[1], given[2], given[3]) {
-        Ok(payload) => {
-            check_still_open(pool)?;
-            home::to_reactor(slf)?;
-            submit::enqueue(pool, Target::Future(future.clone()), payload);
-        }
-        Err(Raised) if submit::may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
-        Err(Raised) => return Err(Raised),
-    }
+    let call = submit::call_of(given[1], given[2], given[3])?;
+    check_still_open(pool)?;
+    home::to_reactor(slf)?;
+    submit::enqueue(pool, Target::Future(future.clone()), call)?;
     Ok(future)
 });
-
-#[cold]
-fn pickling_failed(pool: &Pool, future: Raw) -> Res<()> {
-    let exception = error::take().unwrap_or_else(none);
-    pool.failed.set(pool.failed.get() + 1);
-    let manager = pool.manager.or_none();
-    let args = [manager.as_ptr(), future, exception.as_ptr()];
-    call_method(intern(c"pickling_failed")?, &args).map(drop)
-}
 
 // `run_for_loop(loop, fn, args)`: the future of a loop for a task's result; None where that loop's futures have to be made
 // or finished by methods of the user's.
@@ -112,59 +100,11 @@ fastcall!(run_for_loop, |slf, args| {
     let Some(state) = native_state(given[0]) else { return Ok(none()) };
     let Some(waiting) = LoopCall::new(&*state, spin::limit())? else { return Ok(none()) };
     let future = waiting.future().clone();
-    match submit::pickle_call(pool, given[1], given[2], NULL) {
-        Ok(payload) => {
-            check_still_open(pool)?;
-            home::use_from_loop(slf, given[0])?;
-            submit::enqueue(pool, Target::Call(waiting), payload);
-        }
-        Err(Raised) if submit::may_go_to_future() => pickling_failed(pool, future.as_ptr())?,
-        Err(Raised) => return Err(Raised),
-    }
+    let call = submit::call_of(given[1], given[2], NULL)?;
+    check_still_open(pool)?;
+    home::use_from_loop(slf, given[0])?;
+    submit::enqueue(pool, Target::Call(waiting), call)?;
     Ok(future)
-});
-
-// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
-// is not to be found.
-onearg!(withdraw, |slf, future| {
-    let pool = of(slf);
-    let (taken, running) = pool.with(|state| {
-        let at = state.pending.iter().position(|task| task.target.future().as_ptr() == future);
-        if let Some(at) = at {
-            return (state.pending.remove(at), None);
-        }
-        for worker in &mut state.workers {
-            if let Some((slot, id)) = worker.slot_of(future) {
-                let taken = worker.revoke_slot(slot);
-                return (taken, Some((worker.key, id)));
-            }
-        }
-        (None, None)
-    });
-    if let Some(task) = taken {
-        pool.cancelled.set(pool.cancelled.get() + 1);
-        drop(task);
-        pump::task_gone(pool);
-        return Ok(boolean(true));
-    }
-    let Some((key, id)) = running else { return Ok(none()) };
-    tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
-});
-
-// `take_pending()`: takes out the tasks that no worker has; their futures.
-noargs!(take_pending, |slf| {
-    let pool = of(slf);
-    let tasks: Vec<_> = pool.with(|state| {
-        let (kept, taken): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending).into_iter().partition(|task| task.announced);
-        state.pending = kept.into();
-        taken
-    });
-    let futures: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
-    pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
-    pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
-    drop(tasks);
-    list(&futures)
 });
 
 // `fail_lost(make)`: the tasks that were with dead workers fail, each with an exception of its own: `make(future)`.
@@ -239,7 +179,7 @@ fastcall!(started, |slf, args| {
         Ok(())
     });
     registered.or_else(|why: std::io::Error| raise_io(&why))?;
-    submit::dispatch(pool);
+    submit::dispatch(pool)?;
     Ok(none())
 });
 
@@ -281,7 +221,7 @@ onearg!(exit_worker, |slf, key| {
         again.into_iter().for_each(|task| state.pending.push_front(task));
         state.flush(key);
     });
-    submit::dispatch(pool);
+    submit::dispatch(pool)?;
     Ok(none())
 });
 
@@ -294,7 +234,7 @@ onearg!(take_back, |slf, key| {
         let again = worker.revoke(usize::MAX);
         again.into_iter().for_each(|task| state.pending.push_front(task));
     });
-    submit::dispatch(pool);
+    submit::dispatch(pool)?;
     Ok(none())
 });
 
@@ -402,7 +342,7 @@ noargs!(close, |slf| {
 
 // `dispatch()`: gives waiting tasks to workers that have room.
 noargs!(dispatch, |slf| {
-    submit::dispatch(of(slf));
+    submit::dispatch(of(slf))?;
     Ok(none())
 });
 
@@ -505,6 +445,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     super::process_buffer::load()?;
+    crate::task::future::CALLED_OFF.set(super::process_recall::called_off);
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")

@@ -44,6 +44,10 @@ struct Worker {
     /// Bytes of resident memory above which this worker wants to be replaced; 0 for no limit.
     max_rss: u64,
     retires: bool,
+    /// It has found a task taken back, and run none since.
+    passed_over: bool,
+    /// The pool has said that it is enough, or is gone.
+    ended: bool,
     /// How long it looks for the next task before it sleeps, in ticks, and whether that has paid of late.
     spin: u64,
     gauge: Gauge,
@@ -84,6 +88,10 @@ impl Worker {
                 Err(_) => return error::runtime_error(c"the pool sent what is no frame"),
             }
             self.decoder.shrink(1 << 20);
+            if std::mem::take(&mut self.passed_over) {
+                // The pool may hold tasks back until there is room for them here, and will hear nothing else.
+                self.say(Kind::Ready)?;
+            }
             match self.receive() {
                 Ok(0) => return Ok(Next::End),
                 Ok(count) => self.decoder.filled(count),
@@ -146,6 +154,12 @@ impl Worker {
         Ok(())
     }
 
+    fn say(&self, kind: Kind) -> Res<()> {
+        let mut out = Vec::new();
+        Header::new(kind).write(&[], &[], &mut out);
+        self.send(&out, None)
+    }
+
     fn wait_writable(&self) -> Res<()> {
         // SAFETY: nothing between the two calls touches a Python object.
         let waited = unsafe {
@@ -178,8 +192,12 @@ impl Worker {
         let header = frame.header;
         if self.retires || !self.page().slot(header.slot).begin() {
             // A worker that retires leaves its tasks queued: the pool takes them back.
+            self.passed_over = !self.retires;
             return Ok(());
         }
+        self.passed_over = false;
+        // A signal that came before the task is not the task's.
+        idle_signals()?;
         self.page().started.store(clock::nanos(), Ordering::Release);
         self.page().running.store(header.id, Ordering::Release);
         let call = self.unpickle(frame);
@@ -249,9 +267,10 @@ impl Worker {
 
     /// The exception that is set, as a frame's body; where it cannot be pickled, the exception that says so.
     fn dump_failure(&mut self) -> Res<Payload> {
-        for _ in 0..2 {
+        for _ in 0..3 {
             let Some(exception) = error::take() else { break };
-            let told = call(self.failure.as_ptr(), &[exception.as_ptr()])?;
+            // Ctrl-C may come while this is worked out: then that is the outcome.
+            let Ok(told) = call(self.failure.as_ptr(), &[exception.as_ptr()]) else { continue };
             if let Ok(payload) = self.dump(told.as_ptr()) {
                 return Ok(payload);
             }
@@ -329,8 +348,7 @@ impl Worker {
 fn idle_signals() -> Res<()> {
     // SAFETY: needs the GIL only.
     if unsafe { PyErr_CheckSignals() } < 0 {
-        // SAFETY: reads a static of the interpreter.
-        if !error::matches(unsafe { PyExc_KeyboardInterrupt }) {
+        if !error::is_interrupt() {
             return Err(Raised);
         }
         error::clear();
@@ -403,6 +421,8 @@ fastcall!(connect, |_module, args| {
         failure: Obj::new(given[3]),
         max_rss: max_rss as u64,
         retires: false,
+        passed_over: false,
+        ended: false,
         spin: spin as u64,
         gauge: Gauge::new(),
     };
@@ -442,32 +462,44 @@ fastcall!(initializer_failed, |_module, args| {
     Ok(none())
 });
 
-// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone.
+// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone; nothing when it has said so before.
 fastcall!(serve, |_module, args| {
     args.require(&["forget"], "serve")?;
     let forget = args.positional()[0];
     with_worker(|worker| {
-        let mut ready = Vec::new();
-        Header::new(Kind::Ready).write(&[], &[], &mut ready);
-        worker.send(&ready, None)?;
-        loop {
-            let Next::Frame(frame) = worker.next()? else { return Ok(()) };
+        if !worker.ended {
+            worker.say(Kind::Ready)?;
+        }
+        while !worker.ended {
+            let Next::Frame(frame) = worker.next()? else { break };
             match frame.header.kind {
                 Kind::Task => worker.run(&frame)?,
                 Kind::Slab => worker.learn_slab(&frame.header)?,
                 Kind::Forget => {
                     drop(worker.known.remove(&frame.header.id));
-                    let id = Obj::steal(PyLong_FromUnsignedLongLong(frame.header.id))?;
-                    drop(call(forget, &[id.as_ptr()])?);
+                    forget_in_python(forget, frame.header.id)?;
                     worker.tell_gone()?;
                 }
-                _ => return Ok(()),
+                _ => worker.ended = true,
             }
         }
+        worker.ended = true;
+        Ok(())
     })
     .or_else(|Raised| hung_up())?;
     Ok(none())
 });
+
+/// Ctrl-C that comes meanwhile is not for a worker that waits, and is no reason to forget half of it.
+fn forget_in_python(forget: Raw, slab: u64) -> Res<()> {
+    let id = crate::ffi::object::int(slab as i64)?;
+    let mut done = call(forget, &[id.as_ptr()]);
+    if done.is_err() && error::is_interrupt() {
+        error::clear();
+        done = call(forget, &[id.as_ptr()]);
+    }
+    done.map(drop)
+}
 
 /// That the pool does not listen any more is no error of the worker's.
 fn hung_up() -> Res<()> {

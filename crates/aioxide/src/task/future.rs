@@ -11,7 +11,7 @@ use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
-use crate::ffi::{Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -50,7 +50,12 @@ pub struct Future {
     pub is_task: Cell<bool>,
     /// `tp_finalize` has run.
     pub finalised: Cell<bool>,
+    /// A call that can be taken back is under way for it: `CALLED_OFF` is to know when it is cancelled.
+    pub sent: Cell<bool>,
 }
+
+/// The higher floor's: takes back what is under way for a future that was cancelled.
+pub static CALLED_OFF: Global<fn(Raw)> = Global::new();
 
 /// What few futures have.
 #[derive(Default)]
@@ -231,6 +236,11 @@ impl Future {
         self.state.set(State::Cancelled);
         self.set_cancel_message(message);
         self.tell(slf)?;
+        if self.sent.replace(false) {
+            // SAFETY: whoever sets the mark has set this before.
+            let called_off = unsafe { CALLED_OFF.get() };
+            called_off(slf);
+        }
         Ok(true)
     }
 

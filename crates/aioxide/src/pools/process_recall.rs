@@ -1,0 +1,151 @@
+//! Taking back what was sent to a worker and has not begun: by `cancel()` of either kind of future, by
+//! `shutdown(cancel_futures=True)`, by a call's time limit. Pool and worker agree on who has a task in one word of memory
+//! (`aioxide_core::slot`).
+
+use super::process::{self as pool, Worker};
+use super::process_home as home;
+use super::process_pump as pump;
+use super::process_task::TaskBox;
+use crate::ffi::guard::{noargs, onearg};
+use crate::ffi::object::{boolean, int, none, tuple};
+use crate::ffi::{Obj, Raw, Res};
+
+/// Who has the call of a future that was sent.
+enum Found {
+    /// A worker of the process that this one was forked from.
+    Parent,
+    /// A worker has begun with it, or is done.
+    Begun,
+    /// It will not run.
+    Taken(Obj, TaskBox),
+}
+
+/// What `look`, which may call nothing, says of the worker that has the call of a future, and of its slot. Nothing where it
+/// has been answered: whoever serves the pool is about to tell the future.
+fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -> Option<T> {
+    home::in_live(|slf| {
+        // SAFETY: the list holds pools.
+        unsafe { pool::of(slf) }.with(|state| {
+            let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
+            state.workers.iter_mut().find_map(at)
+        })
+    })
+}
+
+/// Takes the call of a future back from the worker that has it.
+fn take_back(future: Raw) -> Found {
+    let found = at_worker(future, |slf, worker, slot| match worker.pid {
+        0 => Found::Parent,
+        _ => match worker.revoke_slot(slot) {
+            Some(task) => Found::Taken(Obj::new(slf), task),
+            None => Found::Begun,
+        },
+    });
+    found.unwrap_or(Found::Begun)
+}
+
+/// Whether the worker has begun with the call of a future that is with one.
+#[cold]
+pub fn has_begun(future: Raw) -> bool {
+    at_worker(future, |_, worker, slot| worker.pid != 0 && !worker.waits(slot)) != Some(false)
+}
+
+/// The end of a task that was taken back.
+fn discard(slf: &Obj, task: TaskBox) {
+    // SAFETY: a pool, as `take_back` found it.
+    let pool = unsafe { pool::of(slf.as_ptr()) };
+    pool.cancelled.set(pool.cancelled.get() + 1);
+    drop(task);
+    pump::task_gone(pool);
+}
+
+/// `cancel()` of a pending `Future` whose call a worker has; false if that has begun.
+///
+/// # Safety
+/// `future` is an `aioxide._futures.Future`.
+#[cold]
+pub unsafe fn cancel(future: Raw) -> Res<bool> {
+    // SAFETY: by the contract.
+    let this = unsafe { super::future::of(future) };
+    match take_back(future) {
+        Found::Begun => {
+            this.note_running();
+            Ok(false)
+        }
+        Found::Parent => {
+            this.sent.set(false);
+            // SAFETY: by the contract.
+            unsafe { super::future::cancel(future) }
+        }
+        Found::Taken(slf, task) => {
+            // SAFETY: by the contract.
+            let cancelled = unsafe { super::future::cancel(future) };
+            let raised = if cancelled.is_err() { crate::ffi::error::take() } else { None };
+            // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
+            // SAFETY: by the contract.
+            if this.is_cancelled() && unsafe { super::future::set_running(future) }.is_err() {
+                crate::ffi::error::unraisable(future);
+            }
+            discard(&slf, task);
+            if cancelled.is_err() {
+                crate::ffi::error::restore(raised);
+            }
+            cancelled
+        }
+    }
+}
+
+/// A loop's future was cancelled, and a worker has its call.
+#[cold]
+pub fn called_off(future: Raw) {
+    if let Found::Taken(slf, task) = take_back(future) {
+        discard(&slf, task);
+    }
+}
+
+// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
+// is not to be found.
+onearg!(withdraw, |slf, future| {
+    let pool = pool::of(slf);
+    let (taken, running) = pool.with(|state| {
+        let at = state.pending.iter().position(|task| task.target.future().as_ptr() == future);
+        if let Some(at) = at {
+            return (state.pending.remove(at), None);
+        }
+        for worker in &mut state.workers {
+            if let Some((slot, id)) = worker.slot_of(future) {
+                let taken = worker.revoke_slot(slot);
+                return (taken, Some((worker.key, id)));
+            }
+        }
+        (None, None)
+    });
+    if let Some(task) = taken {
+        discard(&Obj::new(slf), task);
+        return Ok(boolean(true));
+    }
+    let Some((key, id)) = running else { return Ok(none()) };
+    tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
+});
+
+// `take_pending()`: takes out the tasks that no worker has been announced for; their futures, the oldest first.
+noargs!(take_pending, |slf| {
+    let pool = pool::of(slf);
+    let tasks: Vec<TaskBox> = pool.with(|state| {
+        let mut taken = Vec::new();
+        for worker in state.workers.iter_mut().filter(|worker| worker.pid != 0) {
+            taken.append(&mut worker.revoke_if(|task| !task.announced));
+        }
+        let (kept, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.pending).into_iter().partition(|task| task.announced);
+        state.pending = kept.into();
+        taken.extend(waiting);
+        taken.sort_unstable_by_key(|task| task.id);
+        taken
+    });
+    let futures: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
+    pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
+    pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
+    drop(tasks);
+    super::process_type::list(&futures)
+});

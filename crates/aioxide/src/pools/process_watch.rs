@@ -1,0 +1,226 @@
+//! A loop serves its pool without any thread, as long as it comes round. While more calls are under way than there are
+//! workers, a thread watches that it does: where results have waited for `PATIENCE` and the loop has not looked at them (a
+//! callback of a user's computes, or sleeps in a library), it lends the pool to the reactor, so that the workers go on.
+//!
+//! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
+//! it sleeps while no results come, and ends when there has been nothing to watch for a while.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use std::{cell::UnsafeCell, io};
+
+use aioxide_sys::process::{Wakeup, readable};
+use pyo3_ffi::*;
+
+use super::process::{self as pool, Home, Pool};
+use super::{process_home as home, process_reactor as reactor};
+use crate::ffi::guard::guarded;
+use crate::ffi::{Obj, error};
+
+/// How long results may wait for the loop.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// For how many seconds the thread waits for the next pool to watch.
+const LINGER: f64 = 0.2;
+
+/// What can be seen of a pool without the GIL.
+#[derive(Default)]
+pub struct Seen {
+    /// Counts the looks for results.
+    served: AtomicU32,
+    /// A loop serves it, and calls wait behind others.
+    armed: AtomicBool,
+    /// Ready when results wait. 0 for none.
+    pub epoll: AtomicI32,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Each with the address of its pool, only to compare with.
+    pools: Vec<(usize, Arc<Seen>)>,
+    /// The thread is there.
+    runs: bool,
+    ended: bool,
+}
+
+struct Shared {
+    watched: Mutex<Watched>,
+    wakeup: Wakeup,
+    asleep: AtomicBool,
+}
+
+/// It belongs to the thread, and goes with it.
+struct Place(UnsafeCell<Weak<Shared>>);
+
+// SAFETY: used under the GIL, in closures that call nothing.
+unsafe impl Sync for Place {}
+
+static WATCH: Place = Place(UnsafeCell::new(Weak::new()));
+
+fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
+    // SAFETY: under the GIL, and every `body` in this file is leaf code.
+    body(unsafe { &mut *WATCH.0.get() })
+}
+
+/// A task was queued.
+#[inline(always)]
+pub fn look_after(pool: &Pool) {
+    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.armed.load(Relaxed) {
+        arm(pool);
+    }
+}
+
+/// Results were looked for.
+#[inline(always)]
+pub fn served(pool: &Pool) {
+    // Only who has the GIL writes.
+    pool.seen.served.store(pool.seen.served.load(Relaxed).wrapping_add(1), Relaxed);
+    if pool.seen.armed.load(Relaxed) && !(pool.home.get() == Home::Loop && has_more(pool)) {
+        pool.seen.armed.store(false, Relaxed);
+    }
+}
+
+/// Calls wait behind others.
+#[inline(always)]
+fn has_more(pool: &Pool) -> bool {
+    pool.outstanding.get() > pool.with(|state| state.workers.len())
+}
+
+#[cold]
+fn arm(pool: &Pool) {
+    // Without the thread, a loop that has no time is all that there is: as good as can be.
+    let Ok(shared) = shared() else { return };
+    pool.seen.armed.store(true, Relaxed);
+    let address = std::ptr::from_ref(pool) as usize;
+    let (known, runs) = {
+        let mut watched = shared.lock();
+        let known = watched.pools.iter().any(|(_, seen)| Arc::ptr_eq(seen, &pool.seen));
+        if !known {
+            watched.pools.push((address, pool.seen.clone()));
+        }
+        (known, std::mem::replace(&mut watched.runs, true))
+    };
+    if !runs {
+        let for_thread = shared.clone();
+        if reactor::start_thread(move || watch(&for_thread)).is_err() {
+            shared.lock().runs = false;
+        }
+    } else if !known && shared.asleep.swap(false, SeqCst) {
+        shared.wakeup.wake();
+    }
+}
+
+fn shared() -> io::Result<Arc<Shared>> {
+    if let Some(shared) = with(|place| place.upgrade()) {
+        return Ok(shared);
+    }
+    let made = Arc::new(Shared {
+        watched: Mutex::default(),
+        wakeup: Wakeup::new()?,
+        asleep: AtomicBool::new(false),
+    });
+    with(|place| *place = Arc::downgrade(&made));
+    Ok(made)
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pools to watch; nothing when the thread is to end.
+    fn look(&self) -> Option<Vec<(usize, Arc<Seen>)>> {
+        let mut watched = self.lock();
+        watched.pools.retain(|(_, seen)| seen.armed.load(Relaxed));
+        (!watched.ended).then(|| watched.pools.clone())
+    }
+
+    /// Sleeps until results come for one of these, or there is another to watch; false when the time is over.
+    fn sleep(&self, pools: &[(usize, Arc<Seen>)], timeout: Option<f64>) -> bool {
+        self.asleep.store(true, SeqCst);
+        let changed = self.look().is_none_or(|now| now.len() > pools.len());
+        let mut woken = true;
+        if !changed {
+            let mut fds = vec![self.wakeup.fileno()];
+            fds.extend(pools.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).filter(|fd| *fd > 0));
+            woken = readable(&fds, timeout).is_ok_and(|ready| ready.contains(&true));
+        }
+        self.asleep.store(false, SeqCst);
+        self.wakeup.clear();
+        woken
+    }
+
+    /// False where there is a pool to watch after all.
+    fn end(&self) -> bool {
+        let mut watched = self.lock();
+        watched.runs = !watched.pools.is_empty() && !watched.ended;
+        !watched.runs
+    }
+}
+
+/// The thread's life.
+fn watch(shared: &Shared) {
+    while let Some(pools) = shared.look() {
+        if pools.is_empty() {
+            if !shared.sleep(&pools, Some(LINGER)) && shared.end() {
+                return;
+            }
+            continue;
+        }
+        let late = late(&pools);
+        if late.is_empty() {
+            shared.sleep(&pools, None);
+        }
+        std::thread::sleep(PATIENCE);
+        for (slf, seen, served) in late {
+            if seen.served.load(Relaxed) == served && seen.armed.load(Relaxed) {
+                lend(slf, &seen, served);
+            }
+        }
+    }
+}
+
+/// The pools for which results wait, each with the count of looks for them.
+fn late(pools: &[(usize, Arc<Seen>)]) -> Vec<(usize, Arc<Seen>, u32)> {
+    let counts: Vec<u32> = pools.iter().map(|(_, seen)| seen.served.load(Relaxed)).collect();
+    let fds: Vec<i32> = pools.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).collect();
+    let ready = readable(&fds, Some(0.0)).unwrap_or_default();
+    let all = pools.iter().zip(counts).zip(ready);
+    all.filter(|(_, ready)| *ready).map(|(((slf, seen), count), _)| (*slf, seen.clone(), count)).collect()
+}
+
+/// Lends a pool to the reactor, if its loop has not served it in the meantime.
+fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
+    // SAFETY: one thread state for the time of the call; `end` waits for this thread before the interpreter takes the GIL
+    // away.
+    guarded((), || unsafe {
+        let gil = PyGILState_Ensure();
+        let found = home::in_live(|slf| {
+            let pool = pool::of(slf);
+            let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(&pool.seen, seen);
+            is_it.then(|| Obj::new(slf))
+        });
+        if let Some(slf) = found {
+            let pool = pool::of(slf.as_ptr());
+            let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
+            if waits && seen.served.load(Relaxed) == served && home::lend(slf.as_ptr()).is_err() {
+                error::unraisable(slf.as_ptr());
+            }
+        }
+        PyGILState_Release(gil);
+    });
+}
+
+/// At interpreter exit: the thread ends, for whoever waits for it.
+pub fn end() {
+    if let Some(shared) = with(|place| place.upgrade()) {
+        shared.lock().ended = true;
+        shared.wakeup.wake();
+    }
+}
+
+/// In a child of fork: the thread is not there, and may have held the lock.
+pub fn forked() {
+    with(|place| *place = Weak::new());
+}
