@@ -255,7 +255,7 @@ def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
             "memory_limit must be an integer \\(bytes\\) or None, 1 or more, not -1",
         ),
         ({"retries": -1}, ValueError, "retries must be an integer, 0 or more, not -1"),
-        ({"pickle_by_value": ["os"]}, TypeError, "takes modules that were imported, not 'os'"),
+        ({"pickle_by_value": ["os"]}, TypeError, "must be an iterable of modules that were imported, not a list with 'os' in it"),
     ],
 )
 def test_arguments_that_do_not_go_together(options, error, text):
@@ -267,7 +267,7 @@ def test_a_pool_of_which_one_argument_is_wrong_changes_nothing(running):
     import cloudpickle
 
     with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[cluster_support]) as pool:
-        with pytest.raises(TypeError, match="not 'os'"):
+        with pytest.raises(TypeError, match="not a list with 'os' in it"):
             aioxide.ClusterExecutor(running.file, pickle_by_value=[cluster_support, "os"])
         with pytest.raises(TypeError, match="must be a Security object"):
             aioxide.ClusterExecutor(running.file, pickle_by_value=[cluster_support], security="junk")

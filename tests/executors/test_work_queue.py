@@ -109,7 +109,7 @@ def test_get_waits_for_as_long_as_it_was_told(pool_class, release):
         with pytest.raises(queue.Empty):
             pool._work_queue.get(timeout=0.05)
         assert time.monotonic() - begun >= 0.05
-        with pytest.raises(ValueError, match=r"timeout.* must not be negative|must be a non-negative number"):
+        with pytest.raises(ValueError, match=r"timeout.* must be a n"):
             pool._work_queue.get(timeout=-1)
 
 
