@@ -551,6 +551,11 @@ def _no_interrupt(context: Any) -> Iterator[None]:
     if context.get_start_method() == "forkserver":
         yield
         return
+    if context.get_start_method() == "spawn":
+        from multiprocessing import resource_tracker
+
+        # Its start comes with the first worker's, and up to CPython 3.13 leaves SIGINT unblocked.
+        resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

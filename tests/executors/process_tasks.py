@@ -265,3 +265,9 @@ def run_program(text, folder, *arguments, check=True):
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
     assert not check or (done.returncode == 0 and not done.stderr), done
     return done.stdout
+
+
+def until_there(path):
+    """Wait for a file."""
+    while not os.path.exists(path):
+        time.sleep(0.01)

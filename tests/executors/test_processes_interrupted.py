@@ -145,11 +145,11 @@ async def awaited(pool, number):
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("server", ["loop", "thread"])
 @pytest.mark.parametrize("how", ["run", "bare loop"])
-def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcomes, server, how):
+def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcomes, server, how, tmp_path):
     async def main(pool):
         if server == "thread":
-            pool.submit(tasks.nap, 0.0)
-            blocked = [pool.submit(tasks.nap, 0.4)]  # whose result is not awaited: the thread has the pool
+            # Not awaited by the loop: the thread has the pool.
+            blocked = [pool.submit(tasks.until_there, str(tmp_path / "end"))]
         else:
             blocked = []
         got = []
@@ -159,6 +159,7 @@ def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcom
                 assert shown(error) == expected
                 assert (pool._pool.home() == "reactor") == (server == "thread")
             got.append(error)
+        (tmp_path / "end").touch()
         for future in blocked:
             await asyncio.wrap_future(future)
         return got
