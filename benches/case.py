@@ -92,6 +92,8 @@ class Case:
     # Rounds of this case, as a share of those of the settings, and at least so many: the costly ones make do with fewer.
     share = 1.0
     least = 3
+    # Is a round thrown away before the first that counts?
+    warm_up = True
     # By which cores its process runs, and with what in its environment.
     place: Callable = staticmethod(on_server_core)
     environment: dict[str, str] | None = None
@@ -199,6 +201,7 @@ class Served(Case):
     """
 
     with_transports = True
+    warm_up = False
     share = 0.34
     # What the native server is told, where it is the limit.
     manners: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .case import Settings, load_all
+from .case import Settings
 from .lanes import LANES, OURS
 from .processes import Failed, Stage, build_native
+from .registry import load_all
 from .results import human
 
 
