@@ -6,11 +6,15 @@ an object. The half named `body` or `serve` runs in the worker process, under th
 code travels over the pipe.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .processes import Failed, Wrong, on_server_core
 from .series import FREED, Point
+
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -156,10 +160,7 @@ class InLoop(Case):
         """In the worker, when the case is done, and before its loop is closed."""
 
     def start(self, stage, lane, settings):
-        process = stage.worker(lane, self)
-        process.said = process.request({"open": self.name}, settings.timeout)
-        stage.check(lane, process.said)
-        return process
+        return stage.started(lane, self, "open", settings.timeout)
 
     def sample(self, process, settings):
         n = settings.count(self.n, self.size if self.whole else 1)
@@ -177,7 +178,7 @@ class InLoop(Case):
 
 
 class Resident(InLoop):
-    """Memory: `body(aio, loop, n, size)` makes `size` objects and returns by how many bytes the resident set grew."""
+    """Memory: `body(aio, loop, n, size)` makes `n` objects and returns by how many bytes the resident set grew."""
 
     unit = "B"
     fresh = True
@@ -187,7 +188,9 @@ class Resident(InLoop):
 
     def sample(self, process, settings):
         n = settings.objects(self.size)
-        return Sample(process.request({"run": n}, settings.timeout)["done"] / n, {})
+        grown = process.request({"run": n}, settings.timeout)["done"]
+        # Growth of less than a page can't be told from none.
+        return Sample(max(grown, PAGE) / n, {})
 
     def finish(self, process, settings):
         """What a loop does with 100,000 tasks that never end is not the question here."""

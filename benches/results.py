@@ -48,6 +48,8 @@ class Entry:
     extra: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    # Page faults of a read of 256 KiB in the lane's process before its loop was made: the state that malloc was in.
+    probes: dict[str, float] = field(default_factory=dict)
     # When the run began that these figures are of: a report of several runs says so.
     run: str = ""
 

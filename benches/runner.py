@@ -98,7 +98,11 @@ class Runner:
         started = {
             lane: self._attempt(case, entry, lane, case.start, self.stage, lane) for lane in entry.lanes
         }
-        return {lane: process for lane, process in started.items() if process}
+        alive = {lane: process for lane, process in started.items() if process}
+        if case.point.state:
+            probes = {lane: process.said.get("read_faults") for lane, process in alive.items()}
+            entry.probes = {lane: faults for lane, faults in probes.items() if faults is not None}
+        return alive
 
     def _round(self, case, entry, alive, number, *, keep) -> None:
         """One turn of each lane; who begins moves on by one each round, so that no one always follows the

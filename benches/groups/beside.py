@@ -1,4 +1,4 @@
-"""Echo of 1 KiB by a server in whose process another thread computes, on one core and on two.
+"""Echo of 1 KiB by a server in whose process another thread computes, on two cores, and with its client on one.
 
 Whoever lets go of the GIL gets it back after the switch interval when another thread wants to compute. Measured are the
 rate, how late the latest answers are, and what is left of the computing thread's own speed. Each sample has a process of
@@ -22,7 +22,6 @@ GROUP = Group("beside")
 SIZE = 1024
 # So much is computed between two notes of it: some 20 microseconds.
 CHUNK = 1_000
-ALONE = 0.25
 
 
 def compute(shared):
@@ -93,14 +92,14 @@ class Counter:
 def load(case, server, settings):
     """`thread` is the computing thread's speed under the load, as a share of that beside the idle loop."""
     seconds = settings.seconds(1.2)
-    options = {"conns": case.size, "size": SIZE, "warmup": seconds / 4, "seconds": seconds}
+    options = {"conns": case.size, "size": SIZE, "warmup": seconds / 4, "seconds": seconds, "place": case.place}
     if "counter" not in server.said:
         # The native server has no such thread: it says what the kernel alone would do.
         return window_sample(native("echo-load", server, settings.timeout, **options))
     counter = Counter(server.said["counter"])
-    time.sleep(ALONE / 5)
+    time.sleep(0.02)
     begin = counter.read()
-    time.sleep(ALONE)
+    time.sleep(settings.seconds(0.25))
     alone = counter.rate_since(begin)
     begin = counter.read()
     sample = window_sample(native("echo-load", server, settings.timeout, **options))
@@ -120,7 +119,7 @@ for cores, place in ((2, on_all_cores), (1, on_server_core)):
             Series("connections", (1, 10, 100)),
             serve=beside(serve),
             load=load,
-            limit=LIMIT if how == "protocol" and cores == 2 else None,
+            limit=LIMIT if how == "protocol" else None,
             place=place,
             fresh=True,
             share=0.2,

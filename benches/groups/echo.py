@@ -87,7 +87,8 @@ def by_connections(case, server, settings):
 
 def woken(case, server, settings):
     """One message to each of many idle connections, and again after a rest."""
-    options = {"pause": 0.05, "seconds": settings.seconds(0.3)}
+    times = 3 if settings.quick else max(5, min(25, 50_000 // case.size))
+    options = {"pause": 0.02, "times": times}
     return window_sample(
         native("wake-load", server, settings.timeout, conns=case.size, size=64, **options)
     )

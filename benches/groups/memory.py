@@ -6,7 +6,7 @@ time.
 
 import gc
 
-from ..case import Resident, Sample, Served
+from ..case import PAGE, Resident, Sample, Served
 from ..machine import resident_bytes
 from ..processes import hold
 from ..registry import Group
@@ -81,8 +81,7 @@ def held(case, server, settings):
         before = resident_bytes(server.pid)
         with hold(server, conns, settings.timeout):
             grown = resident_bytes(server.pid) - before
-    # Growth of less than a page can't be told from none.
-    return Sample(max(grown, 4096) / conns, {})
+    return Sample(max(grown, PAGE) / conns, {})
 
 
 GROUP.add(

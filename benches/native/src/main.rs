@@ -20,8 +20,8 @@ const USAGE: &str = "usage: benchnet COMMAND [--OPTION VALUE]...
   echo-load    --port P --pid PID --conns N --size BYTES --warmup S --seconds S
   connect-load --port P --pid PID --conns N [--size BYTES] --warmup S --seconds S
                                                 connect, get one byte (or have BYTES echoed), close
-  wake-load    --port P --pid PID --conns N --size BYTES --pause S --seconds S
-                                                N connections that rest for S between two messages to all of them
+  wake-load    --port P --pid PID --conns N --size BYTES --pause S --times T
+                                                N connections that rest for S before a message to all of them, T times
   hold         --port P --conns N --size BYTES  opens N connections, prints `held N`, holds them until EOF on stdin
 PID is the server's: its CPU time and page faults are read at both ends of the measured window.";
 

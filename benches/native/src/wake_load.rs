@@ -64,16 +64,15 @@ fn open(port: u16, nth: usize, message: &[u8]) -> Result<TcpStream> {
 pub fn run(args: &Args) -> Result<()> {
     let (port, server): (u16, u32) = (args.get("port")?, args.get("pid")?);
     let (conns, size): (usize, usize) = (args.get("conns")?, args.get("size")?);
-    let (pause, length) = (args.seconds("pause")?, args.seconds("seconds")?);
+    let (pause, times): (_, usize) = (args.seconds("pause")?, args.get("times")?);
     let message = vec![b'x'; size];
     let mut streams = (0..conns).map(|nth| open(port, nth, &message)).collect::<Result<Vec<_>>>()?;
     let mut epoll = Epoll::new()?;
     for (key, stream) in streams.iter().enumerate() {
         epoll.add(stream, READ, key)?;
     }
-    let (mut busy, mut total) = (Duration::ZERO, Totals::default());
-    // At least once, however long it takes.
-    while busy <= length {
+    let mut total = Totals::default();
+    for _ in 0..times {
         sleep(pause);
         let mut window = Window::open(server, 0)?;
         let begin = Instant::now();
@@ -81,7 +80,6 @@ pub fn run(args: &Args) -> Result<()> {
             stream.write_all(&message)?;
         }
         collect(&mut epoll, &mut streams, &message, &mut || window.answered(begin.elapsed()))?;
-        busy += window.elapsed();
         total.add(window.close(conns as u64)?);
     }
     total.print();
