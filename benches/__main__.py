@@ -1,6 +1,7 @@
 """The command line: `python -m benches [options]`, and the helpers `report`, `profile`, `install`, `list`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def described(options: argparse.Namespace) -> dict[str, object]:
 
 def bench(arguments: list[str]) -> int:
     options = parse(arguments)
+    # Told to stop, it saves what it has.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benches: stopped"))
     cases = load_all()
     chosen = choose(cases, options.only, options.quick)
     lanes = chosen_lanes(options.loops, options.before is not None)
@@ -108,7 +111,7 @@ def bench(arguments: list[str]) -> int:
         # What was measured before somebody stopped it is a part of the run.
         saved = None if options.quick else keep(options, results, list(cases))
     if saved:
-        print("\n" + report.markdown(results if not options.write else saved))
+        print("\n" + report.terminal(results if not options.write else saved))
         if options.write:
             report.write(saved, options.into)
     return conclude(runner, chosen, options.strict)

@@ -182,13 +182,13 @@ class Resident(InLoop):
 
     unit = "B"
     fresh = True
-    # Two samples of the largest differ by less than a percent.
-    share = 0.1
-    least = 2
+    # Two samples differ by less than a percent.
+    share = 0.15
+    least = 1
 
     def sample(self, process, settings):
         n = settings.objects(self.size)
-        grown = process.request({"run": n}, settings.timeout)["done"]
+        grown = process.request({"run": n}, 3 * settings.timeout)["done"]
         # Growth of less than a page can't be told from none.
         return Sample(max(grown, PAGE) / n, {})
 

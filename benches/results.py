@@ -146,7 +146,11 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        return self.figure is not None and self.target.met(self.figure)
+        if self.figure is None:
+            return False
+        # Rounds that can't tell two loops apart: neither is slower.
+        tie = self.target.factor == 1 and not self.target.at_most and bool(self.spread) and self.spread[1] >= 1
+        return tie or self.target.met(self.figure)
 
     @property
     def at_limit(self) -> bool:

@@ -8,6 +8,7 @@ from ..series import Series
 
 GROUP = Group("tasks")
 SIDE_BY_SIDE = Series("tasks side by side", (1, 100, 10_000))
+IN_PAIRS = Series("tasks in pairs", (2, 200, 10_000))
 
 
 async def nothing():
@@ -61,7 +62,7 @@ async def create_task(aio, n, size):
     return done
 
 
-@GROUP.coroutine("future ping-pong", Series("pairs of tasks", (1, 100, 5_000)), n=100_000, operation="switch")
+@GROUP.coroutine("future ping-pong", IN_PAIRS, n=100_000, operation="switch")
 async def future_ping_pong(aio, n, size):
     """Pairs of tasks; each waits for its own new future and sets the other's."""
     loop = aio.get_running_loop()
@@ -69,14 +70,14 @@ async def future_ping_pong(aio, n, size):
 
     async def player(futures, me, other):
         nonlocal done
-        for _ in range(n // size // 2):
+        for _ in range(n // size):
             await futures[me]
             futures[me] = loop.create_future()
             futures[other].set_result(None)
             done += 1
 
     tasks = []
-    for _ in range(size):
+    for _ in range(size // 2):
         futures = [loop.create_future(), loop.create_future()]
         tasks += [aio.create_task(player(futures, 0, 1)), aio.create_task(player(futures, 1, 0))]
         futures[0].set_result(None)
@@ -162,20 +163,20 @@ async def lock(aio, n, size):
     return done
 
 
-@GROUP.coroutine("event ping-pong", Series("pairs of tasks", (1, 100, 5_000)), n=50_000, operation="switch")
+@GROUP.coroutine("event ping-pong", IN_PAIRS, n=50_000, operation="switch")
 async def event(aio, n, size):
     done = 0
 
     async def player(mine, other):
         nonlocal done
-        for _ in range(n // size // 2):
+        for _ in range(n // size):
             await mine.wait()
             mine.clear()
             other.set()
             done += 1
 
     tasks = []
-    for _ in range(size):
+    for _ in range(size // 2):
         events = [aio.Event(), aio.Event()]
         tasks += [aio.create_task(player(*events)), aio.create_task(player(*reversed(events)))]
         events[0].set()
