@@ -98,11 +98,7 @@ class Runner:
         started = {
             lane: self._attempt(case, entry, lane, case.start, self.stage, lane) for lane in entry.lanes
         }
-        alive = {lane: process for lane, process in started.items() if process}
-        if case.point.state:
-            probes = {lane: process.said.get("read_faults") for lane, process in alive.items()}
-            entry.probes = {lane: faults for lane, faults in probes.items() if faults is not None}
-        return alive
+        return {lane: process for lane, process in started.items() if process}
 
     def _round(self, case, entry, alive, number, *, keep) -> None:
         """One turn of each lane; who begins moves on by one each round, so that no one always follows the
@@ -114,6 +110,8 @@ class Runner:
             if entry.failed.get(lane):
                 continue
             process = alive.get(lane) or self._attempt(case, entry, lane, case.start, self.stage, lane)
+            if process and case.point.state and "read_faults" in process.said:
+                entry.probes[lane] = process.said["read_faults"]
             sample = process and self._attempt(case, entry, lane, case.sample, process)
             if sample is None:
                 alive.pop(lane, None)

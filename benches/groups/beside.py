@@ -122,5 +122,5 @@ for cores, place in ((2, on_all_cores), (1, on_server_core)):
             limit=LIMIT if how == "protocol" else None,
             place=place,
             fresh=True,
-            share=0.2,
+            least=2,
         )

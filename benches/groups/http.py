@@ -174,5 +174,5 @@ for name, title, serve in (
         namespace=False,
         limit=LIMIT,
         manners=("--answer", str(len(BODY))),
-        share=0.2,
+        least=2,
     )
