@@ -27,7 +27,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="all once and small: do they work? (no ratio is checked)"
     )
     parser.add_argument(
-        "--short", action="store_true", help="everything in some 25 minutes: less work, 3 rounds, without `aioxide as asyncio`"
+        "--short",
+        action="store_true",
+        help="everything in some 25 minutes: less work, 3 rounds, without `aioxide as asyncio`",
     )
     parser.add_argument("--only", metavar="NAME[,NAME]", help="these groups, families and cases")
     parser.add_argument("--loops", metavar="NAME[,NAME]", help=f"these loops of: {', '.join(LANES)}")
@@ -44,7 +46,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
     )
     parser.add_argument(
-        "--into", type=Path, default=report.DOCS, metavar="DIR", help="where --write writes to (default: docs)"
+        "--into",
+        type=Path,
+        default=report.DOCS,
+        metavar="DIR",
+        help="where --write writes to (default: docs)",
     )
     parser.add_argument("--strict", action="store_true", help="a case that can't run here is a failure")
     parser.add_argument(
@@ -69,9 +75,9 @@ def choose(cases: dict[str, Case], only: str | None, quick: bool = False) -> lis
     if unknown := [word for word in words if word not in known]:
         raise SystemExit(f"benches: no such group or case: {', '.join(unknown)} (`python -m benches list`)")
     if quick:
-        return smallest({name: case for name, case in cases.items() if {case.group, case.family} & set(words)}) + [
-            case for case in cases.values() if case.name in words
-        ]
+        return smallest(
+            {name: case for name, case in cases.items() if {case.group, case.family} & set(words)}
+        ) + [case for case in cases.values() if case.name in words]
     return [case for case in cases.values() if {case.name, case.family, case.group} & set(words)]
 
 
@@ -149,7 +155,9 @@ def report_saved(arguments: list[str]) -> int:
         "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
     )
     parser.add_argument("--save", type=Path, default=SAVED, help="the saved figures")
-    parser.add_argument("--into", type=Path, default=report.DOCS, metavar="DIR", help="where --write writes to")
+    parser.add_argument(
+        "--into", type=Path, default=report.DOCS, metavar="DIR", help="where --write writes to"
+    )
     options = parser.parse_args(arguments)
     if not options.save.exists():
         raise SystemExit(f"benches: no saved run in {options.save}")

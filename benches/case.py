@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from .processes import Failed, Wrong, on_server_core
 from .series import FREED, FRESH, Point
 
-
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -80,9 +79,10 @@ def window_sample(window: dict[str, float], cost: str = "seconds") -> Sample:
 class Case:
     """One point of a series. `unit` is that of the cost (`s` or `B`) and `operation` what it is the cost of.
 
-    A case has a process of its own for each loop, which has served no other; a `fresh` one has another for each sample:
-    what happens once, such as memory that is got for the first time, does not happen a second time. That holds for a fresh
-    malloc too: the end of a connection is a read of nothing, and frees the large block that it was for.
+    A case has a process of its own for each loop, which has served no other; a `fresh` one has another for each
+    sample: what happens once, such as memory that is got for the first time, does not happen a second time.
+    That holds for a fresh malloc too: the end of a connection is a read of nothing, and frees the large block
+    that it was for.
     """
 
     unit = "s"
@@ -95,7 +95,8 @@ class Case:
     # replace a loop's transports.
     lanes: tuple[str, ...] | None = None
     with_transports = False
-    # Rounds of this case, as a share of those of the settings, and at least so many: the costly ones make do with fewer.
+    # Rounds of this case, as a share of those of the settings, and at least so many: the costly ones make do
+    # with fewer.
     share = 1.0
     least = 3
     # Is a round thrown away before the first that counts?

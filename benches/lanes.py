@@ -14,8 +14,8 @@ class Lane:
 
     `module` has `new_event_loop()`; `namespace` is the module whose names a case uses as `asyncio`; a loop
     whose class does not come from the package `module` is not this lane's. `pools` is the module whose
-    executors go with the loop, `transports` the package that replaces the loop's transports, if one does. A lane that is
-    not `everywhere` is there for these alone.
+    executors go with the loop, `transports` the package that replaces the loop's transports, if one does. A
+    lane that is not `everywhere` is there for these alone.
     """
 
     name: str

@@ -91,7 +91,9 @@ def describe() -> dict[str, object]:
     """What a reader needs in order to repeat the run."""
     import platform
 
-    lanes = [lane for lane in LANES.values() if lane.namespace == "asyncio" and lane.name not in (BEFORE, FLOOR)]
+    lanes = [
+        lane for lane in LANES.values() if lane.namespace == "asyncio" and lane.name not in (BEFORE, FLOOR)
+    ]
     debug = "a debug build, " if hasattr(sys, "gettotalrefcount") else ""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -104,6 +106,8 @@ def describe() -> dict[str, object]:
         "python_build": debug + platform.python_compiler(),
         "aioxide_build": "not built for this Python" if LANES[OURS].missing() else _aioxide_build(),
         "versions": {lane.name: lane.version() for lane in lanes if not lane.missing()},
-        "missing": {lane.name: why for lane in LANES.values() if lane.name != BEFORE and (why := lane.missing())},
+        "missing": {
+            lane.name: why for lane in LANES.values() if lane.name != BEFORE and (why := lane.missing())
+        },
         "tools": {tool: _version(tool) for tool in TOOLS},
     }

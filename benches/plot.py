@@ -1,5 +1,5 @@
-"""The pictures: a small panel for each curve, a line for each loop, in times as fast as uvloop; and the case of a server
-beside a computing thread by itself.
+"""The pictures: a small panel for each curve, a line for each loop, in times as fast as uvloop; and the case of
+a server beside a computing thread by itself.
 """
 
 import math
@@ -114,7 +114,9 @@ def _heading(axes, curve: list[Entry]) -> None:
     axes.set_title(title + state, loc="left", fontsize=9, fontweight="bold", color=INK, pad=4)
     colour = GOOD if met == len(found) else BAD
     text = f"{met}/{len(found)}"
-    axes.text(1.0, 1.02, text, transform=axes.transAxes, ha="right", fontsize=8, color=colour, fontweight="bold")
+    axes.text(
+        1.0, 1.02, text, transform=axes.transAxes, ha="right", fontsize=8, color=colour, fontweight="bold"
+    )
 
 
 def _panel(axes, curve: list[Entry]) -> None:
@@ -196,7 +198,7 @@ def _share(entry: Entry, lane: str) -> float | None:
 
 
 def draw_beside(results: Results, path: Path) -> bool:
-    """Draw the curves beside a computing thread: rate, latest answers, the thread's speed; False when there are none."""
+    """Draw the curves beside a computing thread; False when there are none."""
     curves = [curve for curve in results.curves() if curve[0].group == "beside"]
     if not curves:
         return False

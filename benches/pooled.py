@@ -44,7 +44,9 @@ class Pooled(InLoop):
     share = 0.34
     place = staticmethod(on_all_cores)
 
-    def __init__(self, *names: object, pool: str | None, ideal: float | None = None, **options: object) -> None:
+    def __init__(
+        self, *names: object, pool: str | None, ideal: float | None = None, **options: object
+    ) -> None:
         super().__init__(*names, **options)
         self.pool, self.ideal = pool, ideal
         processes = pool == "ProcessPoolExecutor"

@@ -73,7 +73,13 @@ def on_all_cores() -> None:
 
 # What would slow some loops more than others, or change what a case is about. Compiling modules at each start frees so
 # large blocks that no process is fresh any more, by what malloc does with a read.
-_UNWANTED = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "AIOXIDE_SPIN")
+_UNWANTED = (
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
+    "AIOXIDE_SPIN",
+)
 
 
 def _environment() -> dict[str, str]:
@@ -144,7 +150,14 @@ class Worker(Process):
     """A process that has one lane's loop for one case; worker.py says what it understands."""
 
     def __init__(self, lane: str, case, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "benches.worker", lane, case.group, case.point.state or "as-it-comes"]
+        command = [
+            sys.executable,
+            "-m",
+            "benches.worker",
+            lane,
+            case.group,
+            case.point.state or "as-it-comes",
+        ]
         super().__init__(command, case.place, **environment, **(case.environment or {}))
         self.port = 0
         self.said: dict = {}
@@ -247,9 +260,7 @@ def native(
     """
     words = _client(command, server.port, pid=server.pid, **options)
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout, preexec_fn=place
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, preexec_fn=place)
     except subprocess.TimeoutExpired:
         raise Failed("hangs under load") from None
     if done.returncode:

@@ -22,12 +22,21 @@ class Group:
         self.name = name
         self.cases: dict[str, Case] = {}
 
-    def add(self, kind: type[Case], family: str, title: str, operation: str, series: Series, **options) -> None:
+    def add(
+        self, kind: type[Case], family: str, title: str, operation: str, series: Series, **options
+    ) -> None:
         for point in series.points(family):
             self.cases[point.name] = kind(point, self.name, title, operation, **options)
 
     def in_loop(
-        self, title: str, series: Series, *, n: int = 0, operation: str, kind: type[InLoop] = InLoop, **options
+        self,
+        title: str,
+        series: Series,
+        *,
+        n: int = 0,
+        operation: str,
+        kind: type[InLoop] = InLoop,
+        **options,
     ):
         """Register `body(aio, loop, n, size)`, a plain function that runs the loop itself."""
 
@@ -49,7 +58,14 @@ class Group:
         return register
 
     def coroutine(
-        self, title: str, series: Series, *, n: int = 0, operation: str, kind: type[InLoop] = InLoop, **options
+        self,
+        title: str,
+        series: Series,
+        *,
+        n: int = 0,
+        operation: str,
+        kind: type[InLoop] = InLoop,
+        **options,
     ):
         """Register `body(aio, n, size)`, a coroutine function that is the loop's main task."""
 

@@ -22,56 +22,59 @@ NAMES = {
 }
 
 BUSY = """\
-Share of its core that the server filled. A server that waits for its clients pays for going to sleep and waking up with
-every message, and handles fewer in one turn: costs and rates compare well only between servers that fill their core about
-equally (on a machine where nothing else runs, all of them nearly do)."""
+Share of its core that the server filled. A server that waits for its clients pays for going to sleep and waking
+up with every message, and handles fewer in one turn: costs and rates compare well only between servers that
+fill their core about equally (on a machine where nothing else runs, all of them nearly do)."""
 
 POOLS = """\
-CPU time here is that of all threads of the calling process, its pool of threads included, but not of the processes of a
-pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the kernel, on either side:
-that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without spinning" has in its environment, saves
-it."""
+CPU time here is that of all threads of the calling process, its pool of threads included, but not of the
+processes of a pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the
+kernel, on either side: that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without
+spinning" has in its environment, saves it."""
 
 STATES = """\
-asyncio, and what is made like it, asks for 256 KiB with each read and shrinks what it got. glibc maps and unmaps such a block
-each time, which costs page faults, until the program has once freed a large block at its full size; from then on it keeps
-them. Importing numpy, uvicorn or aiohttp does so, so does compiling modules where no `.pyc` is kept, and so does the first
-connection that its peer closes: a read of nothing gives its block back whole. Hence each case of I/O is run in both states: in a fresh process, and in one that has freed one block of 4 MB before its loop was made. A gain
-over asyncio that the first column alone shows is malloc's. Messages (or connections) a second, fresh / after one freed
-block:"""
+asyncio, and what is made like it, asks for 256 KiB with each read and shrinks what it got. glibc maps and
+unmaps such a block each time, which costs page faults, until the program has once freed a large block at its
+full size; from then on it keeps them. Importing numpy, uvicorn or aiohttp does so, so does compiling modules
+where no `.pyc` is kept, and so does the first connection that its peer closes: a read of nothing gives its
+block back whole. Hence each case of I/O is run in both states: in a fresh process, and in one that has freed
+one block of 4 MB before its loop was made. A gain over asyncio that the first column alone shows is malloc's.
+Messages (or connections) a second, fresh / after one freed block:"""
 
 BESIDE = """\
-A thread of the server's process counts in Python without end. Whoever lets go of the GIL gets it back after the switch
-interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and the client have both.
-"One core": all three share one, as in a container of one CPU."""
+A thread of the server's process counts in Python without end. Whoever lets go of the GIL gets it back after the
+switch interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and the
+client have both. "One core": all three share one, as in a container of one CPU."""
 
 LIMITS = f"""\
-Some targets nobody can reach, because what is left is not the loop's. `{LIMIT}` is a server that does epoll, recv and send
-and nothing else; `{FLOOR}` is a loop in C that does nothing but the interpreter's own calls (`benches/native/floor.c`: a
-queue, contexts, coroutines; no descriptors, timers or cancelling). A target is at the limit when the limit itself does not
-reach it, aioxide's cost is at most {NEAR} times the limit's, and no peer is ahead."""
+Some targets nobody can reach, because what is left is not the loop's. `{LIMIT}` is a server that does epoll,
+recv and send and nothing else; `{FLOOR}` is a loop in C that does nothing but the interpreter's own calls
+(`benches/native/floor.c`: a queue, contexts, coroutines; no descriptors, timers or cancelling). A target is at
+the limit when the limit itself does not reach it, aioxide's cost is at most {NEAR} times the limit's, and no
+peer is ahead."""
 
 METHOD = f"""\
-Each case has a process of its own for each loop, pinned to one core; the driver, the native clients and wrk are on the
-other. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn of every loop, one
-after the other, and who begins moves on by one from round to round. Within one process one round before the first is thrown
-away; a server's load has a warm-up. The garbage collector runs before each turn and stays on. A ratio is taken within a
-round; the tables have the median over the rounds. All cases run unchanged code with the standard library's names;
-`{NAMESPACE}` is the same code with `import aioxide as asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing
-rsloop replaces `asyncio.open_connection` and `asyncio.start_server` by its own: in its process these are measured.
+Each case has a process of its own for each loop, pinned to one core; the driver, the native clients and wrk are
+on the other. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn of
+every loop, one after the other, and who begins moves on by one from round to round. Within one process one
+round before the first is thrown away; a server's load has a warm-up. The garbage collector runs before each
+turn and stays on. A ratio is taken within a round; the tables have the median over the rounds. All cases run
+unchanged code with the standard library's names; `{NAMESPACE}` is the same code with `import aioxide as
+asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing rsloop replaces `asyncio.open_connection`
+and `asyncio.start_server` by its own: in its process these are measured.
 
-Small echoes are compared by the server's CPU time (user and system) a message, marked "by CPU", large ones by rate, while a
-native client keeps one message of each connection under way. Page faults are those that need no disk, of the measured
-process. Memory is growth of the resident set in a fresh process, after half as many had filled what was free. What the
-frameworks take by themselves is measured in the server's process before it listens: their protocol gets the bytes of wrk's
-request from no socket; the least of all loops counts. "Best peer" is the best of all other loops in that case and run,
-asyncio's own included.
+Small echoes are compared by the server's CPU time (user and system) a message, marked "by CPU", large ones by
+rate, while a native client keeps one message of each connection under way. Page faults are those that need no
+disk, of the measured process. Memory is growth of the resident set in a fresh process, after half as many had
+filled what was free. What the frameworks take by themselves is measured in the server's process before it
+listens: their protocol gets the bytes of wrk's request from no socket; the least of all loops counts. "Best
+peer" is the best of all other loops in that case and run, asyncio's own included. "At least 1 x" is met too
+where two loops differ by less than 2 % and the rounds go either way.
 
 Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
 is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
-are represented by asyncio, uvloop and zuvloop.
-`python -m benches profile CASE` shows where the time of a case goes;
-[where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
+are represented by asyncio, uvloop and zuvloop. `python -m benches profile CASE` shows where the time of a case
+goes; [where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
 def summary(results: Results) -> str:
@@ -79,7 +82,9 @@ def summary(results: Results) -> str:
     found = [(entry, result) for entry in entries for result in verdicts(entry)]
     met = sum(result.met for _, result in found)
     limited = sum(result.at_limit for _, result in found)
-    missed = list(dict.fromkeys(entry.title for entry, result in found if not (result.met or result.at_limit)))
+    missed = list(
+        dict.fromkeys(entry.title for entry, result in found if not (result.met or result.at_limit))
+    )
     unrun = [name for name in load_all() if name not in results.entries]
     text = f"{met} of {len(found)} targets met, {limited} at the limit, {len(found) - met - limited} missed."
     if missed:
@@ -128,7 +133,9 @@ def group_section(group: str, entries: list[Entry]) -> list[str]:
     if group == "beside":
         parts += _beside(entries)
     by_cpu = sorted({entry.heading for entry in entries if tables.by_cpu(entry) and entry.axis})
-    sizes = sorted({(entry.size, entry.label) for entry in entries if tables.by_cpu(entry) and not entry.axis})
+    sizes = sorted(
+        {(entry.size, entry.label) for entry in entries if tables.by_cpu(entry) and not entry.axis}
+    )
     by_cpu += [label for _, label in sizes]
     note = f" By CPU: {', '.join(by_cpu)}." if by_cpu else ""
     what = "Times as small as uvloop's" if group == "memory" else "Times as fast as uvloop"
@@ -169,7 +176,9 @@ def markdown(results: Results, picture: str | None = None) -> str:
         parts += ["## Both states of malloc", STATES, states]
     if before := tables.before_table(entries):
         build = results.meta.get("before") or "an older build"
-        text = f"Before: {build}, in the same run, turn by turn. In bold: slower by more than the rounds differ."
+        text = (
+            f"Before: {build}, in the same run, turn by turn. In bold: slower by more than the rounds differ."
+        )
         parts += ["## Before and after", text, before]
     for group in GROUPS:
         if of_group := [entry for entry in entries if entry.group == group]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -148,9 +149,9 @@ class Verdict:
     def met(self) -> bool:
         if self.figure is None:
             return False
-        # Rounds that can't tell two loops apart: neither is slower.
-        tie = self.target.factor == 1 and not self.target.at_most and bool(self.spread) and self.spread[1] >= 1
-        return tie or self.target.met(self.figure)
+        # Within 2 %, and rounds that go either way: neither is slower.
+        equals = self.target.factor == 1 and not self.target.at_most and self.figure >= 0.98
+        return (equals and bool(self.spread) and self.spread[1] >= 1) or self.target.met(self.figure)
 
     @property
     def at_limit(self) -> bool:
@@ -177,7 +178,9 @@ def verdict(entry: Entry, target: Target, lane: str = OURS) -> Verdict:
         mine = entry.column(lane, target.of)
         base = entry.column(lane, "warm") if target.against == "warm" else entry.without_loop()
         return Verdict(target, None, mine / base if mine and base else None)
-    other = {"best peer": entry.best_peer(), "uvloop": BASELINE, "stock": "asyncio", "limit": LIMIT}[target.against]
+    other = {"best peer": entry.best_peer(), "uvloop": BASELINE, "stock": "asyncio", "limit": LIMIT}[
+        target.against
+    ]
     if other is None:
         return Verdict(target, None, None)
     if target.at_most:
@@ -216,7 +219,7 @@ def bends(curve: list[Entry], lane: str) -> list[Bend]:
     if not curve[0].axis and not any(entry.ran(LIMIT) for entry in curve):
         return []
     found = []
-    for smaller, larger in zip(curve, curve[1:], strict=False):
+    for smaller, larger in pairwise(curve):
         low, high = level(smaller, lane), level(larger, lane)
         if low and high and not 1 / BEND < high / low < BEND:
             found.append(Bend(lane, smaller, larger, high / low))
@@ -232,7 +235,16 @@ class Results:
 
     def begin(self, case: Case, lanes: list[str], rounds: int) -> Entry:
         point = case.point
-        place = (case.name, case.group, case.family, case.heading, point.axis, point.size, point.label, point.state)
+        place = (
+            case.name,
+            case.group,
+            case.family,
+            case.heading,
+            point.axis,
+            point.size,
+            point.label,
+            point.state,
+        )
         entry = Entry(*place, case.operation, case.unit, rounds, lanes, run=self.meta.get("date", ""))
         self.entries[case.name] = entry
         return entry

@@ -53,6 +53,10 @@ class Runner:
         entry = self.results.begin(case, self.contenders(case), case.rounds(self.settings))
         try:
             self._rounds(case, entry)
+        except BaseException:
+            # Stopped in the middle of a round: half of it is no figure.
+            del self.results.entries[case.name]
+            raise
         finally:
             # Each case has processes of its own.
             self.stage.clear()

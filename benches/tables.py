@@ -20,7 +20,9 @@ def number(value: float | None, why: str = "") -> str:
 
 def few(value: float | None) -> str:
     """Page faults: less than one in a hundred operations is none."""
-    return "-" if value is None else "0" if value < 0.005 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+    return (
+        "-" if value is None else "0" if value < 0.005 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+    )
 
 
 def _short(why: str) -> str:
@@ -34,12 +36,18 @@ def lanes_of(entries: list[Entry]) -> list[str]:
 
 def _grid(entries: list[Entry], cell: Callable[[Entry, str], str], lanes: list[str] | None = None) -> str:
     lanes = lanes or lanes_of(entries)
-    return table(["case", *lanes], [[entry.title, *(cell(entry, lane) for lane in lanes)] for entry in entries])
+    return table(
+        ["case", *lanes], [[entry.title, *(cell(entry, lane) for lane in lanes)] for entry in entries]
+    )
 
 
 def by_cpu(entry: Entry) -> bool:
     """Is the cost of this case the server's CPU time, and not its rate?"""
-    return entry.unit == "s" and entry.group in SERVED and entry.cost(OURS) == entry.column(OURS, "cpu") is not None
+    return (
+        entry.unit == "s"
+        and entry.group in SERVED
+        and entry.cost(OURS) == entry.column(OURS, "cpu") is not None
+    )
 
 
 def _figure(entry: Entry, result: Verdict) -> str:
@@ -59,7 +67,9 @@ def targets_table(entries: list[Entry]) -> str:
             word = result.word() if result.met else f"**{result.word()}**"
             target = result.target.words(entry.unit)
             target = target.replace("best peer", f"best peer ({result.other or 'none ran'})")
-            rows.append([entry.title, target, _figure(entry, result), word, number(entry.ratio(NAMESPACE, OURS))])
+            rows.append(
+                [entry.title, target, _figure(entry, result), word, number(entry.ratio(NAMESPACE, OURS))]
+            )
     head = ["case", "target", "aioxide (quartiles of the rounds)", "verdict", "`as asyncio` / aioxide"]
     return table(head, rows)
 
@@ -73,7 +83,15 @@ def limit_table(entries: list[Entry]) -> str:
                 target = result.target.words().replace("best peer", f"best peer ({result.other})")
                 limit, ours = entry.limit, human(entry.cost(OURS), entry.unit)
                 reach = f"{result.reach:.2f} x ({limit}, {human(entry.cost(limit), entry.unit)})"
-                rows.append([entry.title, target, f"{_figure(entry, result)}, {ours}", reach, f"{result.distance:.2f}"])
+                rows.append(
+                    [
+                        entry.title,
+                        target,
+                        f"{_figure(entry, result)}, {ours}",
+                        reach,
+                        f"{result.distance:.2f}",
+                    ]
+                )
     head = ["case", "target", "aioxide", "the limit's own figure", "aioxide's cost / the limit's"]
     return table(head, rows) if rows else ""
 
@@ -241,7 +259,11 @@ def bends_list(curves: list[list[Entry]]) -> str:
                 for other in bends(curve, lane)
                 if other.larger is bend.larger
             ]
-            way = f"{bend.factor:.1f} times as dear" if bend.factor > 1 else f"{1 / bend.factor:.1f} times as cheap"
+            way = (
+                f"{bend.factor:.1f} times as dear"
+                if bend.factor > 1
+                else f"{1 / bend.factor:.1f} times as cheap"
+            )
             others = f"; {', '.join(same)}" if same else "; nobody else's does"
             places.append(f"from {bend.smaller.label} to {bend.larger.label} {way}{others}")
         lines.append(f"- {curve[0].heading}{state}, {curve[0].axis or 'by size'}: {' | '.join(places)}.")

@@ -11,11 +11,11 @@ class Target:
     """`against` says whom aioxide is compared with.
 
     `best peer`: the peer with the highest median ratio in this run; `uvloop`: that one. Both want aioxide at
-    least `factor` times as fast. `stock` (asyncio's own loop) and `limit` (the native server) want aioxide's cost at
-    most `factor` times theirs; `warm` wants it at most `factor` times what the same call costs later, and `framework` at
-    most `factor` times what a request costs without a loop: the framework by itself and the native server, together.
-    `most` and `least` want the figure itself, in its unit, on the right side of `factor`; `ideal` wants the case's ideal
-    cost, which arithmetic gives, to be at least `factor` of aioxide's.
+    least `factor` times as fast. `stock` (asyncio's own loop) and `limit` (the native server) want aioxide's
+    cost at most `factor` times theirs; `warm` wants it at most `factor` times what the same call costs later,
+    and `framework` at most `factor` times what a request costs without a loop: the framework by itself and the
+    native server, together. `most` and `least` want the figure itself, in its unit, on the right side of
+    `factor`; `ideal` wants the case's ideal cost, which arithmetic gives, to be at least `factor` of aioxide's.
 
     `of` is what is compared: the `cost` of the case, or another of its columns.
     """

@@ -1,7 +1,7 @@
 """The process of one lane: `python -m benches.worker LANE GROUP STATE`, driven by lines of JSON.
 
     {"open": CASE}   make a new loop for the case           -> {"loop": its class, "namespace": ...}
-    {"run": N}       do the case's work N times             -> {"done": ..., "wall": seconds, "cpu": seconds, "faults": ...}
+    {"run": N}       do the case's work N times             -> {"done": ..., "faults": ..., "wall": ..., "cpu": seconds}
     {"close": CASE}  close the loop                         -> {}
     {"serve": CASE}  serve until killed                     -> {"port": ..., "loop": ..., "namespace": ...}
 

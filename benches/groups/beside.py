@@ -1,8 +1,8 @@
 """Echo of 1 KiB by a server in whose process another thread computes, on two cores, and with its client on one.
 
-Whoever lets go of the GIL gets it back after the switch interval when another thread wants to compute. Measured are the
-rate, how late the latest answers are, and what is left of the computing thread's own speed. Each sample has a process of
-its own: of the others none may compute meanwhile.
+Whoever lets go of the GIL gets it back after the switch interval when another thread wants to compute. Measured
+are the rate, how late the latest answers are, and what is left of the computing thread's own speed. Each sample
+has a process of its own: of the others none may compute meanwhile.
 """
 
 import mmap
@@ -92,7 +92,13 @@ class Counter:
 def load(case, server, settings):
     """`thread` is the computing thread's speed under the load, as a share of that beside the idle loop."""
     seconds = settings.seconds(1.2)
-    options = {"conns": case.size, "size": SIZE, "warmup": seconds / 4, "seconds": seconds, "place": case.place}
+    options = {
+        "conns": case.size,
+        "size": SIZE,
+        "warmup": seconds / 4,
+        "seconds": seconds,
+        "place": case.place,
+    }
     if "counter" not in server.said:
         # The native server has no such thread: it says what the kernel alone would do.
         return window_sample(native("echo-load", server, settings.timeout, **options))

@@ -1,8 +1,9 @@
 """Echo: what the loop adds to the kernel's price for a message, by protocol, buffered protocol and streams.
 
 The clients are one native epoll thread on the other core, each with one message under way; the limit is a
-native epoll server that does recv and send and nothing else. Small messages are compared by the server's CPU time, large
-ones by their rate. Each size has a server process of its own, once as it starts and once after one block was freed.
+native epoll server that does recv and send and nothing else. Small messages are compared by the server's CPU
+time, large ones by their rate. Each size has a server process of its own, once as it starts and once after one
+block was freed.
 """
 
 from ..case import Served, window_sample
@@ -89,9 +90,7 @@ def woken(case, server, settings):
     """One message to each of many idle connections, and again after a rest."""
     times = 3 if settings.quick else max(5, min(25, 50_000 // case.size))
     options = {"pause": 0.02, "times": times}
-    return window_sample(
-        native("wake-load", server, settings.timeout, conns=case.size, size=64, **options)
-    )
+    return window_sample(native("wake-load", server, settings.timeout, conns=case.size, size=64, **options))
 
 
 SIZES = (SMALL, 20 * 1024, 100 * 1024, 2**20, 16 * 2**20)

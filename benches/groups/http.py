@@ -1,8 +1,8 @@
 """Two HTTP servers under wrk: connections that are kept alive, a body of 1 KiB, one request at a time each.
 
-Beside it stands what a request costs the framework without any socket, measured in the same process before it serves: its
-protocol gets the bytes of wrk's request, and what it writes is thrown away. With the native server's cost, which answers
-each read with a response of the same length, that is what no loop can undercut.
+Beside it stands what a request costs the framework without any socket, measured in the same process before it
+serves: its protocol gets the bytes of wrk's request, and what it writes is thrown away. With the native
+server's cost, which answers each read with a response of the same length, that is what no loop can undercut.
 
 The servers' own code names the standard library's asyncio, so `import aioxide as asyncio` has no case here. Importing
 either framework frees large blocks, so malloc has only one state here.

@@ -71,9 +71,7 @@ async def idle_timer(aio, n, size):
     def never():
         raise AssertionError("an hour has gone by")
 
-    return await grown_by(
-        aio, n, lambda: loop.call_later(3_600, never), lambda timer: not timer.cancelled()
-    )
+    return await grown_by(aio, n, lambda: loop.call_later(3_600, never), lambda timer: not timer.cancelled())
 
 
 def held(case, server, settings):
