@@ -37,7 +37,7 @@ COLOURS = {
 }
 INK, SOFT, GOOD, BAD, LINES = "#20242a", "#767e88", "#2f7d4f", "#b3261e", "#e9ebee"
 OURS_GOAL = "#20242a"
-WIDTH, HEIGHT = 23.0, 2.9
+WIDTH, HEIGHT, TOP = 23.0, 2.9, 1.25
 
 
 def _tick(value: float, _position: int) -> str:
@@ -110,7 +110,7 @@ def _heading(axes, curve: list[Entry]) -> None:
     met = sum(result.met or result.at_limit for result in found)
     state = f"\n{STATES[curve[0].state]}" if curve[0].state else ""
     title = curve[0].heading
-    title = title if len(title) < 42 else title[:40] + " ..."
+    title = title if len(title) < 38 else title[:36] + " ..."
     axes.set_title(title + state, loc="left", fontsize=9, fontweight="bold", color=INK, pad=4)
     colour = GOOD if met == len(found) else BAD
     text = f"{met}/{len(found)}"
@@ -163,12 +163,12 @@ def draw(results: Results, path: Path) -> None:
     """Draw all curves of `results` into a PNG at `path`."""
     curves = results.curves()
     rows = math.ceil(len(curves) / PANELS)
-    height = 1.7 + rows * HEIGHT
+    height = TOP + rows * HEIGHT
     figure = pyplot.figure(figsize=(WIDTH, height), facecolor="white")
     width, left, gap = 0.139, 0.03, 0.0245
     for index, curve in enumerate(curves):
         row, column = divmod(index, PANELS)
-        bottom = height - 1.7 - (row + 1) * HEIGHT + 0.55
+        bottom = height - TOP - (row + 1) * HEIGHT + 0.55
         place = (left + column * (width + gap), bottom / height, width, (HEIGHT - 1.05) / height)
         _panel(figure.add_axes(place), curve)
     text = (
@@ -207,16 +207,17 @@ def draw_beside(results: Results, path: Path) -> bool:
         ("ms, 99 of 100 answers", _milliseconds, True),
         ("% of the thread's own speed", _share, False),
     )
-    height = 1.7 + len(rows) * HEIGHT
+    height = TOP + len(rows) * HEIGHT
     figure = pyplot.figure(figsize=(WIDTH, height), facecolor="white")
     width, gap = 0.92 / len(curves) - 0.025, 0.025
     for row, (label, value, logarithmic) in enumerate(rows):
         for column, curve in enumerate(curves):
-            bottom = height - 1.7 - (row + 1) * HEIGHT + 0.55
+            bottom = height - TOP - (row + 1) * HEIGHT + 0.55
             place = (0.045 + column * (width + gap), bottom / height, width, (HEIGHT - 1.05) / height)
             axes = figure.add_axes(place)
             if logarithmic:
                 axes.set_yscale("log")
+                axes.yaxis.set_minor_locator(NullLocator())
             else:
                 axes.set_ylim(0, 115)
             for lane in _lanes(curve):

@@ -85,13 +85,19 @@ def summary(results: Results) -> str:
     missed = list(
         dict.fromkeys(entry.title for entry, result in found if not (result.met or result.at_limit))
     )
-    unrun = [name for name in load_all() if name not in results.entries]
     text = f"{met} of {len(found)} targets met, {limited} at the limit, {len(found) - met - limited} missed."
     if missed:
         text += f" Missed: {'; '.join(missed)}."
-    if unrun:
+    if unrun := not_run(results):
         text += f" Not run: {', '.join(unrun)}."
     return text
+
+
+def not_run(results: Results) -> list[str]:
+    """The cases without figures; of a family that has none at all, its name alone."""
+    ran = {entry.family for entry in results.entries.values()}
+    missing = [case for case in load_all().values() if case.name not in results.entries]
+    return list(dict.fromkeys(case.name if case.family in ran else case.family for case in missing))
 
 
 def conditions(results: Results) -> str:
@@ -169,7 +175,7 @@ def markdown(results: Results, picture: str | None = None) -> str:
     if bent := tables.bends_list(results.curves()):
         text = (
             "From one size to the next the cost of an operation changes by more than a third; for sizes in bytes, the "
-            "cost in times of the native server's. After the semicolon: by how much it changes for the others."
+            "cost in times of the native server's. After the semicolon: by what factor it changes for the others."
         )
         parts += ["## Where aioxide's curves bend", text, bent]
     if states := tables.states_table(entries):

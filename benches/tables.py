@@ -213,7 +213,8 @@ def states_table(entries: list[Entry]) -> str:
         for entry in entries
         if entry.state == FRESH and (entry.family, entry.size, FREED) in found
     ]
-    lanes = [lane for lane in lanes_of(entries) if lane not in (NAMESPACE, BEFORE, FLOOR)]
+    lanes = lanes_of([entry for entry, _ in pairs])
+    lanes = [lane for lane in lanes if lane not in (NAMESPACE, BEFORE, FLOOR)]
 
     def cell(pair: tuple[Entry, Entry], lane: str) -> str:
         walls = [entry.column(lane, "wall") for entry in pair]
