@@ -171,9 +171,9 @@ class InLoop(Case):
         n = settings.count(self.n, self.size if self.whole else 1)
         reply = process.request({"run": n}, settings.timeout)
         done = reply["done"]
-        extra = {what: reply[what] / n for what in ("wall", "cpu", "faults")}
         if isinstance(done, dict):
-            return Sample(done.pop("cost"), extra | done)
+            return Sample(done.pop("cost"), done)
+        extra = {what: reply[what] / n for what in ("wall", "cpu", "faults")}
         if done != n:
             raise Wrong(f"did {done} operations instead of {n}")
         return Sample(reply[settings.clock] / n, extra)

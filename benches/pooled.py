@@ -66,5 +66,5 @@ class Pooled(InLoop):
         if self.unit == "B":
             return sample
         # The wall clock decides: what a pool's processes do is not in the caller's CPU time.
-        cost = sample.extra.get("seconds", sample.extra["wall"])
+        cost = sample.extra.get("wall", sample.cost)
         return Sample(cost, sample.extra | ({"ideal": self.ideal} if self.ideal else {}))

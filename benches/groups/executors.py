@@ -194,7 +194,7 @@ def process_array_nth(aio, loop, pools, n, size):
         await aio.gather(*[loop.run_in_executor(pool, nap, 0.1) for _ in range(WORKERS)])
         await aio.gather(*[squared(loop, pool, array[:8]) for _ in range(10 * WORKERS)])
         seconds = [await squared(loop, pool, array) for _ in range(20)]
-        return {"cost": seconds[size - 1], "seconds": seconds[size - 1], "warm": median(seconds[10:])}
+        return {"cost": seconds[size - 1], "warm": median(seconds[10:])}
 
     return loop.run_until_complete(main())
 
