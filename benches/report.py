@@ -128,7 +128,8 @@ def _beside(entries: list[Entry]) -> list[str]:
         "![Rate, latest answers and the computing thread's speed](beside.png)",
         "Milliseconds within which 99 of 100 answers came:",
         tables.late_table(entries),
-        "The computing thread's speed, of that beside the idle loop:",
+        "The computing thread's speed under load / beside the idle loop, in percent of its own in a process that does "
+        "nothing else:",
         tables.thread_table(entries),
     ]
 

@@ -171,11 +171,11 @@ def late_table(entries: list[Entry]) -> str:
 
 
 def thread_table(entries: list[Entry]) -> str:
-    """The computing thread's speed under load, as a share of that beside the idle loop."""
+    """The computing thread's speed under load, and beside the idle loop, as shares of its own."""
 
     def cell(entry: Entry, lane: str) -> str:
-        share = entry.column(lane, "thread")
-        return "-" if share is None else f"{share:.0%}"
+        shares = [entry.column(lane, what) for what in ("thread", "idle")]
+        return "-" if None in shares else " / ".join(f"{share:.0%}" for share in shares)
 
     lanes = [lane for lane in lanes_of(entries) if lane != LIMIT]
     return _grid(entries, cell, lanes)

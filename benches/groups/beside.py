@@ -13,7 +13,7 @@ import time
 
 from ..case import Sample, Served, window_sample
 from ..lanes import LIMIT
-from ..processes import Failed, native, on_all_cores, on_server_core
+from ..processes import native, on_all_cores, on_server_core
 from ..registry import Group
 from ..series import Series
 from .echo import BACKLOG, serve_protocol, serve_streams
@@ -24,13 +24,14 @@ SIZE = 1024
 CHUNK = 1_000
 
 
-def compute(shared):
-    """Count for ever, and note in `shared` how far it came."""
-    count = 0
-    while True:
+def compute(shared, seconds=float("inf")):
+    """Count for `seconds`, note in `shared` how far it came, and return how fast it was."""
+    count, begin = 0, time.perf_counter()
+    while (now := time.perf_counter()) < begin + seconds:
         for _ in range(CHUNK):
             count += 1
         struct.pack_into("q", shared, 0, count)
+    return count / (now - begin)
 
 
 def beside(serve):
@@ -40,10 +41,12 @@ def beside(serve):
         fd = os.memfd_create("counter")
         os.ftruncate(fd, mmap.PAGESIZE)
         shared = mmap.mmap(fd, mmap.PAGESIZE)
+        # While nothing else happens in this process; the best of five, because other processes may.
+        own = max(compute(shared, 0.02) for _ in range(5))
 
         def announce_both(port):
             threading.Thread(target=compute, args=(shared,), daemon=True).start()
-            announce(port, counter=f"/proc/{os.getpid()}/fd/{fd}")
+            announce(port, counter=f"/proc/{os.getpid()}/fd/{fd}", own=own)
 
         await serve(aio, announce_both)
 
@@ -90,28 +93,23 @@ class Counter:
 
 
 def load(case, server, settings):
-    """`thread` is the computing thread's speed under the load, as a share of that beside the idle loop."""
+    """`thread` is the computing thread's speed under the load, and `idle` that beside the idle loop, as shares of its
+    own speed in a process that does nothing else.
+    """
     seconds = settings.seconds(1.2)
-    options = {
-        "conns": case.size,
-        "size": SIZE,
-        "warmup": seconds / 4,
-        "seconds": seconds,
-        "place": case.place,
-    }
+    warmup = {"warmup": seconds / 4, "seconds": seconds}
+    options = {"conns": case.size, "size": SIZE, "place": case.place, **warmup}
     if "counter" not in server.said:
         # The native server has no such thread: it says what the kernel alone would do.
         return window_sample(native("echo-load", server, settings.timeout, **options))
-    counter = Counter(server.said["counter"])
-    time.sleep(0.02)
+    counter, own = Counter(server.said["counter"]), server.said["own"]
     begin = counter.read()
-    time.sleep(settings.seconds(0.25))
-    alone = counter.rate_since(begin)
+    time.sleep(max(0.1, settings.seconds(0.25)))
+    idle = counter.rate_since(begin) / own
     begin = counter.read()
     sample = window_sample(native("echo-load", server, settings.timeout, **options))
-    if alone <= 0:
-        raise Failed("the computing thread stands still beside the idle loop")
-    return Sample(sample.cost, sample.extra | {"thread": counter.rate_since(begin) / alone, "alone": alone})
+    shares = {"thread": counter.rate_since(begin) / own, "idle": idle}
+    return Sample(sample.cost, sample.extra | shares)
 
 
 for cores, place in ((2, on_all_cores), (1, on_server_core)):
