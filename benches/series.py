@@ -11,9 +11,10 @@ STATES = {"": "", FRESH: "fresh process", FREED: "after one freed block"}
 
 
 def in_bytes(size: int) -> str:
-    for scale, unit in ((2**20, "MiB"), (2**10, "KiB")):
-        if size >= scale and size % scale == 0:
-            return f"{size // scale} {unit}"
+    binary, decimal = ((2**20, "MiB"), (2**10, "KiB")), ((10**6, "MB"), (10**3, "kB"))
+    for scale, unit in decimal if size % 1_000 == 0 else binary:
+        if size >= scale:
+            return f"{size / scale:g} {unit}"
     return f"{size:,} B"
 
 

@@ -66,6 +66,13 @@ def test_the_names_of_points():
     points = Series(None, (64, 1024, 2**20), BOTH).points("echo")
     assert [point.name for point in points[2:4]] == ["echo@1048576", "echo@64+freed"]
     assert [point.label for point in points[:3]] == ["64 B", "1 KiB", "1 MiB"]
+    sizes = (100, 10_000, 1_600_000, 16_000_000)
+    assert [point.label for point in Series(None, sizes).points("array")] == [
+        "100 B",
+        "10 kB",
+        "1.6 MB",
+        "16 MB",
+    ]
     assert Point("gather", "tasks", 100_000).words == "100,000 tasks"
     assert points[3].words == "64 B, after one freed block"
 
