@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import shutil
+import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ class Lane:
 
 def without_compiler() -> str | None:
     """Why the bare interpreter's loop, a C file, can't be built here."""
+    if sys.version_info < (3, 12):
+        return "its C code wants CPython 3.12 or newer"
     if shutil.which("cc") is None:
         return "there is no C compiler"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
