@@ -1,13 +1,15 @@
 """The command line: `python -m benches [options]`, and the helpers `report`, `profile`, `install`, `list`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from . import install, machine, profiling, report
-from .case import Case, Settings, load_all
-from .lanes import LANES, OURS
+from . import floor, install, machine, profiling, report
+from .case import Case, Settings
+from .lanes import FLOOR, LANES, NAMESPACE, OURS
 from .processes import build_native
+from .registry import load_all, smallest
 from .results import Results
 from .runner import Runner, present_lanes
 
@@ -24,16 +26,31 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="all once and small: do they work? (no ratio is checked)"
     )
-    parser.add_argument("--only", metavar="NAME[,NAME]", help="these groups and cases")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="everything in some 25 minutes: less work, 3 rounds, without `aioxide as asyncio`",
+    )
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="these groups, families and cases")
     parser.add_argument("--loops", metavar="NAME[,NAME]", help=f"these loops of: {', '.join(LANES)}")
     parser.add_argument(
-        "--rounds", type=int, default=15, help="rounds of the cheap cases (default: %(default)s)"
+        "--rounds", type=int, help="rounds of the cheap cases (default: 15, and 3 when --short)"
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="the folder python/ of an older build: one lane more"
     )
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="for the cases within one process"
     )
     parser.add_argument(
         "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        default=report.DOCS,
+        metavar="DIR",
+        help="where --write writes to (default: docs)",
     )
     parser.add_argument("--strict", action="store_true", help="a case that can't run here is a failure")
     parser.add_argument(
@@ -42,24 +59,33 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--fresh", action="store_true", help="forget the saved figures of cases that don't run now"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (3 if options.short else 15)
+    if options.before and not (options.before / OURS / "__init__.py").exists():
+        raise SystemExit(f"benches: --before wants a folder with a built package {OURS} in it")
+    return options
 
 
-def choose(cases: dict[str, Case], only: str | None) -> list[Case]:
+def choose(cases: dict[str, Case], only: str | None, quick: bool = False) -> list[Case]:
+    """The cases that `only` names; without it all of them or, when `quick`, the smallest size of each family."""
     if not only:
-        return list(cases.values())
+        return smallest(cases) if quick else list(cases.values())
     words = only.split(",")
-    known = set(cases) | {case.group for case in cases.values()}
+    known = set(cases) | {name for case in cases.values() for name in (case.group, case.family)}
     if unknown := [word for word in words if word not in known]:
         raise SystemExit(f"benches: no such group or case: {', '.join(unknown)} (`python -m benches list`)")
-    return [case for case in cases.values() if case.name in words or case.group in words]
+    if quick:
+        return smallest(
+            {name: case for name, case in cases.items() if {case.group, case.family} & set(words)}
+        ) + [case for case in cases.values() if case.name in words]
+    return [case for case in cases.values() if {case.name, case.family, case.group} & set(words)]
 
 
-def chosen_lanes(loops: str | None) -> list[str]:
+def chosen_lanes(loops: str | None, before: bool) -> list[str]:
     wanted = loops.split(",") if loops else None
     if unknown := [name for name in wanted or [] if name not in LANES]:
         raise SystemExit(f"benches: no such loop: {', '.join(unknown)}")
-    lanes, missing = present_lanes(wanted)
+    lanes, missing = present_lanes(wanted, before)
     if OURS in missing:
         raise SystemExit(f"benches: {OURS} {missing[OURS]}: `make build` builds it, `--loops` leaves it out")
     for name, why in missing.items():
@@ -67,23 +93,45 @@ def chosen_lanes(loops: str | None) -> list[str]:
     return lanes
 
 
+def described(options: argparse.Namespace) -> dict[str, object]:
+    facts = machine.describe() | {"clock": options.clock, "rounds": options.rounds, "short": options.short}
+    return facts | ({"before": machine.commit_of(options.before)} if options.before else {})
+
+
 def bench(arguments: list[str]) -> int:
     options = parse(arguments)
+    # Told to stop, it saves what it has.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benches: stopped"))
     cases = load_all()
-    chosen = choose(cases, options.only)
+    chosen = choose(cases, options.only, options.quick)
+    lanes = chosen_lanes(options.loops, options.before is not None)
+    if options.short and not options.loops:
+        lanes.remove(NAMESPACE)
     build_native()
-    results = Results(machine.describe() | {"clock": options.clock, "rounds": options.rounds})
-    settings = Settings(options.quick, options.rounds, options.clock)
-    runner = Runner(chosen_lanes(options.loops), settings, results)
-    runner.run(chosen)
-    if not options.quick:
-        saved = Results() if options.fresh or not options.save.exists() else Results.load(options.save)
-        saved.update(results, list(cases))
-        saved.save(options.save)
-        print("\n" + report.markdown(results if not options.write else saved))
+    if FLOOR in lanes:
+        floor.built()
+    results = Results(described(options))
+    settings = Settings(options.quick, options.rounds, options.clock, options.short)
+    runner = Runner(lanes, settings, results, options.before)
+    try:
+        runner.run(chosen)
+    finally:
+        # What was measured before somebody stopped it is a part of the run.
+        saved = None if options.quick else keep(options, results, list(cases))
+    if saved:
+        print("\n" + report.terminal(results if not options.write else saved))
         if options.write:
-            report.write(saved)
+            report.write(saved, options.into)
     return conclude(runner, chosen, options.strict)
+
+
+def keep(options: argparse.Namespace, results: Results, order: list[str]) -> Results:
+    """Save the figures of this run beside those of the cases that it did not run."""
+    fresh = options.fresh or not options.save.exists()
+    saved = Results() if fresh else Results.load(options.save)
+    saved.update(results, order)
+    saved.save(options.save)
+    return saved
 
 
 def conclude(runner: Runner, chosen: list[Case], strict: bool) -> int:
@@ -97,7 +145,7 @@ def conclude(runner: Runner, chosen: list[Case], strict: bool) -> int:
 
 def list_cases(arguments: list[str]) -> int:
     for case in load_all().values():
-        print(f"{case.group:10} {case.name:22} {case.title}")
+        print(f"{case.group:10} {case.name:32} {case.title}")
     return 0
 
 
@@ -107,12 +155,15 @@ def report_saved(arguments: list[str]) -> int:
         "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
     )
     parser.add_argument("--save", type=Path, default=SAVED, help="the saved figures")
+    parser.add_argument(
+        "--into", type=Path, default=report.DOCS, metavar="DIR", help="where --write writes to"
+    )
     options = parser.parse_args(arguments)
     if not options.save.exists():
         raise SystemExit(f"benches: no saved run in {options.save}")
     saved = Results.load(options.save)
     if options.write:
-        report.write(saved)
+        report.write(saved, options.into)
     else:
         print(report.markdown(saved))
     return 0

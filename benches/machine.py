@@ -1,15 +1,12 @@
 """The machine: which core is whose, what it is, and what is installed on it."""
 
-import importlib.metadata
 import os
-import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .lanes import LANES, OURS
+from .lanes import BEFORE, FLOOR, LANES, OURS
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("uvicorn", "httptools", "aiohttp", "numpy")
@@ -34,6 +31,11 @@ def resident_bytes(pid: int | str = "self") -> int:
     raise RuntimeError(f"no Rss in the memory map of process {pid}")
 
 
+def minor_faults(pid: int) -> int:
+    """Page faults so far of process `pid` that needed no disk: field 10 of proc_pid_stat(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time so far of all threads of process `pid`.
 
@@ -46,19 +48,23 @@ def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    return platform.machine()
+    return os.uname().machine
 
 
 def _version(distribution: str) -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
 
-def _commit() -> str:
-    """The commit of the source tree, and whether anything in it differs; empty without git."""
-    git = ["git", "-C", str(ROOT)]
+def commit_of(tree: Path = ROOT) -> str:
+    """The commit of a source tree, and whether anything in it differs; empty without git."""
+    import subprocess
+
+    git = ["git", "-C", str(tree)]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
@@ -75,7 +81,7 @@ def _aioxide_build() -> str:
 
     info = aioxide.build_info()
     lacks = [feature for feature, there in info["features"].items() if there is False]
-    facts = [info["version"], _commit(), f"{info['profile']} build", info["rustc"]]
+    facts = [info["version"], commit_of(), f"{info['profile']} build", info["rustc"]]
     if lacks:
         facts.append(f"without {', '.join(lacks)}")
     return ", ".join(filter(None, facts))
@@ -83,7 +89,11 @@ def _aioxide_build() -> str:
 
 def describe() -> dict[str, object]:
     """What a reader needs in order to repeat the run."""
-    lanes = [lane for lane in LANES.values() if lane.namespace == "asyncio"]
+    import platform
+
+    lanes = [
+        lane for lane in LANES.values() if lane.namespace == "asyncio" and lane.name not in (BEFORE, FLOOR)
+    ]
     debug = "a debug build, " if hasattr(sys, "gettotalrefcount") else ""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -96,6 +106,8 @@ def describe() -> dict[str, object]:
         "python_build": debug + platform.python_compiler(),
         "aioxide_build": "not built for this Python" if LANES[OURS].missing() else _aioxide_build(),
         "versions": {lane.name: lane.version() for lane in lanes if not lane.missing()},
-        "missing": {lane.name: why for lane in LANES.values() if (why := lane.missing())},
+        "missing": {
+            lane.name: why for lane in LANES.values() if lane.name != BEFORE and (why := lane.missing())
+        },
         "tools": {tool: _version(tool) for tool in TOOLS},
     }

@@ -1,6 +1,9 @@
-"""The picture: a small panel for each case, a bar for each loop, from uvloop's line to either side."""
+"""The pictures: a small panel for each curve, a line for each loop, in times as fast as uvloop; and the case of
+a server beside a computing thread by itself.
+"""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -9,184 +12,224 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .lanes import BASELINE, LANES, LIMIT, NAMESPACE, OURS
-from .results import Entry, Results, verdict
+from .lanes import BASELINE, BEFORE, COLUMNS, FLOOR, LIMIT, NAMESPACE, OURS
+from .results import Entry, Results, verdict, verdicts
+from .series import STATES
+from .targets import targets_of
 
-COLUMNS = 6
+PANELS = 6
 COLOURS = {
-    "asyncio": "#bcc2c9",
-    "zuvloop": "#7d9bb8",
-    "rloop": "#a3b79d",
-    "rsloop": "#c6b08f",
-    "loky": "#b59ab0",
+    "asyncio": "#9aa1a9",
+    BASELINE: "#20242a",
+    "aiofastnet": "#7a6a9b",
+    "zuvloop": "#3f78b5",
+    "rloop": "#5b9a4f",
+    "rsloop": "#b58a3a",
+    "blazio": "#1f9aa0",
+    "loky": "#b0659f",
     OURS: "#c8491e",
     NAMESPACE: "#e9a184",
+    BEFORE: "#d9b3a3",
+    FLOOR: "#3d434b",
     LIMIT: "#3d434b",
 }
 INK, SOFT, GOOD, BAD, LINES = "#20242a", "#767e88", "#2f7d4f", "#b3261e", "#e9ebee"
-
-
-@dataclass(frozen=True)
-class Section:
-    """Cases of a kind, in rows of their own; `ticks` is their scale, in times as fast as uvloop."""
-
-    title: str
-    groups: tuple[str, ...]
-    ticks: tuple[float, ...]
-
-
-WIDE, NARROW = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16), (0.25, 0.5, 1, 2, 4)
-SECTIONS = (
-    Section("Callbacks and timers", ("callbacks", "timers"), WIDE),
-    Section("Tasks and futures", ("tasks",), WIDE),
-    Section("Echo by protocol", ("echo",), NARROW),
-    Section("Memory, connections, HTTP servers", ("memory", "accept", "http"), NARROW),
-    Section("Pools of threads and processes", ("executors",), WIDE),
-)
+OURS_GOAL = "#20242a"
+WIDTH, HEIGHT, TOP = 23.0, 2.9, 1.25
 
 
 def _tick(value: float, _position: int) -> str:
     return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
 
 
-def _lanes(entries: list[Entry]) -> list[str]:
-    """The lanes of a section: each of its panels has the same rows, so that one names them for all."""
-    present = {lane for entry in entries for lane in entry.lanes} - {BASELINE}
-    return [lane for lane in (*LANES, LIMIT) if lane in present]
-
-
 def _goal(entry: Entry) -> float | None:
-    """Where aioxide's bar has to reach, in times as fast as uvloop."""
-    result = verdict(entry)
-    if result.target.against == "ideal":
-        return None if result.figure is None else entry.ratio(OURS) * result.target.factor / result.figure
-    if result.target.against == "bytes":
-        baseline = entry.cost(BASELINE)
-        return baseline / result.target.factor if baseline else None
-    other = entry.ratio(result.other) if result.other else None
-    if other is None:
-        return None
-    return other / result.target.factor if result.target.at_most else other * result.target.factor
+    """Where aioxide's line has to reach, in times as fast as uvloop; the first target of the case that is about its
+    cost.
+    """
+    for target in targets_of(entry.family, entry.size, entry.state):
+        result = verdict(entry, target)
+        if target.of == "cost" and result.other and (other := entry.ratio(result.other)):
+            return other / target.factor if target.at_most else other * target.factor
+    return None
 
 
-def _bar(axes, row: int, lane: str, entry: Entry, low: float, high: float, goal: float | None) -> None:
-    """One bar with its number, which keeps clear of the mark at `goal`."""
-    ratio = entry.ratio(lane)
-    if ratio is None:
-        if lane in entry.lanes:
-            why = "hangs" if "hangs" in entry.failed.get(lane, "") else "fails"
-            axes.text(1.08, row, why, va="center", fontsize=8, color=BAD, style="italic", zorder=4)
-        return
-    edge = min(max(ratio, low), high)
-    axes.barh(row, edge - 1, left=1, height=0.78, color=COLOURS[lane], zorder=2)
-    right, ours = ratio >= 1, lane == OURS
-    # A bar that ends at the frame has its number inside, where it does not run into the names.
-    inside = edge == low
-    anchor = goal if goal and edge <= goal <= edge * (high / low) ** 0.12 else edge
-    axes.annotate(
-        f"{ratio:.2f}" if ratio < 9.95 else f"{ratio:.1f}",
-        (anchor, row),
-        xytext=((3 if anchor == edge else 5) if right or inside else -3, 0),
-        textcoords="offset points",
-        ha="left" if right or inside else "right",
-        va="center_baseline",
-        fontsize=8.5 if ours else 8,
-        fontweight="bold" if ours else "normal",
-        color=("white" if ours else INK) if inside else INK if ours else SOFT,
-        zorder=4,
+def _lanes(curve: list[Entry]) -> list[str]:
+    return [lane for lane in COLUMNS if any(entry.ran(lane) for entry in curve)]
+
+
+def _line(axes, curve: list[Entry], lane: str, value: Callable[[Entry, str], float | None]) -> list[float]:
+    """Draw one lane, and return its heights."""
+    points = [(place, value(entry, lane)) for place, entry in enumerate(curve)]
+    points = [(place, height) for place, height in points if height]
+    if not points:
+        return []
+    places, heights = zip(*points, strict=True)
+    ours, limit = lane == OURS, lane in (LIMIT, FLOOR)
+    axes.plot(
+        places,
+        heights,
+        color=COLOURS[lane],
+        linewidth=2.8 if ours else 1.3,
+        linestyle=":" if limit else "--" if lane in (NAMESPACE, BEFORE) else "-",
+        marker="o",
+        markersize=5.5 if ours else 3,
+        zorder=5 if ours else 4,
     )
+    return list(heights)
 
 
-def _heading(axes, entry: Entry) -> None:
-    result = verdict(entry)
-    title = entry.title if len(entry.title) < 32 else entry.title.partition(",")[0]
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=5)
-    word, colour = ("met", GOOD) if result.met else (result.word().lower(), BAD)
-    axes.set_title(word, loc="right", fontsize=8.5, color=colour, fontweight="bold", pad=5)
+def _frame(axes, curve: list[Entry], heights: list[float]) -> None:
+    """Scales and ticks around `heights`, on a logarithmic scale of base 2."""
+    low = min([*heights, 0.6])
+    high = max([*heights, 1.6])
+    exponents = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
+    step = max(1, len(exponents) // 6)
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(low / 1.12, high * 1.12)
+    axes.yaxis.set_major_locator(FixedLocator([2.0**e for e in exponents if e % step == 0]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    _places(axes, curve)
 
 
-def _panel(axes, entry: Entry, section: Section, lanes: list[str], *, named: bool) -> None:
-    low, high = section.ticks[0], section.ticks[-1]
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(low / 1.05, high * 1.05)
-    axes.set_ylim(len(lanes) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(section.ticks)
-    axes.grid(axis="x", color=LINES, linewidth=0.9, zorder=0)
-    axes.axvline(1, color=INK, linewidth=1.1, zorder=3)
-    goal = _goal(entry) if entry.ran(OURS) else None
-    for row, lane in enumerate(lanes):
-        _bar(axes, row, lane, entry, low, high, goal if lane == OURS else None)
-    names = [lane.replace(NAMESPACE, "as asyncio") for lane in lanes] if named else []
-    axes.set_yticks(range(len(lanes)) if named else [], names)
-    axes.tick_params(axis="both", length=0, labelsize=8, labelcolor=SOFT)
-    for label, lane in zip(axes.get_yticklabels(), lanes if named else [], strict=True):
-        label.set(
-            color=COLOURS[OURS] if lane == OURS else INK, fontweight="bold" if lane == OURS else "normal"
-        )
-        label.set_fontsize(9)
-    if goal and low <= goal <= high:
-        row = lanes.index(OURS)
-        axes.plot([goal, goal], [row - 0.5, row + 0.5], color=INK, linewidth=2.6, zorder=5)
+def _places(axes, curve: list[Entry]) -> None:
+    axes.set_xlim(-0.25, len(curve) - 0.75)
+    axes.set_xticks(range(len(curve)), [entry.label.replace(",000,000", " M") for entry in curve])
+    axes.grid(axis="both", color=LINES, linewidth=0.8, zorder=0)
+    axes.tick_params(axis="both", length=0, labelsize=7.5, labelcolor=SOFT)
+    if curve[0].axis:
+        axes.set_xlabel(curve[0].axis, fontsize=8, color=SOFT, labelpad=1)
     for side in axes.spines.values():
         side.set_visible(False)
-    _heading(axes, entry)
 
 
-def _header(figure, results: Results, height: float) -> None:
-    meta, entries = results.meta, results.entries.values()
-    met = sum(verdict(entry).met for entry in entries)
-    place = {"x": 0.012, "ha": "left", "va": "top"}
-    title = {"fontsize": 22, "fontweight": "bold", "color": INK}
-    figure.text(s="aioxide and the others", y=1 - 0.2 / height, **title, **place)
-    text = (
-        "Times as fast as uvloop, on a logarithmic scale (memory: times as small): "
-        f"each bar begins at uvloop's line, further right is better. {met} of {len(entries)} targets met.\n"
-        f"{meta['python']}, {meta['processor']}, {meta['date'][:10]}; "
-        "medians of per-round ratios; each loop in a process of its own, on one core."
+def _heading(axes, curve: list[Entry]) -> None:
+    found = [result for entry in curve for result in verdicts(entry)]
+    met = sum(result.met or result.at_limit for result in found)
+    state = f"\n{STATES[curve[0].state]}" if curve[0].state else ""
+    title = curve[0].heading
+    title = title if len(title) < 38 else title[:36] + " ..."
+    axes.set_title(title + state, loc="left", fontsize=9, fontweight="bold", color=INK, pad=4)
+    colour = GOOD if met == len(found) else BAD
+    text = f"{met}/{len(found)}"
+    axes.text(
+        1.0, 1.02, text, transform=axes.transAxes, ha="right", fontsize=8, color=colour, fontweight="bold"
     )
-    figure.text(s=text, y=1 - 0.68 / height, fontsize=12, color=SOFT, linespacing=1.5, **place)
-    handles = [Patch(color=colour, label=lane) for lane, colour in COLOURS.items()]
-    handles.insert(1, Line2D([], [], color=INK, linewidth=1.1, label="uvloop = 1"))
-    handles.append(Line2D([], [], color=INK, linewidth=2.6, label="target of aioxide"))
-    corner = (0.992, 1 - 0.15 / height)
+
+
+def _panel(axes, curve: list[Entry]) -> None:
+    heights = [height for lane in _lanes(curve) for height in _line(axes, curve, lane, Entry.ratio)]
+    for place, entry in enumerate(curve):
+        if goal := _goal(entry):
+            axes.plot([place - 0.14, place + 0.14], [goal, goal], color=OURS_GOAL, linewidth=2.4, zorder=6)
+            heights.append(goal)
+    _frame(axes, curve, heights)
+    _heading(axes, curve)
+
+
+def _legend(figure, lanes: list[str], height: float, *, goal: bool = True) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=COLOURS[lane],
+            linewidth=2.8 if lane == OURS else 1.5,
+            linestyle=":" if lane in (LIMIT, FLOOR) else "--" if lane in (NAMESPACE, BEFORE) else "-",
+            marker="o",
+            markersize=4,
+            label=lane,
+        )
+        for lane in lanes
+    ]
+    if goal:
+        handles.append(Line2D([], [], color=OURS_GOAL, linewidth=2.4, label="target of aioxide"))
+    corner = (0.992, 1 - 0.12 / height)
     figure.legend(
-        handles=handles, loc="upper right", bbox_to_anchor=corner, ncols=3, frameon=False, fontsize=11
+        handles=handles, loc="upper right", bbox_to_anchor=corner, ncols=5, frameon=False, fontsize=10
     )
 
 
-def _rows(results: Results) -> list[tuple[Section, list[str], list[Entry], bool]]:
-    """The rows of the picture: section, lanes, up to COLUMNS entries, does the section begin here."""
-    rows = []
-    for section in SECTIONS:
-        entries = [entry for entry in results.entries.values() if entry.group in section.groups]
-        lanes = _lanes(entries)
-        for start in range(0, len(entries), COLUMNS):
-            rows.append((section, lanes, entries[start : start + COLUMNS], start == 0))
-    return rows
+def _header(figure, results: Results, height: float, title: str, text: str) -> None:
+    meta = results.meta
+    place = {"x": 0.012, "ha": "left", "va": "top"}
+    figure.text(s=title, y=1 - 0.2 / height, fontsize=22, fontweight="bold", color=INK, **place)
+    text = f"{text}\n{meta['python']}, {meta['processor']}, {meta['date'][:10]}; medians of per-round ratios."
+    figure.text(s=text, y=1 - 0.72 / height, fontsize=12, color=SOFT, linespacing=1.5, **place)
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw all cases of `results` into a PNG at `path`."""
-    rows = _rows(results)
-    height = 1.5 + sum(2.15 + 0.4 * begins for *_, begins in rows)
-    figure = pyplot.figure(figsize=(23, height), facecolor="white")
-    width, left, gap = 0.139, 0.058, 0.018
-    y = height - 1.5
-    for section, lanes, entries, begins in rows:
-        if begins:
-            y -= 0.4
-            figure.text(
-                0.012, (y + 0.1) / height, section.title, fontsize=14, fontweight="bold", color=COLOURS[OURS]
-            )
-        y -= 2.15
-        for column, entry in enumerate(entries):
-            place = (left + column * (width + gap), (y + 0.4) / height, width, 1.3 / height)
-            _panel(figure.add_axes(place), entry, section, lanes, named=column == 0)
-    _header(figure, results, height)
+    """Draw all curves of `results` into a PNG at `path`."""
+    curves = results.curves()
+    rows = math.ceil(len(curves) / PANELS)
+    height = TOP + rows * HEIGHT
+    figure = pyplot.figure(figsize=(WIDTH, height), facecolor="white")
+    width, left, gap = 0.139, 0.03, 0.0245
+    for index, curve in enumerate(curves):
+        row, column = divmod(index, PANELS)
+        bottom = height - TOP - (row + 1) * HEIGHT + 0.55
+        place = (left + column * (width + gap), bottom / height, width, (HEIGHT - 1.05) / height)
+        _panel(figure.add_axes(place), curve)
+    text = (
+        "Times as fast as uvloop, on a logarithmic scale (memory: times as small), over the size of the case. "
+        "Top right: targets met."
+    )
+    _header(figure, results, height, "aioxide and the others", text)
+    lanes = [lane for lane in COLUMNS if any(lane in _lanes(curve) for curve in curves)]
+    _legend(figure, lanes, height)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def _rate(entry: Entry, lane: str) -> float | None:
+    wall = entry.column(lane, "wall")
+    return 1 / wall if wall else None
+
+
+def _milliseconds(entry: Entry, lane: str) -> float | None:
+    late = entry.column(lane, "p99")
+    return late * 1e3 if late else None
+
+
+def _share(entry: Entry, lane: str) -> float | None:
+    share = entry.column(lane, "thread")
+    return share * 100 if share else None
+
+
+def draw_beside(results: Results, path: Path) -> bool:
+    """Draw the curves beside a computing thread; False when there are none."""
+    curves = [curve for curve in results.curves() if curve[0].group == "beside"]
+    if not curves:
+        return False
+    rows = (
+        ("answers a second", _rate, True),
+        ("ms, 99 of 100 answers", _milliseconds, True),
+        ("% of the thread's own speed", _share, False),
+    )
+    height = TOP + len(rows) * HEIGHT
+    figure = pyplot.figure(figsize=(WIDTH, height), facecolor="white")
+    width, gap = 0.92 / len(curves) - 0.025, 0.025
+    for row, (label, value, logarithmic) in enumerate(rows):
+        for column, curve in enumerate(curves):
+            bottom = height - TOP - (row + 1) * HEIGHT + 0.55
+            place = (0.045 + column * (width + gap), bottom / height, width, (HEIGHT - 1.05) / height)
+            axes = figure.add_axes(place)
+            if logarithmic:
+                axes.set_yscale("log")
+                axes.yaxis.set_minor_locator(NullLocator())
+            else:
+                axes.set_ylim(0, 115)
+            for lane in _lanes(curve):
+                _line(axes, curve, lane, value)
+            _places(axes, curve)
+            title = curve[0].heading.partition(", ")[2] if row == 0 else ""
+            axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=4)
+            if column == 0:
+                axes.set_ylabel(label, fontsize=9, color=INK)
+    text = "Echo of 1 KiB by a server in whose process a thread computes."
+    _header(figure, results, height, "Beside a computing thread", text)
+    _legend(figure, [lane for lane in COLUMNS if any(lane in _lanes(c) for c in curves)], height, goal=False)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+    return True

@@ -4,7 +4,7 @@ What is measured runs on the first core that we may use, everything else (this d
 """
 
 import contextlib
-import ctypes
+import functools
 import json
 import os
 import select
@@ -12,12 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from . import machine
-from .lanes import LIMIT
+from .lanes import BEFORE, LANES, LIMIT
 
 
 class Failed(Exception):
@@ -34,19 +33,28 @@ def check_loop(lane, reply) -> None:
         raise Wrong(f"ran on {reply['loop']}, which is not {lane.name}'s")
     if reply["namespace"] != lane.namespace:
         raise Wrong(f"ran with the names of {reply['namespace']} instead of {lane.namespace}")
+    if not lane.owns_transports(reply["server"]):
+        raise Wrong(f"serves by {reply['server']}, which is not {lane.transports}'s")
     if not lane.owns_pool(reply.get("pool") or f"{lane.pools}."):
         raise Wrong(f"ran on {reply['pool']}, which is not a pool of {lane.pools}")
 
 
-_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+
+
+@functools.cache
+def _libc():
+    # Here, because the workers, which import this module too, have no use for it.
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 def _child_of_ours(cores: set[int]) -> None:
     """In a new child, before its program: its cores, its limits, and that it dies with the driver, however
     that ends: a server that is left over would share its core with the next run.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.sched_setaffinity(0, cores)
     machine.raise_fd_limit()
 
@@ -63,8 +71,15 @@ def on_all_cores() -> None:
     _child_of_ours({machine.SERVER_CORE, machine.CLIENT_CORE})
 
 
-# What would slow some loops more than others, or change what a case is about.
-_UNWANTED = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "AIOXIDE_SPIN")
+# What would slow some loops more than others, or change what a case is about. Compiling modules at each start frees so
+# large blocks that no process is fresh any more, by what malloc does with a read.
+_UNWANTED = (
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
+    "AIOXIDE_SPIN",
+)
 
 
 def _environment() -> dict[str, str]:
@@ -77,7 +92,8 @@ class Process:
     """A child on the measured core that answers in lines; its stderr is kept for the case that it dies."""
 
     def __init__(self, command: list[str], place=on_server_core, **environment: str) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+        _libc()
+        self._errors = os.fdopen(os.memfd_create("stderr"), "w+b")
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -131,11 +147,20 @@ class Process:
 
 
 class Worker(Process):
-    """A process that has one lane's loop for the cases of one group; worker.py says what it understands."""
+    """A process that has one lane's loop for one case; worker.py says what it understands."""
 
-    def __init__(self, lane: str, group: str, **how) -> None:
-        super().__init__([sys.executable, "-m", "benches.worker", lane, group], **how)
+    def __init__(self, lane: str, case, environment: dict[str, str]) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "benches.worker",
+            lane,
+            case.group,
+            case.point.state or "as-it-comes",
+        ]
+        super().__init__(command, case.place, **environment, **(case.environment or {}))
         self.port = 0
+        self.said: dict = {}
 
     def request(self, message: dict, timeout: float) -> dict:
         self.send(json.dumps(message))
@@ -146,55 +171,62 @@ class Worker(Process):
 
 
 class LimitServer(Process):
-    def __init__(self, timeout: float) -> None:
-        super().__init__([str(native_program()), "echo-server"])
+    def __init__(self, case, timeout: float) -> None:
+        super().__init__([str(native_program()), "echo-server", *case.manners], case.place)
         self.port = int(self.receive(timeout).split()[1])
+        self.said: dict = {}
 
 
 class Stage:
-    """The processes that are alive, so that cases of a group share them and none is left behind."""
+    """The processes that are alive, so that none is left behind. `before` is the folder python/ of an older build."""
 
-    def __init__(self) -> None:
-        self._workers: dict[tuple, Worker] = {}
-        self._servers: dict[tuple[str, object], Process] = {}
+    def __init__(self, before: Path | None = None) -> None:
+        self._before = before
+        self._processes: list[Process] = []
 
-    def worker(self, lane: str, group: str, *, fresh: bool = False, **how) -> Worker:
-        """The process of a lane for the cases of a group that want it to be started in the same way; a `fresh` one has
-        served no other case.
+    def worker(self, lane: str, case) -> Worker:
+        """A new process of a lane for a case."""
+        environment = {"PYTHONPATH": str(self._before)} if lane == BEFORE else {}
+        worker = Worker(lane, case, environment)
+        self._processes.append(worker)
+        return worker
+
+    def check(self, lane: str, reply: dict) -> None:
+        """Raise `Wrong` unless who answered is the lane."""
+        check_loop(LANES[lane], reply)
+        if lane == BEFORE and not Path(reply["from"]).is_relative_to(self._before.resolve()):
+            raise Wrong(f"ran on the package in {reply['from']}")
+
+    def started(self, lane: str, case, verb: str, timeout: float) -> Worker:
+        """A new worker that has done as `verb` says. Once more where malloc is not in the state that the case wants: at
+        its very first start a process compiles its modules, which frees large blocks.
         """
-        key = (lane, group, *how.items())
-        worker = self._workers.get(key)
-        if worker and fresh:
+        for last in (False, True):
+            worker = self.worker(lane, case)
+            try:
+                worker.said = worker.request({verb: case.name}, timeout)
+                self.check(lane, worker.said)
+            except Failed:
+                worker.kill()
+                raise
+            if last or not case.point.state or worker.said["read_faults"] > 0.5 or case.freed:
+                break
             worker.kill()
-        if worker is None or not worker.alive():
-            worker = self._workers[key] = Worker(lane, group, **how)
         return worker
 
     def server(self, lane: str, case, timeout: float) -> Process:
-        server = self._servers.get((lane, case.serve))
-        if server is None or not server.alive():
-            server = LimitServer(timeout) if lane == LIMIT else self._serving(lane, case, timeout)
-            self._servers[lane, case.serve] = server
-        return server
-
-    def _serving(self, lane: str, case, timeout: float) -> Worker:
-        from .lanes import LANES
-
-        server = Worker(lane, case.group)
-        try:
-            reply = server.request({"serve": case.name}, timeout)
-            check_loop(LANES[lane], reply)
-        except Failed:
-            server.kill()
-            raise
-        server.port = reply["port"]
+        if lane == LIMIT:
+            server = LimitServer(case, timeout)
+            self._processes.append(server)
+            return server
+        server = self.started(lane, case, "serve", timeout)
+        server.port = server.said["port"]
         return server
 
     def clear(self) -> None:
-        for process in [*self._workers.values(), *self._servers.values()]:
+        for process in self._processes:
             process.kill()
-        self._workers.clear()
-        self._servers.clear()
+        self._processes.clear()
 
 
 def native_program() -> Path:
@@ -220,13 +252,15 @@ def _client(command: str, port: int, **options: object) -> list[str]:
     return words
 
 
-def native(command: str, server: Process, timeout: float, **options: object) -> dict[str, float]:
-    """Run a load and return its measured window: count, seconds, server_cpu, client_cpu (seconds)."""
+def native(
+    command: str, server: Process, timeout: float, place=on_client_core, **options: object
+) -> dict[str, float]:
+    """Run a load and return its measured window: count; seconds, server_cpu, client_cpu, p50, p99, all in seconds;
+    server_faults.
+    """
     words = _client(command, server.port, pid=server.pid, **options)
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout, preexec_fn=on_client_core
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, preexec_fn=place)
     except subprocess.TimeoutExpired:
         raise Failed("hangs under load") from None
     if done.returncode:

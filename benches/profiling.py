@@ -15,9 +15,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .case import Settings, load_all
+from .case import Case, Settings
 from .lanes import LANES, OURS
 from .processes import Failed, Stage, build_native
+from .registry import load_all
 from .results import human
 
 
@@ -86,9 +87,7 @@ def repeat(case, process, settings, seconds: float) -> list[float]:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benches profile", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "case", choices=[case.name for case in load_all().values() if not case.fresh], metavar="CASE"
-    )
+    parser.add_argument("case", metavar="CASE", help="a case, or a family: its smallest size")
     parser.add_argument("--loop", choices=list(LANES), default=OURS, help="(default: %(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="how long to sample (default: %(default)s)"
@@ -101,11 +100,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def chosen(name: str) -> Case:
+    """The case of that name. A process that lives for one sample only is too short to look into."""
+    lasting = {case.name: case for case in load_all().values() if not case.fresh}
+    families = {case.family: case for case in reversed(lasting.values())}
+    if found := lasting.get(name) or families.get(name):
+        return found
+    raise SystemExit(f"benches: no case {name} whose process lasts (`python -m benches list`)")
+
+
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     if shutil.which("perf") is None:
         raise SystemExit("benches: perf is not installed (Debian: apt-get install linux-perf)")
-    case, lane, settings, stage = load_all()[options.case], options.loop, Settings(), Stage()
+    case, lane, settings, stage = chosen(options.case), options.loop, Settings(), Stage()
     if why := LANES[lane].missing() or case.unavailable():
         raise SystemExit(f"benches: {lane}: {why}")
     build_native()

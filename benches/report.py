@@ -1,110 +1,103 @@
-"""The report: docs/benchmarks.md and the picture beside it."""
+"""The report: docs/benchmarks.md and the pictures beside it."""
 
-from . import machine
-from .lanes import BASELINE, LANES, LIMIT, NAMESPACE, OURS
-from .results import Entry, Results, human, verdict
-from .targets import TARGETS
+from pathlib import Path
+
+from . import machine, tables
+from .lanes import FLOOR, LIMIT, NAMESPACE, OURS
+from .registry import GROUPS, load_all
+from .results import NEAR, Entry, Results, human, verdicts
 
 DOCS = machine.ROOT / "docs"
 
+NAMES = {
+    "callbacks": "Callbacks",
+    "timers": "Timers",
+    "tasks": "Tasks and futures",
+    "memory": "Memory of what waits",
+    "echo": "Echo",
+    "accept": "Connections that come and go",
+    "beside": "Beside a computing thread",
+    "http": "HTTP servers",
+    "executors": "Pools of threads and processes",
+}
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+BUSY = """\
+Share of its core that the server filled. A server that waits for its clients pays for going to sleep and waking
+up with every message, and handles fewer in one turn: costs and rates compare well only between servers that
+fill their core about equally (on a machine where nothing else runs, all of them nearly do)."""
+
+POOLS = """\
+CPU time here is that of all threads of the calling process, its pool of threads included, but not of the
+processes of a pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the
+kernel, on either side: that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without
+spinning" has in its environment, saves it."""
+
+STATES = """\
+asyncio, and what is made like it, asks for 256 KiB with each read and shrinks what it got. glibc maps and
+unmaps such a block each time, which costs page faults, until the program has once freed a large block at its
+full size; from then on it keeps them. Importing numpy, uvicorn or aiohttp does so, so does compiling modules
+where no `.pyc` is kept, and so does the first connection that its peer closes: a read of nothing gives its
+block back whole. Hence each case of I/O is run in both states: in a fresh process, and in one that has freed
+one block of 4 MB before its loop was made. A gain over asyncio that the first column alone shows is malloc's.
+Messages (or connections) a second, fresh / after one freed block:"""
+
+BESIDE = """\
+A thread of the server's process counts in Python without end. Whoever lets go of the GIL gets it back after the
+switch interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and the
+client have both. "One core": all three share one, as in a container of one CPU."""
+
+LIMITS = f"""\
+Some targets nobody can reach, because what is left is not the loop's. `{LIMIT}` is a server that does epoll,
+recv and send and nothing else; `{FLOOR}` is a loop in C that does nothing but the interpreter's own calls
+(`benches/native/floor.c`: a queue, contexts, coroutines; no descriptors, timers or cancelling). A target is at
+the limit when the limit itself does not reach it, aioxide's cost is at most {NEAR} times the limit's, and no
+peer is ahead."""
+
+METHOD = f"""\
+Each case has a process of its own for each loop, pinned to one core; the driver, the native clients and wrk are
+on the other. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn of
+every loop, one after the other, and who begins moves on by one from round to round. Within one process one
+round before the first is thrown away; a server's load has a warm-up. The garbage collector runs before each
+turn and stays on. A ratio is taken within a round; the tables have the median over the rounds. All cases run
+unchanged code with the standard library's names; `{NAMESPACE}` is the same code with `import aioxide as
+asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing rsloop replaces `asyncio.open_connection`
+and `asyncio.start_server` by its own: in its process these are measured.
+
+Small echoes are compared by the server's CPU time (user and system) a message, marked "by CPU", large ones by
+rate, while a native client keeps one message of each connection under way. Page faults are those that need no
+disk, of the measured process. Memory is growth of the resident set in a fresh process, after half as many had
+filled what was free. What the frameworks take by themselves is measured in the server's process before it
+listens: their protocol gets the bytes of wrk's request from no socket; the least of all loops counts. "Best
+peer" is the best of all other loops in that case and run, asyncio's own included. "At least 1 x" is met too
+where two loops differ by less than 2 % and the rounds go either way.
+
+Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
+is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
+are represented by asyncio, uvloop and zuvloop. `python -m benches profile CASE` shows where the time of a case
+goes; [where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
-def number(value: float | None, why: str = "") -> str:
-    return why or "-" if value is None else f"{value:.2f}"
-
-
-def _short(why: str) -> str:
-    return why.split(":")[0].split(" (")[0]
-
-
-def _lanes(entries: list[Entry]) -> list[str]:
-    """The lanes that ran anywhere, in their usual order."""
-    return [lane for lane in [*LANES, LIMIT] if any(lane in entry.lanes for entry in entries)]
-
-
-def targets_table(entries: list[Entry]) -> str:
-    rows = []
-    for entry in entries:
-        result = verdict(entry)
-        figure = "-"
-        if result.figure is not None:
-            forms = {"bytes": human(result.figure, "B"), "ideal": f"{result.figure:.1%}"}
-            figure = forms.get(result.target.against, f"{result.figure:.2f} x")
-        if result.spread:
-            figure += " ({:.2f} to {:.2f})".format(*sorted(result.spread))
-        word = result.word() if result.met else f"**{result.word()}**"
-        target = str(result.target).replace("best peer", f"best peer ({result.other or 'none ran'})")
-        rows.append([entry.title, target, figure, word, number(entry.ratio(NAMESPACE, OURS))])
-    return table(
-        ["case", "target", "aioxide (quartiles of the rounds)", "verdict", "`as asyncio` / aioxide"], rows
+def summary(results: Results) -> str:
+    entries = list(results.entries.values())
+    found = [(entry, result) for entry in entries for result in verdicts(entry)]
+    met = sum(result.met for _, result in found)
+    limited = sum(result.at_limit for _, result in found)
+    missed = list(
+        dict.fromkeys(entry.title for entry, result in found if not (result.met or result.at_limit))
     )
-
-
-def ratios_table(entries: list[Entry]) -> str:
-    lanes = _lanes(entries)
-    rows = []
-    for entry in entries:
-        best = entry.best_peer()
-        cells = []
-        for lane in lanes:
-            cell = number(entry.ratio(lane), _short(entry.failed.get(lane, "")))
-            cells.append(
-                f"**{cell}**" if lane == OURS else f"*{cell}*" if lane == best and lane != BASELINE else cell
-            )
-        rows.append([entry.title, *cells])
-    return table(["case", *lanes], rows)
-
-
-def costs_table(entries: list[Entry]) -> str:
-    lanes = _lanes(entries)
-    rows = []
-    for entry in entries:
-        costs = [entry.cost(lane) for lane in lanes]
-        cells = ["-" if cost is None else human(cost, entry.unit) for cost in costs]
-        rows.append([entry.title, entry.operation, *cells])
-    return table(["case", "a", *lanes], rows)
-
-
-def busy_table(entries: list[Entry]) -> str:
-    """How far each server filled its core: a rate is only the server's own where that is near 1."""
-    entries = [entry for entry in entries if any(entry.busy(lane) for lane in entry.lanes)]
-    lanes = _lanes(entries)
-    rows = [[entry.title, *(number(entry.busy(lane)) for lane in lanes)] for entry in entries]
-    return table(["case", *lanes], rows) if rows else ""
-
-
-def pools_table(entries: list[Entry]) -> str:
-    """What calls in pools cost the calling process in CPU time, which spinning raises."""
-    entries = [entry for entry in entries if entry.group == "executors" and entry.unit == "s"]
-    lanes = _lanes(entries)
-    rows = []
-    for entry in entries:
-        costs = [entry.cpu(lane) for lane in lanes]
-        rows.append([entry.title, *("-" if cost is None else human(cost, "s") for cost in costs)])
-    return table(["case", *lanes], rows) if rows else ""
-
-
-def failures(entries: list[Entry]) -> str:
-    lines = [f"- {entry.title}: {lane} {why}" for entry in entries for lane, why in entry.failed.items()]
-    lines += [f"- {entry.title}: {lane}, {note}" for entry in entries for lane, note in entry.notes.items()]
-    return "\n".join(lines)
-
-
-def summary(entries: list[Entry]) -> str:
-    verdicts = [(entry, verdict(entry)) for entry in entries]
-    met = sum(result.met for _, result in verdicts)
-    missed = [entry.title for entry, result in verdicts if not result.met]
-    unrun = [name for name in TARGETS if name not in {entry.name for entry in entries}]
-    text = f"{met} of {len(TARGETS)} targets met."
+    text = f"{met} of {len(found)} targets met, {limited} at the limit, {len(found) - met - limited} missed."
     if missed:
         text += f" Missed: {'; '.join(missed)}."
-    if unrun:
+    if unrun := not_run(results):
         text += f" Not run: {', '.join(unrun)}."
     return text
+
+
+def not_run(results: Results) -> list[str]:
+    """The cases without figures; of a family that has none at all, its name alone."""
+    ran = {entry.family for entry in results.entries.values()}
+    missing = [case for case in load_all().values() if case.name not in results.entries]
+    return list(dict.fromkeys(case.name if case.family in ran else case.family for case in missing))
 
 
 def conditions(results: Results) -> str:
@@ -119,72 +112,114 @@ def conditions(results: Results) -> str:
         f"TCP congestion control: {meta['congestion']}.",
         f"- {meta['python']} ({meta['python_build']}); {versions}; {tools}.",
         f"- aioxide: {meta['aioxide_build']}.",
-        f"- {meta['date']}; {spread} rounds a case; "
+        f"- {meta['date']}; {spread} rounds a case{', shortened' if meta.get('short') else ''}; "
         f"cases within one process by {meta['clock']} clock."
         + (f" The cases are of {len(runs)} runs." if len(runs) > 1 else ""),
     ]
+    if note := tables.probes(entries):
+        lines.append(f"- {note}")
     lines += [f"- Left out: {name}: {why}." for name, why in meta["missing"].items()]
     return "\n".join(lines)
 
 
-BUSY = """\
-A server that waits for its clients pays for going to sleep and waking up with every message, and handles
-fewer in one turn: costs and rates compare well only between servers that fill their core about equally (on a
-machine where nothing else runs, all of them nearly do)."""
+def _beside(entries: list[Entry]) -> list[str]:
+    return [
+        BESIDE,
+        "![Rate, latest answers and the computing thread's speed](beside.png)",
+        "Milliseconds within which 99 of 100 answers came:",
+        tables.late_table(entries),
+        "The computing thread's speed under load / beside the idle loop, in percent of its own in a process that does "
+        "nothing else:",
+        tables.thread_table(entries),
+    ]
 
-POOLS = """\
-User and system time of all threads of the calling process, its pool of threads included, but not of the
-processes of a pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the
-kernel, on either side: that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without
-spinning" has in its environment, saves it."""
 
-METHOD = f"""\
-Each loop has a process of its own, pinned to one core; the driver, the native clients and wrk are on the
-other. A round is one turn of every loop, one after the other, and who begins moves on by one from round to
-round. One round before the first is thrown away. The garbage collector runs before each turn and stays on. A
-ratio is taken within a round; the tables have the median over the rounds. All cases run unchanged code with
-the standard library's names; `{NAMESPACE}` is the same code with `import aioxide as asyncio`. Importing
-rsloop replaces `asyncio.open_connection` and `asyncio.start_server` by its own: in its process these are
-measured.
-
-The cost of an echo is the server's CPU time (user and system) a message, from its process clock, while a
-native client keeps one message of each connection under way; `{LIMIT}` is a server in Rust that does epoll,
-recv and send and nothing else. Memory is growth of the resident set in a fresh process: of 100,000 tasks that
-wait for one future, of 10,000 connections that have each echoed one message. "Best peer" is the best of all
-other loops in that case and run, asyncio's own included.
-
-Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
-is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
-are represented by asyncio, uvloop and zuvloop.
-`python -m benches profile CASE` shows where the time of a case goes;
-[where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
+def group_section(group: str, entries: list[Entry]) -> list[str]:
+    """All tables of one group of cases."""
+    parts = [f"## {NAMES[group]}"]
+    if group == "beside":
+        parts += _beside(entries)
+    by_cpu = sorted({entry.heading for entry in entries if tables.by_cpu(entry) and entry.axis})
+    sizes = sorted(
+        {(entry.size, entry.label) for entry in entries if tables.by_cpu(entry) and not entry.axis}
+    )
+    by_cpu += [label for _, label in sizes]
+    note = f" By CPU: {', '.join(by_cpu)}." if by_cpu else ""
+    what = "Times as small as uvloop's" if group == "memory" else "Times as fast as uvloop"
+    parts += [f"{what}; in italics: the best peer.{note}", tables.ratios_table(entries)]
+    if group in tables.SERVED:
+        parts += ["A second:", tables.rates_table(entries)]
+    else:
+        parts += ["Cost of one operation:", tables.costs_table(entries)]
+    if cpu := tables.cpu_table(entries):
+        parts += [POOLS] if group == "executors" else []
+        parts += ["CPU time of one operation; its page faults:", cpu]
+    if group == "http" and (without := tables.without_loop_table(entries)):
+        parts += ["CPU time of a request in times of what it costs without a loop:", without]
+    if group == "executors" and (warm := tables.warm_table(entries)):
+        parts += ["The first calls with much data, in times of a warm one:", warm]
+    if group in ("echo", "accept", "http") and (busy := tables.busy_table(entries)):
+        parts += [BUSY, busy]
+    return parts
 
 
 def markdown(results: Results, picture: str | None = None) -> str:
     entries = list(results.entries.values())
-    parts = ["# Benchmarks", "Written by `python -m benches --write`; not by hand. " + summary(entries)]
+    parts = ["# Benchmarks", "Written by `python -m benches --write`; not by hand. " + summary(results)]
     if picture:
-        parts.append(f"![Each loop against uvloop, case by case]({picture})")
-    parts += ["## Targets", targets_table(entries)]
-    parts += [
-        "## Times as fast as uvloop (memory: times as small)",
-        "In italics: the best peer.",
-        ratios_table(entries),
-    ]
-    parts += ["## Cost of one operation", costs_table(entries)]
-    if busy := busy_table(entries):
-        parts += ["## Share of its core that the server filled", BUSY, busy]
-    if pools := pools_table(entries):
-        parts += ["## CPU time of the caller for a call in a pool", POOLS, pools]
-    if failed := failures(entries):
+        parts.append(f"![Each loop against uvloop, curve by curve]({picture})")
+    if losses := tables.losses_table(entries):
+        parts += ["## Where a peer is ahead", losses]
+    parts += ["## Targets", tables.targets_table(entries)]
+    if limited := tables.limit_table(entries):
+        parts += ["## At the limit", LIMITS, limited]
+    if bent := tables.bends_list(results.curves()):
+        text = (
+            "From one size to the next the cost of an operation changes by more than a third; for sizes in bytes, the "
+            "cost in times of the native server's. After the semicolon: by what factor it changes for the others."
+        )
+        parts += ["## Where aioxide's curves bend", text, bent]
+    if states := tables.states_table(entries):
+        parts += ["## Both states of malloc", STATES, states]
+    if before := tables.before_table(entries):
+        build = results.meta.get("before") or "an older build"
+        text = (
+            f"Before: {build}, in the same run, turn by turn. In bold: slower by more than the rounds differ."
+        )
+        parts += ["## Before and after", text, before]
+    for group in GROUPS:
+        if of_group := [entry for entry in entries if entry.group == group]:
+            parts += group_section(group, of_group)
+    if failed := tables.failures(entries):
         parts += ["## What did not run", failed]
     return "\n\n".join([*parts, "## Conditions", conditions(results), "## Method", METHOD]) + "\n"
 
 
-def write(results: Results) -> None:
+def write(results: Results, into: Path = DOCS) -> None:
     from . import plot
 
-    DOCS.mkdir(exist_ok=True)
-    plot.draw(results, DOCS / "benchmarks.png")
-    (DOCS / "benchmarks.md").write_text(markdown(results, "benchmarks.png"))
-    print("wrote docs/benchmarks.md and docs/benchmarks.png")
+    into.mkdir(parents=True, exist_ok=True)
+    plot.draw(results, into / "benchmarks.png")
+    pictures = ["benchmarks.png"]
+    if plot.draw_beside(results, into / "beside.png"):
+        pictures.append("beside.png")
+    (into / "benchmarks.md").write_text(markdown(results, "benchmarks.png"))
+    print(f"wrote benchmarks.md, {' and '.join(pictures)} into {into}")
+
+
+def terminal(results: Results) -> str:
+    """What is said at the end of a run: what was missed, and who is ahead."""
+    entries = list(results.entries.values())
+    missed = [
+        f"  {result.word():12} {entry.title}: {result.target.words(entry.unit)}, "
+        f"{'-' if result.figure is None else result.target.quantity(result.figure, entry.unit)}"
+        for entry in entries
+        for result in verdicts(entry)
+        if not result.met
+    ]
+    ahead = [
+        f"  {ratio:.2f} x {best:10} {entry.title}: {human(entry.cost(OURS), entry.unit)}"
+        for entry in entries
+        if (best := entry.best_peer()) and (ratio := entry.ratio(OURS, best)) and ratio < 0.995
+    ]
+    return "\n".join([summary(results).partition(" Missed:")[0], *missed, "A peer is ahead:", *ahead])

@@ -3,56 +3,74 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 from .case import Case, Settings
-from .lanes import LANES, LIMIT, MUST_RUN, NAMESPACE
+from .lanes import BEFORE, FLOOR, LANES, LIMIT, MUST_RUN, NAMESPACE
 from .machine import CLIENT_CORE
 from .processes import Failed, Stage, Wrong
 from .results import Results
 
 
 class Runner:
-    def __init__(self, lanes: list[str], settings: Settings, results: Results) -> None:
+    def __init__(
+        self, lanes: list[str], settings: Settings, results: Results, before: Path | None = None
+    ) -> None:
         self.lanes, self.settings, self.results = lanes, settings, results
-        self.stage = Stage()
+        self.stage = Stage(before)
         # What makes the run itself a failure, as sentences; a peer that hangs or crashes does not.
         self.problems: list[str] = []
         self.skipped: dict[str, str] = {}
 
     def run(self, cases: list[Case]) -> None:
         os.sched_setaffinity(0, {CLIENT_CORE})
-        try:
-            group = None
-            for case in cases:
-                if case.group != group:
-                    self.stage.clear()
-                    group = case.group
-                    print(f"\n{group}", flush=True)
-                self.run_case(case)
-        finally:
-            self.stage.clear()
+        group = None
+        for case in cases:
+            if case.group != group:
+                group = case.group
+                print(f"\n{group}", flush=True)
+            self.run_case(case)
 
     def contenders(self, case: Case) -> list[str]:
-        wanted = case.lanes or [name for name, lane in LANES.items() if lane.everywhere]
-        lanes = [lane for lane in self.lanes if lane in wanted and (case.namespace or lane != NAMESPACE)]
-        return [*lanes, LIMIT] if case.limit else lanes
+        def takes_part(name: str) -> bool:
+            lane = LANES[name]
+            if case.lanes is not None:
+                wanted = name in case.lanes or name == BEFORE
+            else:
+                wanted = lane.everywhere or bool(lane.transports and case.with_transports)
+            return wanted and (case.namespace or name != NAMESPACE)
+
+        lanes = [name for name in self.lanes if takes_part(name) and name != FLOOR]
+        has_limit = case.limit == LIMIT or (case.limit == FLOOR and FLOOR in self.lanes)
+        return [*lanes, case.limit] if has_limit else lanes
 
     def run_case(self, case: Case) -> None:
         if why := case.unavailable():
             self.skipped[case.name] = why
-            print(f"  {case.name:22} SKIPPED: {why}", flush=True)
+            print(f"  {case.name:28} SKIPPED: {why}", flush=True)
             return
         begin = time.monotonic()
         entry = self.results.begin(case, self.contenders(case), case.rounds(self.settings))
+        try:
+            self._rounds(case, entry)
+        except BaseException:
+            # Stopped in the middle of a round: half of it is no figure.
+            del self.results.entries[case.name]
+            raise
+        finally:
+            # Each case has processes of its own.
+            self.stage.clear()
+        print(f"  {case.name:28} {entry.line()}  ({time.monotonic() - begin:.1f} s)", flush=True)
+
+    def _rounds(self, case, entry) -> None:
         alive = {} if case.fresh else self._start(case, entry)
-        # Every code path is warm before the first round that counts.
-        if not case.fresh and not self.settings.quick:
+        # Every code path is warm before the first round that counts; a load has a warm-up of its own.
+        if case.warm_up and not case.fresh and not self.settings.quick:
             self._round(case, entry, alive, 0, keep=False)
         for number in range(entry.rounds):
             self._round(case, entry, alive, number, keep=True)
         for lane, process in alive.items():
             self._finish(case, entry, lane, process)
-        print(f"  {case.name:22} {entry.line()}  ({time.monotonic() - begin:.1f} s)", flush=True)
 
     def _attempt(self, case, entry, lane, step, *arguments):
         """`step(..., settings)`, or None when it fails: then the lane is out of this case, and the entry says
@@ -71,8 +89,8 @@ class Runner:
             case.finish(process, self.settings)
         except Failed as failure:
             entry.notes[lane] = f"when it is closed: {failure}"
-            process.kill()
             self._tell(case, lane, failure)
+        process.kill()
 
     def _tell(self, case, lane, failure) -> None:
         sentence = f"{case.name}: {lane} {failure}"
@@ -96,6 +114,8 @@ class Runner:
             if entry.failed.get(lane):
                 continue
             process = alive.get(lane) or self._attempt(case, entry, lane, case.start, self.stage, lane)
+            if process and case.point.state and "read_faults" in process.said:
+                entry.probes[lane] = process.said["read_faults"]
             sample = process and self._attempt(case, entry, lane, case.sample, process)
             if sample is None:
                 alive.pop(lane, None)
@@ -107,8 +127,11 @@ class Runner:
                 self._finish(case, entry, lane, process)
 
 
-def present_lanes(wanted: list[str] | None) -> tuple[list[str], dict[str, str]]:
-    """The lanes that can run here, and why the others can't."""
-    missing = {name: why for name, lane in LANES.items() if (why := lane.missing())}
-    lanes = [name for name in LANES if name not in missing and (not wanted or name in wanted)]
-    return lanes, {name: why for name, why in missing.items() if not wanted or name in wanted}
+def present_lanes(wanted: list[str] | None, before: bool = False) -> tuple[list[str], dict[str, str]]:
+    """The lanes that can run here, and why the others can't; `before`: the one of an older build too."""
+    asked = [name for name in LANES if before or name != BEFORE]
+    missing = {name: why for name in asked if (why := LANES[name].missing())}
+    # What cannot be undercut is always beside the others.
+    chosen = [name for name in asked if not wanted or name in wanted or name in (FLOOR, BEFORE)]
+    lanes = [name for name in chosen if name not in missing]
+    return lanes, {name: missing[name] for name in chosen if name in missing}

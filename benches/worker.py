@@ -1,22 +1,45 @@
-"""The process of one lane: `python -m benches.worker LANE GROUP`, driven by lines of JSON.
+"""The process of one lane: `python -m benches.worker LANE GROUP STATE`, driven by lines of JSON.
 
     {"open": CASE}   make a new loop for the case           -> {"loop": its class, "namespace": ...}
-    {"run": N}       do the case's work N times             -> {"done": ..., "wall": seconds, "cpu": seconds}
+    {"run": N}       do the case's work N times             -> {"done": ..., "faults": ..., "wall": ..., "cpu": seconds}
     {"close": CASE}  close the loop                         -> {}
     {"serve": CASE}  serve until killed                     -> {"port": ..., "loop": ..., "namespace": ...}
 
-An exception is answered with {"error": text}, and its traceback goes to stderr.
+STATE is malloc's: "freed" frees one large block before anything else happens. An exception is answered with
+{"error": text}, and its traceback goes to stderr.
 """
 
 import gc
 import json
 import os
+import resource
 import sys
 import time
-import traceback
 
-from .case import load_group
 from .lanes import LANES
+from .registry import load_group
+from .series import BLOCK, FREED
+
+PROBES = 20
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def faults_of_a_read() -> float:
+    """Page faults for a read as asyncio does it: 256 KiB are asked for, and little comes. It changes nothing about
+    malloc: a block that was shrunk does not count.
+    """
+    reader, writer = os.pipe()
+    before = page_faults()
+    for _ in range(PROBES):
+        os.write(writer, b"x")
+        os.read(reader, 256 * 1024)
+    faults = page_faults() - before
+    os.close(reader)
+    os.close(writer)
+    return faults / PROBES
 
 
 class Channel:
@@ -39,6 +62,7 @@ class Worker:
         self.lane = LANES[lane]
         self.cases = load_group(group)
         self.channel = channel
+        self.probe = faults_of_a_read()
         self.aio = self.lane.import_namespace()
         self.loop = None
         self.case = None
@@ -46,10 +70,21 @@ class Worker:
 
     def _identity(self) -> dict:
         """Of the loop that really runs, as the code under it sees it."""
-        running = type(self.aio.get_running_loop())
-        loop = f"{running.__module__}.{running.__qualname__}"
+        current = self.aio.get_running_loop()
+        running = type(current)
+        server = current.create_server
+        # A method that was replaced is a partial, which has no module of its own.
+        server = getattr(server, "func", server)
         pool = self.prepared and self.prepared.identity()
-        return {"loop": loop, "namespace": self.aio.__name__, "pool": pool}
+        package = sys.modules[running.__module__.partition(".")[0]]
+        return {
+            "loop": f"{running.__module__}.{running.__qualname__}",
+            "server": f"{getattr(server, '__module__', None) or running.__module__}.",
+            "namespace": self.aio.__name__,
+            "pool": pool,
+            "from": getattr(package, "__file__", None) or "",
+            "read_faults": self.probe,
+        }
 
     async def _probe(self):
         assert self.aio.get_running_loop() is self.loop
@@ -64,9 +99,10 @@ class Worker:
     def run(self, n: int) -> dict:
         """One round. The garbage of the round before is nobody's fault here; the collector stays on."""
         gc.collect()
-        wall, cpu = time.perf_counter(), time.process_time()
+        faults, wall, cpu = page_faults(), time.perf_counter(), time.process_time()
         done = self.case.perform(self.aio, self.loop, self.prepared, n)
-        return {"done": done, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return {"done": done, "wall": wall, "cpu": cpu, "faults": page_faults() - faults}
 
     def close(self, name: str) -> dict:
         self.case.clear(self.prepared)
@@ -78,8 +114,8 @@ class Worker:
         case = self.cases[name]
         self.loop = self.lane.new_event_loop()
 
-        def announce(port: int) -> None:
-            self.channel.send({"port": port, **self._identity()})
+        def announce(port: int, **more: object) -> None:
+            self.channel.send({"port": port, **self._identity(), **more})
 
         self.loop.run_until_complete(case.serve(self.aio, announce))
         raise RuntimeError("the server came to an end")
@@ -89,12 +125,16 @@ class Worker:
         try:
             return getattr(self, verb)(argument)
         except Exception as error:
+            import traceback
+
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main() -> None:
-    lane, group = sys.argv[1:]
+    lane, group, state = sys.argv[1:]
+    if state == FREED:
+        bytes(BLOCK)
     # The workers of a pool would import the main module first, and so do more for us than for the pool.
     main = sys.modules["__main__"]
     main.__spec__ = None

@@ -1,12 +1,17 @@
 """Connections that come and go."""
 
-from ..case import Group, Sample, Served
-from ..processes import Wrong, native
+from ..case import Served, window_sample
+from ..lanes import LIMIT
+from ..processes import native
+from ..registry import Group
+from ..series import BOTH, Series
+from .echo import BACKLOG, serve_protocol
 
 GROUP = Group("accept")
+AT_A_TIME = Series("at a time", (1, 10, 100), BOTH)
 
 
-async def serve(aio, announce):
+async def serve_greeting(aio, announce):
     """Greets each connection with one byte, which proves to the client that its connection was not only
     queued.
     """
@@ -18,33 +23,52 @@ async def serve(aio, announce):
         def connection_made(self, transport):
             transport.write(b"!")
 
-    server = await loop.create_server(Greet, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(Greet, "127.0.0.1", 0, backlog=BACKLOG)
     announce(server.sockets[0].getsockname()[1])
     await loop.create_future()
 
 
-def load(server, settings):
+def connected(server, settings, conns, **options):
     seconds = settings.seconds(0.8)
-    window = native("connect-load", server, settings.timeout, conns=64, warmup=seconds / 4, seconds=seconds)
-    count = window["count"]
-    if not count:
-        raise Wrong("no connection was greeted within the measured window")
-    return Sample(
-        window["seconds"] / count,
-        {
-            "wall": window["seconds"] / count,
-            "cpu": window["server_cpu"] / count,
-            "busy": window["server_cpu"] / window["seconds"],
-            "client_busy": window["client_cpu"] / window["seconds"],
-        },
-    )
+    options |= {"conns": conns, "warmup": seconds / 4, "seconds": seconds}
+    return native("connect-load", server, settings.timeout, **options)
 
 
-GROUP.add(Served("accepted", GROUP.name, "connections accepted", "connection", serve=serve, load=load))
+def greeted(case, server, settings):
+    return window_sample(connected(server, settings, case.size))
 
 
-@GROUP.coroutine("open_connection + accept + close", n=1_000, operation="connection")
-async def open_connection(aio, n):
+def echoed(case, server, settings):
+    return window_sample(connected(server, settings, case.size, size=64), "server_cpu")
+
+
+GROUP.add(
+    Served,
+    "accepted",
+    "connections accepted, greeted",
+    "connection",
+    AT_A_TIME,
+    serve=serve_greeting,
+    load=greeted,
+    limit=LIMIT,
+    manners=("--greet", "1"),
+)
+GROUP.add(
+    Served,
+    "connect_echo",
+    "connect, 1 echo, close",
+    "connection, CPU",
+    AT_A_TIME,
+    serve=serve_protocol,
+    load=echoed,
+    limit=LIMIT,
+)
+
+
+@GROUP.coroutine(
+    "open_connection + accept + close", AT_A_TIME, n=1_000, operation="connection", with_transports=True
+)
+async def open_connection(aio, n, size):
     """Client and server in one loop; the client closes first, and waits until it is closed."""
     accepted = 0
 
@@ -54,12 +78,15 @@ async def open_connection(aio, n):
         await reader.read()
         writer.close()
 
-    server = await aio.start_server(answer, "127.0.0.1", 0)
+    async def connect(times):
+        for _ in range(times):
+            _, writer = await aio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+
+    server = await aio.start_server(answer, "127.0.0.1", 0, backlog=BACKLOG)
     port = server.sockets[0].getsockname()[1]
-    for _ in range(n):
-        _, writer = await aio.open_connection("127.0.0.1", port)
-        writer.close()
-        await writer.wait_closed()
+    await aio.gather(*[connect(n // size) for _ in range(size)])
     server.close()
     # The last one may be closed before the server has had a turn to see it.
     for _ in range(1_000):

@@ -1,4 +1,4 @@
-"""Memory of what waits: an idle task, and an idle connection on the side of the server.
+"""Memory of what waits: tasks for a future or an event, timers, and idle connections on the side of the server.
 
 Each sample is taken in a process of its own, because memory that was freed once is not resident a second
 time.
@@ -6,63 +6,94 @@ time.
 
 import gc
 
-from ..case import Group, Resident, Sample, Served
+from ..case import PAGE, Resident, Sample, Served
 from ..machine import resident_bytes
 from ..processes import hold
-from .echo import serve
+from ..registry import Group
+from ..series import Series
+from .echo import serve_protocol
 
 GROUP = Group("memory")
+MANY = Series("waiting", (10_000, 100_000, 1_000_000))
 
 
-@GROUP.coroutine("memory of an idle task", n=100_000, operation="task", kind=Resident)
-async def idle_task(aio, n):
-    """Task, coroutine and context, all waiting for one future; the list of them is paid for before."""
-    gate = aio.get_running_loop().create_future()
-    # These fill what the process had free already, and are not counted.
-    fill = n // 2
-    tasks = [None] * (fill + n)
+async def grown_by(aio, n, make, waits):
+    """By how many bytes the process grows with `n` of what `make()` makes; `waits(thing)` tells whether it does.
 
-    async def idle():
-        await gate
+    Others go first: these fill what the process had free already. The list of them is paid for before. No garbage is
+    looked for on the way, which would take most of the time.
+    """
+    fill = min(n // 2, 50_000)
+    gc.disable()
+    things = [None] * (fill + n)
 
-    async def make(some):
+    async def add(some):
         for i in some:
-            tasks[i] = aio.create_task(idle())
+            things[i] = make()
         await aio.sleep(0)
         gc.collect()
         return resident_bytes()
 
-    before = await make(range(fill))
-    grown = await make(range(fill, fill + n)) - before
-    waiting = sum(not task.done() for task in tasks) - fill
+    before = await add(range(fill))
+    grown = await add(range(fill, fill + n)) - before
+    waiting = sum(map(waits, things)) - fill
     if waiting != n:
-        raise RuntimeError(f"{waiting} tasks wait instead of {n}")
+        raise RuntimeError(f"{waiting} wait instead of {n}")
     return grown
 
 
-CONNECTIONS = 10_000
+@GROUP.coroutine("memory of a task that waits for a future", MANY, operation="task", kind=Resident)
+async def idle_task(aio, n, size):
+    """Task, coroutine and context, all waiting for one future."""
+    gate = aio.get_running_loop().create_future()
+
+    async def idle():
+        await gate
+
+    return await grown_by(aio, n, lambda: aio.create_task(idle()), lambda task: not task.done())
 
 
-def held(server, settings):
+@GROUP.coroutine("memory of a task that waits for an Event", MANY, operation="task", kind=Resident)
+async def event_task(aio, n, size):
+    """Each has a future of its own besides, and its place in the event's list."""
+    event = aio.Event()
+
+    async def idle():
+        await event.wait()
+
+    return await grown_by(aio, n, lambda: aio.create_task(idle()), lambda task: not task.done())
+
+
+@GROUP.coroutine("memory of a timer that waits", MANY, operation="timer", kind=Resident)
+async def idle_timer(aio, n, size):
+    loop = aio.get_running_loop()
+
+    def never():
+        raise AssertionError("an hour has gone by")
+
+    return await grown_by(aio, n, lambda: loop.call_later(3_600, never), lambda timer: not timer.cancelled())
+
+
+def held(case, server, settings):
     """Connections that echoed a message and then do nothing. Half as many go first, as for the tasks."""
-    conns = settings.objects(CONNECTIONS)
+    conns = case.size
     with hold(server, conns // 2, settings.timeout):
         before = resident_bytes(server.pid)
         with hold(server, conns, settings.timeout):
             grown = resident_bytes(server.pid) - before
-    return Sample(grown / conns, {})
+    return Sample(max(grown, PAGE) / conns, {})
 
 
 GROUP.add(
-    Served(
-        "idle_connection",
-        GROUP.name,
-        "memory of an idle connection",
-        "connection",
-        serve=serve,
-        load=held,
-        unit="B",
-        fresh=True,
-        share=0.2,
-    )
+    Served,
+    "idle_connection",
+    "memory of an idle connection",
+    "connection",
+    Series("connections", (100, 1_000, 10_000)),
+    serve=serve_protocol,
+    load=held,
+    unit="B",
+    fresh=True,
+    share=0.15,
+    least=1,
 )

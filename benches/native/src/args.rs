@@ -25,6 +25,11 @@ impl Args {
         value.parse().map_err(|_| format!("--{name}: not a valid value: {value}").into())
     }
 
+    /// As `get`; `default` where the option is not given.
+    pub fn get_or<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
+        if self.0.contains_key(name) { self.get(name) } else { Ok(default) }
+    }
+
     pub fn seconds(&self, name: &str) -> Result<Duration> {
         Ok(Duration::try_from_secs_f64(self.get(name)?)?)
     }

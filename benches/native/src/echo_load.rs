@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::args::{Args, Result};
 use crate::epoll::{EDGE, Epoll, READ, WRITE};
 use crate::net;
+use crate::window::Window;
 
 const STALLED: Duration = Duration::from_secs(3);
 
@@ -14,6 +15,7 @@ struct Connection {
     stream: TcpStream,
     sent: usize,
     received: usize,
+    begun: Instant,
 }
 
 impl Connection {
@@ -48,41 +50,8 @@ impl Connection {
     }
 
     fn restart(&mut self, message: &[u8]) -> io::Result<()> {
-        (self.sent, self.received) = (0, 0);
+        (self.sent, self.received, self.begun) = (0, 0, Instant::now());
         self.send(message)
-    }
-}
-
-/// A measured stretch of time: what was done, how long it took, and what it cost both sides.
-pub struct Window {
-    server: u32,
-    started: Instant,
-    server_cpu: Duration,
-    own_cpu: Duration,
-    count: u64,
-}
-
-impl Window {
-    pub fn open(server: u32, count: u64) -> Result<Self> {
-        let own_cpu = net::cpu_time(std::process::id())?;
-        Ok(Self { server, server_cpu: net::cpu_time(server)?, own_cpu, started: Instant::now(), count })
-    }
-
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// Print the window as a line of JSON.
-    pub fn close(&self, count: u64) -> Result<()> {
-        let seconds = self.elapsed().as_secs_f64();
-        let server_cpu = (net::cpu_time(self.server)? - self.server_cpu).as_secs_f64();
-        let own_cpu = (net::cpu_time(std::process::id())? - self.own_cpu).as_secs_f64();
-        let count = count - self.count;
-        println!(
-            "{{\"count\": {count}, \"seconds\": {seconds:.9}, \"server_cpu\": {server_cpu:.9}, \
-             \"client_cpu\": {own_cpu:.9}}}"
-        );
-        Ok(())
     }
 }
 
@@ -98,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     for key in 0..conns {
         let stream = net::connect(port, key)?;
         epoll.add(&stream, READ | WRITE | EDGE, key)?;
-        connections.push(Connection { stream, sent: 0, received: 0 });
+        connections.push(Connection { stream, sent: 0, received: 0, begun: Instant::now() });
     }
     for connection in &mut connections {
         connection.send(&message)?;
@@ -114,12 +83,18 @@ pub fn run(args: &Args) -> Result<()> {
         for &key in &ready {
             if connections[key].ready(&message, &mut chunk)? {
                 count += 1;
+                if let Some(window) = &mut window {
+                    window.answered(connections[key].begun.elapsed());
+                }
                 connections[key].restart(&message)?;
             }
         }
-        match &window {
+        match &mut window {
             None if begin.elapsed() >= warmup => window = Some(Window::open(server, count)?),
-            Some(window) if window.elapsed() >= length => return window.close(count),
+            Some(window) if window.elapsed() >= length => {
+                window.close(count)?.print();
+                return Ok(());
+            }
             _ => {}
         }
         if count != last_count {

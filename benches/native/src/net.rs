@@ -66,6 +66,15 @@ pub fn connect(port: u16, nth: usize) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// Page faults so far of process `pid` that needed no disk: memory that it got for the first time, or again.
+pub fn minor_faults(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // proc_pid_stat(5): minflt is field 10, and the name, field 2, ends with the last parenthesis.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let field = after_name.split_whitespace().nth(7).ok_or("no minflt in the process's stat file")?;
+    Ok(field.parse()?)
+}
+
 /// User and system time so far of all threads of process `pid`, to the nanosecond.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     // The kernel's encoding of "the CPU clock of process pid" (clock_getcpuclockid(3)): CPUCLOCK_SCHED is 2.
