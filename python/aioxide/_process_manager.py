@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 import _aioxide_worker
 
 from . import _aioxide, _by_value
+from ._process_signals import how_it_ended, no_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
     from ._processes import ProcessPoolExecutor
@@ -172,7 +173,7 @@ class Manager:
             )
             # From here on the pool does not end without it: another thread may break the pool while this one starts it.
             self._workers[key] = process
-            with _by_value.no_main(self.pool.by_value), _no_interrupt(executor._mp_context):
+            with _by_value.no_main(self.pool.by_value), no_interrupt(executor._mp_context):
                 process.start()
         except BaseException:
             self._workers.pop(key, None)
@@ -540,41 +541,6 @@ class Manager:
         finally:
             # Whatever one of them raises, the others have their turn.
             self._arm()
-
-
-@contextlib.contextmanager
-def _no_interrupt(context: Any) -> Iterator[None]:
-    """Keep Ctrl-C from a child that is not ready for it: the worker lets it through when it is.
-
-    Not for the fork server, which would hand the mask on to children of others.
-    """
-    if context.get_start_method() == "forkserver":
-        yield
-        return
-    if context.get_start_method() == "spawn":
-        from multiprocessing import resource_tracker
-
-        # Its start comes with the first worker's, and up to CPython 3.13 leaves SIGINT unblocked.
-        resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def how_it_ended(process: BaseProcess) -> str:
-    """Say how a process ended, as the second half of a sentence."""
-    code = process.exitcode
-    if code is None:
-        return "has died"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    return f"was killed by signal {name}"
 
 
 def _cancel(future: Any) -> None:

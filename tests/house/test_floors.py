@@ -36,6 +36,7 @@ PYTHON_FLOORS = {
     "_cluster_remote": 1,
     "_futures": 1,
     "_process_items": 1,
+    "_process_signals": 0,
     "_sockets": 1,
     "_stats": 1,
     "_tls": 1,

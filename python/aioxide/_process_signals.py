@@ -1,0 +1,46 @@
+"""Signals and a pool's processes: what a child is spared while it starts, and what ended it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.process import BaseProcess
+
+
+@contextlib.contextmanager
+def no_interrupt(context: Any) -> Iterator[None]:
+    """Keep Ctrl-C from a child that is not ready for it: the worker lets it through when it is.
+
+    Not for the fork server, which would hand the mask on to children of others.
+    """
+    if context.get_start_method() == "forkserver":
+        yield
+        return
+    if context.get_start_method() == "spawn":
+        from multiprocessing import resource_tracker
+
+        # Its start comes with the first worker's, and up to CPython 3.13 leaves SIGINT unblocked.
+        resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def how_it_ended(process: BaseProcess) -> str:
+    """Say how a process ended, as the second half of a sentence."""
+    code = process.exitcode
+    if code is None:
+        return "has died"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"was killed by signal {name}"
