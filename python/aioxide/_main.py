@@ -157,7 +157,7 @@ def _run_source(path: str, names: dict[str, Any], descriptor: int | None = None)
     """Run a source file; `descriptor`, where it is open.
 
     What cannot be read twice is copied first. The interpreter's reader goes back to the start where the text says how
-    it is encoded, and so cannot run such a program from a pipe (3.11 to 3.15: findings/python_pipe_cookie.sh).
+    it is encoded, and so cannot run such a program from a pipe (seen on 3.11 to 3.15).
     """
     seekable = stat.S_ISREG(os.stat(path if descriptor is None else descriptor).st_mode)
     if seekable:

@@ -96,7 +96,7 @@ def assert_as_python_itself(folder, arguments, text, as_file=False):
 )
 def test_a_program_on_standard_input(folder, program, as_file):
     if program == "encoding" and not as_file:
-        # CPython itself cannot: it wants to go back to the pipe's start (findings/python_pipe_cookie.sh).
+        # CPython itself cannot: it wants to go back to the pipe's start.
         assert run(folder, ["-m", "aioxide"], ["-"], PROGRAMS[program], False) == (0, b"'\\xe4'\n", b"")
         return
     assert_as_python_itself(folder, ["-", "a", "-i"], PROGRAMS[program], as_file)
