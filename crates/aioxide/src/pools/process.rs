@@ -534,6 +534,7 @@ impl Pool {
     /// In a child of fork: closes the descriptors and unmaps what no object lies in, and leaves the objects to the garbage
     /// collector.
     pub fn disown(&self) {
+        self.seen.disarm();
         self.seen.epoll.store(0, Ordering::Relaxed);
         self.with(|state| {
             state.epoll = None;
@@ -548,6 +549,7 @@ impl Pool {
 
     /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
     pub fn clear(&self) {
+        self.seen.disarm();
         self.seen.epoll.store(0, Ordering::Relaxed);
         let state = self.with(std::mem::take);
         let loop_ = self.home_loop.take();

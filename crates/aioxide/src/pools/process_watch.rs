@@ -3,7 +3,7 @@
 //! callback of a user's computes, or sleeps in a library), it lends the pool to the reactor, so that the workers go on.
 //!
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
-//! it sleeps while no results come, and ends when there has been nothing to watch for a while.
+//! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
@@ -23,6 +23,8 @@ use crate::ffi::{Obj, error};
 const PATIENCE: Duration = Duration::from_millis(5);
 /// For how many seconds the thread waits for the next pool to watch.
 const LINGER: f64 = 0.2;
+/// For how many seconds it sleeps without a look at what it watches: a pool that has ended wakes nobody.
+const LONGEST_SLEEP: f64 = 1.0;
 
 /// What can be seen of a pool without the GIL.
 #[derive(Default)]
@@ -33,6 +35,13 @@ pub struct Seen {
     armed: AtomicBool,
     /// Ready when results wait. 0 for none.
     pub epoll: AtomicI32,
+}
+
+impl Seen {
+    /// No loop serves it any more, or nobody does.
+    pub fn disarm(&self) {
+        self.armed.store(false, Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -170,7 +179,7 @@ fn watch(shared: &Shared) {
         }
         let late = late(&pools);
         if late.is_empty() {
-            shared.sleep(&pools, None);
+            shared.sleep(&pools, Some(LONGEST_SLEEP));
         }
         std::thread::sleep(PATIENCE);
         for (slf, seen, served) in late {
