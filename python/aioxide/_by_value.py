@@ -127,7 +127,9 @@ class _Reducing:
         super().__init__(file, *args, **kwargs)  # type: ignore[call-arg]
 
     def _reduced(self, value: Any, found: Any = NotImplemented) -> Any:
-        return self._reduce(value) if found is NotImplemented and self._reduce is not None else found
+        if found is NotImplemented and self._reduce is not None and type(value) not in self.dispatch_table:
+            return self._reduce(value)
+        return found
 
 
 class _Refusing(_Reducing, pickle.Pickler):

@@ -338,8 +338,8 @@ def shut_down_while_full(make, folder):
     ran = [future.result() for future in futures if not future.cancelled()]
     assert len(ran) < 2_000, len(ran)
     # The standard pool of threads cancels one by one, and its workers go on with what is between.
-    # Of ours, each worker was sent its next one: taken back, unless it had begun with it.
-    assert not make.own or set(range(2)) <= set(ran) <= set(range(4)), ran
+    # Of ours, each of the two workers was sent its next one, which was taken back unless it had begun with it.
+    assert not make.own or max(ran) < len(ran) + 2, ran
 
 
 def shut_down_before_a_blocked_submit(make, folder):
