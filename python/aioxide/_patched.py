@@ -6,6 +6,7 @@ import asyncio
 import select
 import selectors
 import sys
+import time
 import warnings
 from asyncio import base_events, events, selector_events
 from types import FunctionType
@@ -28,6 +29,7 @@ _OWN_NAMESPACES = (base_events.__dict__, selector_events.__dict__)
 _PARTS: list[tuple[str, Any, str, Any]] = [
     ("asyncio.events.Handle", events, "Handle", events.Handle),
     ("asyncio.events.TimerHandle", events, "TimerHandle", events.TimerHandle),
+    ("asyncio.base_events.time", base_events, "time", time),
     ("selectors.DefaultSelector", selectors, "DefaultSelector", selectors.DefaultSelector),
 ]
 if hasattr(selectors, "EpollSelector"):  # see `refuse_greenlets`
@@ -104,7 +106,7 @@ def warn_of_steps(loop: asyncio.AbstractEventLoop, own: type) -> None:
 
 
 def _is_asyncios(name: str) -> bool:
-    """Whether a method of asyncio's loop is its own: by namespace, as it may have been replaced before we were imported."""
+    """Whether asyncio's loop has its own method: by namespace, as it may have been replaced before our import."""
     function = getattr(_STOCK, name)
     # A wrapper may pass for what it wraps.
     return type(function) is FunctionType and function.__globals__ in _OWN_NAMESPACES

@@ -255,7 +255,11 @@ def test_a_scheduler_that_cannot_be_reached_leaves_nothing_behind():
             "memory_limit must be an integer \\(bytes\\) or None, 1 or more, not -1",
         ),
         ({"retries": -1}, ValueError, "retries must be an integer, 0 or more, not -1"),
-        ({"pickle_by_value": ["os"]}, TypeError, "must be an iterable of modules that were imported, not a list with 'os' in it"),
+        (
+            {"pickle_by_value": ["os"]},
+            TypeError,
+            "must be an iterable of modules that were imported, not a list with 'os' in it",
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together(options, error, text):

@@ -271,6 +271,10 @@ print("done")
 @needs_cloudpickle
 def test_arrays_beside_functions_by_value_arrive_as_from_the_standard_pool():
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ARRAYS], env=environment(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", ARRAYS],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stdout == "done\n", done.stderr

@@ -90,9 +90,11 @@ def test_a_class_of_handles_that_was_replaced_is_told(loop, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(selectors, "DefaultSelector"), (selectors.EpollSelector, "select")], ids=str
+    ("owner", "name"),
+    [(selectors, "DefaultSelector"), (selectors.EpollSelector, "select"), (asyncio.base_events, "time")],
+    ids=str,
 )
-def test_a_selector_that_was_replaced_for_all_loops_is_told(loop, monkeypatch, owner, name):
+def test_what_was_replaced_for_all_loops_is_told(loop, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, type("Own", (), {}))
     (told,) = turns(loop)
     assert name in told

@@ -189,7 +189,9 @@ def test_debug_mode_in_the_midst_of_a_queue(h):
 def test_a_callback_that_keeps_its_context_does_not_share_it_with_the_next(h):
     contexts = []
     for number in range(3):
-        h.loop.call_soon(lambda number: (VAR.set(number), contexts.append(contextvars.copy_context())), number)
+        h.loop.call_soon(
+            lambda number: (VAR.set(number), contexts.append(contextvars.copy_context())), number
+        )
         h.loop.call_soon(lambda: h.log(VAR.get()))
     h.turns()
     h.log([context[VAR] for context in contexts])

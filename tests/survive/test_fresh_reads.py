@@ -1,4 +1,4 @@
-"""What a read costs does not depend on what the program once freed (`aioxide_sys::malloc`): no page faults in a fresh process."""
+"""What a read costs does not depend on what the program once freed (`aioxide_sys::malloc`): no page faults."""
 
 import platform
 

@@ -47,7 +47,9 @@ print(json.dumps(seen))
 MIB = 1 << 20
 
 
-@pytest.mark.parametrize(("crowd", "queue"), [(300_000, 11 * MIB), (70_000, 5 * MIB // 2), (16_000, MIB // 2)])
+@pytest.mark.parametrize(
+    ("crowd", "queue"), [(300_000, 11 * MIB), (70_000, 5 * MIB // 2), (16_000, MIB // 2)]
+)
 def test_the_memory_of_a_crowd_is_given_back(crowd, queue):
     """An entry is 40 bytes, and a handle that nobody keeps is gone: 300,000 calls need 11.4 MiB, while they wait."""
     done = child(MEMORY, crowd, env={"PYTHONMALLOC": "malloc"})

@@ -405,9 +405,9 @@ pub unsafe fn retire_cancelled(place: *const Place) {
 
 /// The handles of all calls that wait in the ready queue, as `_ready` has them; other items have none.
 pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
-    // SAFETY: nothing runs before each place has become its handle.
     let kept = |shown| match shown {
         Shown::Handle(handle) => Ok(handle),
+        // SAFETY: nothing runs before each place has become its handle.
         Shown::Place(place) => unsafe { at(place) }.ok_or(None),
         Shown::Call(call) => Err(Some(call)),
     };
