@@ -147,11 +147,8 @@ async def awaited(pool, number):
 @pytest.mark.parametrize("how", ["run", "bare loop"])
 def test_every_exception_that_ends_a_call_is_raised_once_in_the_coroutine(outcomes, server, how, tmp_path):
     async def main(pool):
-        if server == "thread":
-            # Not awaited by the loop: the thread has the pool.
-            blocked = [pool.submit(tasks.until_there, str(tmp_path / "end"))]
-        else:
-            blocked = []
+        # Not awaited by the loop: the thread has the pool.
+        blocked = [pool.submit(tasks.until_there, str(tmp_path / "end"))] if server == "thread" else []
         got = []
         for number, expected in enumerate(outcomes):
             error = await awaited(pool, number)
