@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import select
 import selectors
 import sys
@@ -25,6 +26,18 @@ _METHODS = (
 _STOCK = asyncio.SelectorEventLoop
 
 _OWN_NAMESPACES = (base_events.__dict__, selector_events.__dict__)
+
+
+def _is_asyncios(name: str) -> bool:
+    """Whether asyncio's loop has its own method: by namespace, as it may have been replaced before our import."""
+    function = getattr(_STOCK, name)
+    # A wrapper may pass for what it wraps.
+    return type(function) is FunctionType and function.__globals__ in _OWN_NAMESPACES
+
+
+# All at once, as each start of a loop looks: what they are, unless one had been replaced before.
+_on_class = operator.attrgetter(*_STEPS, *_METHODS)
+_AS_THEY_ARE = _on_class(_STOCK) if all(map(_is_asyncios, _STEPS + _METHODS)) else None
 
 _PARTS: list[tuple[str, Any, str, Any]] = [
     ("asyncio.events.Handle", events, "Handle", events.Handle),
@@ -95,21 +108,15 @@ def warn_of_steps(loop: asyncio.AbstractEventLoop, own: type) -> None:
     for name in _STEPS:
         if kind is not own and getattr(kind, name) is not getattr(own, name):
             found.append(f"{kind.__qualname__}.{name}()")
-        if not _is_asyncios(name):
-            found.append(f"asyncio's BaseEventLoop.{name}()")
     found += [what for what, owner, name, known in _PARTS if getattr(owner, name, None) is not known]
+    methods = []
+    if _on_class(_STOCK) != _AS_THEY_ARE:
+        found += [f"asyncio's BaseEventLoop.{name}()" for name in _STEPS if not _is_asyncios(name)]
+        methods = [f"asyncio's BaseEventLoop.{name}()" for name in _METHODS if not _is_asyncios(name)]
     if found:
         _tell(found, _NATIVE)
-    methods = [name for name in _METHODS if not _is_asyncios(name)]
     if methods:
-        _tell([f"asyncio's BaseEventLoop.{name}()" for name in methods], _OWN_METHOD)
-
-
-def _is_asyncios(name: str) -> bool:
-    """Whether asyncio's loop has its own method: by namespace, as it may have been replaced before our import."""
-    function = getattr(_STOCK, name)
-    # A wrapper may pass for what it wraps.
-    return type(function) is FunctionType and function.__globals__ in _OWN_NAMESPACES
+        _tell(methods, _OWN_METHOD)
 
 
 _NATIVE = (
