@@ -35,6 +35,9 @@ class _InstallWhenUnpickled:
         return exec, (_IN_CHILD, self._globals)
 
 
+# The name by which multiprocessing's fork server asks for what it shall do itself.
+_FORKSERVER = "ignore"
+
 # The module whose function builds what a child is told.
 MODULE = "multiprocessing.spawn"
 
@@ -64,6 +67,10 @@ def replacements(spawn: Any, options: Callable[[], dict[str, bool]]) -> Iterator
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = prepare(name)
+        if name == _FORKSERVER and options().get("replace_uvloop"):
+            # From 3.13.1 on the server imports the program's main module ahead of its children, unprepared: `import
+            # uvloop` in it would fail, or give them uvloop's own names. So each child imports it by itself.
+            data.pop("init_main_from_path", None)
         data["aioxide"] = _InstallWhenUnpickled(data["sys_path"], options())
         return data
 

@@ -169,6 +169,14 @@ class _Watched:
         """
         _patched.refuse_selector()
 
+    def __delattr__(self, name: str) -> None:
+        """Refuse, as `__setattr__`: `mock.patch.object` takes back what it could not put here.
+
+        Raises:
+            RuntimeError: always.
+        """
+        _patched.refuse_selector()
+
     def get_map(self) -> dict[int, selectors.SelectorKey]:
         """Return what `selectors.BaseSelector.get_map` would: a key for each descriptor with a reader or writer."""
         loop = self._loop()

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import select
+import selectors
 import sys
+import time
 import warnings
 from asyncio import base_events, events, selector_events
-from typing import NoReturn
+from types import FunctionType
+from typing import Any, NoReturn
 
 # What asyncio's loop calls for each iteration or each wake-up, and ours does natively.
 _STEPS = ("_run_once", "_process_events", "_read_from_self", "_write_to_self")
+
+# What monitors wrap on asyncio's own class (New Relic: `BaseEventLoop.create_task`), and our class has anew.
+_METHODS = (
+    *("call_soon", "call_soon_threadsafe", "call_later", "call_at", "time"),
+    *("create_task", "create_future", "run_in_executor"),
+)
 
 # The class itself: its name may lead elsewhere later.
 _STOCK = asyncio.SelectorEventLoop
 
 _OWN_NAMESPACES = (base_events.__dict__, selector_events.__dict__)
 
-_HANDLES = {name: getattr(events, name) for name in ("Handle", "TimerHandle")}
+
+def _is_asyncios(name: str) -> bool:
+    """Whether asyncio's loop has its own method: by namespace, as it may have been replaced before our import."""
+    function = getattr(_STOCK, name)
+    # A wrapper may pass for what it wraps.
+    return type(function) is FunctionType and function.__globals__ in _OWN_NAMESPACES
+
+
+# All at once, as each start of a loop looks: what they are, unless one had been replaced before.
+_on_class = operator.attrgetter(*_STEPS, *_METHODS)
+_AS_THEY_ARE = _on_class(_STOCK) if all(map(_is_asyncios, _STEPS + _METHODS)) else None
+
+_PARTS: list[tuple[str, Any, str, Any]] = [
+    ("asyncio.events.Handle", events, "Handle", events.Handle),
+    ("asyncio.events.TimerHandle", events, "TimerHandle", events.TimerHandle),
+    ("asyncio.base_events.time", base_events, "time", time),
+    ("selectors.DefaultSelector", selectors, "DefaultSelector", selectors.DefaultSelector),
+]
+if hasattr(selectors, "EpollSelector"):  # see `refuse_greenlets`
+    _Epoll = selectors.EpollSelector
+    _PARTS.append(("selectors.EpollSelector.select()", _Epoll, "select", _Epoll.select))
 
 _told: set[str] = set()
 
@@ -78,25 +108,32 @@ def warn_of_steps(loop: asyncio.AbstractEventLoop, own: type) -> None:
     for name in _STEPS:
         if kind is not own and getattr(kind, name) is not getattr(own, name):
             found.append(f"{kind.__qualname__}.{name}()")
-        # By its namespace: it may have been replaced before this module was imported.
-        if getattr(getattr(_STOCK, name), "__globals__", None) not in _OWN_NAMESPACES:
-            found.append(f"asyncio's BaseEventLoop.{name}()")
-    found += [
-        f"asyncio.events.{name}" for name, known in _HANDLES.items() if getattr(events, name) is not known
-    ]
+    found += [what for what, owner, name, known in _PARTS if getattr(owner, name, None) is not known]
+    methods = []
+    if _on_class(_STOCK) != _AS_THEY_ARE:
+        found += [f"asyncio's BaseEventLoop.{name}()" for name in _STEPS if not _is_asyncios(name)]
+        methods = [f"asyncio's BaseEventLoop.{name}()" for name in _METHODS if not _is_asyncios(name)]
     if found:
-        _tell(found)
+        _tell(found, _NATIVE)
+    if methods:
+        _tell(methods, _OWN_METHOD)
 
 
-def _tell(found: list[str]) -> None:
+_NATIVE = (
+    "does that part natively and will not call it; override or replace call_soon(), call_at(), time() or "
+    "asyncio.Handle._run, which it does call"
+)
+_OWN_METHOD = "has a method of its own in its place; replace that of aioxide.EventLoop as well"
+
+
+def _tell(found: list[str], why: str) -> None:
     for what in found:
         if what in _told:
             continue
         _told.add(what)
         warnings.warn(
-            f"{what} was replaced, but aioxide's event loop does that part natively and will not call it; override or "
-            "replace call_soon(), call_at(), time() or asyncio.Handle._run, which it does call, or run this program on "
-            "asyncio's own loop (asyncio.SelectorEventLoop())",
+            f"{what} was replaced, but aioxide's event loop {why}, or run this program on asyncio's own loop "
+            "(asyncio.SelectorEventLoop())",
             RuntimeWarning,
             stacklevel=5,
         )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from unittest import mock
 
 import aioxide
 import pytest
@@ -86,6 +87,46 @@ def test_a_class_of_handles_that_was_replaced_is_told(loop, monkeypatch):
     monkeypatch.setattr(asyncio.events, "TimerHandle", type("Own", (asyncio.TimerHandle,), {}))
     (told,) = turns(loop)
     assert "asyncio.events.TimerHandle" in told
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(selectors, "DefaultSelector"), (selectors.EpollSelector, "select"), (asyncio.base_events, "time")],
+    ids=str,
+)
+def test_what_was_replaced_for_all_loops_is_told(loop, monkeypatch, owner, name):
+    monkeypatch.setattr(owner, name, type("Own", (), {}))
+    (told,) = turns(loop)
+    assert name in told
+
+
+@pytest.mark.parametrize("name", _patched._METHODS)
+def test_a_method_that_was_wrapped_on_asyncios_class_is_told_once(loop, monkeypatch, name):
+    standard = getattr(asyncio.BaseEventLoop, name)
+
+    class Wrapper:  # passes for what it wraps, as wrapt's do
+        __globals__ = standard.__globals__
+
+        def __get__(self, *_):
+            return self
+
+        def __call__(self, *arguments, **named):
+            raise AssertionError("called")
+
+    def wrapper(*arguments, **named):
+        raise AssertionError("called")
+
+    for wrapped in (Wrapper(), wrapper):
+        _patched._told.clear()
+        monkeypatch.setattr(asyncio.BaseEventLoop, name, wrapped)
+        (told,) = turns(loop)
+        assert f"asyncio's BaseEventLoop.{name}()" in told
+        assert "replace that of aioxide.EventLoop" in told
+
+
+def test_mock_patch_of_the_selector_says_why_it_cannot_be(loop):
+    with pytest.raises(RuntimeError, match="no selector"), mock.patch.object(loop._selector, "select"):
+        pass
 
 
 def test_a_patched_select_is_refused(monkeypatch):

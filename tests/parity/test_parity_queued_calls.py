@@ -221,3 +221,29 @@ def test_a_loop_inside_a_callback_has_contexts_of_its_own(h):
     thread.start()
     thread.join()
     h.turns()
+
+
+@parity
+def test_a_context_that_was_taken_from_a_handle_is_the_callbacks_when_the_handle_is_gone(h):
+    def queue(value):
+        VAR.set(value)
+        return [
+            h.loop.call_soon(VAR.set, "by call_soon")._context,
+            h.loop.call_soon_threadsafe(VAR.set, "from a thread")._context,
+            h.loop.call_later(0, VAR.set, "by a timer")._context,
+        ]
+
+    contexts = contextvars.Context().run(queue, "queued")
+    h.log([context[VAR] for context in contexts])
+    h.turns(3)
+    h.log([context[VAR] for context in contexts])
+
+
+@parity
+def test_a_weak_reference_to_a_timer_leads_to_the_context_that_its_callback_runs_in(h):
+    def callback():
+        VAR.set("by the callback")
+        h.log(found()._context[VAR])
+
+    found = weakref.ref(h.loop.call_later(0, callback))
+    h.turns(3)

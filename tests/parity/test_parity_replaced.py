@@ -224,3 +224,24 @@ async def test_thread_safe_handles_under_such_a_function(h):
         late.cancel()
         await h.idle()
         h.log(late.cancelled())
+
+
+@parity
+def test_a_timer_is_due_in_the_turn_after_the_programs_own_clock_was_put_forward(h):
+    clock = [1000.0]
+
+    def tick(turn):
+        clock[0] += 1
+        h.log("turn", turn)
+        if turn < 12:
+            h.loop.call_soon(tick, turn + 1)
+
+    def program():
+        h.loop.call_at(clock[0] + 5, h.log, "timer")
+        h.loop.call_soon(tick, 1)
+        h.turns(14)
+
+    with mock.patch("time.monotonic", lambda: clock[0]):
+        program()
+    h.loop.time = lambda: clock[0]
+    program()

@@ -236,6 +236,8 @@ def test_times_that_are_no_float_have_their_own_words():
         loop.call_at(10**400, print)
     with pytest.raises(TypeError, match=r"^delay must be a number of seconds, not complex$"):
         loop.call_later(1j, print)
+    with pytest.raises(TypeError, match=r"^delay must be a number of seconds, not str$"):
+        loop.call_later("1", print)
     with pytest.raises(TypeError, match=r"^when must be a number of seconds, not str$"):
         loop.call_at("1", print)
     loop.close()

@@ -103,8 +103,11 @@ unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
             return Ok(now + number(delay, "delay")?);
         }
         let now = float(now)?;
-        let when = Obj::steal(PyNumber_Add(now.as_ptr(), delay))?;
-        number(when.as_ptr(), "delay")
+        match Obj::steal(PyNumber_Add(now.as_ptr(), delay)) {
+            Ok(when) => number(when.as_ptr(), "delay"),
+            Err(Raised) if PyNumber_Check(delay) == 0 => no_number(delay, "delay"),
+            Err(Raised) => Err(Raised),
+        }
     }
 }
 

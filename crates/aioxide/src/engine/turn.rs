@@ -69,10 +69,15 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     // What was written while the loop did not run, or by what the last flush called.
     engine.flush_now()?;
     let idle = state.ready_len() == 0;
-    if idle || state.stopping.get() || engine.poll_due() {
+    let polls = idle || state.stopping.get() || engine.poll_due();
+    if polls {
         poll(this)?;
     }
     if state.timer_count() > 0 {
+        // A clock of the program's own may have been put forward since: asyncio reads it in every turn.
+        if !polls && has_own_clock(state) {
+            now(state)?;
+        }
         run_due_timers(this);
     }
     let batch = state.ready_len();
@@ -93,6 +98,12 @@ pub fn turn(this: &LoopObject) -> Res<()> {
 #[inline(always)]
 pub fn monotonic() -> Res<f64> {
     monotonic::replaced().unwrap_or_else(|| Ok(clock::monotonic()))
+}
+
+/// Whether the loop's clock is, or may be, one that the program has put in place.
+#[inline(always)]
+fn has_own_clock(state: &LoopState) -> bool {
+    monotonic::has_changed() || state.overrides.has(state.object, TIME)
 }
 
 /// The loop's clock: `time.monotonic`, or the user's.

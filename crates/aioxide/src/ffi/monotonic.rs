@@ -62,15 +62,17 @@ unsafe extern "C" fn note_change(_: c_int, _: Raw, _: Raw, _: Raw) -> c_int {
     0
 }
 
+/// Whether something may have been put in place of it.
 #[cfg(Py_3_12)]
 #[inline(always)]
-fn has_changed() -> bool {
+pub fn has_changed() -> bool {
     CHANGED.0.get()
 }
 
+/// As above.
 #[cfg(not(Py_3_12))]
 #[inline(always)]
-fn has_changed() -> bool {
+pub fn has_changed() -> bool {
     // SAFETY: a dict, which is never freed.
     unsafe { version(WATCHED.get().namespace) != CHANGED.0.get() }
 }

@@ -50,6 +50,8 @@ fn find(owner: Raw, coro: Raw) -> Res<Option<*mut u64>> {
     for _ in 0..3 {
         let (task, number) = specimen(owner, coro)?;
         tasks.push(task);
+        // A name of another form: no word may be taken for its number.
+        let Some(number) = number else { return Ok(None) };
         let shows = |place: &*mut u64| {
             // SAFETY: an aligned word within the area, which is mapped and not written meanwhile: the GIL is held.
             unsafe { place.read_volatile() == number }
@@ -71,7 +73,7 @@ fn words(area: &Range<usize>) -> impl Iterator<Item = *mut u64> {
 }
 
 /// A task with an automatic name, and the number in that.
-fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, u64)> {
+fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, Option<u64>)> {
     let kwnames = tuple(&[super::names::names().loop_])?;
     let task = call_kw(stdlib().task_type, &[coro, owner], 1, kwnames.as_ptr())?;
     // SAFETY: a live task; a text of ASCII.
@@ -86,7 +88,7 @@ fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, u64)> {
         let text = if text.is_null() { c"" } else { CStr::from_ptr(text) };
         let number =
             text.to_str().ok().and_then(|text| text.strip_prefix("Task-")).and_then(|n| n.parse().ok());
-        Ok((task, number.unwrap_or(u64::MAX)))
+        Ok((task, number))
     }
 }
 

@@ -334,6 +334,8 @@ impl Handle {
         let made = snapshot::to_context(held.clone())?;
         // To make it may have run the garbage collector, and that anything.
         if self.context.get() == held.as_ptr() {
+            // The call runs in what was shown, also when this handle is gone by then.
+            drop(self.place.set_context(made.clone()));
             self.context.set(made);
         }
         Ok(self.context.or_none())

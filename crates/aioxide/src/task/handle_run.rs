@@ -70,8 +70,9 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         let (Some(callback), Some(held)) = (this.callback.share(), this.context.share()) else {
             return Ok(());
         };
-        // Who keeps the handle may look at its context later.
-        let spare = snapshot::is_snapshot(held.as_ptr()) && refcount(handle.as_ptr()) == 1;
+        // Who keeps the handle, or finds it by a weak reference, may look at its context.
+        let alone = refcount(handle.as_ptr()) == 1 && !this.weakrefs.is_set();
+        let spare = alone && snapshot::is_snapshot(held.as_ptr());
         run_once(&handle, this, || {
             if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) }
         })

@@ -65,6 +65,7 @@ struct Entry {
     words: [*mut c_void; 4],
 }
 
+const CONTEXT: usize = 2;
 const HANDLE: usize = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -408,6 +409,19 @@ impl Place {
                 context: Obj::new(words[2].cast()),
                 handle: self,
             })
+        }
+    }
+
+    /// Gives the queued call, if there is one, another context to run in; returns the one that is to be released.
+    pub fn set_context(&self, context: Obj) -> Obj {
+        let entry = self.0.get();
+        // SAFETY: as `call`; the entry owns its words, and gets one reference for another.
+        unsafe {
+            if entry.is_null() || (*entry).kind == Kind::Cancelled {
+                return context;
+            }
+            let word = &raw mut (*entry).words[CONTEXT];
+            Obj::own(word.replace(context.into_raw().cast()).cast())
         }
     }
 
