@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import aioxide
@@ -278,3 +279,38 @@ def test_ctrl_c_while_a_result_is_read_cancels_main_once_under_run():
     with aioxide.ProcessPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         aioxide.run(main(pool))
     assert told == ["cleaned up"] or told == ["read", "cleaned up"]
+
+
+class SlowlyPickled:
+    """Takes a moment to pickle; while one of them is, Ctrl-C comes."""
+
+    def __init__(self, interrupts):
+        self.interrupts = interrupts
+
+    def __reduce__(self):
+        time.sleep(0.05)
+        if self.interrupts:
+            signal.raise_signal(signal.SIGINT)
+            sum(range(10))  # the handler runs before the next loop or call of Python's
+        return same, (7,)
+
+
+def test_ctrl_c_while_a_call_is_pickled_leaves_none_of_those_behind_it():
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            # Pickling takes longer than a call, so when it is interrupted the worker is idle.
+            calls = [SlowlyPickled(number == 3) for number in range(6)]
+            futures.extend(loop.run_in_executor(pool, same, call) for call in calls)
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        assert loop.run_until_complete(asyncio.wait_for(loop.run_in_executor(pool, same, 1), DEADLINE)) == 1
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=5))
+        assert [future.done() for future in futures] == [True] * 6
+        assert isinstance(futures.pop(3).exception(), concurrent.futures.process.BrokenProcessPool)
+        assert [future.result() for future in futures] == [7] * 5
+    loop.close()
