@@ -406,12 +406,14 @@ class Manager:
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _collected(self, _reference: object) -> None:
-        if self._process == os.getpid() and not self.finished.is_set():
+        if not self.finished.is_set():
             self.begin_shutdown()
             self._stay_served()
 
     def begin_shutdown(self, cancel_futures: bool = False) -> None:
-        """Take no more tasks; end when those that there are have finished."""
+        """Take no more tasks; end when those that there are have finished. Does nothing in a forked child."""
+        if self._process != os.getpid():
+            return
         self.shutting_down = True
         self.pool.closed = self.pool.stays = self.pool.tell_idle = True
         if cancel_futures:
@@ -438,18 +440,20 @@ class Manager:
 
     def _stay_served(self) -> None:
         """Have somebody look after what is left, if nobody does."""
-        if not self.finished.is_set() and not self.pool.has_home():
+        if self._process == os.getpid() and not self.finished.is_set() and not self.pool.has_home():
             self.pool.to_reactor()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this one, say, can't.
+
+        In a forked child it returns at once, as in the standard library.
 
         Raises:
             RuntimeError: a done callback of one of the pool's own futures asks, as in the standard library.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            while not self.finished.is_set():
+            while self._process == os.getpid() and not self.finished.is_set():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     break
