@@ -306,10 +306,16 @@ class Manager:
             self.pool.abandon(key)
             return
         lost, _done, ready = self.pool.bury(key) or (0, 0, True)
-        if process.exitcode is None:
-            # A child of the fork server: that one learns of it, and tells us, a moment later.
-            process.join(1.0)
-        process.is_alive()  # takes it off multiprocessing's list of children
+        try:
+            if process.exitcode is None:
+                # A child of the fork server: that one learns of it, and tells us, a moment later.
+                process.join(1.0)
+            process.is_alive()  # takes it off multiprocessing's list of children
+        finally:
+            # Also behind a Ctrl-C that has ended the wait: its calls would never end.
+            self._buried(process, key, lost, ready)
+
+    def _buried(self, process: BaseProcess, key: int, lost: int, ready: bool) -> None:
         expected = key in self._leaving or key in self._killed
         self._leaving.discard(key)
         if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
@@ -411,7 +417,7 @@ class Manager:
             self._stay_served()
 
     def begin_shutdown(self, cancel_futures: bool = False) -> None:
-        """Take no more tasks; end when those that there are have finished. Does nothing in a forked child."""
+        """Take no more tasks; end when those that there are have finished. Nothing in a forked child."""
         if self._process != os.getpid():
             return
         self.shutting_down = True

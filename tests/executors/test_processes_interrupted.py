@@ -3,6 +3,7 @@ is raised once and costs no other result, and Ctrl-C in a terminal, which reache
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -306,11 +307,39 @@ def test_ctrl_c_while_a_call_is_pickled_leaves_none_of_those_behind_it():
             futures.extend(loop.run_in_executor(pool, same, call) for call in calls)
             await asyncio.wait(futures, timeout=DEADLINE)
 
-        assert loop.run_until_complete(asyncio.wait_for(loop.run_in_executor(pool, same, 1), DEADLINE)) == 1
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(main())
         loop.run_until_complete(asyncio.wait(futures, timeout=5))
         assert [future.done() for future in futures] == [True] * 6
         assert isinstance(futures.pop(3).exception(), concurrent.futures.process.BrokenProcessPool)
         assert [future.result() for future in futures] == [7] * 5
+    loop.close()
+
+
+@pytest.mark.parametrize("mode", ["break", "respawn"])
+def test_ctrl_c_while_the_loop_waits_for_a_dead_worker_leaves_no_call_behind(mode, monkeypatch):
+    is_alive = multiprocessing.process.BaseProcess.is_alive
+
+    def interrupted(process):
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        return is_alive(process)
+
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1, on_worker_death=mode) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            monkeypatch.setattr(multiprocessing.process.BaseProcess, "is_alive", interrupted)
+            futures.append(loop.run_in_executor(pool, os._exit, 3))
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        async def first():
+            return await loop.run_in_executor(pool, same, 1)
+
+        assert loop.run_until_complete(first()) == 1
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=5))
+        assert isinstance(futures[0].exception(), concurrent.futures.process.BrokenProcessPool)
     loop.close()
