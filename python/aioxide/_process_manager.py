@@ -261,11 +261,19 @@ class Manager:
             return
         self._leaving.add(key)
         self.processes.pop(process.pid, None)
-        self.pool.take_back(key)
-        broken = None if self.broken else self._replace()
+        interrupt = None
+        try:
+            self.pool.take_back(key)
+            broken = None if self.broken else self._replace()
+        except KeyboardInterrupt as error:
+            # Calls may wait for the new worker, and nothing else would start it.
+            interrupt = error
+            broken = None if self.broken else self._replace()
         self.pool.exit_worker(key)
         if broken is not None:
             self._break(*broken)
+        if interrupt is not None:
+            raise interrupt
 
     def _replace(self) -> tuple[str | None, str] | None:
         """Start a worker for one that goes. Returns why the tasks that are left can never run, if that is so."""

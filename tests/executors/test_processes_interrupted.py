@@ -343,3 +343,28 @@ def test_ctrl_c_while_the_loop_waits_for_a_dead_worker_leaves_no_call_behind(mod
         loop.run_until_complete(asyncio.wait(futures, timeout=5))
         assert isinstance(futures[0].exception(), concurrent.futures.process.BrokenProcessPool)
     loop.close()
+
+
+def test_ctrl_c_while_a_worker_is_replaced_leaves_no_call_behind(monkeypatch):
+    context = multiprocessing.get_context("spawn")
+    start = context.Process.start
+
+    def interrupted(process):
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        start(process)
+
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1, context, max_tasks_per_child=2) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            futures.extend(loop.run_in_executor(pool, same, number) for number in range(4))
+            monkeypatch.setattr(context.Process, "start", interrupted)
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=10))
+        assert [future.result() for future in futures] == [0, 1, 2, 3]
+    loop.close()
