@@ -262,11 +262,19 @@ class Manager:
             return
         self._leaving.add(key)
         self.processes.pop(process.pid, None)
-        self.pool.take_back(key)
-        broken = None if self.broken else self._replace()
+        interrupt = None
+        try:
+            self.pool.take_back(key)
+            broken = None if self.broken else self._replace()
+        except KeyboardInterrupt as error:
+            # Calls may wait for the new worker, and nothing else would start it.
+            interrupt = error
+            broken = None if self.broken else self._replace()
         self.pool.exit_worker(key)
         if broken is not None:
             self._break(*broken)
+        if interrupt is not None:
+            raise interrupt
 
     def _replace(self) -> tuple[str | None, str] | None:
         """Start a worker for one that goes. Returns why the tasks that are left can never run, if that is so."""
@@ -307,10 +315,16 @@ class Manager:
             self.pool.abandon(key)
             return
         lost, _done, ready = self.pool.bury(key) or (0, 0, True)
-        if process.exitcode is None:
-            # A child of the fork server: that one learns of it, and tells us, a moment later.
-            process.join(1.0)
-        process.is_alive()  # takes it off multiprocessing's list of children
+        try:
+            if process.exitcode is None:
+                # A child of the fork server: that one learns of it, and tells us, a moment later.
+                process.join(1.0)
+            process.is_alive()  # takes it off multiprocessing's list of children
+        finally:
+            # Also behind a Ctrl-C that has ended the wait: its calls would never end.
+            self._buried(process, key, lost, ready)
+
+    def _buried(self, process: BaseProcess, key: int, lost: int, ready: bool) -> None:
         expected = key in self._leaving or key in self._killed
         self._leaving.discard(key)
         if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
@@ -407,12 +421,14 @@ class Manager:
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _collected(self, _reference: object) -> None:
-        if self._process == os.getpid() and not self.finished.is_set():
+        if not self.finished.is_set():
             self.begin_shutdown()
             self._stay_served()
 
     def begin_shutdown(self, cancel_futures: bool = False) -> None:
-        """Take no more tasks; end when those that there are have finished."""
+        """Take no more tasks; end when those that there are have finished. Nothing in a forked child."""
+        if self._process != os.getpid():
+            return
         self.shutting_down = True
         self.pool.closed = self.pool.stays = self.pool.tell_idle = True
         if cancel_futures:
@@ -439,18 +455,20 @@ class Manager:
 
     def _stay_served(self) -> None:
         """Have somebody look after what is left, if nobody does."""
-        if not self.finished.is_set() and not self.pool.has_home():
+        if self._process == os.getpid() and not self.finished.is_set() and not self.pool.has_home():
             self.pool.to_reactor()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end. Serves the pool meanwhile if no other thread does: the loop of this one, say, can't.
+
+        In a forked child it returns at once, as in the standard library.
 
         Raises:
             RuntimeError: a done callback of one of the pool's own futures asks, as in the standard library.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            while not self.finished.is_set():
+            while self._process == os.getpid() and not self.finished.is_set():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     break

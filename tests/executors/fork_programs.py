@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy
 
 COUNT = 50_000
+keep = []
 
 IN_C = """
 #include <stdlib.h>
@@ -356,6 +357,44 @@ def argument_that_a_helper_writes_to(_folder):
             check((said, seen, values(back)), ("[9]", [1], [1]))
 
 
+def fork_while_a_handler_of_others_waits_for_the_gil(_folder):
+    """As grpc's does: what others have to do before a fork lets another thread run, which receives."""
+    received = threading.Event()
+    waited = []
+
+    @ctypes.CFUNCTYPE(None)
+    def before():
+        received.clear()
+        waited.append(received.wait(20))
+
+    keep.append(before)  # for every fork of this process
+    signal.alarm(40)
+    with pool() as executor:
+        check(executor.submit(int).result(), 0)  # the worker may be forked
+        # Older handlers run later, and ours comes with the first array.
+        ctypes.CDLL(None).__register_atfork(before, None, None, None)
+        check(values(executor.submit(full, 1).result()), [1])
+        held, ends = [], threading.Event()
+
+        def receive():
+            while not ends.is_set():
+                held[:] = [executor.submit(full, 2).result()]
+                received.set()
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        for number in range(10, 13):
+            kept = executor.submit(full, number).result()
+            child = Child(lambda kept=kept: [values(kept), [values(array) for array in held] in ([], [[2]])])
+            kept[:] = 9
+            held_too = executor.submit(full, 3).result()
+            check(child.says(), repr([[number], True]))
+            check((values(kept), values(held_too)), ([9], [3]))
+        ends.set()
+        thread.join()
+    check(waited, [True] * 3)
+
+
 PROGRAMS = {
     "results": (
         result_that_only_the_child_keeps,
@@ -376,6 +415,8 @@ PROGRAMS = {
         argument_that_a_helper_writes_to,
     ),
     "without the GIL": (fork_without_the_gil_while_another_thread_receives,),
+    # In a process of its own, as its handler has to be older than ours.
+    "beside handlers of others": (fork_while_a_handler_of_others_waits_for_the_gil,),
 }
 
 if __name__ == "__main__":

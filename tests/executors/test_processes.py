@@ -369,6 +369,22 @@ def test_a_forked_child_cannot_use_the_pool_and_does_not_keep_it():
         assert pool.submit(tasks.square, 3).result(DEADLINE) == 9
 
 
+@pytest.mark.parametrize("under_way", [0, 5])
+def test_a_forked_child_that_leaves_the_with_block_ends_and_costs_its_parent_nothing(under_way):
+    with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(tasks.square, 2).result(DEADLINE) == 4
+        futures = [pool.submit(time.sleep, 0.05) for _ in range(under_way)]
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [future.result(DEADLINE) for future in futures] == [None] * under_way
+        assert pool.submit(tasks.square, 3).result(DEADLINE) == 9
+
+
 def test_looks():
     with aioxide.ProcessPoolExecutor(2) as pool:
         list(pool.map(tasks.square, range(20)))

@@ -3,10 +3,12 @@ is raised once and costs no other result, and Ctrl-C in a terminal, which reache
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import aioxide
@@ -276,3 +278,91 @@ def test_ctrl_c_while_a_result_is_read_cancels_main_once_under_run():
     with aioxide.ProcessPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         aioxide.run(main(pool))
     assert told == ["cleaned up"] or told == ["read", "cleaned up"]
+
+
+class SlowlyPickled:
+    """Takes a moment to pickle; while one of them is, Ctrl-C comes."""
+
+    def __init__(self, interrupts):
+        self.interrupts = interrupts
+
+    def __reduce__(self):
+        time.sleep(0.05)
+        if self.interrupts:
+            signal.raise_signal(signal.SIGINT)
+            sum(range(10))  # the handler runs before the next loop or call of Python's
+        return same, (7,)
+
+
+def test_ctrl_c_while_a_call_is_pickled_leaves_none_of_those_behind_it():
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            # Pickling takes longer than a call, so when it is interrupted the worker is idle.
+            calls = [SlowlyPickled(number == 3) for number in range(6)]
+            futures.extend(loop.run_in_executor(pool, same, call) for call in calls)
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=5))
+        assert [future.done() for future in futures] == [True] * 6
+        assert isinstance(futures.pop(3).exception(), concurrent.futures.process.BrokenProcessPool)
+        assert [future.result() for future in futures] == [7] * 5
+    loop.close()
+
+
+@pytest.mark.parametrize("mode", ["break", "respawn"])
+def test_ctrl_c_while_the_loop_waits_for_a_dead_worker_leaves_no_call_behind(mode, monkeypatch):
+    is_alive = multiprocessing.process.BaseProcess.is_alive
+
+    def interrupted(process):
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        return is_alive(process)
+
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1, on_worker_death=mode) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            monkeypatch.setattr(multiprocessing.process.BaseProcess, "is_alive", interrupted)
+            futures.append(loop.run_in_executor(pool, os._exit, 3))
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        async def first():
+            return await loop.run_in_executor(pool, same, 1)
+
+        assert loop.run_until_complete(first()) == 1
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=5))
+        assert isinstance(futures[0].exception(), concurrent.futures.process.BrokenProcessPool)
+    loop.close()
+
+
+def test_ctrl_c_while_a_worker_is_replaced_leaves_no_call_behind(monkeypatch):
+    context = multiprocessing.get_context("spawn")
+    start = context.Process.start
+
+    def interrupted(process):
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        start(process)
+
+    loop = aioxide.new_event_loop()
+    with aioxide.ProcessPoolExecutor(1, context, max_tasks_per_child=2) as pool:
+        futures: list[asyncio.Future[object]] = []
+
+        async def main():
+            futures.extend(loop.run_in_executor(pool, same, number) for number in range(4))
+            monkeypatch.setattr(context.Process, "start", interrupted)
+            await asyncio.wait(futures, timeout=DEADLINE)
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        loop.run_until_complete(asyncio.wait(futures, timeout=10))
+        assert [future.result() for future in futures] == [0, 1, 2, 3]
+    loop.close()

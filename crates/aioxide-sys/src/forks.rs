@@ -9,8 +9,8 @@
 //! `os.register_at_fork` does not see forks of C code, so the handlers are pthread_atfork's. What copies no memory (vfork,
 //! posix_spawn) does not call them, and need not.
 
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::memfd::Spare;
@@ -29,46 +29,68 @@ struct Held {
 // SAFETY: no thread owns the mappings; the word is only used as an atomic, by whoever has the lock, and lives until `let_go`.
 unsafe impl Send for Held {}
 
-static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
-
-fn held() -> MutexGuard<'static, Vec<Held>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Default)]
+struct All {
+    held: Vec<Held>,
+    /// Threads that are about to fork, and have put the spares in place.
+    forking: usize,
 }
 
-/// From now on a fork puts `spare` in the place of the shared bytes at `at`, and sets `SPENT` in `word`.
+/// Never freed; null before the first use, and again in a child.
+static ALL: AtomicPtr<Mutex<All>> = AtomicPtr::new(null_mut());
+
+/// The lock is not kept across a fork: handlers of others run meanwhile, which may let go of Python's lock and ask for it
+/// again (grpc's), while a thread that has that one waits here.
+fn all() -> MutexGuard<'static, All> {
+    let mut known = ALL.load(Ordering::Acquire);
+    if known.is_null() {
+        let made = Box::into_raw(Box::default());
+        match ALL.compare_exchange(null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => known = made,
+            Err(first) => {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                known = first;
+            }
+        }
+    }
+    // SAFETY: made by `Box::into_raw`, and never freed.
+    unsafe { &*known }.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on a fork puts `spare` in the place of the shared bytes at `at`, and sets `SPENT` in `word`. Gives the spare back
+/// where a thread is about to fork: these bytes would stay shared with its child.
 ///
 /// # Safety
 /// `spare` shows the bytes that are mapped at `at`; these and the word, which lies elsewhere, stay mapped until `let_go`.
-pub unsafe fn hold(at: *mut u8, spare: Spare, word: &AtomicU32) {
+pub unsafe fn hold(at: *mut u8, spare: Spare, word: &AtomicU32) -> Result<(), Spare> {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         // SAFETY: functions that live as long as this library, which Python never unloads. It fails only without memory
         // for three pointers.
-        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after_in_child)) };
     });
-    held().push(Held { at: at as usize, spare: Some(spare), word });
+    let mut all = all();
+    if all.forking > 0 {
+        return Err(spare);
+    }
+    all.held.push(Held { at: at as usize, spare: Some(spare), word });
+    Ok(())
 }
 
 /// Nothing looks at these bytes any more. Gives the spare back, if there was no fork meanwhile.
 pub fn let_go(at: *mut u8) -> Option<Spare> {
-    let mut held = held();
+    let mut all = all();
     // What came last often goes first.
-    let found = held.iter().rposition(|held| held.at == at as usize)?;
-    held.swap_remove(found).spare
+    let found = all.held.iter().rposition(|held| held.at == at as usize)?;
+    all.held.swap_remove(found).spare
 }
-
-/// The lock, from before a fork until after it.
-struct Across(UnsafeCell<Option<MutexGuard<'static, Vec<Held>>>>);
-
-// SAFETY: used by the thread that has the lock only; in the child that is the thread which forked, too.
-unsafe impl Sync for Across {}
-
-static ACROSS: Across = Across(UnsafeCell::new(None));
 
 /// Called by the thread that forks, whether it has the GIL or not.
 unsafe extern "C" fn before() {
-    let mut held = held();
-    for held in held.iter_mut() {
+    let mut all = all();
+    all.forking += 1;
+    for held in &mut all.held {
         if let Some(spare) = held.spare.take() {
             // SAFETY: by `hold`. Where the kernel refuses, the bytes stay shared between parent and child, but nobody else
             // writes there: a fork must not fail for it.
@@ -78,14 +100,18 @@ unsafe extern "C" fn before() {
             }
         }
     }
-    // SAFETY: this thread has the lock.
-    unsafe { *ACROSS.0.get() = Some(held) };
 }
 
 unsafe extern "C" fn after() {
-    // SAFETY: this thread has the lock; the value is taken out before it is dropped.
-    let held = unsafe { (*ACROSS.0.get()).take() };
-    drop(held);
+    // A thread that forked while `before` was registered has not called it.
+    let mut all = all();
+    all.forking = all.forking.saturating_sub(1);
+}
+
+/// Another thread of the parent may have had the lock, and have been in the middle of a change. What is held has no spare
+/// any more, so nothing is lost with the list.
+unsafe extern "C" fn after_in_child() {
+    ALL.store(null_mut(), Ordering::Release);
 }
 
 #[cfg(test)]
@@ -125,7 +151,7 @@ mod tests {
         unsafe {
             assert_eq!(libc::pipe(gate.as_mut_ptr()), 0);
             *owner.start() = 42;
-            hold(at, Spare::new(&fd, 0, SIZE).unwrap(), &word);
+            assert!(hold(at, Spare::new(&fd, 0, SIZE).unwrap(), &word).is_ok());
             *at.add(1) = 43;
             let pid = child(|| {
                 *at.add(9000) = 44;
@@ -148,8 +174,11 @@ mod tests {
         let ours = Mapping::new(&fd, SIZE).unwrap();
         let word = AtomicU32::new(1);
         // SAFETY: mapped to the end of the test, and the word lives as long.
-        unsafe { hold(ours.start(), Spare::new(&fd, 0, SIZE).unwrap(), &word) };
+        let held = unsafe { hold(ours.start(), Spare::new(&fd, 0, SIZE).unwrap(), &word) };
         // Another test may fork at this moment.
+        if held.is_err() {
+            return;
+        }
         assert_eq!(let_go(ours.start()).is_none(), word.load(Ordering::Acquire) & SPENT != 0);
     }
 }

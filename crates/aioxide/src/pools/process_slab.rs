@@ -104,13 +104,18 @@ impl Slab {
         self.state().load(Ordering::Acquire) & SPENT != 0
     }
 
-    /// The receiver holds the data: a fork keeps it as it is. False where that cannot be.
+    /// The receiver holds the data: a fork keeps it as it is. False where that cannot be, or not at this moment.
     pub fn hold(&self) -> bool {
         let Some(spare) = self.spare.take() else { return false };
         // SAFETY: the spare is of the same data; both mappings live as long as this value, which the caller keeps until
         // `let_go`; the word lies before the data.
-        unsafe { forks::hold(self.data(), spare, self.state()) };
-        true
+        match unsafe { forks::hold(self.data(), spare, self.state()) } {
+            Ok(()) => true,
+            Err(spare) => {
+                self.spare.set(Some(spare));
+                false
+            }
+        }
     }
 
     /// The receiver does not look at the data any more.

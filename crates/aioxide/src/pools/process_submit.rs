@@ -192,9 +192,10 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
     result
 }
 
+/// Goes on behind a Ctrl-C that came meanwhile, too: with all workers idle, nothing would have the rest handed out later.
 fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
     let depth = pool.depth();
-    let mut given = 0;
+    let (mut given, mut interrupt) = (0, None);
     while let Some(next) = pool.with(|state| step(state, depth)) {
         match next {
             Next::Given(key, true) => pool.with(|state| state.flush(key)),
@@ -207,7 +208,12 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
                     pool.with(|state| unsent.drain(..).for_each(|key| state.flush(key)));
                 }
             }
-            Next::Pickle(id, call) => pack(pool, id, &call)?,
+            Next::Pickle(id, call) => {
+                if pack(pool, id, &call).is_err() {
+                    let raised = error::take();
+                    interrupt = interrupt.or(raised);
+                }
+            }
             Next::Announce(id, future) => {
                 let runs = Task::announce(&future);
                 if runs.is_err() {
@@ -220,7 +226,11 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Unwanted(task) => unwanted(pool, task),
         }
     }
-    Ok(())
+    if interrupt.is_none() {
+        return Ok(());
+    }
+    error::restore(interrupt);
+    Err(Raised)
 }
 
 fn unwanted(pool: &Pool, task: TaskBox) {
