@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
-use super::error::Res;
-use super::object::{Global, NULL, Obj, call, dict, none};
+use super::error::{self, Raised, Res};
+use super::object::{Global, NULL, Obj, call, dict};
 
 /// The offset of `async_exc` from the thread state, in bytes; 0 where it was not found.
 struct Place(Cell<usize>);
@@ -34,29 +34,38 @@ pub fn load() -> Res<()> {
         ))?;
         NOTHING.set(Obj::steal(PyEval_EvalCode(code.as_ptr(), scope.as_ptr(), scope.as_ptr()))?);
     }
-    PLACE.0.set(find());
+    PLACE.0.set(find()?);
     Ok(())
 }
 
 /// Looks for the one word of the thread state that shows such an exception while there is one.
-fn find() -> usize {
-    // SAFETY: any object is taken; no Python code runs until it is taken back. Words of the thread state are read.
+///
+/// It is raised then, and not taken back: up to 3.12 an exception that is taken back leaves the interpreter with a note that
+/// there is one, and a thread with a profile function looks for it without an end.
+fn find() -> Res<usize> {
+    // SAFETY: no Python code runs until the words of the thread state are read.
     unsafe {
-        let marker = none();
+        let marker = PyExc_BufferError;
         let thread = PyThread_get_thread_ident() as std::ffi::c_long;
         let state = PyThreadState_Get().cast::<u8>();
         let words = || (0..NEAREST_END).step_by(size_of::<usize>());
-        let shows = |at: usize| *state.add(at).cast::<*mut PyObject>() == marker.as_ptr();
+        let shows = |at: usize| *state.add(at).cast::<*mut PyObject>() == marker;
         let before: Vec<bool> = words().map(shows).collect();
-        PyThreadState_SetAsyncExc(thread, marker.as_ptr());
+        PyThreadState_SetAsyncExc(thread, marker);
         let after: Vec<bool> = words().map(shows).collect();
-        PyThreadState_SetAsyncExc(thread, NULL);
+        match raise() {
+            Err(Raised) if error::matches(marker) => error::clear(),
+            other => {
+                PyThreadState_SetAsyncExc(thread, NULL);
+                other?;
+            }
+        }
         let mut found =
             words().zip(before.iter().zip(&after)).filter(|(_, (before, after))| !*before && **after);
-        match (found.next(), found.next()) {
+        Ok(match (found.next(), found.next()) {
             (Some((at, _)), None) => at,
             _ => 0,
-        }
+        })
     }
 }
 
