@@ -192,10 +192,11 @@ fn watch(shared: &Shared) {
 
 /// The pools for which results wait, each with the count of looks for them.
 fn late(pools: &[(usize, Arc<Seen>)]) -> Vec<(usize, Arc<Seen>, u32)> {
-    let counts: Vec<u32> = pools.iter().map(|(_, seen)| seen.served.load(Relaxed)).collect();
-    let fds: Vec<i32> = pools.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).collect();
+    let live: Vec<_> = pools.iter().filter(|(_, seen)| seen.epoll.load(Relaxed) > 0).collect();
+    let counts: Vec<u32> = live.iter().map(|(_, seen)| seen.served.load(Relaxed)).collect();
+    let fds: Vec<i32> = live.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).collect();
     let ready = readable(&fds, Some(0.0)).unwrap_or_default();
-    let all = pools.iter().zip(counts).zip(ready);
+    let all = live.into_iter().zip(counts).zip(ready);
     all.filter(|(_, ready)| *ready).map(|(((slf, seen), count), _)| (*slf, seen.clone(), count)).collect()
 }
 
