@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod fileno;
+mod hold;
 pub mod loop_object;
 pub mod native_call;
 mod observed;
