@@ -1,5 +1,5 @@
-"""Callbacks that keep queueing callbacks leave descriptors their turn: asyncio's rule, that a turn runs what was ready when
-it began, counted in callbacks, not in time.
+"""Callbacks that keep queueing callbacks leave descriptors their turn: asyncio's rule, that a turn runs what
+was ready when it began, counted in callbacks, not in time.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""A connection's descriptor leaves the epoll set with its close alone. Where somebody has a copy, it doesn't: the loop must
-neither spin nor take what comes there for another connection's.
+"""A connection's descriptor leaves the epoll set with its close alone. Where somebody has a copy, it doesn't:
+the loop must neither spin nor take what comes there for another connection's.
 """
 
 import asyncio
