@@ -29,11 +29,13 @@ pub fn is_transport(object: Raw) -> bool {
 
 /// A transport with empty fields.
 pub fn alloc() -> Res {
-    // SAFETY: a zeroed body is valid but for the two that are written here; `fd` -1 says that nothing is open.
+    // SAFETY: a zeroed body is valid, and what is written here is not to be zero; `fd` -1 says that nothing is open.
     unsafe {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
         let this = made.as_ptr().cast::<u8>().add(body_offset()).cast::<Stream>();
         std::ptr::write(&raw mut (*this).sending, std::cell::UnsafeCell::default());
+        (*this).local.set(None);
+        (*this).peer.set(None);
         (*this).fd.set(-1);
         Ok(made)
     }
@@ -375,6 +377,7 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
             extra: item(4),
             ask_names: true,
             waiter: item(3),
+            context: None,
         })
     }
 }
