@@ -224,9 +224,9 @@ def test_methods_of_futures_take_tasks_of_any_class(loop, kind):
 @pytest.mark.skipif(HIDDEN == "inherited", reason="by version: these are CPython's own")
 def test_a_class_made_of_both_lies_in_memory_as_a_task(loop):
     assert MixedTask.__base__ is aioxide.Task and MixedTask.__mro__[1] is Plain
-    with pytest.raises(TypeError, match="lay-?out"):
+    with pytest.raises(TypeError, match=r"lay-?out"):
         type("Neither", (Slotted, aioxide.Task), {})
-    with pytest.raises(TypeError, match="lay-?out"):
+    with pytest.raises(TypeError, match=r"lay-?out"):
         Slotted(loop=loop).__class__ = PlainTask
 
 
