@@ -234,5 +234,8 @@ def test_a_class_made_of_both_lies_in_memory_as_a_task(loop):
 def test_what_is_added_to_the_bases_is_six_words_and_seven():
     """Each word is one in each of a million tasks that wait: see the memory group of benches/."""
     links = 0 if sys.version_info >= (3, 14) else 2
-    assert aioxide.Future.__basicsize__ - _asyncio.Future.__basicsize__ == 6 * 8
-    assert aioxide.Task.__basicsize__ - _asyncio.Task.__basicsize__ == (7 + links) * 8
+    future = aioxide.Future.__basicsize__ - _asyncio.Future.__basicsize__
+    task = aioxide.Task.__basicsize__ - _asyncio.Task.__basicsize__
+    # A build with debug assertions notes its borrows in one more.
+    assert future in (6 * 8, 7 * 8)
+    assert task - future == (1 + links) * 8
