@@ -10,6 +10,7 @@ pub mod handle_run;
 pub mod handle_type;
 pub mod iter;
 pub mod loop_state;
+pub mod marks;
 pub mod overrides;
 pub mod ready;
 pub mod registry;
