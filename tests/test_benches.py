@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benches import processes, report, results, tables, targets
+from benches import processes, report, results, tables, targets, training
 from benches.case import Case, InLoop, Sample, Settings, window_sample
 from benches.lanes import BEFORE, FLOOR, LANES, LIMIT, Lane
 from benches.registry import Group, load_all, smallest
@@ -60,6 +60,12 @@ def test_cases_of_input_and_output_come_in_both_states_of_malloc():
         found = {frozenset(of) for (name, _), of in states.items() if name == family}
         assert found == {frozenset(BOTH)}
     assert CASES["echo@102400"].fresh and not CASES["echo@102400+freed"].fresh
+
+
+def test_a_profile_guided_build_learns_from_cases_of_each_group_but_those_that_want_more_than_python():
+    chosen = training.chosen(CASES)
+    assert {case.group for case in CASES.values()} - {case.group for case in chosen} == {"memory", "http"}
+    assert [case.name for case in chosen if case.needs] == []
 
 
 def test_the_names_of_points():
