@@ -318,7 +318,11 @@ def test_a_case_that_is_stopped_in_the_middle_leaves_no_figures(monkeypatch):
 
 
 @pytest.mark.skipif(bool(LANES[FLOOR].missing()), reason=f"the bare interpreter: {LANES[FLOOR].missing()}")
-@pytest.mark.parametrize("name", ["call_soon_queued@1000", "sleep0@100", "create_task@100", "gather@10"])
+@pytest.mark.parametrize(
+    "name",
+    ["call_soon_queued@1000", "sleep0@100", "create_task@100", "gather@10"]
+    + ["wait_for@1", "timeout@100"] * (sys.version_info >= (3, 14)),
+)
 def test_the_bare_interpreter_does_the_work_of_a_case_and_takes_less_for_it(name):
     runner, made = run_one(CASES[name], ["asyncio", FLOOR])
     assert runner.problems == []

@@ -1,0 +1,74 @@
+"""README's figures are those of the report."""
+
+import pytest
+
+from benches import readme, report
+from benches.lanes import LIMIT
+from benches.registry import load_all
+from benches.results import Entry, Results
+
+META = dict.fromkeys(("processor", "kernel", "libc", "congestion", "python", "python_build"), "some")
+META |= {"aioxide_build": "some", "clock": "wall", "date": "2026-01-02 03:04 UTC", "cores": 2}
+
+
+@pytest.fixture
+def run():
+    """A run of all cases that README has, no two figures of it alike."""
+    results = Results(META | {"versions": {}, "tools": {}, "missing": {}})
+    cases = load_all()
+    for place, name in enumerate([*readme.CASES, *readme.BESIDE], 1):
+        costs = {"asyncio": 3e-5, "uvloop": 2e-5, "zuvloop": 1e-5, "aioxide": 1e-5 / (place + 0.25)}
+        entry = results.begin(cases[name], [*costs, LIMIT], 1)
+        entry.costs = {lane: [cost] for lane, cost in costs.items()}
+        entry.extra = {
+            lane: [{"wall": cost, "p99": 0.001 * place, "thread": 0.5}] for lane, cost in costs.items()
+        }
+    return results
+
+
+def test_the_figures_of_readme_are_those_of_the_report():
+    pages = [readme.README.read_text(), readme.REPORT.read_text()]
+    ours, theirs = map(readme.block, pages)
+    assert ours.replace("(docs/", "(") == theirs
+
+
+def test_both_pages_get_the_same_block_from_one_run(run, tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.enclosed('old figures')}\nafter\n")
+    monkeypatch.setattr(report, "README", page)
+    monkeypatch.setattr(report, "DOCS", tmp_path / "docs")
+    report.write(run, tmp_path / "docs")
+    written = page.read_text()
+    assert written.startswith("before\n") and written.endswith("\nafter\n") and "old figures" not in written
+    other = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert readme.block(written).replace("(docs/", "(") == readme.block(other)
+    # The figure of the block is that of the report's own table, and that of the run.
+    assert "| call_soon chain: 1 chains side by side | 0.67 | 2.00 (zuvloop) | **2.50** |" in written
+    assert "| call_soon chain: 1 chains side by side | 0.67 | 1.00 | *2.00* | **2.50** |" in other
+    assert "once freed a large block" in written and "(fresh process)" not in readme.block(written)
+    assert "| two cores: 10 connections |" not in written
+    assert "| protocol, two cores: 10 connections | 33,333 (15 ms) | 50,000 (15 ms) |" in written
+    assert "docs/beside.png" in written and (tmp_path / "docs" / "beside.png").exists()
+
+
+def test_a_report_that_goes_elsewhere_leaves_readme_alone(run, tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text(readme.enclosed("old figures"))
+    monkeypatch.setattr(report, "README", page)
+    report.write(run, tmp_path / "elsewhere")
+    assert readme.block(page.read_text()) == "old figures"
+
+
+def test_every_case_of_readme_exists_and_says_nothing_of_a_fresh_process():
+    cases = load_all()
+    chosen = [cases[name] for name in readme.CASES]
+    assert [case.name for case in chosen if case.fresh] == []
+    assert [cases[name].group for name in readme.BESIDE] == ["beside"] * len(readme.BESIDE)
+
+
+def test_a_page_without_the_marks_is_refused(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("no marks\n")
+    with pytest.raises(ValueError, match="there is no block"):
+        readme.update(page, "figures")
+    assert page.read_text() == "no marks\n"
