@@ -26,7 +26,7 @@ def _title(entry: Entry) -> str:
 
 def _peer(entry: Entry, cell) -> str:
     best = entry.best_peer()
-    return f"{cell(entry, best)} ({best})" if best else "-"
+    return f"{best} {cell(entry, best)}" if best else "-"
 
 
 def _ratios(entries: list[Entry]) -> str:
@@ -72,9 +72,9 @@ def figures(results: Results) -> str:
     meta = results.meta
     if entries:
         parts += [
-            f"{meta['python']}, {meta['processor']}, {meta['cores']} cores, {meta['date'][:10]}; medians. Cases of I/O are as they "
-            "are in a process that has once freed a large block, which spares asyncio the page faults of each read; in a "
-            "fresh process it is slower, and docs/benchmarks.md has both.",
+            f"{meta['python']}, {meta['processor']}, {meta['cores']} cores, {meta['date'][:10]}; medians. Servers run in a "
+            "process that has once freed a large block, which spares asyncio the page faults of each read. Before that it "
+            'is slower: [both states](docs/benchmarks.md#both-states-of-malloc). "CPU": compared by CPU time, not by rate.',
             _ratios(entries),
         ]
     if beside:
@@ -93,6 +93,11 @@ def block(text: str) -> str:
     if not (begin and end):
         raise ValueError(f"there is no block from '{BEGIN}' to '{END}'")
     return found.strip()
+
+
+def for_report(content: str) -> str:
+    """The block as the report has it, which lies in docs/ itself."""
+    return content.replace("(docs/benchmarks.md#", "(#").replace("(docs/", "(")
 
 
 def enclosed(content: str) -> str:

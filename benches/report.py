@@ -169,8 +169,7 @@ def markdown(results: Results, picture: str | None = None) -> str:
     parts = ["# Benchmarks", "Written by `python -m benches --write`; not by hand. " + summary(results)]
     if picture:
         parts.append(f"![Each loop against uvloop, curve by curve]({picture})")
-    # README has the same block; its links are those of the folder above.
-    parts += ["## In short", readme.enclosed(readme.figures(results).replace("(docs/", "("))]
+    parts += ["## In short", readme.enclosed(readme.for_report(readme.figures(results)))]
     if losses := tables.losses_table(entries):
         parts += ["## Where a peer is ahead", losses]
     parts += ["## Targets", tables.targets_table(entries)]

@@ -44,4 +44,3 @@ def main(arguments: list[str]) -> int:
     for problem in runner.problems:
         print(f"PROBLEM {problem}", file=sys.stderr)
     return 1 if runner.problems or runner.skipped else 0
-

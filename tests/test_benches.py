@@ -197,6 +197,11 @@ def test_a_curve_bends_where_the_cost_of_an_operation_changes():
     assert results.bends(curve, "aioxide") == []
     text = tables.bends_list([[*curve[:2], entry("sleep0@10000", uvloop=[2.0], aioxide=[3.3])]])
     assert "from 100 to 10000 3.0 times as dear; uvloop 2.0" in text
+    text = tables.bends_list([[*curve[:2], entry("sleep0@10000", uvloop=[0.2], rloop=[2.0], aioxide=[0.5])]])
+    assert "from 100 to 10000 2.2 times as cheap; uvloop 5.0" in text
+    curve[1].costs["rloop"] = [1.0]
+    text = tables.bends_list([[*curve[:2], entry("sleep0@10000", rloop=[2.0], aioxide=[0.5])]])
+    assert "2.2 times as cheap; rloop 2.0 the other way" in text
 
 
 def test_larger_messages_are_dearer_without_a_bend():
@@ -232,6 +237,14 @@ def test_every_loss_is_in_the_report_and_the_older_build_beside():
     # Of a family that has not run at all, the name; of one that has, the sizes.
     unrun = written.partition("Not run: ")[2].partition("\n")[0]
     assert "sleep0@10000, create_task, future_ping_pong" in unrun and "create_task@" not in unrun
+
+
+def test_what_is_at_the_limit_stands_in_a_table_of_its_own_beside_the_limit():
+    near = entry("sleep0@1", uvloop=[1.5e-6], aioxide=[1.2e-6], interpreter=[1.0e-6])
+    text = tables.limit_table([near])
+    row = "| ≥ 1.7 x best peer (uvloop) | 1.25 x, 1.2 µs | 1.50 x (interpreter, 1 µs) | 1.20 |"
+    assert text.splitlines()[-1].endswith(row)
+    assert near.title not in tables.targets_table([near]) and tables.limit_table([entry(uvloop=[1.0])]) == ""
 
 
 def test_the_report_says_in_which_state_malloc_was():
