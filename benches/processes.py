@@ -18,7 +18,6 @@ from pathlib import Path
 from . import machine
 from .lanes import BEFORE, LANES, LIMIT
 
-
 # Does an instrumented build run here, whose counters are written when a process exits of its own accord?
 TRAINING = "LLVM_PROFILE_FILE" in os.environ
 

@@ -72,9 +72,10 @@ def figures(results: Results) -> str:
     meta = results.meta
     if entries:
         parts += [
-            f"{meta['python']}, {meta['processor']}, {meta['cores']} cores, {meta['date'][:10]}; medians. Servers run in a "
-            "process that has once freed a large block, which spares asyncio the page faults of each read. Before that it "
-            'is slower: [both states](docs/benchmarks.md#both-states-of-malloc). "CPU": compared by CPU time, not by rate.',
+            f"{meta['python']}, {meta['processor']}, {meta['cores']} cores, {meta['date'][:10]}; medians. Servers run "
+            "in a process that has once freed a large block, which spares asyncio the page faults of each read. Before "
+            "that it is slower: [both states](docs/benchmarks.md#both-states-of-malloc). "
+            '"CPU": compared by CPU time, not by rate.',
             _ratios(entries),
         ]
     if beside:

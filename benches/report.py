@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import machine, readme, tables
+from . import readme, tables
 from .lanes import FLOOR, LIMIT, NAMESPACE, OURS
 from .registry import GROUPS, load_all
 from .results import NEAR, Entry, Results, human, verdicts

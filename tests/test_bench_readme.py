@@ -9,7 +9,7 @@ import benches
 from benches import readme, report
 from benches.lanes import LIMIT
 from benches.registry import load_all
-from benches.results import Entry, Results
+from benches.results import Results
 
 META = dict.fromkeys(("processor", "kernel", "libc", "congestion", "python", "python_build"), "some")
 META |= {"aioxide_build": "some", "clock": "wall", "date": "2026-01-02 03:04 UTC", "cores": 2}

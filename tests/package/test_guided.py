@@ -1,4 +1,6 @@
-"""`scripts/guided` on machines that have, lack or confuse what a profile-guided build needs; the tools are stand-ins."""
+"""`scripts/guided` where what a profile-guided build needs is there, lacking or of another version. All tools are
+stand-ins.
+"""
 
 import os
 import shutil
