@@ -109,6 +109,7 @@ fn build_info(missing: Option<&str>) -> Res {
         (key(c"version")?, string(env!("CARGO_PKG_VERSION"))?.as_ptr()),
         (key(c"rustc")?, string(env!("AIOXIDE_RUSTC"))?.as_ptr()),
         (key(c"profile")?, string(if cfg!(debug_assertions) { "debug" } else { "release" })?.as_ptr()),
+        (key(c"profile_guided")?, boolean(cfg!(profile_guided)).as_ptr()),
         (key(c"target")?, string(env!("AIOXIDE_TARGET"))?.as_ptr()),
         (key(c"python")?, string(built_for())?.as_ptr()),
         (key(c"features")?, features.as_ptr()),
