@@ -12,13 +12,14 @@ use std::sync::atomic::Ordering;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
 use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::{clock, process, socket};
+use aioxide_sys::{clock, malloc, process, socket};
 use pyo3_ffi::*;
 
+use super::process_arena::Arena;
 use super::process_buffer as buffer;
 use super::process_page::{self as page, Page};
 use super::process_pickle as pickle;
-use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
+use super::process_slab::{self as slab, Known, Payload, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, call, import_from, is_none, none};
@@ -181,6 +182,7 @@ impl Worker {
         let fd = self.passed.remove(0);
         match Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0) {
             Ok(slab) => {
+                malloc::raise_threshold(slab.size());
                 self.known.insert(header.id, slab);
                 Ok(())
             }
@@ -206,7 +208,7 @@ impl Worker {
                 Ok(value) => {
                     self.page().running.store(0, Ordering::Release);
                     drop(call);
-                    self.dump_result(value)
+                    self.dump_result(value, self.lent(frame).as_ref())
                 }
                 Err(Raised) => {
                     self.page().running.store(0, Ordering::Release);
@@ -244,20 +246,30 @@ impl Worker {
         }
     }
 
-    fn dump_result(&mut self, value: Obj) -> (Kind, Res<Payload>) {
-        match self.dump(value.as_ptr()) {
+    /// The slab in which the arguments came.
+    fn lent(&self, frame: &Frame) -> Option<Rc<Slab>> {
+        if frame.header.buffers == 0 {
+            return None;
+        }
+        let places = self.decoder.places(frame);
+        let mut slabs = places.iter().filter_map(|place| self.known.get(&place.slab));
+        slabs.find(|slab| !slab.shared).cloned()
+    }
+
+    fn dump_result(&mut self, value: Obj, lent: Option<&Rc<Slab>>) -> (Kind, Res<Payload>) {
+        match self.dump(value.as_ptr(), lent) {
             Ok(payload) => (Kind::Result, Ok(payload)),
             Err(Raised) => (Kind::Failure, self.dump_failure()),
         }
     }
 
-    fn dump(&mut self, value: Raw) -> Res<Payload> {
+    fn dump(&mut self, value: Raw, lent: Option<&Rc<Slab>>) -> Res<Payload> {
         let crowded = self.arena.is_crowded();
         let pickled = match pickle::dump(value, crowded) {
             Ok(pickled) => pickled,
             Err(Raised) => dump_otherwise(value, crowded)?,
         };
-        let packed = Payload::pack_borrowed(&pickled, &mut self.arena);
+        let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
         let mut payload = packed.or_else(|why| slab::no_room(pickled.total(), &why))?;
         if !payload.body_in_slab {
             payload.body = pickled.into_body();
@@ -271,7 +283,7 @@ impl Worker {
             let Some(exception) = error::take() else { break };
             // Ctrl-C may come while this is worked out: then that is the outcome.
             let Ok(told) = call(self.failure.as_ptr(), &[exception.as_ptr()]) else { continue };
-            if let Ok(payload) = self.dump(told.as_ptr()) {
+            if let Ok(payload) = self.dump(told.as_ptr(), None) {
                 return Ok(payload);
             }
         }
@@ -304,6 +316,9 @@ impl Worker {
         self.page().slot(header.slot).free();
         self.send(&out, None)?;
         drop(payload);
+        if self.arena.unmapped {
+            self.arena.map_pages();
+        }
         self.tell_gone()
     }
 
