@@ -78,7 +78,8 @@ impl Arena {
         filled
     }
 
-    /// Maps the pages that have been filled, while the other side works on what is in them: the next filling finds them.
+    /// Maps the pages that have been filled, for the next filling. Not while the other side may map them too: then both take
+    /// several times as long.
     #[cold]
     pub fn map_pages(&mut self) {
         self.unmapped = false;

@@ -261,6 +261,11 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
+    pool.with(|state| {
+        if state.arena.unmapped {
+            state.arena.map_pages();
+        }
+    });
     if leaves {
         let key = int(key.into())?;
         tell_manager(pool, c"on_retire", &[key.as_ptr()])?;

@@ -1,5 +1,6 @@
 //! Slabs: shared memory in which large buffers travel, one copy each way. A slab belongs to the process that made it and is
-//! used again when the receiver's last object over it is gone; both keep it mapped. One that the receiver held when it
+//! used again when the receiver's last object over it is gone; both keep it mapped. The receiver may have its answer travel in
+//! it, once it has let go of it: then it is the owner who holds it. One that the receiver held when it
 //! forked is never written again (`aioxide_sys::forks`). A *shared* slab is used once: what lies in it is passed without a
 //! copy, and its memory goes with its last user.
 

@@ -191,12 +191,7 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
     });
     let mut unsent = Vec::new();
     let result = hand_out(pool, &mut unsent);
-    pool.with(|state| {
-        unsent.iter().for_each(|key| state.flush(*key));
-        if state.arena.unmapped {
-            state.arena.map_pages();
-        }
-    });
+    pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
     pool.dispatching.set(false);
     if was_full && !pool.is_full() {
         super::process_pump::tell_room(pool);

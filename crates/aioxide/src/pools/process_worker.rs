@@ -22,7 +22,7 @@ use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Known, Payload, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
-use crate::ffi::object::{boolean, call, import_from, is_none, none};
+use crate::ffi::object::{boolean, call, none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
 /// Flag of a `Slab` frame: what lies in it is shared, not lent.
@@ -248,10 +248,7 @@ impl Worker {
 
     /// The slab in which the arguments came.
     fn lent(&self, frame: &Frame) -> Option<Rc<Slab>> {
-        if frame.header.buffers == 0 {
-            return None;
-        }
-        let places = self.decoder.places(frame);
+        let places = if frame.header.buffers > 0 { self.decoder.places(frame) } else { return None };
         let mut slabs = places.iter().filter_map(|place| self.known.get(&place.slab));
         slabs.find(|slab| !slab.shared).cloned()
     }
@@ -267,7 +264,7 @@ impl Worker {
         let crowded = self.arena.is_crowded();
         let pickled = match pickle::dump(value, crowded) {
             Ok(pickled) => pickled,
-            Err(Raised) => dump_otherwise(value, crowded)?,
+            Err(Raised) => pickle::dump_portable(value, crowded)?,
         };
         let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
         let mut payload = packed.or_else(|why| slab::no_room(pickled.total(), &why))?;
@@ -311,14 +308,15 @@ impl Worker {
         if payload.body_in_slab {
             header.flags |= BODY_IN_SLAB;
         }
+        if self.arena.unmapped {
+            // Not later: where two processes map the same pages at a time, both take several times as long.
+            self.arena.map_pages();
+        }
         payload.handed_over.set(true);
         header.write(&payload.places, &payload.body, &mut out);
         self.page().slot(header.slot).free();
         self.send(&out, None)?;
         drop(payload);
-        if self.arena.unmapped {
-            self.arena.map_pages();
-        }
         self.tell_gone()
     }
 
@@ -369,20 +367,6 @@ fn idle_signals() -> Res<()> {
         error::clear();
     }
     Ok(())
-}
-
-/// Pickles what `_aioxide_worker` has in place of a value that plain pickle could not send, if it has something.
-#[cold]
-fn dump_otherwise(value: Raw, crowded: bool) -> Res<pickle::Pickled> {
-    let why = error::take();
-    let told = why.clone().unwrap_or_else(none);
-    let portable = import_from(c"_aioxide_worker", c"portable")?;
-    let instead = call(portable.as_ptr(), &[value, told.as_ptr()])?;
-    if is_none(instead.as_ptr()) {
-        error::restore(why);
-        return Err(Raised);
-    }
-    pickle::dump(instead.as_ptr(), crowded)
 }
 
 /// Calls the task. A child that it forked, and that returns from it too, ends here: worker there can be one only.
