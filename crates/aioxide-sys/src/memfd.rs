@@ -228,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_comes_when_it_is_written() {
+        let (size, bytes) = (1 << 20, vec![7u8; 500_000]);
+        let fd = reserve("aioxide-test", size).unwrap();
+        let blocks = || fs::fstat(&fd).unwrap().st_blocks as usize * 512;
+        assert_eq!(blocks(), 0);
+        write(&fd, 4096, &bytes).unwrap();
+        assert!((500_000..600_000).contains(&blocks()));
+        allocate(&fd, 0..size).unwrap();
+        assert_eq!(blocks(), size);
+        let map = Mapping::new(&fd, size).unwrap();
+        map.touch(0);
+        // SAFETY: it is mapped.
+        let seen = unsafe { std::slice::from_raw_parts(map.start(), size) };
+        assert!(
+            seen[4096..504_096] == bytes
+                && seen[..4096].iter().chain(&seen[504_096..]).all(|byte| *byte == 0)
+        );
+        assert!(write(&fd, size - 10, &bytes).is_err());
+    }
+
+    #[test]
     fn a_page_is_whole_though_its_file_is_shorter() {
         let fd = create("aioxide-test", 1).unwrap();
         let (a, b) = (Mapping::new(&fd, 4096).unwrap(), Mapping::new(&fd, 4096).unwrap());
