@@ -172,8 +172,8 @@ def process_array(aio, loop, pools, n, size):
 
 
 def array_call(aio, loop, pools, size, number):
-    """What the call of a pool with this number costs. The workers are there and have numpy; no large array has been sent
-    before the first. `warm` is the median of ten calls after the first ten.
+    """What the call of a pool with this number costs. The workers are there and have numpy; no large array has been
+    sent before the first. `warm` is the median of ten calls after the first ten.
     """
     import numpy
 
