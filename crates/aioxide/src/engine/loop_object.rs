@@ -89,7 +89,7 @@ impl Engine {
 
     /// Makes the epoll set.
     pub fn open(&self) -> Res<()> {
-        malloc::raise_threshold();
+        malloc::raise_threshold(malloc::FOR_READS);
         match Epoll::new() {
             Ok(epoll) => {
                 *self.epoll.borrow_mut() = Some(Rc::new(epoll));

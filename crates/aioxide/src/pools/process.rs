@@ -16,9 +16,10 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
+use super::process_arena::Arena;
 use super::process_out::Out;
 use super::process_page::{self as page, Page};
-use super::process_slab::{Arena, Known, Slab};
+use super::process_slab::{Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
 use super::process_watch::Seen;
 use super::process_worker::SHARED;

@@ -261,6 +261,11 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
+    pool.with(|state| {
+        if state.arena.unmapped {
+            state.arena.map_pages();
+        }
+    });
     if leaves {
         let key = int(key.into())?;
         tell_manager(pool, c"on_retire", &[key.as_ptr()])?;
@@ -324,8 +329,13 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
         // SAFETY: the decoder is not written to before this returns.
         return unsafe { pickle::load_from(body.as_ptr(), body.len(), &[]) };
     }
-    let known = pool.with(|state| state.worker(key).map(|worker| worker.known.clone())).unwrap_or_default();
     let places = decoder.places(frame);
+    let known = pool.with(|state| {
+        let mut known = state.worker(key).map(|worker| worker.known.clone()).unwrap_or_default();
+        let lent = places.iter().filter_map(|place| state.arena.lent(place.slab, key));
+        known.extend(lent.map(|slab| (slab.id, slab)));
+        known
+    });
     let in_slab = frame.header.flags & BODY_IN_SLAB != 0;
     let received = buffer::receive(&places, in_slab, &known, decoder.body(frame))?;
     // SAFETY: the lease keeps the slab; the decoder is not written to before this returns.

@@ -11,6 +11,8 @@ use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
+/// Of so many bytes a slab is filled.
+const LARGE: usize = 1 << 14;
 /// So many waiting tasks are worth a system call though every worker is busy.
 const BATCH: usize = 16;
 
@@ -33,8 +35,13 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
         Err(Raised) => pickle_otherwise(pool, call, crowded)?,
     };
     let size = pickled.total();
+    if size >= LARGE {
+        // The result that this very step has awaited last: mostly nobody else has it any more, and its slab is free then.
+        #[cfg(Py_3_12)]
+        crate::task::stop_iteration::release();
+    }
     // Views are released outside: that may run code.
-    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
+    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena, None));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
     if !payload.body_in_slab {
         payload.body = pickled.into_body();
