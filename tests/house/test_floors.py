@@ -31,6 +31,7 @@ PYTHON_FLOORS = {
     "_by_value": 0,
     "_children": 1,
     "_imports": 1,
+    "_patch": 1,
     "_build": 1,
     "_patched": 1,
     "_cluster_remote": 1,

@@ -179,7 +179,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 12] = [
+static mut METHODS: [PyMethodDef; 14] = [
     method(
         c"build_info",
         py_build_info,
@@ -236,6 +236,18 @@ static mut METHODS: [PyMethodDef; 12] = [
         py_run_file,
         METH_VARARGS,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
+    ),
+    method(
+        c"_watch_running_loops",
+        task::foreign::watch_running_loops,
+        METH_O,
+        c"Have a function called with each loop that is not ours when it begins to run; None ends that.",
+    ),
+    method(
+        c"_set_in_type",
+        task::foreign::set_in_type,
+        METH_VARARGS,
+        c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
     ),
     PyMethodDef::zeroed(),
 ];
