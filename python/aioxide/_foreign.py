@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import importlib.machinery
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,9 +21,11 @@ class Watch:
     """Sees every loop that is not ours when it begins to run, until `undo()`.
 
     A loop tells asyncio that it runs by `_set_running_loop`, in whatever language it is written and whenever it has
-    taken that function; the native core calls us then. But most loops don't expect an exception there, and would be left
-    half started where warnings are errors. So what classes of loops have as their `run_forever` is wrapped too: that
-    is the place to raise. Both happen when a loop starts; nothing that happens per callback gets slower.
+    taken that function; the native core calls us then. But most loops don't expect an exception there: where warnings
+    are errors, they would be left half started. So what classes of loops have as their `run_forever` and
+    `run_until_complete` is wrapped too: these are the places to raise. Both happen when a loop starts; nothing that
+    happens per callback gets slower. Such classes are those derived from `AbstractEventLoop`, and those in C that
+    derive from nothing.
 
     Args:
         in_force: whether aioxide is installed.
@@ -33,14 +36,9 @@ class Watch:
         self._in_force = in_force
         self._made: list[Any] = []
         _aioxide._watch_running_loops(self._runs)
-        watch = self
-
-        def __init_subclass__(cls: Any, **kwargs: Any) -> None:
-            super(asyncio.AbstractEventLoop, cls).__init_subclass__(**kwargs)
-            watch._follow(cls)
-
-        Patch.make(asyncio.AbstractEventLoop, "__init_subclass__", classmethod(__init_subclass__), self._made)
-        for kind in _kinds_of_loops(asyncio.AbstractEventLoop):
+        for owner, name, value in _ways_to_new_classes(self._follow):
+            Patch.make(owner, name, value, self._made)
+        for kind in _kinds_of_loops():
             self._follow(kind)
 
     def undo(self) -> None:
@@ -50,14 +48,19 @@ class Watch:
             self._made.pop()
         _aioxide._watch_running_loops(None)
 
-    def _follow(self, kind: Any) -> None:
-        """Wrap `run_forever` where this class of loops or one that it is derived from has one of its own."""
+    def _follow(self, kind: type) -> None:
+        """Wrap what runs a loop of this class, where it or one that it is derived from has a way of its own."""
         for base in kind.__mro__:
-            if base in EventLoop.__mro__ or issubclass(base, EventLoop) or base.__module__.startswith("asyncio."):
+            if (
+                base in EventLoop.__mro__
+                or issubclass(base, EventLoop)
+                or base.__module__.startswith("asyncio.")
+            ):
                 continue
-            run_forever = vars(base).get("run_forever")
-            if callable(run_forever) and not hasattr(run_forever, _MARK):
-                Patch.make(base, "run_forever", _followed(run_forever, self._in_force), self._made)
+            for name in ("run_forever", "run_until_complete"):
+                run = vars(base).get(name)
+                if callable(run) and not hasattr(run, _MARK):
+                    Patch.make(base, name, _followed(run, self._in_force), self._made)
 
     def _runs(self, loop: Any) -> BaseException | None:
         """Tell of a loop that says that it runs: one that we have not seen when it was about to.
@@ -81,18 +84,47 @@ class Watch:
 _MARK = "_aioxide_follows"
 
 
-def _kinds_of_loops(kind: Any) -> Iterator[Any]:
-    for each in type.__subclasses__(kind):
-        yield each
-        yield from _kinds_of_loops(each)
+def _ways_to_new_classes(follow: Callable[[type], None]) -> Iterator[tuple[Any, str, Any]]:
+    """What to replace so that `follow` is called with classes of loops that are made later."""
+
+    def __init_subclass__(cls: Any, **kwargs: Any) -> None:
+        super(asyncio.AbstractEventLoop, cls).__init_subclass__(**kwargs)
+        follow(cls)
+
+    yield asyncio.AbstractEventLoop, "__init_subclass__", classmethod(__init_subclass__)
+    loader = importlib.machinery.ExtensionFileLoader
+    standard = loader.exec_module
+
+    @functools.wraps(standard)
+    def exec_module(self: Any, module: Any) -> None:
+        standard(self, module)
+        for each in list(vars(module).values()):
+            if _is_loop(each):
+                follow(each)
+
+    yield loader, "exec_module", exec_module
 
 
-def _followed(run_forever: Any, in_force: Callable[[], bool]) -> Any:
-    @functools.wraps(run_forever)
+def _kinds_of_loops() -> Iterator[type]:
+    yield from filter(_is_loop, type.__subclasses__(object))
+    kinds: list[type] = [asyncio.AbstractEventLoop]
+    while kinds:
+        kind = kinds.pop()
+        yield kind
+        kinds += type.__subclasses__(kind)
+
+
+def _is_loop(value: object) -> bool:
+    # By no attribute: asking for one may run code of a metaclass's.
+    return isinstance(value, type) and "run_forever" in type.__getattribute__(value, "__dict__")
+
+
+def _followed(run: Any, in_force: Callable[[], bool]) -> Any:
+    @functools.wraps(run)
     def followed(self: Any, *args: Any, **kwargs: Any) -> Any:
         if in_force():
             _tell(self)
-        return run_forever(self, *args, **kwargs)
+        return run(self, *args, **kwargs)
 
     setattr(followed, _MARK, True)
     return followed

@@ -4,7 +4,7 @@
 //!
 //! Nothing of it runs in a loop of ours but a look at its type, when it starts.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ptr::null_mut;
 
 use pyo3_ffi::*;
@@ -17,7 +17,8 @@ use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, error};
 struct Watch {
     /// What the function is made of, as the interpreter has it; null while nothing was changed.
     standard: Cell<*mut PyMethodDef>,
-    ours: UnsafeCell<PyMethodDef>,
+    /// What stands there now: made once, and kept for ever.
+    ours: Cell<*mut PyMethodDef>,
     /// Called with a loop that is about to run and is not ours.
     notice: Slot,
 }
@@ -25,11 +26,8 @@ struct Watch {
 // SAFETY: used under the GIL.
 unsafe impl Sync for Watch {}
 
-static WATCH: Watch = Watch {
-    standard: Cell::new(null_mut()),
-    ours: UnsafeCell::new(PyMethodDef::zeroed()),
-    notice: Slot::empty(),
-};
+static WATCH: Watch =
+    Watch { standard: Cell::new(null_mut()), ours: Cell::new(null_mut()), notice: Slot::empty() };
 
 onearg!(
     /// `watch_running_loops(notice)`: from now on `notice(loop)` is called with each loop that is not ours when it says that it
@@ -47,17 +45,17 @@ onearg!(
             }
             let place = &raw mut (*object.cast::<PyCFunctionObject>()).m_ml;
             if is_none(notice) {
-                if *place == WATCH.ours.get() {
+                if !WATCH.standard.get().is_null() {
                     *place = WATCH.standard.get();
                 }
                 return Ok(boolean(true));
             }
-            if *place != WATCH.ours.get() {
+            if WATCH.ours.get().is_null() {
+                let ml_meth = PyMethodDefPointer { PyCFunction: set_running_loop };
                 WATCH.standard.set(*place);
-                let meth = PyMethodDefPointer { PyCFunction: set_running_loop };
-                *WATCH.ours.get() = PyMethodDef { ml_meth: meth, ..**place };
-                *place = WATCH.ours.get();
+                WATCH.ours.set(Box::into_raw(Box::new(PyMethodDef { ml_meth, ..**place })));
             }
+            *place = WATCH.ours.get();
         }
         WATCH.notice.set(Obj::new(notice));
         Ok(boolean(true))
