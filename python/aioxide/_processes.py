@@ -198,7 +198,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
-            future._stop = self._manager.stop
+            future._stop = self._pool.stop
             return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
         return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
 
@@ -227,7 +227,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if future is None:
             return asyncio.wrap_future(self.submit(func, *args), loop=loop)
         if self._cancel_running:
-            future.add_done_callback(self._manager.stop_cancelled)
+            future.add_done_callback(self._pool.stop_cancelled)
         return future  # type: ignore[no-any-return]
 
     def map(
@@ -352,7 +352,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """
         with self._shutdown_lock:
             self._shutdown_thread = True
-            self._manager.begin_shutdown(cancel_futures)
+            self._pool.begin_shutdown(cancel_futures)
         if wait:
             self._manager.join()
         else:

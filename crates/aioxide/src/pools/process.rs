@@ -23,6 +23,7 @@ use super::process_task::{Call, Task, TaskBox};
 use super::process_watch::Seen;
 use super::process_worker::SHARED;
 use crate::ffi::{Raw, Slot};
+use crate::task::loop_state::thread_ident;
 
 /// Whose turn of waiting serves a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +43,14 @@ pub struct Worker {
     pub pidfd: Option<OwnedFd>,
     /// While it stands, the worker lives.
     lifeline: Option<OwnedFd>,
+    /// What the child gets, until it has started: its end of the socket, the page, the reading end of the lifeline.
+    pub theirs: Option<[OwnedFd; 3]>,
+    /// The thread that starts it.
+    pub starter: u64,
+    /// The worker in whose place it was started; 0 for none.
+    pub replaces: u32,
+    /// The task that it was last told to stop.
+    pub stopping: u64,
     pub page: Rc<Mapping>,
     pub slots: Vec<Option<TaskBox>>,
     free: Vec<u16>,
@@ -78,6 +87,10 @@ pub struct Worker {
 impl Worker {
     pub fn new(key: u32, sock: OwnedFd, lifeline: OwnedFd, page: Mapping, budget: u64) -> Worker {
         Worker {
+            theirs: None,
+            starter: thread_ident(),
+            replaces: 0,
+            stopping: 0,
             key,
             pid: 0,
             sock: Rc::new(sock),
@@ -117,6 +130,7 @@ impl Worker {
         (self.closing, self.pid) = (true, 0);
         self.pidfd = None;
         self.lifeline = None;
+        self.theirs = None;
         self.passed.clear();
         if let Some(sock) = Rc::get_mut(&mut self.sock) {
             // What takes its place is a descriptor that says nothing.
