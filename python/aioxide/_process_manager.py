@@ -158,7 +158,7 @@ class Manager:
             self._start(executor)
             return
         with self._starting:
-            while len(self._workers.keys() - self._leaving) < executor._max_workers:
+            while len(self._staying()) < executor._max_workers:
                 self._start(executor)
             self.pool.on_demand = False
 
@@ -207,8 +207,10 @@ class Manager:
 
     def undo_start(self, key: int) -> None:
         """End what there is of a worker whose start was cut short; nothing where it has started."""
+        if self.pool.is_started(key):
+            return
         process = self._workers.get(key)
-        if process is not None and not self.pool.is_started(key):
+        if process is not None:
             if process.pid is not None:
                 self.processes.pop(process.pid, None)
                 with contextlib.suppress(ValueError, OSError):
@@ -328,9 +330,12 @@ class Manager:
             if error is None:
                 return None
             cause = "".join(traceback.format_exception(error))
-        if self._workers.keys() - self._leaving or not (outstanding or cause):
+        if self._staying() or not (outstanding or cause):
             return None
         return cause, message
+
+    def _staying(self) -> set[int]:
+        return self._workers.keys() - self._leaving - self._buried.keys()
 
     def _start_again(self, executor: ProcessPoolExecutor, key: int) -> Exception | None:
         """Start a worker in the place of that one; returns why it can't be.
@@ -342,6 +347,8 @@ class Manager:
             try:
                 self._start(executor, key)
             except Exception as error:
+                if self.pool.is_replaced(key):
+                    raise
                 first = first or error
                 continue
             self.restarts += 1
@@ -367,7 +374,8 @@ class Manager:
             self._break()
         elif self.broken is None and (self._initializer_error or not (expected or self._respawns)):
             self._break(self._initializer_error)
-        self.processes.pop(process.pid, None)
+        else:
+            self.processes.pop(process.pid, None)
         self.pool.fail_lost(lambda _future: self._died(process, key))
         if self.broken is None and key in self._killed | (set() if expected else {key}):
             self._respawn(process, key, expected)
@@ -533,7 +541,7 @@ class Manager:
                     self.pool.leave_home()
                     self.pool.wait(min(left, 1.0))
         finally:
-            self._stay_served()
+            _aioxide._whole(self._stay_served)
 
     # ---------------------------------------------------------------------------------------------- stopping and idling
 

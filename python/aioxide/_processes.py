@@ -356,7 +356,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if wait:
             self._manager.join()
         else:
-            self._manager._stay_served()
+            _aioxide._whole(self._manager._stay_served)
         self._executor_manager_thread = None
         self._call_queue = None
         self._processes = None

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -130,7 +130,8 @@ impl Worker {
         (self.closing, self.pid) = (true, 0);
         self.pidfd = None;
         self.lifeline = None;
-        self.theirs = None;
+        // This may be that very worker, which was forked and is about to use them by their numbers.
+        let _ = self.theirs.take().map(|given| given.map(IntoRawFd::into_raw_fd));
         self.passed.clear();
         if let Some(sock) = Rc::get_mut(&mut self.sock) {
             // What takes its place is a descriptor that says nothing.
