@@ -87,7 +87,7 @@ _MARK = "_aioxide_follows"
 def _ways_to_new_classes(follow: Callable[[type], None]) -> Iterator[tuple[Any, str, Any]]:
     """What to replace so that `follow` is called with classes of loops that are made later."""
 
-    def __init_subclass__(cls: Any, **kwargs: Any) -> None:
+    def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
         super(asyncio.AbstractEventLoop, cls).__init_subclass__(**kwargs)
         follow(cls)
 

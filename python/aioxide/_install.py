@@ -123,7 +123,8 @@ def _change_to(parts: _Part) -> None:
         if part in parts and part not in _parts:
             # What an interrupt may have left of an earlier attempt.
             _take_back(part)
-            _undo[part] = made = []
+            made: list[Any] = []
+            _undo[part] = made
             try:
                 for each in _REPLACEMENTS[part]():
                     if isinstance(each, tuple):

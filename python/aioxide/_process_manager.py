@@ -3,8 +3,8 @@
 Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
 Ctrl-C may end each method of a `Manager` between any two bytecodes, where it runs in the main thread. The core calls it
-again then, until it comes to its end (`process_manager.rs`). So each is written such that it can begin anew: what has been
-done is noted where it is done, by one call in C, and what says that all is done comes last.
+again then, until it comes to its end (`process_manager.rs`). So each is written such that it can begin anew: what has
+been done is noted where it is done, by one call in C, and what says that all is done comes last.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import heapq
-import itertools
 import os
 import signal
 import sys
@@ -21,14 +19,17 @@ import threading
 import time
 import traceback
 import weakref
-from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
 
 from . import _aioxide, _by_value
+from ._process_errors import Errors, WorkerDied, remote_traceback
 from ._process_signals import how_it_ended, no_interrupt
+from ._process_timers import Timers
+from ._process_waits import Flag, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +47,6 @@ GRACE = 2.0
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
 
-# How often a timer's callback is called that raises.
-TRIES = 5
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _NO_CLOUDPICKLE = (
     "A worker process has to be able to import the function by its name. Lambdas and functions that are defined in "
@@ -56,56 +55,30 @@ _NO_CLOUDPICKLE = (
 _PENDING = "A process in the process pool was terminated abruptly while the future was running or pending."
 
 
-class WorkerDied(BrokenProcessPool):
-    """The worker process that ran the call has died; the pool goes on (`on_worker_death="respawn"`).
-
-    Attributes:
-        pid: the process.
-        exitcode: its exit code; the negative number of the signal that killed it; None where nobody could tell.
-    """
-
-    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
-        super().__init__(message)
-        self.pid = pid
-        self.exitcode = exitcode
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (*self.args, self.pid, self.exitcode)
-
-
-class TransferError(BrokenProcessPool):
-    """The arguments of a call could not be unpickled in the worker, or its result not here; only this call fails.
-
-    The standard library's pool breaks where this is raised, with a `BrokenProcessPool`.
-    """
-
-
-# typeshed has a traceback where the class takes its text.
-_remote_traceback: Any = _RemoteTraceback
-
 _managers: set[Manager] = set()
 _interpreter_exits = False
 
 
-class Manager:
+class Manager(Timers, Errors):
     """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way."""
 
     def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
+        super().__init__()
         self._process = os.getpid()
         self.processes: dict[Any, BaseProcess] = {}
         self._workers: dict[int, BaseProcess] = {}
-        # Workers that end because we want them to, of these those that `on_retire` is at, and those that we have killed.
+        # Workers that end because we want them to; of these, those that `on_retire` is at; those that we have killed.
         self._leaving: set[int] = set()
         self._retiring: set[int] = set()
         self._killed: set[int] = set()
         # Those that are dead, each with whether it was ready; and those that were counted for the crash loop.
         self._buried: dict[int, bool] = {}
         self._counted: set[int] = set()
-        # Futures that `shutdown(cancel_futures=True)` is to cancel, and those that are being stopped, with how many of those
-        # who wait for them were told.
+        # Futures that `shutdown(cancel_futures=True)` is to cancel; those that are being stopped, each with how many
+        # of those who wait for it were told.
         self._unwanted: dict[Any, None] = {}
         self._stopping: dict[Any, int] = {}
-        self.finished = threading.Event()
+        self.finished = Flag()
         self.shutting_down = False
         self.broken: str | None = None
         self._told_broken = False
@@ -113,9 +86,7 @@ class Manager:
         self._cause: str | None = None
         self._deaths_note: str | None = None
         self._initializer_error: str | None = None
-        self._room = threading.Condition()
-        self._due: list[_Timer] = []
-        self._order = itertools.count()
+        self._room = Room()
         self._deaths = 0
         self._answers = 0
         self.restarts = 0
@@ -143,8 +114,7 @@ class Manager:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.pool.full and not self.pool.in_turn and asyncio._get_running_loop() is None:
             self.pool.to_reactor()
-            with self._room:
-                self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
+            self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
             if self.pool.closed:
                 self.admit()
 
@@ -163,7 +133,7 @@ class Manager:
             self.pool.on_demand = False
 
     def _start(self, executor: ProcessPoolExecutor, replaces: int = 0) -> None:
-        """Start a worker, in the place of that one if it is not 0; all that was begun is undone where that is cut short."""
+        """Start a worker, in the place of that one if it is not 0; where that is cut short, nothing is left of it."""
         _managers.add(self)
         initializer: Any = executor._initializer
         initargs: Any = executor._initargs
@@ -241,39 +211,11 @@ class Manager:
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
 
-    def pickling_failed(self, error: BaseException, interrupted: bool) -> BaseException:
-        """Return the exception of a call that could not be pickled."""
-        if interrupted:
-            failed = TransferError("The call could not be pickled: Ctrl-C came meanwhile")
-            failed.__cause__ = error
-            return failed
-        # Where the standard library's pool has it.
-        text = "".join(traceback.format_exception(error))
-        error.__cause__ = _remote_traceback(f'\n"""\n{text}"""')
-        return error
-
     # --------------------------------------------------------------------------------------------- called by results
-
-    def rebuild(self, told: tuple[BaseException, str], unreadable: bool) -> BaseException:
-        """Return the exception that a worker has sent, or the one that says that it could not read its task."""
-        error, text = told
-        error.__cause__ = _remote_traceback(text)
-        if not unreadable:
-            return error
-        failed = TransferError(f"The call could not be unpickled in the worker process: {error!r}")
-        failed.__cause__ = error
-        return failed
-
-    def unreadable(self, error: BaseException) -> BaseException:
-        """Return the exception for a result that could not be unpickled."""
-        failed = TransferError(f"The result of the call could not be unpickled: {error!r}")
-        failed.__cause__ = error
-        return failed
 
     def on_room(self) -> None:
         """Less is under way: whoever waits for room may go on, and a pool that is shut down may end."""
-        with self._room:
-            self._room.notify_all()
+        self._room.notify_all()
         self._end_if_done()
 
     # ------------------------------------------------------------------------------------------------ lives and deaths
@@ -401,7 +343,9 @@ class Manager:
             self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
             self._answers = answers
         executor = self._executor()
-        limit = STARTS if not self._buried.get(key, True) else 10 + 5 * (executor._max_workers if executor else 1)
+        limit = (
+            STARTS if not self._buried.get(key, True) else 10 + 5 * (executor._max_workers if executor else 1)
+        )
         if self._deaths >= limit:
             self._break(
                 None,
@@ -432,14 +376,13 @@ class Manager:
             executor._shutdown_thread = True
         self.shutting_down = True
         self.pool.closed = self.pool.stays = self.pool.tell_idle = True
-        text = _PENDING if self.broken == _BROKEN else self.broken
+        text = _PENDING if self.broken is None or self.broken == _BROKEN else self.broken
         self.pool.fail_all(lambda _future: self._broken_error(text))
         for process in list(self.processes.values()):
             with contextlib.suppress(ValueError, OSError):
                 process.terminate()
         self.call_later(GRACE, self._kill_all)
-        with self._room:
-            self._room.notify_all()
+        self._room.notify_all()
         self._stay_served()
         self._told_broken = True
 
@@ -461,7 +404,7 @@ class Manager:
         # One for each future: they would share a traceback otherwise (python/cpython#101267).
         error = BrokenProcessPool(message)
         if self._cause is not None:
-            error.__cause__ = _remote_traceback(f"\n'''\n{self._cause}'''")
+            error.__cause__ = remote_traceback(f"\n'''\n{self._cause}'''")
         if self._deaths_note is not None:
             error.add_note(self._deaths_note)
         return error
@@ -494,11 +437,12 @@ class Manager:
         for future in list(self._unwanted):
             _cancel(future)
             self._unwanted.pop(future, None)
-        with self._room:
-            self._room.notify_all()
+        self._room.notify_all()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
+        if self.finished.is_set():
+            self.finished.set()  # whoever did it may have been cut short before all were woken
         if not self.shutting_down or self.finished.is_set():
             return
         if self.pool.outstanding == 0:
@@ -547,7 +491,8 @@ class Manager:
 
     def stop(self, future: Any) -> bool:
         """Cancel a future whose call a worker has: take the call back, or stop it. False if it has finished."""
-        with future._condition:
+        # The lock itself: the condition's way to it is Python, and an interrupt there would leave it locked.
+        with future._condition._lock:
             if future not in self._stopping:
                 if future.done():
                     return bool(future.cancelled())
@@ -600,39 +545,6 @@ class Manager:
             soonest = min(timeout - (idle or 0.0) for idle in left)
             self.call_later(max(soonest, 0.01), lambda: self._end_idle(timeout))
         self._watching = bool(left)
-
-    # ----------------------------------------------------------------------------------------------------------- timers
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """Call `callback()` in `delay` seconds, in whichever thread serves the pool; again where it is cut short."""
-        heapq.heappush(self._due, _Timer((time.monotonic() + delay, next(self._order), callback)))
-        self._arm()
-
-    def _arm(self) -> None:
-        if not self.finished.is_set():
-            self.pool.set_timer(max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None)
-
-    def on_timer(self) -> None:
-        """Run what is due."""
-        try:
-            while self._due and self._due[0][0] <= time.monotonic():
-                timer = self._due[0]
-                if timer.attempts < TRIES:
-                    timer.attempts += 1
-                    timer[2]()
-                # The first still: what was added meanwhile is due later.
-                timer.attempts = TRIES
-                if self._due and self._due[0] is timer:
-                    heapq.heappop(self._due)
-        finally:
-            # Whatever one of them raises, the others have their turn.
-            self._arm()
-
-
-class _Timer(tuple[float, int, "Callable[[], None]"]):
-    """When it is due, its number, and what is called."""
-
-    attempts = 0
 
 
 def _is_of_the_system(error: Exception) -> bool:

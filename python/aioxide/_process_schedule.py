@@ -15,8 +15,8 @@ import _aioxide_worker
 from . import _aioxide
 from ._checks import checked_count, checked_iterable, checked_seconds, refuse_item
 from ._futures import Future
+from ._process_errors import WorkerDied
 from ._process_items import inner_of
-from ._process_manager import WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from . import _aioxide, _process_items, _process_manager
+from . import _aioxide, _process_errors, _process_items, _process_manager
 from ._checks import (
     checked_arguments,
     checked_callable,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-WorkerDied = _process_manager.WorkerDied
-TransferError = _process_manager.TransferError
+WorkerDied = _process_errors.WorkerDied
+TransferError = _process_errors.TransferError
 
 
 class _ManagerThread:
