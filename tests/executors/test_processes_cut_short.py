@@ -1,6 +1,7 @@
-"""An exception may come between any two bytecodes of a process pool's Python code: Ctrl-C, what a handler of a signal raises,
-what another thread raises. At each line of what the core calls, and of what these call, one is raised here, once; then the
-pool has to do all that it would have done: no call is lost, no worker left, `shutdown` comes to its end."""
+"""An exception may come between any two bytecodes of a process pool's Python code: Ctrl-C, what a handler of a signal
+raises, what another thread raises. At each line of what the core calls, and of what that calls, one is raised here,
+once; then the pool has to do all that it would have done: no call is lost, no worker left, `shutdown` comes to its end.
+"""
 
 import asyncio
 import linecache
@@ -85,10 +86,17 @@ def same(value):
 class Program:
     """What is done with a pool of one worker; what is raised is counted, and what was begun is gone on with."""
 
-    method, options, cancel = "fork", {"on_worker_death": "respawn"}, False
+    method, cancel = "fork", False
+    # Of all lines so many, spread over the whole, where each needs the time that it takes to start a process.
+    lines = 16
 
     def __init__(self, raises):
+        self.options = {"on_worker_death": "respawn"}
+        self.choose()
         self.raises, self.caught, self.futures = raises, 0, []
+
+    def choose(self):
+        """Say what the pool is to be like."""
 
     def begin(self):
         raise NotImplementedError
@@ -145,7 +153,8 @@ class Death(Program):
 
 
 class DeathThatBreaks(Program):
-    options: dict[str, object] = {}
+    def choose(self):
+        self.options = {}
 
     async def begin(self):
         self.call(same, 0)
@@ -153,7 +162,10 @@ class DeathThatBreaks(Program):
 
 
 class Retirement(Program):
-    method, options = "forkserver", {"max_tasks_per_child": 1}
+    method, lines = "forkserver", 6
+
+    def choose(self):
+        self.options = {"max_tasks_per_child": 1}
 
     async def begin(self):
         for number in range(2):
@@ -161,7 +173,10 @@ class Retirement(Program):
 
 
 class Idleness(Program):
-    method, options = "forkserver", {"idle_timeout": 0.01}
+    method, lines = "forkserver", 6
+
+    def choose(self):
+        self.options = {"idle_timeout": 0.01}
 
     async def begin(self):
         self.call(same, 0)
@@ -175,7 +190,8 @@ class Idleness(Program):
 
 
 class Stopping(Program):
-    options = {"cancel_running": True, "on_worker_death": "respawn"}
+    def choose(self):
+        self.options["cancel_running"] = True
 
     async def begin(self):
         self.call(time.sleep, DEADLINE)
@@ -209,8 +225,7 @@ class Cancelling(Program):
 
 
 PROGRAMS = [Death, DeathThatBreaks, Retirement, Idleness, Stopping, Schedule, Cancelling]
-# Of each program a part of all lines, spread over the whole: all of them where there is time (AIOXIDE_HARD=1).
-LINES = 10**9 if os.environ.get("AIOXIDE_HARD") else 8
+HARD = bool(os.environ.get("AIOXIDE_HARD"))
 
 
 def lines_of(program):
@@ -225,7 +240,7 @@ def lines_of(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_is_cut_short_at_any_line_is_done_all_the_same(program):
     count, expected = lines_of(program)
-    step = max(count // LINES, 1)
+    step = 1 if HARD else max(count // program.lines, 1)
     for at in range(1 + os.getpid() % step, count + 1, step):
         raises = Raises(KeyboardInterrupt, at)
         this = program(raises)
@@ -242,7 +257,7 @@ def test_what_a_handler_of_a_signal_raises_is_reported_and_costs_nothing_else(mo
     told = []
     monkeypatch.setattr("sys.unraisablehook", lambda hint: told.append(hint.exc_type))
     count, expected = lines_of(Death)
-    for at in range(3, count, max(count // LINES, 1)):
+    for at in range(3, count, 1 if HARD else max(count // 20, 1)):
         told.clear()
         this = Death(Raises(Other, at))
         assert this.run() == expected, this.raises.place
