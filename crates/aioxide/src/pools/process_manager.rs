@@ -15,7 +15,7 @@ use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::thread_ident;
 
 /// So often, an exception is taken for one that only came meanwhile. What raises each time is the call's own.
-const TRIES: usize = 6;
+pub const TRIES: usize = 6;
 
 /// What was returned, and what had cut an earlier attempt short.
 pub type Whole = (Obj, Option<Obj>);
