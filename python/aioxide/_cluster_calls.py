@@ -141,8 +141,7 @@ class Calls:
         self._loops_thread: int = client.sync(_identify_thread)
         self._name, self.remote = remote_module()
         self._numbers = itertools.count()
-        # Guards what follows, and tells join() when the last call is answered. Nothing of the user's runs under
-        # it. The lock is taken by itself: a condition's way to it is Python, and an interrupt there would leave it locked.
+        # Guards what follows; taken by itself, as an interrupt in a condition's Python would leave it locked.
         self._guard = threading.RLock()
         self._changed = threading.Condition(self._guard)
         self._open: dict[int, Call] = {}

@@ -107,7 +107,9 @@ pub fn report(source: Raw) {
     }
     error::clear();
     // SAFETY: a class of exceptions, for this thread.
-    unsafe { PyThreadState_SetAsyncExc(PyThread_get_thread_ident() as std::ffi::c_long, PyExc_KeyboardInterrupt) };
+    unsafe {
+        PyThreadState_SetAsyncExc(PyThread_get_thread_ident() as std::ffi::c_long, PyExc_KeyboardInterrupt)
+    };
 }
 
 // Methods of the pool that its Python part gives to others to call: as functions in C, they begin and end in one piece.

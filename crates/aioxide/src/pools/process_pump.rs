@@ -12,7 +12,9 @@ use super::process::{self as pool, Event, Pool};
 use super::process_slab::Slab;
 use super::process_task::{Target, Task};
 use super::process_worker::SHARED;
-use super::{process_buffer as buffer, process_manager as manager, process_pickle as pickle, process_submit as submit};
+use super::{
+    process_buffer as buffer, process_manager as manager, process_pickle as pickle, process_submit as submit,
+};
 use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::finish::{self, Outcome};
@@ -379,12 +381,12 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
                 Ok(())
             }
             Target::Future(_) => match Outcome::of(outcome) {
-                Outcome::Returned(value) => until_done(&future, || {
-                    super::future::set_result(future.as_ptr(), value.clone())
-                }),
-                Outcome::Raised(exception) => until_done(&future, || {
-                    super::future::set_exception(future.as_ptr(), exception.clone())
-                }),
+                Outcome::Returned(value) => {
+                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
+                }
+                Outcome::Raised(exception) => {
+                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
+                }
                 Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
             },
         }

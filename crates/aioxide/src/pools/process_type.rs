@@ -16,7 +16,8 @@ use super::process_looks::{counts, find, workers};
 use super::process_recall::{take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
 use super::{
-    process_home as home, process_manager as manager, process_page as page, process_pump as pump, process_submit as submit,
+    process_home as home, process_manager as manager, process_page as page, process_pump as pump,
+    process_submit as submit,
 };
 use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -278,8 +279,7 @@ fastcall!(signal, |slf, args| {
 fastcall!(stop_task, |slf, args| {
     args.require(&["key", "id", "number"], "stop_task")?;
     let given = args.positional();
-    let (key, id, number) =
-        (integer(given[0])? as u32, integer(given[1])? as u64, integer(given[2])? as i32);
+    let (key, id, number) = (integer(given[0])? as u32, integer(given[1])? as u64, integer(given[2])? as i32);
     let fresh = of(slf).with(|state| {
         let Some(worker) = state.worker(key).filter(|worker| worker.stopping != id) else { return false };
         worker.stopping = id;

@@ -65,10 +65,7 @@ onearg!(
 unsafe extern "C" fn set_running_loop(module: Raw, loop_: Raw) -> Raw {
     // SAFETY: called as the function that it stands for, whose definition was kept when it was changed.
     unsafe {
-        if !is_none(loop_)
-            && native_state(loop_).is_none()
-            && guarded(Err(Raised), || tell(loop_)).is_err()
-        {
+        if !is_none(loop_) && native_state(loop_).is_none() && guarded(Err(Raised), || tell(loop_)).is_err() {
             return NULL;
         }
         ((*WATCH.standard.get()).ml_meth.PyCFunction)(module, loop_)
