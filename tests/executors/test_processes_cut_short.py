@@ -261,7 +261,9 @@ def test_what_a_handler_of_a_signal_raises_is_reported_and_costs_nothing_else(mo
         told.clear()
         this = Death(Raises(Other, at))
         assert this.run() == expected, this.raises.place
-        assert this.caught + len(told) == 1 and set(told) <= {Other}, this.raises.place
+        # A line that this run had no need of is not come to.
+        assert this.caught + len(told) == (this.raises.place != ""), this.raises.place
+        assert set(told) <= {Other}
 
 
 def test_a_thread_that_waits_for_the_end_or_for_room_is_woken_whatever_is_cut_short():
