@@ -81,18 +81,25 @@ class _Call:
         self._too_late = False
         # The last attempt for which another was counted.
         self._failed: Any = None
+        # The attempt that has its callback.
+        self._watched: Any = None
 
     def attempt(self) -> None:
         """Submit it (once more)."""
         if self._submit is None:
             return
         self._too_late = False
+        self.inner = inner_of(self._submit())
+        self._watch(self.inner)
+
+    def _watch(self, inner: Any) -> None:
         # By its own name: it may be done, and all of this over, as soon as it has its callback.
-        inner = self.inner = inner_of(self._submit())
-        # In one piece: an interrupt of the thread that serves the pool must not leave the outcome open.
-        inner.add_done_callback(partial(_aioxide._whole, self._done))
         if self._timeout is not None and not inner.done():
             self._look_later(inner, self._timeout)
+        # In one piece: an interrupt of the thread that serves the pool must not leave the outcome open.
+        inner.add_done_callback(partial(_aioxide._whole, self._done))
+        if self.inner is inner:
+            self._watched = inner
 
     def _look_later(self, inner: Any, seconds: float) -> None:
         self._manager.call_later(seconds, lambda: self._look(inner))
@@ -114,7 +121,10 @@ class _Call:
 
     def _done(self, inner: Any) -> None:
         if inner is not self.inner:
-            return  # it was tried again
+            # It was tried again; an interrupt may have come right behind that.
+            if self.inner is not None and self._watched is not self.inner:
+                self._watch(self.inner)
+            return
         if self.outcome.done():
             self._end()
             return
@@ -149,7 +159,7 @@ class _Call:
 
     def _end(self) -> None:
         # The arguments, and the cycle between the future and this.
-        self._submit = self.inner = self._failed = None
+        self._submit = self.inner = self._failed = self._watched = None
         self.outcome._call = None
 
 
