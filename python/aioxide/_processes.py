@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from . import _aioxide, _process_items, _process_manager
+from . import _aioxide, _process_errors, _process_items, _process_manager
 from ._checks import (
     checked_arguments,
     checked_callable,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-WorkerDied = _process_manager.WorkerDied
-TransferError = _process_manager.TransferError
+WorkerDied = _process_errors.WorkerDied
+TransferError = _process_errors.TransferError
 
 
 class _ManagerThread:
@@ -198,7 +198,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
-            future._stop = self._manager.stop
+            future._stop = self._pool.stop
             return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
         return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
 
@@ -227,7 +227,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if future is None:
             return asyncio.wrap_future(self.submit(func, *args), loop=loop)
         if self._cancel_running:
-            future.add_done_callback(self._manager.stop_cancelled)
+            future.add_done_callback(self._pool.stop_cancelled)
         return future  # type: ignore[no-any-return]
 
     def map(
@@ -352,11 +352,11 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """
         with self._shutdown_lock:
             self._shutdown_thread = True
-            self._manager.begin_shutdown(cancel_futures)
+            self._pool.begin_shutdown(cancel_futures)
         if wait:
             self._manager.join()
         else:
-            self._manager._stay_served()
+            _aioxide._whole(self._manager._stay_served)
         self._executor_manager_thread = None
         self._call_queue = None
         self._processes = None

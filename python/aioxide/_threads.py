@@ -240,8 +240,10 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
             name = f"{self._thread_name_prefix or self}_{self._started_threads}"
             worker = _Worker(self, context)
             thread = threading.Thread(name=name, target=worker.run)
-            self._threads.add(thread)
             try:
+                # Until here, the native part takes it out of its count where this is interrupted.
+                queue.begin()
+                self._threads.add(thread)
                 thread.start()
             except BaseException as error:
                 # Interrupted in start(), which waits for the thread to come up, it may come up all the same.

@@ -77,9 +77,11 @@ ffi::guard::noargs!(py_end_pools, |_module| {
     Ok(none())
 });
 
-ffi::guard::noargs!(py_end_reactor, |_module| {
+ffi::guard::onearg!(py_end_process_pools, |_module, end| {
+    let ended = ffi::object::call(end, &[]);
+    let raised = if ended.is_err() { error::take() } else { None };
     pools::process_reactor::end();
-    Ok(none())
+    pools::process_manager::told((none(), raised))
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {
@@ -180,7 +182,7 @@ static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
     slots
 };
 
-static mut METHODS: [PyMethodDef; 12] = [
+static mut METHODS: [PyMethodDef; 15] = [
     method(
         c"build_info",
         py_build_info,
@@ -215,10 +217,10 @@ static mut METHODS: [PyMethodDef; 12] = [
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
     method(
-        c"_end_reactor",
-        py_end_reactor,
-        METH_NOARGS,
-        c"The interpreter ends, and its process pools have: wait for the thread that served them.",
+        c"_end_process_pools",
+        py_end_process_pools,
+        METH_O,
+        c"The interpreter ends: end its process pools by calling that function, and wait for the threads that served them.",
     ),
     method(
         c"_shared_memory",
@@ -237,6 +239,24 @@ static mut METHODS: [PyMethodDef; 12] = [
         py_run_file,
         METH_VARARGS,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
+    ),
+    method(
+        c"_whole",
+        pools::process_manager::py_whole,
+        METH_VARARGS,
+        c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
+    ),
+    method(
+        c"_watch_running_loops",
+        task::foreign::watch_running_loops,
+        METH_O,
+        c"Have a function called with each loop that is not ours when it begins to run; None ends that.",
+    ),
+    method(
+        c"_set_in_type",
+        task::foreign::set_in_type,
+        METH_VARARGS,
+        c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
     ),
     PyMethodDef::zeroed(),
 ];

@@ -11,6 +11,7 @@ pub mod process_arena;
 pub mod process_buffer;
 pub mod process_home;
 pub mod process_looks;
+pub mod process_manager;
 pub mod process_out;
 pub mod process_page;
 pub mod process_pickle;

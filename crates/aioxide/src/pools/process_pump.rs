@@ -12,9 +12,10 @@ use super::process::{self as pool, Event, Pool};
 use super::process_slab::Slab;
 use super::process_task::{Target, Task};
 use super::process_worker::SHARED;
-use super::{process_buffer as buffer, process_pickle as pickle, process_submit as submit};
-use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, int, none, string};
+use super::{
+    process_buffer as buffer, process_manager as manager, process_pickle as pickle, process_submit as submit,
+};
+use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::finish::{self, Outcome};
 use crate::task::loop_state::thread_ident;
@@ -88,30 +89,15 @@ fn pump_descriptors(pool: &Pool) -> Res<()> {
                 if let Some(timer) = pool.with(|state| state.timer.clone()) {
                     timer.clear();
                 }
-                tell_manager(pool, c"on_timer", &[])?;
+                manager::tell(pool, c"on_timer", &[])?;
             }
         }
     }
     for key in dead {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_death", &[key.as_ptr()])?;
+        manager::tell(pool, c"on_death", &[key.as_ptr()])?;
     }
     Ok(())
-}
-
-/// Calls the Python part. Its errors are reported, and only those that must leave a loop get through.
-fn tell_manager(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res<()> {
-    let Some(manager) = pool.manager.share() else { return Ok(()) };
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    match call_method(intern(method)?, &all) {
-        Ok(_) => Ok(()),
-        Err(Raised) if error::is_exit() => Err(Raised),
-        Err(Raised) => {
-            error::unraisable(manager.as_ptr());
-            Ok(())
-        }
-    }
 }
 
 /// Receives from one worker until its socket is empty or something more urgent may have come.
@@ -173,7 +159,7 @@ fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
     });
     if closed == Some(true) {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_hang_up", &[key.as_ptr()])?;
+        manager::tell(pool, c"on_hang_up", &[key.as_ptr()])?;
     }
     Ok(())
 }
@@ -234,7 +220,7 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
         Kind::InitFailed => {
             let text = String::from_utf8_lossy(decoder.body(frame)).into_owned();
             let (number, text) = (int(key.into())?, string(&text)?);
-            tell_manager(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
+            manager::tell(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
         }
         Kind::Task | Kind::Exit => Ok(()),
     }
@@ -268,7 +254,10 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     });
     if leaves {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_retire", &[key.as_ptr()])?;
+        if manager::tell(pool, c"on_retire", &[key.as_ptr()]).is_err() {
+            let raised = error::take();
+            interrupt = interrupt.or(raised);
+        }
     }
     if interrupt.is_none() {
         return Ok(());
@@ -310,16 +299,11 @@ fn raise_from(
     args: &[Raw],
     interrupt: &mut Option<Obj>,
 ) -> Res {
-    let manager = pool.manager.or_none();
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    let name = intern(method)?;
-    let mut exception = call_method(name, &all);
-    if exception.is_err() && is_interrupted() {
-        *interrupt = error::take();
-        exception = call_method(name, &all);
+    let (exception, raised) = manager::ask(pool, method, args)?;
+    if raised.is_some() {
+        *interrupt = raised;
     }
-    error::raise_value(exception?);
+    error::raise_value(exception);
     Err(Raised)
 }
 
@@ -361,9 +345,28 @@ pub fn task_gone(pool: &Pool) {
 
 /// Tells the manager that less is under way, or waits.
 pub fn tell_room(pool: &Pool) {
-    if tell_manager(pool, c"on_room", &[]).is_err() {
-        error::unraisable(pool.manager.get());
+    if manager::tell(pool, c"on_room", &[]).is_err() {
+        manager::report(pool.manager.get());
     }
+}
+
+/// Where somebody waits for a future by its condition, inherited code finishes it, which is Python: an interrupt must not
+/// leave it open, for nobody would come back to it.
+fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
+    // SAFETY: callers pass a future of ours.
+    let is_done = || unsafe { super::future::of(future.as_ptr()) }.is_done();
+    let mut first = None;
+    for _ in 0..manager::TRIES {
+        if set().is_ok() {
+            break;
+        }
+        let raised = error::take();
+        first = first.or(raised);
+        if is_done() {
+            break;
+        }
+    }
+    manager::told((none(), first)).map(drop)
 }
 
 /// Gives a task its outcome: a value, or the exception that is set.
@@ -388,13 +391,17 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
                 Ok(())
             }
             Target::Future(_) => match Outcome::of(outcome) {
-                Outcome::Returned(value) => super::future::set_result(future.as_ptr(), value),
-                Outcome::Raised(exception) => super::future::set_exception(future.as_ptr(), exception),
+                Outcome::Returned(value) => {
+                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
+                }
+                Outcome::Raised(exception) => {
+                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
+                }
                 Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
             },
         }
     };
     if told.is_err() {
-        error::unraisable(future.as_ptr());
+        manager::report(future.as_ptr());
     }
 }

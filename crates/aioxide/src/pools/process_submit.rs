@@ -6,7 +6,7 @@ use pyo3_ffi::*;
 use super::process::{Pool, State};
 use super::process_slab::{self as slab, Payload};
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{process_pickle as pickle, process_watch as watch};
+use super::{process_manager as manager, process_pickle as pickle, process_watch as watch};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -81,6 +81,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     drop(told);
     let portable = match portable {
         Ok(portable) => portable,
+        Err(Raised) if super::process_pump::is_interrupted() => return Err(Raised),
         Err(Raised) => {
             error::clear();
             Obj::new(function)
@@ -224,7 +225,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Announce(id, future) => {
                 let runs = Task::announce(&future);
                 if runs.is_err() {
-                    error::unraisable(future.as_ptr());
+                    manager::report(future.as_ptr());
                 }
                 if !matches!(runs, Ok(false)) {
                     pool.with(|state| state.waiting(id).map(|task| task.announced = true));
@@ -245,7 +246,7 @@ fn unwanted(pool: &Pool, task: TaskBox) {
         // SAFETY: `submit` takes futures of ours only.
         let state = unsafe { super::future::of(future.as_ptr()) }.state.get();
         if state == super::future::State::Cancelled && Task::announce(future).is_err() {
-            error::unraisable(future.as_ptr());
+            manager::report(future.as_ptr());
         }
     }
     drop(task);
@@ -268,33 +269,36 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
         Err(Raised) => {
             let interrupted = super::process_pump::is_interrupted();
             let why = error::take().unwrap_or_else(none);
-            pickling_failed(pool, id, why.clone(), interrupted);
-            if !interrupted {
+            let raised = pickling_failed(pool, id, why.clone(), interrupted);
+            let raised = if interrupted { Some(why) } else { raised };
+            if raised.is_none() {
                 return Ok(());
             }
-            error::restore(Some(why));
+            error::restore(raised);
             Err(Raised)
         }
     }
 }
 
+/// Returns what came meanwhile.
 #[cold]
-fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
+fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<Obj> {
     let task = pool.with(|state| {
         let at = state.pending.iter().position(|task| task.id == id)?;
         state.pending.remove(at)
     });
-    let Some(task) = task else { return };
-    let manager = pool.manager.or_none();
+    let task = task?;
     let interrupted = boolean(interrupted);
-    let args = [manager.as_ptr(), why.as_ptr(), interrupted.as_ptr()];
-    if let Ok(exception) = intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
+    let asked = manager::ask(pool, c"pickling_failed", &[why.as_ptr(), interrupted.as_ptr()]);
+    let raised = asked.map_or(None, |(exception, raised)| {
         error::raise_value(exception);
-    }
+        raised
+    });
     let Task { target, call, .. } = *task;
     super::process_pump::finish(pool, target, Err(Raised));
     drop(call);
     super::process_pump::task_gone(pool);
+    raised
 }
 
 /// An idle worker takes half of what a busy one has not begun with.

@@ -3,6 +3,7 @@
 
 pub mod classes;
 pub mod finish;
+pub mod foreign;
 pub mod future;
 pub mod future_type;
 pub mod handle;
