@@ -109,7 +109,7 @@ SUBJECTS = {
         },
     ),
     "thread pool": Subject(rows.Calls, concurrent.futures.ThreadPoolExecutor, rows.POOL),
-    "call in a pool": Subject(rows.finished_call, concurrent.futures.Future, rows.CALL),
+    "finished call in a pool": Subject(rows.finished_call, concurrent.futures.Future, rows.CALL),
 }
 
 
@@ -127,17 +127,47 @@ def test_wrong_calls(name):
         assert not found, f"{len(found)} faults (debug={debug}):\n" + "\n".join(found)
 
 
-# What no call of it can be wrong for, or what stands for another subject.
-NOT_WALKED = {
-    "run_forever",  # takes nothing, and does not end; `test_run_forever_takes_nothing`
-    "prepare_context",  # a class's own, from 3.14 on: the standard library's
-    "sockets", "family", "proto", "type", "BROKEN",
+# What takes nothing and does not end, what is no method, and what is of a class and inherited (from 3.14 on).
+NOT_WALKED = {"run_forever", "BROKEN", "max_size", "sockets", "family", "proto", "type", "prepare_context"}
+CLASSES = {subject.of for subject in SUBJECTS.values()} - {asyncio}
+
+
+@pytest.mark.parametrize("of", sorted(CLASSES, key=str), ids=lambda of: of.__name__)
+def test_every_public_method_has_a_row(of):
+    named = {name.split()[0] for subject in SUBJECTS.values() if subject.of is of for name in subject.rows()}
+    assert {name for name in dir(of) if not name.startswith("_")} - NOT_WALKED - named == set()
+
+
+# Those of which `tests/executors/test_wrong_arguments.py` has the arguments, and exceptions.
+OURS_ALONE = {
+    "BrokenCluster",
+    "BrokenClusterWorker",
+    "ClusterExecutor",
+    "EventLoop",
+    "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
+    "build_info",
+    "install",
+    "installed",
+    "shared",
+    "uninstall",
 }
 
 
-@pytest.mark.parametrize("of", {subject.of for subject in SUBJECTS.values()} - {asyncio}, ids=lambda of: of.__name__)
-def test_every_public_method_has_a_row(of):
-    tables = [subject.rows() for subject in SUBJECTS.values() if subject.of is of]
-    named = {name.split()[0] for table in tables for name in table}
-    public = {name for name in dir(of) if not name.startswith("_")} - NOT_WALKED
-    assert public <= named
+def test_every_public_name_has_a_row_or_is_asyncios_own():
+    """Also the names of private modules that a loop hands out objects of."""
+    public = {name for name in {*aioxide.__all__, *dir(aioxide)} if not name.startswith("_")}
+    other = {
+        name
+        for name in public - {"EventLoopPolicy", "AbstractEventLoopPolicy", "DefaultEventLoopPolicy"}
+        if getattr(aioxide, name) is not getattr(asyncio, name, None)
+    }
+    assert other - rows.NAMES_IN_A_TASK.keys() - OURS_ALONE == set()
+
+
+def test_a_loop_that_runs_takes_no_arguments_for_it():
+    for side in (asyncio.SelectorEventLoop, aioxide.new_event_loop):
+        loop = side()
+        with pytest.raises(TypeError, match=r"^BaseEventLoop.run_forever\(\) takes 1 positional argument but 2 were"):
+            loop.run_forever(None)
+        loop.close()

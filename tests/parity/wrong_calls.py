@@ -122,7 +122,7 @@ class World(Run):
 
     @staticmethod
     def kind_of(made):
-        if isinstance(made, str | bool | int):
+        if isinstance(made, str | bool):
             return repr(made)
         return "a loop" if isinstance(made, asyncio.AbstractEventLoop) else type(made).__name__.strip("_")
 

@@ -243,7 +243,7 @@ FUTURE_ITERATOR = {
     "throw of an instance": lambda w: (ValueError(), None),
     "close": none,
 }
-BASE_TRANSPORT = {
+TRANSPORT = {
     "get_extra_info": lambda w: ("peername",),
     "is_closing": none,
     "close": none,
@@ -254,9 +254,6 @@ BASE_TRANSPORT = {
     "get_write_buffer_limits": none,
     "set_write_buffer_limits": none,
     "set_write_buffer_limits high low": lambda w: (2, 1),
-}
-TRANSPORT = {
-    **BASE_TRANSPORT,
     "is_reading": none,
     "pause_reading": none,
     "resume_reading": none,
@@ -264,8 +261,12 @@ TRANSPORT = {
     "writelines": lambda w: ([b"x"],),
     "write_eof": none,
     "can_write_eof": none,
+    # Of TLS.
+    "get_read_buffer_size": none,
+    "get_read_buffer_limits": none,
+    "set_read_buffer_limits": none,
 }
-DATAGRAM_TRANSPORT = {**BASE_TRANSPORT, "sendto": lambda w: (b"x", ("127.0.0.1", 9))}
+DATAGRAM_TRANSPORT = {**TRANSPORT, "sendto": lambda w: (b"x", ("127.0.0.1", 9))}
 SERVER = {
     "abort_clients": none,
     "close": none,
@@ -325,31 +326,32 @@ NAMES_IN_A_TASK = {
 # ------------------------------------------------------------------------------------------------------------ the pools
 
 
+def pools(world):
+    """The module that the pools of this side are in."""
+    return concurrent.futures if world.kind == "asyncio" else aioxide
+
+
 class Calls:
     """A pool whose methods wait for what they give, so that a wrong call is seen to its end."""
 
     def __init__(self, world):
-        kind = concurrent.futures if world.kind == "asyncio" else aioxide
-        self.pool = kind.ThreadPoolExecutor(1)
-        world.opened.callback(self.pool.shutdown)
-        standard = concurrent.futures.ThreadPoolExecutor
-        self.submit = functools.wraps(standard.submit.__get__(self.pool))(self.wait_for_call)
-        self.map = functools.wraps(standard.map.__get__(self.pool))(self.wait_for_all)
+        pool = pools(world).ThreadPoolExecutor(1)
+        world.opened.callback(pool.shutdown)
+        self.shutdown = pool.shutdown
+        self.submit = self.waiting(pool.submit, lambda future: future.result(10))
+        self.map = self.waiting(pool.map, list)
 
-    def wait_for_call(self, *args, **kwargs):
-        return self.pool.submit(*args, **kwargs).result(10)
+    @staticmethod
+    def waiting(method, wait):
+        @functools.wraps(method)
+        def call(*args, **kwargs):
+            return wait(method(*args, **kwargs))
 
-    def wait_for_all(self, *args, **kwargs):
-        return list(self.pool.map(*args, **kwargs))
-
-    @property
-    def shutdown(self):
-        return self.pool.shutdown
+        return call
 
 
 def finished_call(world):
-    kind = concurrent.futures if world.kind == "asyncio" else aioxide
-    with kind.ThreadPoolExecutor(1) as pool:
+    with pools(world).ThreadPoolExecutor(1) as pool:
         made = pool.submit(int)
     return made
 
