@@ -160,6 +160,37 @@ def checked_iterable(name: str, value: Any, wanted: str = "an iterable") -> Iter
     return value  # type: ignore[no-any-return]
 
 
+def checked_addresses(value: Any) -> list[str]:
+    """Return the workers of a cluster that are named.
+
+    Raises:
+        TypeError: it is no iterable of str.
+    """
+    wanted = "an address, an iterable of addresses or None"
+    addresses = list(checked_iterable("workers", value, wanted))
+    for address in addresses:
+        if not isinstance(address, str):
+            refuse_item("workers", wanted, value, address)
+    return addresses
+
+
+def checked_resources(value: Any) -> dict[str, float]:
+    """Return how much of what a call takes, by name.
+
+    Raises:
+        TypeError: it is no mapping of str to numbers.
+        ValueError: one of them is negative or NaN.
+    """
+    wanted = "a mapping of names to numbers or None"
+    resources = checked_mapping("resources", value, wanted)
+    for name, amount in resources.items():
+        if not isinstance(name, str):
+            refuse_item("resources", wanted, value, name)
+        if checked_number(f"resources[{name!r}]", amount) < 0:
+            refuse(f"resources[{name!r}]", "0 or more", amount, ValueError)
+    return resources
+
+
 def checked_mapping(name: str, value: Any, wanted: str = "a mapping or None") -> dict[Any, Any]:
     """Return a copy of a mapping; an empty one for None.
 

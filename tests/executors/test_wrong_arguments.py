@@ -132,6 +132,29 @@ def test_arguments_of_map_in_processes(processes, argument, accepted):
     assert faults(call, argument, accepted | late) == []
 
 
+@pytest.mark.parametrize(
+    ("argument", "accepted"),
+    [
+        ("fn", {"function", "type", "refusing"}),
+        ("iterables", {"str", "bytes", "list", "dict", "numbered dict", "refusing"}),
+        ("chunksize", {"2", "index"}),
+        ("ordered", ANYTHING),
+    ],
+)
+def test_arguments_of_map_progress(processes, argument, accepted):
+    def call(value):
+        given = {"fn": str, "iterables": [1], argument: value}
+        processes.map_progress(given.pop("fn"), given.pop("iterables"), **given)
+
+    assert faults(call, argument, accepted) == []
+
+
+@pytest.mark.parametrize("argument", ["wait", "cancel_futures"])
+def test_arguments_of_shutdown_are_truths(argument):
+    for make in (aioxide.ThreadPoolExecutor, aioxide.ProcessPoolExecutor):
+        assert faults(lambda value, make=make: make(1).shutdown(**{argument: value}), argument, TRUTHS) == []
+
+
 def test_arguments_of_what_shares_memory():
     assert faults(aioxide.shared.buffer, "size", {"0", "2", "index"}) == []
     assert faults(aioxide.shared.empty, "shape", {"0", "2", "list", "index"}) == []
@@ -208,6 +231,32 @@ def test_arguments_of_a_cluster(argument, accepted, monkeypatch):
     )
     found = [fault for fault in faults(make, argument, accepted) if not fault.endswith(": accepted")]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "accepted"),
+    [
+        ("fn", {"function", "type", "refusing"}),
+        ("args", {"str", "bytes", "list", "dict", "numbered dict"}),
+        ("kwargs", NONE | {"dict"}),
+        ("retries", NONE | {"0", "2", "index"}),
+        ("workers", NONE | {"str", "dict"}),
+        ("resources", NONE | {"dict"}),
+        ("priority", {"0", "1.5", "2", "-1", "-0.5", "inf", "-inf", "10**30", "-10**30", "10**400", "index"}),
+    ],
+)
+def test_arguments_of_a_call_in_a_cluster(argument, accepted, monkeypatch):
+    pool = object.__new__(aioxide.ClusterExecutor)
+    monkeypatch.setattr(pool, "_retries", 0, raising=False)
+    monkeypatch.setattr(pool, "_post", lambda *call: None)
+
+    def schedule(value):
+        pool.schedule(**{"fn": int, argument: value})
+
+    assert faults(schedule, argument, accepted) == []
+    for value in ({"GPU": "x"}, {"GPU": -1}, {"GPU": float("nan")}):
+        with pytest.raises((TypeError, ValueError), match=r"^resources\['GPU'\] must be .*, not (str|-1|nan)$"):
+            schedule(value) if argument == "resources" else pool.schedule(int, resources=value)
 
 
 # ---------------------------------------------------------------------------------- names and number of arguments

@@ -127,7 +127,7 @@ def datagram_transport(world):
 
 
 def tls_transport(world):
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made = world.loop._make_ssl_transport(near(world), protocol(world), context, server_hostname="localhost")
     world.opened.callback(made.abort)
     return made
@@ -210,7 +210,7 @@ LOOP_CONNECTIONS = {
     "connect_accepted_socket": lambda w: (asyncio.Protocol, near(w)),
     "connect_read_pipe": lambda w: (asyncio.Protocol, pipe_end(w, 0)),
     "connect_write_pipe": lambda w: (asyncio.BaseProtocol, pipe_end(w, 1)),
-    "start_tls": few(lambda w: (transport(w), protocol(w), ssl.create_default_context())),
+    "start_tls": few(lambda w: (transport(w), protocol(w), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))),
 }
 FUTURE = {
     "add_done_callback": lambda w: (id,),
