@@ -13,13 +13,19 @@ from typing import Any, NoReturn
 
 def refuse(name: str, wanted: str, value: object, error: type[Exception] = TypeError) -> NoReturn:
     """Raise `error`: a TypeError tells the type of what was given, any other the value."""
-    got = type(value).__name__ if error is TypeError else repr(value)
-    raise error(f"{name} must be {wanted}, not {got}")
+    raise error(f"{name} must be {wanted}, not {type(value).__name__ if error is TypeError else shown(value)}")
 
 
 def refuse_item(name: str, wanted: str, container: object, item: object) -> NoReturn:
     """Raise a TypeError for one of the things in what was given."""
-    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {item!r} in it")
+    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {shown(item)} in it")
+
+
+def shown(value: object) -> str:
+    """Return what an error shows of a value: its repr, but for an integer that is too long to read, or to be written."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
 
 
 def checked_number(name: str, value: Any, wanted: str = "a number") -> float:

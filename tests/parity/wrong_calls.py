@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import re
+import tempfile
 
 from ..executors.wrong_arguments import INSIDE, Refusing, complaint
 from .harness import Normaliser, Run, watched
@@ -59,7 +60,9 @@ class Plain(Normaliser):
     def text(self, text):
         text = re.sub(r"(?<=laddr=)\('[\d.:]+', \d+", "(N", super().text(text))
         # A C type, which a Python class may stand for, is named with its module.
-        return re.sub(r"\b_?(?:asyncio|aioxide)\.(?=\w)", "", text)
+        text = re.sub(r"\b_?(?:asyncio|aioxide)\.(?=\w)", "", text)
+        # On 3.11 it depends on how a method is called whether the type of its object is named.
+        return text.replace("Task.get_loop()", "Future.get_loop()")
 
 
 class World(Run):
@@ -197,7 +200,8 @@ def walk(kind, planned, target, rows, debug=False, inside=False):
     """{(method, label): (lines, error, argument, value)} of all calls on what `target(world)` makes."""
     world = World(kind, debug)
     seen = {}
-    with watched(world):
+    folder = tempfile.TemporaryDirectory()
+    with watched(world), folder as path, contextlib.chdir(path):
         for name, row in rows.items():
             for label, argument, value, change in planned[name]:
                 start = len(world.lines)
@@ -227,15 +231,23 @@ def faults(stock, ours, differs):
         said, error = ours[method, label][:2]
         if said == lines:
             continue
-        own = differs.get((method, argument), differs.get((method, label), False))
-        if own is False or not _in_own_words(own, said, error, argument, value):
+        own = differs.get((method, label), differs.get((method, argument), False))
+        if own is False or not _in_own_words(own, said, error, value):
+            if _is_about_a_timer(lines, error, value):
+                continue
             inside = " FROM THE INSIDE" if error is not None and INSIDE.search(str(error)) else ""
             text = f"{method}: {label}{inside}\n    asyncio: {' / '.join(lines)}\n    aioxide: {' / '.join(said)}"
             found.append(text)
     return found
 
 
-def _in_own_words(own, said, error, argument, value):
+def _is_about_a_timer(lines, error, value):
+    """Where asyncio's own code hands a time on to `call_later` or `call_at`."""
+    inside = re.search(f"{INSIDE.pattern}|int too large", lines[0])
+    return inside and error is not None and None in (complaint(error, name, value) for name in ("delay", "when"))
+
+
+def _in_own_words(own, said, error, value):
     if own is not None and own.isidentifier():
         return error is not None and complaint(error, own, value) is None
     return own is None or re.search(own, said[0]) is not None
