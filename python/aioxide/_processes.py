@@ -24,6 +24,7 @@ from ._checks import (
     checked_workers,
     optional_count,
     refuse,
+    shown,
 )
 from ._futures import Future, PoolMeta, map_calls
 
@@ -132,7 +133,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
-            raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {shown(on_worker_death)}')
         _check_tasks_per_child(max_tasks_per_child)
         max_pending = optional_count("max_pending", max_pending)
         max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")

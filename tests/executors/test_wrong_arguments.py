@@ -181,6 +181,31 @@ def test_a_loop_whose_arguments_do_not_fit_leaves_nothing_behind():
     gc.collect()
 
 
+def test_a_number_that_is_too_long_to_be_written_is_told_by_its_size(threads, processes):
+    """Of more than 4300 digits Python itself writes none (`sys.set_int_max_str_digits`)."""
+    huge = 10**5000
+    for call in (
+        lambda: aioxide.shared.buffer(huge),
+        lambda: aioxide.shared.buffer(-huge),
+        lambda: thread_pool(max_pending=huge),
+        lambda: thread_pool(idle_timeout=-huge),
+        lambda: process_pool(max_rss=-huge),
+        lambda: process_pool(on_worker_death=huge),
+        lambda: threads.stats().run.quantile(huge),
+        lambda: threads.map(abs, [1], buffersize=huge),
+        lambda: processes.map(abs, [1], chunksize=huge),
+        lambda: processes.schedule(int, retries=-huge),
+        lambda: processes.schedule(int, timeout=-huge),
+    ):
+        with pytest.raises((ValueError, OverflowError), match=r"not an int of 16610 bits$"):
+            call()
+    loop = aioxide.new_event_loop()
+    for method in (loop.call_later, loop.call_at):
+        with pytest.raises(OverflowError, match=r"a float can hold, not an int of 16610 bits$"):
+            method(huge, id)
+    loop.close()
+
+
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_start_method_is_not_a_context(method):
     with pytest.raises(ValueError, match=re.escape(f"(multiprocessing.get_context({method!r}))")):
