@@ -76,6 +76,7 @@ class World(Run):
     @contextlib.contextmanager
     def fresh(self):
         """A loop of its own, and whatever is opened on it: what one call leaves set or queued no other is to see."""
+        asyncio.set_event_loop(None)  # below 3.14 the first get_event_loop() of a thread would make one
         kept, self.opened = self.opened, contextlib.ExitStack()
         with self.opened:
             self.loop = self.new_loop()
