@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 
 def refuse(name: str, wanted: str, value: object, error: type[Exception] = TypeError) -> NoReturn:
     """Raise `error`: a TypeError tells the type of what was given, any other the value."""
-    raise error(f"{name} must be {wanted}, not {type(value).__name__ if error is TypeError else shown(value)}")
+    raise error(
+        f"{name} must be {wanted}, not {type(value).__name__ if error is TypeError else shown(value)}"
+    )
 
 
 def refuse_item(name: str, wanted: str, container: object, item: object) -> NoReturn:
@@ -22,7 +24,7 @@ def refuse_item(name: str, wanted: str, container: object, item: object) -> NoRe
 
 
 def shown(value: object) -> str:
-    """Return what an error shows of a value: its repr, but for an integer that is too long to read, or to be written."""
+    """Return what an error shows of a value: its repr, but for an integer that is too long to be read or written."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an int of {value.bit_length()} bits"
     return repr(value)

@@ -7,7 +7,6 @@ import functools
 import logging
 import math
 import os
-import sys
 import threading
 import time
 import weakref

@@ -280,7 +280,9 @@ def test_arguments_of_a_call_in_a_cluster(argument, accepted, monkeypatch):
 
     assert faults(schedule, argument, accepted) == []
     for value in ({"GPU": "x"}, {"GPU": -1}, {"GPU": float("nan")}):
-        with pytest.raises((TypeError, ValueError), match=r"^resources\['GPU'\] must be .*, not (str|-1|nan)$"):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^resources\['GPU'\] must be .*, not (str|-1|nan)$"
+        ):
             schedule(value) if argument == "resources" else pool.schedule(int, resources=value)
 
 

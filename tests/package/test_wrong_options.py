@@ -15,8 +15,33 @@ TRUTHS = set(VALUES) - {"refusing"}
 OPTIONS = ["-h", "-V", "-i", "-m", "-c", "--help", "--version", "--namespace", "--replace-uvloop"]
 # Those that are about an option which takes no value, or has another name.
 WRONG = [
-    *("-x", "-X", "-I", "-W", "-u", "-O", "-hx", "-Vx", "-ix", "-iix", "---", "--m", "--c", "-\u00e4", "-1", "-\n"),
-    *("--no-namespace", "--Namespace", "--namespac", "--name-space", "--install", "--uvloop", "--replace_uvloop"),
+    *(
+        "-x",
+        "-X",
+        "-I",
+        "-W",
+        "-u",
+        "-O",
+        "-hx",
+        "-Vx",
+        "-ix",
+        "-iix",
+        "---",
+        "--m",
+        "--c",
+        "-\u00e4",
+        "-1",
+        "-\n",
+    ),
+    *(
+        "--no-namespace",
+        "--Namespace",
+        "--namespac",
+        "--name-space",
+        "--install",
+        "--uvloop",
+        "--replace_uvloop",
+    ),
     *(f"{option}={value}" for option in OPTIONS if option[:2] == "--" for value in ("1", "", "no", "None")),
 ]
 BEFORE = [[], ["--namespace"], ["-i"], ["--replace-uvloop", "--namespace"]]
@@ -62,7 +87,17 @@ def test_a_script_that_is_not_there_is_asked_for(arguments, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    "program", [[""], ["nothing.py"], ["file.py/x"], ["empty"], ["-m", ""], ["-m", "..x"], ["-m", "os.x"], ["-m", "a/b"]]
+    "program",
+    [
+        [""],
+        ["nothing.py"],
+        ["file.py/x"],
+        ["empty"],
+        ["-m", ""],
+        ["-m", "..x"],
+        ["-m", "os.x"],
+        ["-m", "a/b"],
+    ],
 )
 def test_a_program_that_is_not_there_is_told_as_python_tells_it(program, tmp_path):
     (tmp_path / "file.py").write_text("")
@@ -99,9 +134,13 @@ def test_uvloops_run_refuses_as_asyncios():
 
     assert _uvloop.run(nothing()) is None
     main = nothing()
-    with pytest.raises(TypeError, match="^uvloop.run\\(\\) uses a non-uvloop event loop$"):
+    with pytest.raises(TypeError, match=r"^uvloop.run\(\) uses a non-uvloop event loop$"):
         _uvloop.run(main, loop_factory=asyncio.SelectorEventLoop)
     main.close()
-    for arguments, message in (((), "main"), ((1, 2), "positional argument"), ((1, 2, 3), "positional argument")):
+    for arguments, message in (
+        ((), "main"),
+        ((1, 2), "positional argument"),
+        ((1, 2, 3), "positional argument"),
+    ):
         with pytest.raises(TypeError, match=message):
             _uvloop.run(*arguments)

@@ -1,6 +1,7 @@
-"""Every public callable, with arguments that do not fit: asyncio's error in asyncio's words, or one that says what is wrong.
+"""Every public callable, with arguments that do not fit: asyncio's error in its words, or one that says what is wrong.
 
-Where ours differs, it is here and in docs/differences.md. `tests/executors/test_wrong_arguments.py` has what is ours alone.
+Where ours differs, it is here and in docs/differences.md. `tests/executors/test_wrong_arguments.py` has what is ours
+alone.
 """
 
 import asyncio
@@ -95,13 +96,13 @@ SUBJECTS = {
     "finished future": Subject(rows.done, asyncio.Future, rows.FUTURE),
     "task": Subject(rows.task, asyncio.Task, rows.TASK),
     "handle": Subject(lambda w: w.loop.call_soon(id, 1), asyncio.Handle, rows.HANDLE),
-    "handle of a thread": Subject(
-        lambda w: w.loop.call_soon_threadsafe(id, 1), asyncio.Handle, rows.HANDLE
-    ),
+    "handle of a thread": Subject(lambda w: w.loop.call_soon_threadsafe(id, 1), asyncio.Handle, rows.HANDLE),
     "timer": Subject(
         lambda w: w.loop.call_later(9, id, 1), asyncio.TimerHandle, rows.HANDLE, {"when": rows.none}
     ),
-    "awaited future": Subject(lambda w: iter(rows.future(w)), type(iter(asyncio.Future(loop=AsyncioLoop()))), rows.FUTURE_ITERATOR),
+    "awaited future": Subject(
+        lambda w: iter(rows.future(w)), type(iter(asyncio.Future(loop=AsyncioLoop()))), rows.FUTURE_ITERATOR
+    ),
     "transport": Subject(rows.transport, selector_events._SelectorSocketTransport, rows.TRANSPORT),
     "datagram transport": Subject(
         rows.datagram_transport, selector_events._SelectorDatagramTransport, rows.DATAGRAM_TRANSPORT
@@ -187,6 +188,8 @@ def test_every_public_name_has_a_row_or_is_asyncios_own():
 def test_a_loop_that_runs_takes_no_arguments_for_it():
     for side in (asyncio.SelectorEventLoop, aioxide.new_event_loop):
         loop = side()
-        with pytest.raises(TypeError, match=r"^BaseEventLoop.run_forever\(\) takes 1 positional argument but 2 were"):
+        with pytest.raises(
+            TypeError, match=r"^BaseEventLoop.run_forever\(\) takes 1 positional argument but 2 were"
+        ):
             loop.run_forever(None)
         loop.close()

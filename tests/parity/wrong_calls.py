@@ -1,8 +1,8 @@
 """Calls each public method of an object with what does not fit, on asyncio and on aioxide: what the walk is made of.
 
-A table says how a method is called rightly. From that come the wrong calls: each argument in turn is each of `VALUES`, one is
-left out, one is too many, one has a name that nobody takes. What a call raises or returns, and all that asyncio says about it
-in the turns that follow, has to be the same on both.
+A table says how a method is called rightly. From that come the wrong calls: each argument in turn is each of
+`VALUES`, one is left out, one is too many, one has a name that nobody takes. What a call raises or returns, and all
+that asyncio says about it in the turns that follow, has to be the same on both.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class World(Run):
 
 
 def wrong_calls(count, parameters, values):
-    """(label, argument, value, change) of all that is to be tried; `change` makes (args, kwargs) of the `count` right ones."""
+    """(label, argument, value, change) of all that is to be tried; `change` makes (args, kwargs) of the right ones."""
     places = [name for name, kind in parameters if kind != "name"][:count]
     for at in range(count):
         name = places[at] if at < len(places) else f"*{at}"
@@ -218,14 +218,16 @@ def walk(kind, planned, target, rows, debug=False, inside=False):
 
 def is_told(line):
     """Not when an object is gone: asyncio's own tracebacks keep some of them in cycles."""
-    return not re.match(r"log ERROR Task was destroyed|warning RuntimeWarning coroutine .* never awaited", line)
+    return not re.match(
+        r"log ERROR Task was destroyed|warning RuntimeWarning coroutine .* never awaited", line
+    )
 
 
 def faults(stock, ours, differs):
     """What ours says otherwise than asyncio, where it may not.
 
-    `differs` has, by (method, argument or label), what ours is to say: the name of the argument in an error in words of its own,
-    a pattern that what it says has, or None where it may say anything.
+    `differs` has, by (method, argument or label), what ours is to say: the name of the argument in an error in words of
+    its own, a pattern that what it says has, or None where it may say anything.
     """
     found = []
     for (method, label), (lines, _, argument, value) in stock.items():
@@ -245,7 +247,9 @@ def faults(stock, ours, differs):
 def _is_about_a_timer(lines, error, value):
     """Where asyncio's own code hands a time on to `call_later` or `call_at`."""
     inside = re.search(f"{INSIDE.pattern}|int too large", lines[0])
-    return inside and error is not None and None in (complaint(error, name, value) for name in ("delay", "when"))
+    return (
+        inside and error is not None and None in (complaint(error, name, value) for name in ("delay", "when"))
+    )
 
 
 def _in_own_words(own, said, error, value):

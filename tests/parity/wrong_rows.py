@@ -1,7 +1,6 @@
 """How each public method is called rightly: a row makes the arguments, of a `World`, that a wrong call is made of.
 
-A subject is (what is walked, asyncio's class, the rows). `tests/parity/test_parity_wrong_calls.py` fails for a public method
-without a row.
+`tests/parity/test_parity_wrong_calls.py` has what they are walked with, and fails for a public method without a row.
 """
 
 import asyncio
@@ -39,7 +38,7 @@ def without(argument, row):
     return row
 
 
-# -------------------------------------------------------------------------------------------- what arguments are made of
+# ------------------------------------------------------------------------------------------- what arguments are made of
 
 
 def near(world):
