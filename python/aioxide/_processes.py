@@ -19,10 +19,12 @@ from ._checks import (
     checked_callable,
     checked_chunksize,
     checked_count,
+    checked_iterable,
     checked_seconds,
     checked_workers,
     optional_count,
     refuse,
+    shown,
 )
 from ._futures import Future, PoolMeta, map_calls
 
@@ -131,7 +133,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
-            raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {shown(on_worker_death)}')
         _check_tasks_per_child(max_tasks_per_child)
         max_pending = optional_count("max_pending", max_pending)
         max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")
@@ -306,18 +308,17 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             chunksize: calls that are sent as one; their results come together.
 
         Raises:
-            TypeError: `chunksize` is no integer.
+            TypeError: `fn` cannot be called, one of `iterables` not be iterated over, or `chunksize` is no integer.
             ValueError: `chunksize` is less than 1.
             What `fn` raises, when its result would have been next; calls that have not begun are cancelled then. With a
                 `chunksize`, the first that is raised stands for the whole chunk, as in `map()`.
         """
         from ._process_schedule import map_progress
 
-        if not isinstance(chunksize, int):
-            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
-        return map_progress(self, fn, iterables, ordered, chunksize)
+        checked_callable("fn", fn)
+        for each in iterables:
+            checked_iterable("iterables", each, "iterables of the function's arguments")
+        return map_progress(self, fn, iterables, ordered, checked_count("chunksize", chunksize))
 
     def share(self, value: _T) -> Any:
         """Return a handle of `value`: an argument that arrives in the workers as the value itself, without a copy.

@@ -190,7 +190,15 @@ fn mark(value: Raw) -> Res<usize> {
     }
     // SAFETY: converts or raises.
     let number = unsafe { PyFloat_AsDouble(value) };
-    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number as usize) }
+    if number != -1.0 || !error::occurred() {
+        return Ok(number as usize);
+    }
+    // SAFETY: a type check, and a static of the interpreter.
+    if unsafe { PyLong_Check(value) != 0 && error::matches(PyExc_OverflowError) } {
+        error::clear();
+        return Ok(usize::MAX);
+    }
+    Err(Raised)
 }
 
 /// Sets a mark. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept

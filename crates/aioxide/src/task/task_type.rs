@@ -204,6 +204,8 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
             return refuse_init(slf, args, kwargs, stdlib().task_type);
         }
         let [coro, owner, name, context, eager] = values;
+        // First, as asyncio does: it may raise, and there is no task then.
+        let eager = !eager.is_null() && truth(eager)?;
         let owner = loop_or_current(owner)?;
         if !layout().habits.init_once {
             registry::unregister(slf);
@@ -222,7 +224,6 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
         of(slf).waits_for.clear();
         fill(slf, coro, context);
         task::base_slot(slf, layout().name).set(name_slot(name)?);
-        let eager = !eager.is_null() && truth(eager)?;
         begin(Obj::new(slf), eager).map(drop)
     }
 }
@@ -360,10 +361,6 @@ unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
 }
 
 getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
-getter!(step_qualname, |slf| {
-    let coro = coro_of(step_of(slf).task.get()).or_none();
-    Obj::steal(PyObject_GetAttrString(coro.as_ptr(), c"__qualname__".as_ptr()))
-});
 
 unsafe extern "C" fn step_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
@@ -505,7 +502,6 @@ pub fn load() -> Res<()> {
             .slot(Py_tp_traverse, step_traverse as *mut c_void)
             .slot(Py_tp_clear, step_clear as *mut c_void)
             .get(c"__self__", step_self)
-            .get(c"__qualname__", step_qualname)
             .build(NULL)?;
     STEP_TYPE.set(step);
     Ok(())
