@@ -97,13 +97,20 @@ def optional_count(name: str, value: Any, wanted: str = "an integer", *, least: 
 
 
 def checked_workers(value: Any) -> Any:
-    """Check `max_workers` of a pool: by the standard library's own comparison, which also says what cannot be compared.
+    """Check `max_workers` of a pool: by the standard library's own comparison.
 
     Raises:
         TypeError: it is no number.
         ValueError: it is not above 0, or NaN.
     """
-    if value <= 0:
+    try:
+        too_few = value <= 0
+    except TypeError:
+        # Not from it: how it compares is of no use to anybody.
+        too_few = None
+    if too_few is None:
+        refuse("max_workers", "an integer or None", value)
+    if too_few:
         raise ValueError("max_workers must be greater than 0")
     if value != value:
         refuse("max_workers", "an integer or None", value, ValueError)

@@ -83,6 +83,15 @@ def same(value):
     return value
 
 
+def _state_of(pid):
+    """What a process does that should have ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/wchan") as wchan:
+            return stat.read().split()[2], wchan.read()
+    except OSError as error:
+        return error
+
+
 class Program:
     """What is done with a pool of one worker; what is raised is counted, and what was begun is gone on with."""
 
@@ -142,7 +151,8 @@ class Program:
         deadline = time.monotonic() + 5
         while multiprocessing.active_children() and time.monotonic() < deadline:
             time.sleep(0.005)
-        assert not multiprocessing.active_children()
+        left = [(child, _state_of(child.pid)) for child in multiprocessing.active_children()]
+        assert not left, self.raises.place
         return [outcome(future) for future in self.futures]
 
 

@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import resource
+from concurrent.futures.process import BrokenProcessPool
 
 import aioxide
 import pytest
@@ -147,6 +148,15 @@ if __name__ == "__main__":
         del kept, again, waiting
         assert (pool.submit(tasks.same, numpy.ones(100_000)).result(60) == 1).all()
 """
+
+
+def test_what_a_worker_has_died_with_is_used_again():
+    array = numpy.ones(100_000)
+    with aioxide.ProcessPoolExecutor(1, on_worker_death="respawn") as pool:
+        for _ in range(6):
+            assert isinstance(pool.submit(tasks.die_with, array).exception(DEADLINE), BrokenProcessPool)
+        assert pool.submit(tasks.square, array).result(DEADLINE)[-1] == 1
+        assert pool.stats().shared_bytes < 4 * array.nbytes
 
 
 def test_many_arrays_that_wait_or_are_kept_need_no_descriptor_each():

@@ -283,7 +283,7 @@ impl Worker {
         }
         let task = self.slots[slot as usize].take()?;
         if let Some(payload) = task.payload() {
-            payload.handed_over.set(false);
+            payload.take_back();
         }
         task.target.set_sent(false);
         self.revoked.push(slot);

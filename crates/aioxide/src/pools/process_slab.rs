@@ -319,6 +319,11 @@ impl Payload {
         }
     }
 
+    /// The worker will not give it back: it has not begun with the task, or is dead.
+    pub fn take_back(&self) {
+        self.handed_over.set(false);
+    }
+
     /// Copies large buffers, and a large pickle, into a slab of `arena`; leaves a small pickle where it is, and all of it
     /// held: to release buffers may run code.
     /// `lent` is a slab of the receiver's that may be used for it.

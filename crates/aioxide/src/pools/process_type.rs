@@ -14,6 +14,7 @@ use pyo3_ffi::*;
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
 use super::process_looks::{counts, find, workers};
 use super::process_recall::{take_pending, withdraw};
+use super::process_slab::Payload;
 use super::process_task::{Target, TaskBox};
 use super::{
     process_home as home, process_manager as manager, process_page as page, process_pump as pump,
@@ -228,6 +229,7 @@ fastcall!(bury, |slf, args| {
     let mut again = worker.revoke(usize::MAX);
     again.sort_by_key(|task| std::cmp::Reverse(task.id));
     let lost: Vec<TaskBox> = worker.slots.iter_mut().filter_map(Option::take).collect();
+    lost.iter().filter_map(|task| task.payload()).for_each(Payload::take_back);
     let ready = boolean(worker.ready);
     pool.with(|state| {
         again.into_iter().for_each(|task| state.pending.push_front(task));
