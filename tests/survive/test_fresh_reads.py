@@ -1,5 +1,6 @@
 """What a read costs does not depend on what the program once freed (`aioxide_sys::malloc`)."""
 
+import os
 import platform
 
 import pytest
@@ -13,6 +14,21 @@ import aioxide
 
 SIZE, COUNT = int(sys.argv[2]), 300
 received = 0
+
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def of_a_read():
+    "What asyncio's way of reading costs in this process, as long as no loop was made."
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        before = faults()
+        for _ in range(100):
+            theirs.send(b"x")
+            ours.recv(262144)
+        return (faults() - before) / 100
 
 
 class Receiver(asyncio.Protocol):
@@ -55,13 +71,29 @@ async def datagrams(loop, ours, theirs, data):
 async def sock_recv(loop, ours, theirs, data):
     async def receive():
         for _ in range(COUNT):
-            sending = asyncio.ensure_future(loop.sock_sendall(theirs, data))
+            # It has come before it is read: a read in vain gives its block back whole.
+            await loop.sock_sendall(theirs, data)
             left = SIZE
             while left:
                 left -= len(await loop.sock_recv(ours, 262144))
-            await sending
 
     return receive()
+
+
+async def pipe(loop, ours, theirs, data):
+    import os
+
+    done = asyncio.Event()
+    reading, writing = os.pipe()
+    await loop.connect_read_pipe(lambda: Receiver(done), open(reading, "rb", 0))
+
+    async def write():
+        for _ in range(COUNT):
+            done.clear()
+            os.write(writing, data)
+            await done.wait()
+
+    return write()
 
 
 async def main():
@@ -72,21 +104,49 @@ async def main():
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     data = bytes(SIZE)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    before = faults()
     await (await globals()[sys.argv[1]](loop, ours, theirs, data))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / COUNT)
+    print((faults() - before) / COUNT)
 
 
+# Small blocks that fill what imports have left free at the heap's end: a read that fits there takes it.
+kept = [bytes(4000) for _ in range(1000)]
+print(of_a_read())
 aioxide.run(main())
 """
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """An environment in which modules are compiled once: compiling them frees large blocks, and so do some imports."""
+    keeps = {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("compiled")), "PYTHONDONTWRITEBYTECODE": ""}
+    return os.environ | keeps
+
+
+def in_a_fresh_process(environment, *arguments):
+    """The faults of a read before a loop was made, and after."""
+    for _ in range(3):
+        done = child(READS, *arguments, env=environment)
+        assert done.returncode == 0, done.stderr
+        before, after = map(float, done.stdout.split())
+        if before >= 1:
+            break
+    return before, after
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the threshold is glibc's")
 @pytest.mark.parametrize(
     ("way", "size"),
-    [("transport", 20_000), ("transport", 100_000), ("sock_recv", 100_000), ("datagrams", 200)],
+    [
+        ("transport", 20_000),
+        ("transport", 100_000),
+        ("sock_recv", 100_000),
+        ("datagrams", 200),
+        ("pipe", 200),
+        ("pipe", 20_000),
+    ],
 )
-def test_a_read_in_a_fresh_process_costs_no_page_fault(way, size):
-    done = child(READS, way, size)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1
+def test_a_read_in_a_fresh_process_costs_no_page_fault(compiled, way, size):
+    before, after = in_a_fresh_process(compiled, way, size)
+    assert before >= 1, "no process was fresh: this shows nothing"
+    assert after < 1

@@ -85,7 +85,7 @@ impl Epoll {
         events.0.try_reserve(BATCH).map_err(|_| io::Error::from(Errno::NOMEM))?;
         match timeout {
             None => self.wait_once(events, None)?,
-            Some(seconds) => self.wait_exactly(events, seconds.max(0.0))?,
+            Some(seconds) => self.wait_exactly(events, nanoseconds(seconds))?,
         }
         Ok(())
     }
@@ -93,17 +93,15 @@ impl Epoll {
     /// epoll_wait(2) counts in milliseconds. What is left of one is waited for by ppoll(2), to which an epoll set is a
     /// descriptor like others; epoll_pwait2(2) would count in nanoseconds, but a sandbox that is older than that kills
     /// who calls it. Of the waits that an event ends, nearly all still take one call.
-    fn wait_exactly(&self, events: &mut Events, seconds: f64) -> Result<(), Errno> {
-        let milliseconds = (seconds * 1e3).floor();
-        if milliseconds > 0.0 || seconds == 0.0 {
-            self.wait_once(events, Some(timespec(milliseconds * 1e-3)))?;
+    fn wait_exactly(&self, events: &mut Events, nanoseconds: i64) -> Result<(), Errno> {
+        let left = nanoseconds % MILLISECOND;
+        if nanoseconds == 0 || left < nanoseconds {
+            self.wait_once(events, Some(timespec(nanoseconds - left)))?;
         }
-        // Rounded up: a timer must not be early.
-        let left = timespec((seconds - milliseconds * 1e-3).max(0.0));
-        if !events.is_empty() || left.tv_nsec == 0 {
+        if !events.is_empty() || left == 0 {
             return Ok(());
         }
-        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&left))? {
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&timespec(left)))? {
             0 => Ok(()),
             _ => self.wait_once(events, Some(Timespec::default())),
         }
@@ -114,9 +112,15 @@ impl Epoll {
     }
 }
 
-/// Rounds up to nanoseconds.
-fn timespec(seconds: f64) -> Timespec {
-    let nanoseconds = (seconds * 1e9).ceil() as i64;
+const MILLISECOND: i64 = 1_000_000;
+
+/// Rounded up, as a timer must not be early, and counted in whole ones from then on: a number of milliseconds that is a hair
+/// too large is a whole millisecond more to epoll_wait.
+fn nanoseconds(seconds: f64) -> i64 {
+    (seconds.max(0.0) * 1e9).ceil() as i64
+}
+
+fn timespec(nanoseconds: i64) -> Timespec {
     Timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: (nanoseconds % 1_000_000_000) as _ }
 }
 
@@ -170,6 +174,22 @@ mod tests {
         };
         // The machine may be busy for some of them.
         assert!((0..100).map(shortest).min().unwrap() < 700);
+    }
+
+    #[test]
+    fn whole_milliseconds_are_not_one_more() {
+        let epoll = Epoll::new().unwrap();
+        let late = |milliseconds: u32| {
+            let seconds = f64::from(milliseconds) * 1e-3 + 0.000_01;
+            let start = Instant::now();
+            assert_eq!(wait(&epoll, Some(seconds)), []);
+            start.elapsed().as_secs_f64() - seconds
+        };
+        // Numbers that are no sums of powers of two: 9e-3 is a hair more than nine thousandths.
+        for milliseconds in [3, 7, 9, 13] {
+            let least = (0..20).map(|_| late(milliseconds)).fold(f64::MAX, f64::min);
+            assert!(least < 0.000_7, "a wait of {milliseconds} ms took {least} s more");
+        }
     }
 
     #[test]

@@ -15,8 +15,9 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// How often this process has forked, or was made by a fork, since this was first asked: as long as it stays the same, no other
-/// process has got a copy of what was opened meanwhile. What copies no memory (vfork, posix_spawn) is not counted: such a
+/// How often this process has begun or ended a fork since this was first asked: as long as it stays the same, no other process has
+/// got a copy of what was opened meanwhile. Counted before as well: a thread may ask when the child is there already, and
+/// the one that made it has not come back. What copies no memory (vfork, posix_spawn) is not counted: such a
 /// child has copies until it runs another program.
 pub fn count() -> u32 {
     static REGISTERED: Once = Once::new();
@@ -25,8 +26,8 @@ pub fn count() -> u32 {
     }
     REGISTERED.call_once(|| {
         // SAFETY: a function that lives as long as this library, which Python never unloads. It fails only without memory for
-        // two pointers.
-        unsafe { libc::pthread_atfork(None, Some(one_more), Some(one_more)) };
+        // three pointers.
+        unsafe { libc::pthread_atfork(Some(one_more), Some(one_more), Some(one_more)) };
     });
     FORKS.load(Ordering::Relaxed)
 }
