@@ -47,6 +47,10 @@ GRACE = 2.0
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
 
+# Seconds after each attempt at a replacement that found no fork server. multiprocessing's ends when whoever speaks to it
+# is cut short, takes a moment for that, and only then is another started. Other failures are tried three times, at once.
+WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _NO_CLOUDPICKLE = (
     "A worker process has to be able to import the function by its name. Lambdas and functions that are defined in "
@@ -285,13 +289,17 @@ class Manager(Timers, Errors):
         What a handler of a signal raises looks like a failure of the start, but does not come again.
         """
         first: Exception | None = None
-        for _ in range(3):
+        for wait in WAITS:
             try:
                 self._start(executor, key)
             except Exception as error:
                 if self.pool.is_replaced(key):
                     raise
                 first = first or error
+                if isinstance(error, ConnectionError | EOFError):
+                    time.sleep(wait)
+                elif wait >= WAITS[2]:
+                    break
                 continue
             self.restarts += 1
             if first is not None and not _is_of_the_system(first):
