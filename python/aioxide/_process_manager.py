@@ -27,7 +27,7 @@ import _aioxide_worker
 
 from . import _aioxide, _by_value
 from ._process_errors import Errors, WorkerDied, remote_traceback
-from ._process_signals import how_it_ended, no_interrupt
+from ._process_signals import how_it_ended, no_interrupt, reap
 from ._process_timers import Timers
 from ._process_waits import Flag, Room
 
@@ -190,6 +190,8 @@ class Manager(Timers, Errors):
                 with contextlib.suppress(ValueError, OSError):
                     process.kill()
                     process.join(GRACE)
+                reap(process)
+                process.is_alive()  # as in on_death
             self._workers.pop(key, None)
         # Without its lifeline it ends even where multiprocessing was cut short before it knew the child's number.
         self.pool.abandon(key)
@@ -314,6 +316,7 @@ class Manager(Timers, Errors):
             self.pool.abandon(key)
             self._end_if_done()
             return
+        reap(process)
         if process.exitcode is None:
             # A child of the fork server: that one learns of it, and tells us, a moment later.
             process.join(1.0)

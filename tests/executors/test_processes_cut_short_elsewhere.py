@@ -148,15 +148,11 @@ def test_whoever_serves_a_pool_does_all_of_what_was_cut_short_at_any_line(progra
 # ------------------------------------------------------------------------------------------ raised by another thread
 
 
-class Asynchronous(KeyboardInterrupt):
-    pass
-
-
 class Asks(Raises):
     """Has another thread raise in this one, from that line on: where it comes is left to the interpreter."""
 
     def __init__(self, at=0):
-        super().__init__(Asynchronous, at)
+        super().__init__(KeyboardInterrupt, at)
         self.bell, self.sent = threading.Semaphore(0), 0
         self.thread = threading.get_ident()
         self.sender = threading.Thread(target=self.send)
@@ -170,7 +166,7 @@ class Asks(Raises):
         # Under the GIL: that thread looks for exceptions before it can come to the end of what expects one.
         if self.expected:
             raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-            self.sent += raise_in(ctypes.c_ulong(self.thread), ctypes.py_object(Asynchronous))
+            self.sent += raise_in(ctypes.c_ulong(self.thread), ctypes.py_object(KeyboardInterrupt))
 
     def end(self):
         self.bell.release()
