@@ -50,6 +50,9 @@ class Raises:
                 self.strike()
         return self.look
 
+    def expect_none(self):
+        self.expected = False
+
     def strike(self):
         raise self.kind
 

@@ -50,7 +50,7 @@ class Program:
             try:
                 self.raises.expected = True
                 value = (again if attempt else function)()
-                self.raises.expected = False
+                self.raises.expect_none()
                 return value
             except self.raises.kind:
                 self.raises.expected = False

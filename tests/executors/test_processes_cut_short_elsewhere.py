@@ -154,7 +154,7 @@ class Asks(Raises):
     def __init__(self, at=0):
         super().__init__(KeyboardInterrupt, at)
         self.bell, self.sent = threading.Semaphore(0), 0
-        self.thread = threading.get_ident()
+        self.thread, self.lock = threading.get_ident(), threading.Lock()
         self.sender = threading.Thread(target=self.send)
         self.sender.start()
 
@@ -163,10 +163,27 @@ class Asks(Raises):
 
     def send(self):
         self.bell.acquire()
-        # Under the GIL: that thread looks for exceptions before it can come to the end of what expects one.
-        if self.expected:
-            raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-            self.sent += raise_in(ctypes.c_ulong(self.thread), ctypes.py_object(KeyboardInterrupt))
+        while self.expected and self.forks():
+            time.sleep(1e-4)
+        with self.lock:
+            if self.expected:
+                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                self.sent += raise_in(ctypes.c_ulong(self.thread), ctypes.py_object(KeyboardInterrupt))
+
+    def expect_none(self):
+        if self.sent:
+            return
+        # If it is sent now, it comes here, behind this line.
+        self.lock.acquire()
+        self.expected = False
+        self.lock.release()
+
+    def forks(self):
+        """Whether it is in `os.fork`, of whose hooks one (of logging) leaves its lock locked if it is cut short."""
+        frame = sys._current_frames()[self.thread]
+        while frame is not None and not frame.f_code.co_filename.endswith("popen_fork.py"):
+            frame = frame.f_back
+        return frame is not None
 
     def end(self):
         self.bell.release()
