@@ -27,7 +27,7 @@ import _aioxide_worker
 
 from . import _aioxide, _by_value
 from ._process_errors import Errors, WorkerDied, remote_traceback
-from ._process_signals import how_it_ended, no_interrupt
+from ._process_signals import how_it_ended, no_interrupt, reap
 from ._process_timers import Timers
 from ._process_waits import Flag, Room
 
@@ -46,6 +46,10 @@ GRACE = 2.0
 # Workers in a row that may die before they are ready, and, by number of workers, in their first task or later with no
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
+
+# Seconds after each attempt at a replacement that found no fork server. multiprocessing's ends when whoever speaks to it
+# is cut short, takes a moment for that, and only then is another started. Other failures are tried three times, at once.
+WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _NO_CLOUDPICKLE = (
@@ -186,6 +190,8 @@ class Manager(Timers, Errors):
                 with contextlib.suppress(ValueError, OSError):
                     process.kill()
                     process.join(GRACE)
+                reap(process)
+                process.is_alive()  # as in on_death
             self._workers.pop(key, None)
         # Without its lifeline it ends even where multiprocessing was cut short before it knew the child's number.
         self.pool.abandon(key)
@@ -285,13 +291,17 @@ class Manager(Timers, Errors):
         What a handler of a signal raises looks like a failure of the start, but does not come again.
         """
         first: Exception | None = None
-        for _ in range(3):
+        for wait in WAITS:
             try:
                 self._start(executor, key)
             except Exception as error:
                 if self.pool.is_replaced(key):
                     raise
                 first = first or error
+                if isinstance(error, ConnectionError | EOFError):
+                    time.sleep(wait)
+                elif wait >= WAITS[2]:
+                    break
                 continue
             self.restarts += 1
             if first is not None and not _is_of_the_system(first):
@@ -306,6 +316,7 @@ class Manager(Timers, Errors):
             self.pool.abandon(key)
             self._end_if_done()
             return
+        reap(process)
         if process.exitcode is None:
             # A child of the fork server: that one learns of it, and tells us, a moment later.
             process.join(1.0)

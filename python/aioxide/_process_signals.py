@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +34,35 @@ def no_interrupt(context: Any) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def reap(process: BaseProcess) -> None:
+    """Have multiprocessing know how a child that is dead has ended; may be cut short, and begun anew.
+
+    Its own way asks the kernel, which answers once, and notes the answer. Cut short in between, it never learns of the
+    end: the child stays in `active_children()` for ever. Here the answer is noted before it is used up.
+    """
+    popen: Any = getattr(process, "_popen", None)
+    if popen is None or popen.method == "forkserver":
+        return  # not our child
+    pid = popen.pid
+    for last in (False, True):
+        if popen.returncode is not None:
+            break
+        try:
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            if last:
+                popen.returncode = 255  # multiprocessing's number for one that nobody can know
+            else:
+                time.sleep(0.001)  # whoever has asked may be about to note it
+            continue
+        if ended is None:
+            return
+        killed = ended.si_code != os.CLD_EXITED
+        popen.returncode = -ended.si_status if killed else ended.si_status
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def how_it_ended(process: BaseProcess) -> str:

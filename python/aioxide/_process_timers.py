@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import time
@@ -33,21 +34,26 @@ class Timers:
         self._arm()
 
     def _arm(self) -> None:
-        if not self.finished.is_set():
-            self.pool.set_timer(max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None)
+        # Another thread may do the same, or run what is due: whoever sets the timer last sees that it is right.
+        while not self.finished.is_set():
+            first = self._due[:1]
+            self.pool.set_timer(max(first[0][0] - time.monotonic(), 0.0) if first else None)
+            if self._due[:1] == first:
+                break
 
     def on_timer(self) -> None:
         """Run what is due."""
         try:
-            while self._due and self._due[0][0] <= time.monotonic():
-                timer = self._due[0]
+            while (first := self._due[:1]) and first[0][0] <= time.monotonic():
+                timer = first[0]
                 if timer.attempts < TRIES:
                     timer.attempts += 1
                     timer[2]()
                 # The first still: what was added meanwhile is due later.
                 timer.attempts = TRIES
-                if self._due and self._due[0] is timer:
-                    heapq.heappop(self._due)
+                with contextlib.suppress(IndexError):  # another thread has ended the pool
+                    if self._due[0] is timer:
+                        heapq.heappop(self._due)
         finally:
             # Whatever one of them raises, the others have their turn.
             self._arm()
