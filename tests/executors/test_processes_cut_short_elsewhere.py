@@ -1,5 +1,5 @@
-"""As `test_processes_cut_short.py`, where the pool is served by its thread, or by whoever waits for its end; and with
-exceptions that another thread raises in the loop's (`PyThreadState_SetAsyncExc`), which come somewhere after the line."""
+"""As `test_processes_cut_short.py`, where its thread serves the pool, or whoever waits for its end; and with exceptions
+that another thread raises in the loop's (`PyThreadState_SetAsyncExc`), which come somewhere after the line."""
 
 import concurrent.futures
 import contextlib
