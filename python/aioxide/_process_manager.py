@@ -47,8 +47,8 @@ GRACE = 2.0
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
 
-# Seconds after each attempt at a replacement that found no fork server. multiprocessing's ends when whoever speaks to it
-# is cut short, takes a moment for that, and only then is another started. Other failures are tried three times, at once.
+# Seconds after each attempt at a replacement that found no fork server. Cut short in the middle of its handshake,
+# multiprocessing's ends, which takes a moment, and only then is another started. Others are tried thrice, at once.
 WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
