@@ -87,7 +87,7 @@ pub fn let_go(at: *mut u8) -> Option<Spare> {
 }
 
 /// Called by the thread that forks, whether it has the GIL or not.
-unsafe extern "C" fn before() {
+extern "C" fn before() {
     let mut all = all();
     all.forking += 1;
     for held in &mut all.held {
@@ -102,7 +102,7 @@ unsafe extern "C" fn before() {
     }
 }
 
-unsafe extern "C" fn after() {
+extern "C" fn after() {
     // A thread that forked while `before` was registered has not called it.
     let mut all = all();
     all.forking = all.forking.saturating_sub(1);
@@ -110,7 +110,7 @@ unsafe extern "C" fn after() {
 
 /// Another thread of the parent may have had the lock, and have been in the middle of a change. What is held has no spare
 /// any more, so nothing is lost with the list.
-unsafe extern "C" fn after_in_child() {
+extern "C" fn after_in_child() {
     ALL.store(null_mut(), Ordering::Release);
 }
 

@@ -131,6 +131,8 @@ fn add(module: Raw, name: &CStr, value: &Obj) -> Res<()> {
     check(unsafe { PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) })
 }
 
+/// # Safety
+/// `module` is the module that is being imported.
 unsafe extern "C" fn exec(module: Raw) -> c_int {
     ffi::guard::guarded(-1, || {
         if let Err(ffi::Raised) = refuse_second_interpreter() {

@@ -167,11 +167,16 @@ pub fn detach(state: &LoopState) {
     }
 }
 
+/// # Safety
+/// `object` is the loop whose state this is.
 unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
     state.push(Item::Job { object: Obj::new(object), run: drain });
 }
 
 /// Empties the pair. Bytes other than 0 are numbers of signals that came: inherited code runs their handlers.
+///
+/// # Safety
+/// `state` is a part of a loop object, as a loop's own always is.
 unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
     // SAFETY: a loop's state.
     let wake = &unsafe { loop_of(state) }.engine.wake;

@@ -32,7 +32,7 @@ impl Obj {
     /// `raw` is a live object and the caller owns one reference to it.
     #[inline(always)]
     pub unsafe fn own(raw: Raw) -> Obj {
-        // SAFETY: not null by the contract of this function.
+        // SAFETY: callers pass what a call of the C API returned after it was seen not to be null.
         Obj(unsafe { NonNull::new_unchecked(raw) })
     }
 
@@ -271,7 +271,7 @@ impl<T> Global<T> {
     /// `set` has been called: true for everything that runs after the module's import.
     #[inline(always)]
     pub unsafe fn get(&self) -> &T {
-        // SAFETY: set at import by the contract, and never written again.
+        // SAFETY: written once, at import, before anything that reads it can run; never again.
         unsafe { (*self.0.get()).as_ref().unwrap_unchecked() }
     }
 

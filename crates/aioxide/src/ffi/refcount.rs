@@ -16,6 +16,8 @@ mod halves {
 
     const LOWER: usize = if cfg!(target_endian = "big") { 1 } else { 0 };
 
+    /// # Safety
+    /// `object` can be written: a live object.
     #[inline(always)]
     unsafe fn count(object: Raw) -> *mut u32 {
         // SAFETY: an object begins with its count, a word of which this is the lower half.
@@ -28,9 +30,11 @@ mod halves {
         (count as i32) < 0
     }
 
+    /// # Safety
+    /// `object` is a live object.
     #[inline(always)]
     pub unsafe fn incref(object: Raw) {
-        // SAFETY: a live object, by the caller's contract.
+        // SAFETY: an object that lives has its count to itself: the GIL is held.
         unsafe {
             let now = count(object).read();
             if !is_immortal(now) {
@@ -39,9 +43,11 @@ mod halves {
         }
     }
 
+    /// # Safety
+    /// `object` is a live object, and the caller has a reference to it, which it gives up.
     #[inline(always)]
     pub unsafe fn decref(object: Raw) {
-        // SAFETY: a live object with a reference to give up, by the caller's contract.
+        // SAFETY: the caller's own reference keeps it alive up to here, and the last one is gone when it ends.
         unsafe {
             let now = count(object).read();
             if is_immortal(now) {
@@ -54,9 +60,11 @@ mod halves {
         }
     }
 
+    /// # Safety
+    /// `object` is a live object.
     #[inline(always)]
     pub unsafe fn refcount(object: Raw) -> usize {
-        // SAFETY: a live object, by the caller's contract.
+        // SAFETY: the count of an object that lives is a field of its header.
         unsafe { count(object).read() as usize }
     }
 }
@@ -68,9 +76,11 @@ mod whole {
 
     pub use pyo3_ffi::{Py_DECREF as decref, Py_INCREF as incref};
 
+    /// # Safety
+    /// `object` is a live object.
     #[inline(always)]
     pub unsafe fn refcount(object: Raw) -> usize {
-        // SAFETY: a live object, by the caller's contract.
+        // SAFETY: the count of an object that lives is a field of its header.
         unsafe { pyo3_ffi::Py_REFCNT(object) as usize }
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use pyo3_ffi::*;
 
 use super::error::{self, Raised, Res};
+use super::held::{self, Held};
 use super::object::{NULL, Obj, Raw, tuple};
 
 pub type Fast = unsafe extern "C" fn(Raw, *const Raw, Py_ssize_t, Raw) -> Raw;
@@ -45,6 +46,18 @@ impl TypeDef {
     pub fn slot(mut self, slot: c_int, function: *mut c_void) -> Self {
         self.slots.push(PyType_Slot { slot, pfunc: function });
         self
+    }
+
+    /// What the collector asks of objects that are a `T`.
+    pub fn collected<T: Held>(self) -> Self {
+        self.flags(Py_TPFLAGS_HAVE_GC)
+            .slot(Py_tp_traverse, held::traverse::<T> as *mut c_void)
+            .slot(Py_tp_clear, held::clear::<T> as *mut c_void)
+    }
+
+    /// The same, and how they end.
+    pub fn held<T: Held>(self) -> Self {
+        self.collected::<T>().slot(Py_tp_dealloc, held::dealloc::<T> as *mut c_void)
     }
 
     pub fn doc(self, text: &'static CStr) -> Self {

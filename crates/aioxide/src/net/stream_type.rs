@@ -264,6 +264,8 @@ noargs!(py_attach_engine, |slf| {
     Ok(none())
 });
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(string(&describe(of(slf)))) })
@@ -337,17 +339,22 @@ getter!(get_sendfile_mode, |_slf| Ok(Obj::new(stdlib().try_native)));
 
 // ------------------------------------------------------------------------------------------------ life and death
 
+/// # Safety
+/// `args` is a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn tp_new(_: *mut PyTypeObject, args: Raw, kwargs: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(construct(args, kwargs)) })
 }
 
 /// All is done by `tp_new`; the base's `__init__` would only set an attribute that ours hides.
-unsafe extern "C" fn tp_init(_: Raw, _: Raw, _: Raw) -> c_int {
+extern "C" fn tp_init(_: Raw, _: Raw, _: Raw) -> c_int {
     0
 }
 
 /// `SocketTransport(loop, sock, protocol, waiter, extra, server)`: what `_make_socket_transport` calls.
+///
+/// # Safety
+/// As `tp_new`.
 unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
     // SAFETY: a tuple and a dict or null, as the interpreter passes them.
     unsafe {
@@ -379,6 +386,8 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
     }
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -406,6 +415,9 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
 }
 
 /// `ResourceWarning: unclosed transport ...`.
+///
+/// # Safety
+/// As `tp_finalize`.
 unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
     // SAFETY: formats one object.
     unsafe {
@@ -414,6 +426,8 @@ unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `slf` is a transport; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -440,6 +454,8 @@ fn slots(this: &Stream) -> [&crate::ffi::Slot; 9] {
     ]
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -460,6 +476,8 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a transport, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     guarded((), || unsafe {

@@ -31,6 +31,7 @@ use pyo3_ffi::*;
 use super::seat::current_queue;
 use super::thread_queue::Queue;
 use crate::engine::spin::{self, Bets};
+use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
 use crate::ffi::{Global, Obj, Raised, Raw, Res, Slot, error, gil};
@@ -79,7 +80,7 @@ const SLEEPING: u32 = 1;
 const DONE: u32 = 2;
 
 #[repr(C)]
-struct Object {
+pub(super) struct Object {
     header: PyObject,
     body: Body,
 }
@@ -90,8 +91,16 @@ pub const BODY: usize = size_of::<Object>() - size_of::<PyObject>();
 /// `raw` is an `aioxide._aioxide.PoolFuture`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Body {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type and of its subclasses begin with this struct; its fields are cells and slots.
     unsafe { &(*raw.cast::<Object>()).body }
+}
+
+// SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `home` is set.
+unsafe impl Held for Object {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        let this = &self.body;
+        [&this.result, &this.exception, &this.condition, &this.waiters, &this.callbacks]
+    }
 }
 
 /// `aioxide._futures.Future`: the native type and the standard one behind it.
@@ -283,7 +292,7 @@ fn inherited(slf: Raw, name: &CStr, args: &[Raw]) -> Res {
 /// # Safety
 /// As `of`; so for all functions below.
 pub unsafe fn set_running(slf: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool's future, which the caller keeps alive whatever callbacks do.
     let this = unsafe { of(slf) };
     match this.state.get() {
         State::Pending if this.is_free() => {
@@ -299,8 +308,11 @@ pub unsafe fn set_running(slf: Raw) -> Res<bool> {
 }
 
 /// Finishes with a result, and calls the callbacks.
+///
+/// # Safety
+/// `slf` is a pool's future, kept alive by the caller: callbacks run.
 pub unsafe fn set_result(slf: Raw, result: Obj) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     if this.is_done() || !this.is_free() {
         return inherited(slf, c"set_result", &[result.as_ptr()]).map(drop);
@@ -311,8 +323,11 @@ pub unsafe fn set_result(slf: Raw, result: Obj) -> Res<()> {
 }
 
 /// Finishes with an exception, and calls the callbacks.
+///
+/// # Safety
+/// As `set_result`.
 pub unsafe fn set_exception(slf: Raw, exception: Obj) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     if this.is_done() || !this.is_free() {
         return inherited(slf, c"set_exception", &[exception.as_ptr()]).map(drop);
@@ -323,13 +338,16 @@ pub unsafe fn set_exception(slf: Raw, exception: Obj) -> Res<()> {
 }
 
 /// Cancels it if it does not run yet; false if it does, or is finished.
+///
+/// # Safety
+/// As `set_result`.
 pub unsafe fn cancel(slf: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     match this.state.get() {
         State::Running | State::Finished => Ok(false),
         State::Cancelled | State::Notified => Ok(true),
-        // SAFETY: by the contract.
+        // SAFETY: a pool's future; `sent` is set for those of process pools alone.
         State::Pending if this.sent.get() => unsafe { super::process_recall::cancel(slf) },
         State::Pending if !this.is_free() => truth(inherited(slf, c"cancel", &[])?.as_ptr()),
         State::Pending => {
@@ -389,8 +407,11 @@ pub fn list_in(slot: &Slot) -> Res {
 }
 
 /// Has `callback` called with the future when it is done: now, if it is.
+///
+/// # Safety
+/// `slf` is a pool's future, `callback` a live object.
 pub unsafe fn add_done_callback(slf: Raw, callback: Raw) -> Res<()> {
-    // SAFETY: by the contract; the slot holds nothing but lists.
+    // SAFETY: as above; the slot holds nothing but lists.
     unsafe {
         let this = of(slf);
         if !this.is_done() {

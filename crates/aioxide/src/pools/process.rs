@@ -570,6 +570,6 @@ pub struct PoolObject {
 /// `raw` is a `_aioxide.ProcessPool`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Pool {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
     unsafe { &(*raw.cast::<PoolObject>()).pool }
 }

@@ -72,7 +72,7 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
 /// # Safety
 /// `slf` is a pool object and `wanted` a loop of ours.
 pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool, of which cells are lent.
     let pool = unsafe { pool::of(slf) };
     match pool.home.get() {
         Home::Loop if pool.home_loop.get() == wanted => return Ok(()),
@@ -93,7 +93,7 @@ pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
 /// Makes a loop the home of a pool that has none.
 fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
     let Some(state) = native_state(wanted) else { return to_reactor(slf) };
-    // SAFETY: the loop is alive by the contract, and its state is a part of it.
+    // SAFETY: `use_from_loop` was given a loop of ours, alive for the call; its state is a part of it.
     let engine = unsafe { &loop_of(&*state).engine };
     let fd = epoll_of(pool)?;
     drop(engine.sources.set_owner(fd, Some(Owner::new(slf, on_ready))));
@@ -127,6 +127,9 @@ pub fn lend(slf: Raw) -> Res<()> {
 }
 
 /// The loop has time again.
+///
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `lend` queued it.
     let pool = unsafe { pool::of(slf) };
@@ -137,6 +140,8 @@ unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     adopt(slf, pool, state.object)
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: the owner's object is a pool.
     if !unsafe { pool::of(slf) }.queued.replace(true) {
@@ -144,6 +149,8 @@ unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     }
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `on_ready` queued it.
     unsafe {

@@ -175,6 +175,8 @@ onearg!(sink_reduce_array, |slf, array| {
 // What any other object is reduced to, up to 3.13.
 onearg!(sink_reduce, |_slf, object| reduce::by_default_protocol(object));
 
+/// # Safety
+/// `slf` is a sink, to which no reference is left.
 unsafe extern "C" fn sink_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
     guarded((), || unsafe {
@@ -197,6 +199,8 @@ struct Table {
     for_arrays: Raw,
 }
 
+/// # Safety
+/// `slf` is a table, `key` a live object.
 unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
     // SAFETY: both are dicts, which live for ever; looking up a type runs no code of users but hashing of metaclasses.
     guarded(NULL, || unsafe {
@@ -218,6 +222,8 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
     })
 }
 
+/// # Safety
+/// `slf` is a table, to which no reference is left.
 unsafe extern "C" fn table_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone; the two dicts live for ever.
     guarded((), || unsafe {
@@ -383,7 +389,7 @@ const SMALL: usize = 1 << 14;
 /// `size` bytes are at `start` until this returns.
 pub unsafe fn load_from(start: *const u8, size: usize, buffers: &[Obj]) -> Res {
     let p = pickling();
-    // SAFETY: by the contract; a view of lent memory is released before it goes.
+    // SAFETY: the bytes stay until this returns; a view of lent memory is released before that.
     unsafe {
         let lent = size > SMALL;
         let data = if lent {

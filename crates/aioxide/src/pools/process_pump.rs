@@ -29,7 +29,7 @@ const QUICK: u32 = 16;
 /// # Safety
 /// `slf` is a pool object, alive for the call.
 pub unsafe fn pump(slf: Raw) -> Res<()> {
-    // SAFETY: by the contract; the reference keeps it alive whatever user code does.
+    // SAFETY: a pool; the reference keeps it alive whatever user code does.
     let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
     if pool.pumping.get() != 0 {
         return Ok(());

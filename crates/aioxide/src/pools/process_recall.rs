@@ -65,7 +65,7 @@ fn discard(slf: &Obj, task: TaskBox) {
 /// `future` is an `aioxide._futures.Future`.
 #[cold]
 pub unsafe fn cancel(future: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool's future, which the caller keeps alive.
     let this = unsafe { super::future::of(future) };
     match take_back(future) {
         Found::Begun => {
@@ -74,15 +74,15 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
         }
         Found::Parent => {
             this.sent.set(false);
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             unsafe { super::future::cancel(future) }
         }
         Found::Taken(slf, task) => {
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             let cancelled = unsafe { super::future::cancel(future) };
             let raised = if cancelled.is_err() { crate::ffi::error::take() } else { None };
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             if this.is_cancelled() && unsafe { super::future::set_running(future) }.is_err() {
                 crate::ffi::error::unraisable(future);
             }

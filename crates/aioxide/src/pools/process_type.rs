@@ -31,7 +31,7 @@ use crate::task::loop_state::{native_state, thread_ident};
 /// `slf` is a pool object, as every receiver of a method below.
 #[inline(always)]
 unsafe fn of<'a>(slf: Raw) -> &'a Pool {
-    // SAFETY: by the contract.
+    // SAFETY: the receiver of a method of the type, alive for the call.
     unsafe { pool::of(slf) }
 }
 
@@ -377,6 +377,8 @@ setter!(set_tell_idle, |slf, value| {
     Ok(())
 });
 
+/// # Safety
+/// `kind` is the pool's type or one derived from it, `args` a tuple.
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
     // SAFETY: fills the zeroed body of a fresh object; the collector may look at it only after this.
     guarded(NULL, || unsafe {
@@ -410,6 +412,8 @@ fn init(made: Obj, args: Raw) -> Res {
     }
 }
 
+/// # Safety
+/// `slf` is a process pool; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -418,6 +422,8 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
     }
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -427,6 +433,8 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a process pool, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone: no home holds it, so it has none.
     guarded((), || unsafe {

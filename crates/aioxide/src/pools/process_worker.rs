@@ -525,6 +525,8 @@ fastcall!(shared_memory, |_module, args| {
     buffer::new_shared(slab::size_from(args.positional()[0])?)
 });
 
+/// # Safety
+/// Called by the import system, with the GIL.
 unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     crate::ffi::guard::guarded(-1, || {
         let loaded =

@@ -541,6 +541,6 @@ pub struct QueueObject {
 /// `raw` is a `WorkQueue`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn queue_of<'a>(raw: Raw) -> &'a Queue {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
     unsafe { &(*raw.cast::<QueueObject>()).queue }
 }

@@ -74,7 +74,7 @@ struct Rare {
 /// `raw` is an instance of our Future or Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: by the contract of this function.
+    // SAFETY: ours begin with the base's fields, and `body` is how many bytes those take. All fields are cells.
     unsafe { &*raw.cast::<u8>().add(layout().body).cast::<Future>() }
 }
 
@@ -470,7 +470,7 @@ impl Future {
     /// # Safety
     /// Called from a `tp_traverse`.
     pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
-        // SAFETY: by the contract of this function.
+        // SAFETY: the collector changes no slot while it visits.
         unsafe {
             for slot in [&self.owner, &self.outcome, &self.first, &self.first_context] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);
