@@ -10,6 +10,7 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use crate::engine::fileno::fileno;
+use crate::engine::loop_object::of;
 use crate::engine::source::Side;
 use crate::engine::{Engine, LoopObject, signals, turn, watch};
 use crate::ffi::args::{Named, Overriding};
@@ -23,14 +24,6 @@ use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
-
-/// # Safety
-/// `slf` is a loop of ours that lives for `'a`.
-#[inline(always)]
-unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
-    // SAFETY: callers pass a loop, alive for the time of use.
-    unsafe { &*slf.cast::<LoopObject>() }
-}
 
 /// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
 #[inline(always)]

@@ -6,12 +6,7 @@ use std::io;
 use pyo3_ffi::*;
 
 use super::object::{NULL, Obj, Raw};
-
-/// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
-#[derive(Debug, Clone, Copy)]
-pub struct Raised;
-
-pub type Res<T = Obj> = Result<T, Raised>;
+pub use super::object::{Raised, Res};
 
 /// Sets `kind(message)`.
 pub fn raise<T>(kind: Raw, message: &CStr) -> Res<T> {

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod async_exc;
+pub mod buffer;
 pub mod compat;
 pub mod context;
 pub mod error;
@@ -27,7 +28,6 @@ pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;
-pub use error::{Raised, Res};
 pub use leaf::Leaf;
 pub use names::names;
-pub use object::{Global, NULL, Obj, Raw, Slot, none};
+pub use object::{Global, NULL, Obj, Raised, Raw, Res, Slot, none};

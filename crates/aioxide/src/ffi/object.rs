@@ -5,7 +5,6 @@ use std::ptr::NonNull;
 
 use pyo3_ffi::*;
 
-use super::error::{Raised, Res};
 use super::leaf::none_borrowed;
 use super::refcount;
 
@@ -13,6 +12,12 @@ use super::refcount;
 pub type Raw = *mut PyObject;
 
 pub const NULL: Raw = std::ptr::null_mut();
+
+/// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
+#[derive(Debug, Clone, Copy)]
+pub struct Raised;
+
+pub type Res<T = Obj> = Result<T, Raised>;
 
 /// A strong reference. `Option<Obj>` is one word, so it can stand in the body of a Python object as a nullable slot:
 /// `drop(slot.take())` empties the slot before the object that it held is released, which may run any code.
@@ -173,17 +178,15 @@ pub fn getattr(obj: Raw, name: Raw) -> Res {
 pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
     match getattr(obj, name) {
         Ok(value) => Ok(Some(value)),
-        Err(Raised) if super::error::matches(exc_attribute_error()) => {
-            super::error::clear();
+        // SAFETY: an exception is set, which is looked at, and cleared if it is of that class.
+        Err(Raised) => unsafe {
+            if PyErr_ExceptionMatches(PyExc_AttributeError) == 0 {
+                return Err(Raised);
+            }
+            PyErr_Clear();
             Ok(None)
-        }
-        Err(Raised) => Err(Raised),
+        },
     }
-}
-
-fn exc_attribute_error() -> Raw {
-    // SAFETY: reads a static of the interpreter.
-    unsafe { PyExc_AttributeError }
 }
 
 pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {

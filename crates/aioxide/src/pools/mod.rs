@@ -13,6 +13,7 @@ pub mod process_looks;
 pub mod process_out;
 pub mod process_page;
 pub mod process_pickle;
+pub mod process_pickled;
 pub mod process_pump;
 pub mod process_reactor;
 pub mod process_recall;
