@@ -12,7 +12,7 @@ use pyo3_ffi::*;
 use crate::engine::fileno::fileno;
 use crate::engine::loop_object::of;
 use crate::engine::source::Side;
-use crate::engine::{Engine, LoopObject, signals, turn, watch};
+use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, watch};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
@@ -96,7 +96,7 @@ fastcall!(call_later, |slf, args| {
 unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
     // SAFETY: type checks and an addition of live objects.
     unsafe {
-        let now = turn::now(state)?;
+        let now = loop_clock::now(state)?;
         if PyFloat_CheckExact(delay) != 0 || PyLong_Check(delay) != 0 {
             return Ok(now + number(delay, "delay")?);
         }
@@ -179,7 +179,7 @@ fn no_number(value: Raw, name: &str) -> Res<f64> {
     Err(Raised)
 }
 
-overriding!(time, base, c"time", |slf| float(turn::monotonic()?));
+overriding!(time, base, c"time", |slf| float(loop_clock::monotonic()?));
 
 fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
 

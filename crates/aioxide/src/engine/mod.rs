@@ -2,9 +2,11 @@
 
 pub mod calls;
 pub mod fileno;
+pub mod loop_clock;
 pub mod loop_object;
 pub mod native_call;
 mod observed;
+mod run;
 pub mod signals;
 pub mod source;
 pub mod spin;

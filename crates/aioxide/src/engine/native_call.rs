@@ -6,7 +6,7 @@ use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
-use super::turn::run_one;
+use super::run::run_one;
 use crate::ffi::guard::{getter, guarded};
 use crate::ffi::held::{Held, fields};
 use crate::ffi::object::ret;
