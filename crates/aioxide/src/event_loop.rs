@@ -12,7 +12,7 @@ use pyo3_ffi::*;
 use crate::engine::fileno::fileno;
 use crate::engine::loop_object::of;
 use crate::engine::source::Side;
-use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, watch};
+use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, wake_source, watch};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
@@ -400,12 +400,12 @@ noargs!(open, |slf| {
 fastcall!(attach_wake, |slf, args| {
     args.require(&["receiver", "sender"], "_attach_wake")?;
     let given = args.positional();
-    signals::attach(&of(slf).state, fileno(given[0])?, fileno(given[1])?)?;
+    wake_source::attach(&of(slf).state, fileno(given[0])?, fileno(given[1])?)?;
     Ok(none())
 });
 
 noargs!(detach_wake, |slf| {
-    signals::detach(&of(slf).state);
+    wake_source::detach(&of(slf).state);
     Ok(none())
 });
 

@@ -1,57 +1,14 @@
 //! Calls of a loop that run elsewhere: in a thread, in a process. What a pool holds of one is a `LoopCall`.
 
-use std::cell::Cell;
-
+use super::in_flight::Calls;
 use super::loop_object::loop_of;
 use super::signals::Bell;
-use super::spin::Bets;
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
 use crate::task::finish::Outcome;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{CALL_SOON_THREADSAFE, CREATE_FUTURE};
 use crate::task::{future, future_type};
-
-/// How many calls are out, and whether it has paid to spin for them.
-pub struct Calls {
-    in_flight: Cell<u32>,
-    /// The longest spin that a pool of these calls allows, in ticks.
-    limit: Cell<u64>,
-    bets: Bets,
-}
-
-impl Calls {
-    pub fn new() -> Calls {
-        Calls { in_flight: Cell::new(0), limit: Cell::new(0), bets: Bets::new() }
-    }
-
-    /// For how many ticks the loop should spin before it sleeps: 0 when no call is out, or when it did not pay of late.
-    #[inline(always)]
-    pub fn spin_limit(&self) -> u64 {
-        if self.in_flight.get() > 0 && self.bets.bet() { self.limit.get() } else { 0 }
-    }
-
-    /// The loop has spun: has what it waited for come meanwhile?
-    pub fn spun(&self, won: bool) {
-        if !won {
-            self.bets.record(false);
-        }
-        self.bets.paid(won);
-    }
-
-    fn begin(&self, spin: u64) {
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.limit.set(self.limit.get().max(spin));
-    }
-
-    fn end(&self) {
-        let left = self.in_flight.get().saturating_sub(1);
-        self.in_flight.set(left);
-        if left == 0 {
-            self.limit.set(0);
-        }
-    }
-}
 
 /// A call whose outcome a loop waits for: one of its futures. The loop counts it until this value is gone.
 pub struct LoopCall {

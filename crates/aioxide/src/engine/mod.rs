@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod fileno;
+pub mod in_flight;
 pub mod loop_clock;
 pub mod loop_object;
 pub mod native_call;
@@ -11,6 +12,7 @@ pub mod signals;
 pub mod source;
 pub mod spin;
 pub mod turn;
+pub mod wake_source;
 pub mod watch;
 
 pub use loop_object::{Engine, LoopObject};
