@@ -40,6 +40,8 @@ impl Kind {
 pub const BODY_IN_SLAB: u8 = 1;
 /// The worker that says this takes no more tasks.
 pub const RETIRES: u8 = 2;
+/// Of a slab: what lies in it is shared, not lent.
+pub const SHARED: u8 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {

@@ -152,6 +152,18 @@ pub fn tuple(items: &[Raw]) -> Res {
     }
 }
 
+pub fn list(items: &[Obj]) -> Res {
+    none_borrowed();
+    // SAFETY: a new list of that size, each item set once with a new reference.
+    unsafe {
+        let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
+        for (i, item) in items.iter().enumerate() {
+            PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
+        }
+        Ok(made)
+    }
+}
+
 /// A dict from pairs of interned names and objects.
 pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
     none_borrowed();

@@ -103,6 +103,22 @@ unsafe impl Held for Object {
     }
 }
 
+/// What process pools do for a future whose call was sent to a worker (`process_recall`).
+pub struct Recall {
+    /// Whether the worker has begun with it.
+    pub has_begun: fn(Raw) -> bool,
+    /// Takes it back; false if that comes too late.
+    pub cancel: unsafe fn(Raw) -> Res<bool>,
+}
+
+pub static RECALL: Global<Recall> = Global::new();
+
+#[cold]
+fn has_begun(slf: Raw) -> bool {
+    // SAFETY: as in `cancel`.
+    (unsafe { RECALL.get() }.has_begun)(slf)
+}
+
 /// `aioxide._futures.Future`: the native type and the standard one behind it.
 static CLASS: Global<Obj> = Global::new();
 
@@ -202,7 +218,7 @@ impl Body {
     #[inline(always)]
     pub fn seen_state(&self, slf: Raw) -> State {
         match self.state.get() {
-            State::Pending if self.sent.get() && super::process_recall::has_begun(slf) => State::Running,
+            State::Pending if self.sent.get() && has_begun(slf) => State::Running,
             state => state,
         }
     }
@@ -347,8 +363,8 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
     match this.state.get() {
         State::Running | State::Finished => Ok(false),
         State::Cancelled | State::Notified => Ok(true),
-        // SAFETY: a pool's future; `sent` is set for those of process pools alone.
-        State::Pending if this.sent.get() => unsafe { super::process_recall::cancel(slf) },
+        // SAFETY: set when the type of process pools was made, of which those are that `sent` is set for.
+        State::Pending if this.sent.get() => unsafe { (RECALL.get().cancel)(slf) },
         State::Pending if !this.is_free() => truth(inherited(slf, c"cancel", &[])?.as_ptr()),
         State::Pending => {
             this.enter(State::Cancelled);

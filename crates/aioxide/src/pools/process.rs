@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind, SHARED};
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
@@ -18,10 +18,9 @@ use pyo3_ffi::*;
 
 use super::process_out::Out;
 use super::process_page::{self as page, Page};
+use super::process_seen::Seen;
 use super::process_slab::{Arena, Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
-use super::process_watch::Seen;
-use super::process_worker::SHARED;
 use crate::ffi::{Raw, Slot};
 
 /// Whose turn of waiting serves a pool.

@@ -215,7 +215,7 @@ unsafe extern "C" fn dealloc(slf: Raw) {
         drop((*slf.cast::<Buffer>()).lease.take());
         PyObject_Free(slf.cast());
         Py_DECREF(kind.cast());
-        super::process_home::forget_gone();
+        super::process_live::forget_gone();
     });
 }
 

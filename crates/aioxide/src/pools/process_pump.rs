@@ -4,14 +4,13 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
 use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
 use super::process_slab::Slab;
 use super::process_task::{Target, Task};
-use super::process_worker::SHARED;
 use super::{process_buffer as buffer, process_pickle as pickle, process_submit as submit};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call_method, int, none, string};
@@ -46,7 +45,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
         }
         result = result.and(done);
     }
-    super::process_home::forget_gone();
+    super::process_live::forget_gone();
     super::process_watch::served(pool);
     result
 }

@@ -3,11 +3,11 @@
 //! (`aioxide_core::slot`).
 
 use super::process::{self as pool, Worker};
-use super::process_home as home;
+use super::process_live::in_live;
 use super::process_pump as pump;
 use super::process_task::TaskBox;
 use crate::ffi::guard::{noargs, onearg};
-use crate::ffi::object::{boolean, int, none, tuple};
+use crate::ffi::object::{boolean, int, list, none, tuple};
 use crate::ffi::{Obj, Raw, Res};
 
 /// Who has the call of a future that was sent.
@@ -23,7 +23,7 @@ enum Found {
 /// What `look`, which may call nothing, says of the worker that has the call of a future, and of its slot. Nothing where it
 /// has been answered: whoever serves the pool is about to tell the future.
 fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -> Option<T> {
-    home::in_live(|slf| {
+    in_live(|slf| {
         // SAFETY: the list holds pools.
         unsafe { pool::of(slf) }.with(|state| {
             let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
@@ -147,5 +147,5 @@ noargs!(take_pending, |slf| {
     pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
     pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
     drop(tasks);
-    super::process_type::list(&futures)
+    list(&futures)
 });

@@ -15,7 +15,10 @@ use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_
 use super::process_looks::{counts, find, workers};
 use super::process_recall::{take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
-use super::{process_home as home, process_page as page, process_pump as pump, process_submit as submit};
+use super::{
+    future, process_home as home, process_live as live, process_page as page, process_pump as pump,
+    process_recall as recall, process_submit as submit,
+};
 use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
@@ -39,17 +42,6 @@ fn integer(value: Raw) -> Res<i64> {
     // SAFETY: converts or raises.
     let number = unsafe { PyLong_AsLongLong(value) };
     if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
-}
-
-pub fn list(items: &[Obj]) -> Res {
-    // SAFETY: a new list of that size, each item set once with a new reference.
-    unsafe {
-        let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
-        for (i, item) in items.iter().enumerate() {
-            PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
-        }
-        Ok(made)
-    }
 }
 
 // ---------------------------------------------------------------------------------------------------------- tasks
@@ -387,7 +379,7 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
             return NULL;
         }
         (&raw mut (*made.cast::<PoolObject>()).pool).write(Pool::new());
-        home::add_live(made);
+        live::add(made);
         crate::ffi::object::ret(init(Obj::own(made), args))
     })
 }
@@ -439,7 +431,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone: no home holds it, so it has none.
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
-        home::remove_live(slf);
+        live::remove(slf);
         tp_clear(slf);
         std::ptr::drop_in_place(&raw mut (*slf.cast::<PoolObject>()).pool);
         let kind = Py_TYPE(slf);
@@ -453,7 +445,8 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     super::process_buffer::load()?;
-    crate::task::future::CALLED_OFF.set(super::process_recall::called_off);
+    crate::task::future::CALLED_OFF.set(recall::called_off);
+    future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")

@@ -5,8 +5,8 @@
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
@@ -15,6 +15,8 @@ use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Home, Pool};
+use super::process_live::in_live;
+use super::process_seen::Seen;
 use super::{process_home as home, process_reactor as reactor};
 use crate::ffi::guard::guarded;
 use crate::ffi::{Obj, error};
@@ -25,24 +27,6 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const LINGER: f64 = 0.2;
 /// For how many seconds it sleeps without a look at what it watches: a pool that has ended wakes nobody.
 const LONGEST_SLEEP: f64 = 1.0;
-
-/// What can be seen of a pool without the GIL.
-#[derive(Default)]
-pub struct Seen {
-    /// Counts the looks for results.
-    served: AtomicU32,
-    /// A loop serves it, and calls wait behind others.
-    armed: AtomicBool,
-    /// Ready when results wait. 0 for none.
-    pub epoll: AtomicI32,
-}
-
-impl Seen {
-    /// No loop serves it any more, or nobody does.
-    pub fn disarm(&self) {
-        self.armed.store(false, Relaxed);
-    }
-}
 
 #[derive(Default)]
 struct Watched {
@@ -206,7 +190,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
     // away.
     guarded((), || unsafe {
         let gil = PyGILState_Ensure();
-        let found = home::in_live(|slf| {
+        let found = in_live(|slf| {
             let pool = pool::of(slf);
             let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(&pool.seen, seen);
             is_it.then(|| Obj::new(slf))

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
 use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, process, socket};
@@ -24,8 +24,6 @@ use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, call, import_from, is_none, none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
-/// Flag of a `Slab` frame: what lies in it is shared, not lent.
-pub const SHARED: u8 = 4;
 const ROOM: usize = 1 << 16;
 
 struct Worker {
