@@ -104,6 +104,12 @@ pub fn is_interrupt() -> bool {
     unsafe { matches(PyExc_KeyboardInterrupt) }
 }
 
+/// Whether the exception that is set, which came out of data, is Ctrl-C: handlers of signals run in the main
+/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
+pub fn is_interrupted() -> bool {
+    is_interrupt() && aioxide_sys::thread::is_main()
+}
+
 /// Whether `exc` is an instance of `kind`.
 pub fn is_instance(exc: Raw, kind: Raw) -> bool {
     // SAFETY: both are live objects.

@@ -9,13 +9,15 @@ use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
+use super::process_ends::{finish, task_gone};
 use super::process_slab::Slab;
-use super::process_task::{Target, Task};
-use super::{process_buffer as buffer, process_pickle as pickle, process_submit as submit};
-use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, int, none, string};
+use super::process_task::Task;
+use super::{
+    process_buffer as buffer, process_live as live, process_manager as manager, process_pickle as pickle,
+};
+use super::{process_submit as submit, process_watch as watch};
+use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
-use crate::task::finish::{self, Outcome};
 use crate::task::loop_state::thread_ident;
 
 /// Bytes that are asked for at a time.
@@ -45,8 +47,8 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
         }
         result = result.and(done);
     }
-    super::process_live::forget_gone();
-    super::process_watch::served(pool);
+    live::forget_gone();
+    watch::served(pool);
     result
 }
 
@@ -87,30 +89,15 @@ fn pump_descriptors(pool: &Pool) -> Res<()> {
                 if let Some(timer) = pool.with(|state| state.timer.clone()) {
                     timer.clear();
                 }
-                tell_manager(pool, c"on_timer", &[])?;
+                manager::tell(pool, c"on_timer", &[])?;
             }
         }
     }
     for key in dead {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_death", &[key.as_ptr()])?;
+        manager::tell(pool, c"on_death", &[key.as_ptr()])?;
     }
     Ok(())
-}
-
-/// Calls the Python part. Its errors are reported, and only those that must leave a loop get through.
-fn tell_manager(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res<()> {
-    let Some(manager) = pool.manager.share() else { return Ok(()) };
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    match call_method(intern(method)?, &all) {
-        Ok(_) => Ok(()),
-        Err(Raised) if error::is_exit() => Err(Raised),
-        Err(Raised) => {
-            error::unraisable(manager.as_ptr());
-            Ok(())
-        }
-    }
 }
 
 /// Receives from one worker until its socket is empty or something more urgent may have come.
@@ -172,7 +159,7 @@ fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
     });
     if closed == Some(true) {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_hang_up", &[key.as_ptr()])?;
+        manager::tell(pool, c"on_hang_up", &[key.as_ptr()])?;
     }
     Ok(())
 }
@@ -233,7 +220,7 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
         Kind::InitFailed => {
             let text = String::from_utf8_lossy(decoder.body(frame)).into_owned();
             let (number, text) = (int(key.into())?, string(&text)?);
-            tell_manager(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
+            manager::tell(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
         }
         Kind::Task | Kind::Exit => Ok(()),
     }
@@ -262,7 +249,7 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     task_gone(pool);
     if leaves {
         let key = int(key.into())?;
-        tell_manager(pool, c"on_retire", &[key.as_ptr()])?;
+        manager::tell(pool, c"on_retire", &[key.as_ptr()])?;
     }
     if interrupt.is_none() {
         return Ok(());
@@ -278,43 +265,17 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
             let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
-            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
+            manager::raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
         }
         Err(Raised) => {
-            let interrupted = is_interrupted();
+            let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
             if interrupted {
                 *interrupt = Some(why.clone());
             }
-            raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
+            manager::raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
         }
     }
-}
-
-/// Whether the exception that is set, which came out of pickling or unpickling, is Ctrl-C: handlers of signals run in the main
-/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
-pub fn is_interrupted() -> bool {
-    error::is_interrupt() && aioxide_sys::thread::is_main()
-}
-
-/// Raises the exception that a method of the manager returns.
-fn raise_from(
-    pool: &Pool,
-    method: &'static std::ffi::CStr,
-    args: &[Raw],
-    interrupt: &mut Option<Obj>,
-) -> Res {
-    let manager = pool.manager.or_none();
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    let name = intern(method)?;
-    let mut exception = call_method(name, &all);
-    if exception.is_err() && is_interrupted() {
-        *interrupt = error::take();
-        exception = call_method(name, &all);
-    }
-    error::raise_value(exception?);
-    Err(Raised)
 }
 
 fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
@@ -336,54 +297,5 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
                 pickle::load_from(body.as_ptr(), body.len(), &received.buffers)
             }
         }
-    }
-}
-
-/// One unfinished task less.
-pub fn task_gone(pool: &Pool) {
-    let left = pool.outstanding.get().saturating_sub(1);
-    pool.outstanding.set(left);
-    if pool.tell_idle.get() && left == 0 {
-        tell_room(pool);
-    }
-}
-
-/// Tells the manager that less is under way, or waits.
-pub fn tell_room(pool: &Pool) {
-    if tell_manager(pool, c"on_room", &[]).is_err() {
-        error::unraisable(pool.manager.get());
-    }
-}
-
-/// Gives a task its outcome: a value, or the exception that is set.
-pub fn finish(pool: &Pool, target: Target, outcome: Res) {
-    let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
-    count.set(count.get() + 1);
-    target.set_sent(false);
-    let future = target.future().clone();
-    // SAFETY: the target's future is of the kind that each function takes.
-    let told = unsafe {
-        match target {
-            Target::Call(waiting) if waiting.is_here() => {
-                finish::finish(future.as_ptr(), Outcome::of(outcome))
-            }
-            Target::Call(waiting) => {
-                waiting.finish(Outcome::of(outcome));
-                Ok(())
-            }
-            // Cancelled meanwhile, where running tasks can be: nobody wants to know.
-            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
-                error::clear();
-                Ok(())
-            }
-            Target::Future(_) => match Outcome::of(outcome) {
-                Outcome::Returned(value) => super::future::set_result(future.as_ptr(), value),
-                Outcome::Raised(exception) => super::future::set_exception(future.as_ptr(), exception),
-                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
-            },
-        }
-    };
-    if told.is_err() {
-        error::unraisable(future.as_ptr());
     }
 }

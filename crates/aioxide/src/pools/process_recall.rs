@@ -3,8 +3,8 @@
 //! (`aioxide_core::slot`).
 
 use super::process::{self as pool, Worker};
+use super::process_ends::task_gone;
 use super::process_live::in_live;
-use super::process_pump as pump;
 use super::process_task::TaskBox;
 use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::object::{boolean, int, list, none, tuple};
@@ -56,7 +56,7 @@ fn discard(slf: &Obj, task: TaskBox) {
     let pool = unsafe { pool::of(slf.as_ptr()) };
     pool.cancelled.set(pool.cancelled.get() + 1);
     drop(task);
-    pump::task_gone(pool);
+    task_gone(pool);
 }
 
 /// `cancel()` of a pending `Future` whose call a worker has; false if that has begun.

@@ -6,7 +6,9 @@ use pyo3_ffi::*;
 use super::process::{Pool, State};
 use super::process_slab::{self as slab, Payload};
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{process_pickle as pickle, process_watch as watch};
+use super::{
+    process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
+};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -187,7 +189,7 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
     pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
     pool.dispatching.set(false);
     if was_full && !pool.is_full() {
-        super::process_pump::tell_room(pool);
+        manager::tell_room(pool);
     }
     result
 }
@@ -243,7 +245,7 @@ fn unwanted(pool: &Pool, task: TaskBox) {
     }
     drop(task);
     pool.cancelled.set(pool.cancelled.get() + 1);
-    super::process_pump::task_gone(pool);
+    ends::task_gone(pool);
 }
 
 /// Pickles a task that waits, where it stands: meanwhile it may be cancelled, or the pool break. What cannot be pickled
@@ -259,7 +261,7 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
             Ok(())
         }
         Err(Raised) => {
-            let interrupted = super::process_pump::is_interrupted();
+            let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
             pickling_failed(pool, id, why.clone(), interrupted);
             if !interrupted {
@@ -285,9 +287,9 @@ fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
         error::raise_value(exception);
     }
     let Task { target, call, .. } = *task;
-    super::process_pump::finish(pool, target, Err(Raised));
+    ends::finish(pool, target, Err(Raised));
     drop(call);
-    super::process_pump::task_gone(pool);
+    ends::task_gone(pool);
 }
 
 /// An idle worker takes half of what a busy one has not begun with.

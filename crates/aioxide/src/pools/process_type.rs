@@ -16,8 +16,8 @@ use super::process_looks::{counts, find, workers};
 use super::process_recall::{take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
 use super::{
-    future, process_home as home, process_live as live, process_page as page, process_pump as pump,
-    process_recall as recall, process_submit as submit,
+    future, process_ends as ends, process_home as home, process_live as live, process_page as page,
+    process_pump as pump, process_recall as recall, process_submit as submit,
 };
 use crate::engine::calls::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -127,8 +127,8 @@ fn fail(pool: &Pool, tasks: Vec<TaskBox>, make: Raw) -> Res {
         if let Ok(exception) = call(make, &[task.target.future().as_ptr()]) {
             error::raise_value(exception);
         }
-        pump::finish(pool, task.target, Err(Raised));
-        pump::task_gone(pool);
+        ends::finish(pool, task.target, Err(Raised));
+        ends::task_gone(pool);
     }
     int(count as i64)
 }
@@ -447,6 +447,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
     super::process_buffer::load()?;
     crate::task::future::CALLED_OFF.set(recall::called_off);
     future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
+    super::process_watch::LEND.set(home::lend);
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")

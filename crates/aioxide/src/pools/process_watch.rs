@@ -17,9 +17,9 @@ use pyo3_ffi::*;
 use super::process::{self as pool, Home, Pool};
 use super::process_live::in_live;
 use super::process_seen::Seen;
-use super::{process_home as home, process_reactor as reactor};
+use super::process_threads::start_thread;
 use crate::ffi::guard::guarded;
-use crate::ffi::{Obj, error};
+use crate::ffi::{Global, Obj, Raw, Res, error};
 
 /// How long results may wait for the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -36,6 +36,9 @@ struct Watched {
     runs: bool,
     ended: bool,
 }
+
+/// How a pool is lent: `process_home` stands above.
+pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 
 struct Shared {
     watched: Mutex<Watched>,
@@ -96,7 +99,7 @@ fn arm(pool: &Pool) {
     };
     if !runs {
         let for_thread = shared.clone();
-        if reactor::start_thread(move || watch(&for_thread)).is_err() {
+        if start_thread(move || watch(&for_thread)).is_err() {
             shared.lock().runs = false;
         }
     } else if !known && shared.asleep.swap(false, SeqCst) {
@@ -198,7 +201,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
         if let Some(slf) = found {
             let pool = pool::of(slf.as_ptr());
             let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
-            if waits && seen.served.load(Relaxed) == served && home::lend(slf.as_ptr()).is_err() {
+            if waits && seen.served.load(Relaxed) == served && LEND.get()(slf.as_ptr()).is_err() {
                 error::unraisable(slf.as_ptr());
             }
         }
