@@ -28,8 +28,7 @@ use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
-use super::seat::current_queue;
-use super::thread_queue::Queue;
+use super::thread_room::{self, Room};
 use crate::engine::spin::{self, Bets};
 use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
@@ -66,8 +65,8 @@ pub struct Body {
     pub condition: Slot,
     pub waiters: Slot,
     pub callbacks: Slot,
-    /// The thread pool in whose queue the call stands; null when it does not.
-    home: Cell<*const Queue>,
+    /// That of the thread pool in whose queue the call stands; null when it does not.
+    room: Cell<*const Room>,
     /// Workers of that very pool that wait for this call.
     blocked: Cell<u32>,
     /// For how many ticks a thread that waits for it may spin.
@@ -95,7 +94,7 @@ pub unsafe fn of<'a>(raw: Raw) -> &'a Body {
     unsafe { &(*raw.cast::<Object>()).body }
 }
 
-// SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `home` is set.
+// SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `room` is set.
 unsafe impl Held for Object {
     fn slots(&self) -> impl IntoIterator<Item = &Slot> {
         let this = &self.body;
@@ -146,7 +145,7 @@ impl Body {
     #[inline(always)]
     pub fn enter(&self, state: State) {
         self.state.set(state);
-        if state != State::Pending && !self.home.get().is_null() {
+        if state != State::Pending && !self.room.get().is_null() {
             self.leave_queue();
         }
         if state.is_final() {
@@ -161,23 +160,23 @@ impl Body {
 
     /// The call stands in a queue.
     #[inline(always)]
-    pub fn stand_in(&self, queue: &Queue) {
-        self.home.set(queue);
-        self.spin.set(queue.limits.spin);
+    pub fn stand_in(&self, room: &Room, spin: u64) {
+        self.room.set(room);
+        self.spin.set(spin);
     }
 
     /// The call stands in its queue no more, or need not: if it was cancelled there, who waits for room finds some.
     #[inline(always)]
     pub fn leave_queue(&self) {
-        let home = self.home.replace(std::ptr::null());
+        let room = self.room.replace(std::ptr::null());
         let blocked = self.blocked.replace(0);
         let cancelled = self.state.get() == State::Cancelled;
-        if !home.is_null() && (blocked > 0 || cancelled) {
+        if !room.is_null() && (blocked > 0 || cancelled) {
             // SAFETY: a queue has each call that it lets go of leave it, so the call stands in it, and it lives.
-            let queue = unsafe { &*home };
-            queue.blocked.set(queue.blocked.get().saturating_sub(blocked));
+            let room = unsafe { &*room };
+            room.blocked.set(room.blocked.get().saturating_sub(blocked));
             if cancelled {
-                queue.tell_of_room(false);
+                room.tell(false);
             }
         }
     }
@@ -185,21 +184,21 @@ impl Body {
     /// Waits for ever. A worker that waits for a call that stands in its own queue is counted until that call leaves
     /// the queue: when all workers are, nobody is left to run any of these calls, and the last of them is told.
     pub fn wait_forever(&self) -> Res<()> {
-        let home = self.home.get();
-        if home.is_null() || home != current_queue() {
+        let room = self.room.get();
+        if room.is_null() || room != thread_room::current() {
             return self.wait(None).map(drop);
         }
-        // SAFETY: the queue that this very thread serves.
-        let queue = unsafe { &*home };
-        if queue.blocked.get() + 1 >= queue.max_workers.get() {
-            return deadlock(queue);
+        // SAFETY: of the queue that this very thread serves.
+        let room = unsafe { &*room };
+        if room.blocked.get() + 1 >= room.max_workers.get() {
+            return deadlock(room.max_workers.get());
         }
-        queue.blocked.set(queue.blocked.get() + 1);
+        room.blocked.set(room.blocked.get() + 1);
         self.blocked.set(self.blocked.get() + 1);
         let waited = self.wait(None);
-        if !self.home.get().is_null() {
+        if !self.room.get().is_null() {
             // A signal handler has ended the wait; the call stands where it stood.
-            queue.blocked.set(queue.blocked.get().saturating_sub(1));
+            room.blocked.set(room.blocked.get().saturating_sub(1));
             self.blocked.set(self.blocked.get().saturating_sub(1));
         }
         waited.map(drop)
@@ -375,8 +374,7 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
 }
 
 #[cold]
-fn deadlock(queue: &Queue) -> Res<()> {
-    let count = queue.max_workers.get();
+fn deadlock(count: u32) -> Res<()> {
     let workers = if count == 1 { "the only worker".into() } else { format!("all {count} workers") };
     let text = format!(
         "deadlock: {workers} of a ThreadPoolExecutor would wait for calls that are queued in the same pool, and no \

@@ -33,6 +33,8 @@ pub mod process_worker;
 pub mod seat;
 pub mod standard;
 pub mod thread_queue;
+pub mod thread_room;
 pub mod thread_type;
+pub mod work_item;
 pub mod work_items;
 pub mod worker;

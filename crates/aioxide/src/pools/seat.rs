@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 
-use super::thread_queue::Queue;
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::{NULL, Obj, Raw, gil};
@@ -38,20 +37,6 @@ unsafe impl Sync for Seat {}
 
 /// How many workers spin, in all pools: one processor is left to whoever has something to do.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static CURRENT: Cell<*const Queue> = const { Cell::new(std::ptr::null()) };
-}
-
-/// The queue that the calling thread serves; null for none.
-#[inline(always)]
-pub fn current_queue() -> *const Queue {
-    CURRENT.get()
-}
-
-pub fn set_current_queue(queue: *const Queue) {
-    CURRENT.set(queue);
-}
 
 impl Seat {
     pub fn new() -> Seat {

@@ -66,7 +66,7 @@ fastcall!(py_submit, |slf, args| {
     }
     let future = future::new()?;
     let call = make_call(slf, args, Target::Future(future.clone()))?;
-    future::of(future.as_ptr()).stand_in(queue);
+    future::of(future.as_ptr()).stand_in(&queue.room, queue.limits.spin);
     queue.push(call);
     provide_worker(slf, queue, future.as_ptr())?;
     Ok(future)
@@ -395,7 +395,7 @@ noargs!(py_withdraw, |slf| {
 
 // A call of a loop may have been cancelled: a thread that waits for room looks.
 onearg!(py_tell_of_room, |slf, _future| {
-    queue_of(slf).tell_of_room(false);
+    queue_of(slf).room.tell(false);
     Ok(none())
 });
 
@@ -466,10 +466,10 @@ fn list(items: &[Obj]) -> Res {
 setter!(set_max_workers, |slf, value| {
     let most =
         if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
-    queue_of(slf).max_workers.set(most);
+    queue_of(slf).room.max_workers.set(most);
     Ok(())
 });
-getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).max_workers.get())));
+getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).room.max_workers.get())));
 getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).shutdown.get())));
 setter!(set_shutdown, |slf, value| {
     queue_of(slf).shutdown.set(!value.is_null() && truth(value)?);
