@@ -14,6 +14,7 @@ pub mod gil;
 pub mod guard;
 pub mod held;
 pub mod leaf;
+pub mod module;
 pub mod monotonic;
 pub mod names;
 pub mod nesting;

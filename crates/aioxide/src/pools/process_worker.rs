@@ -22,7 +22,7 @@ use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, call, import_from, is_none, none};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, module};
 
 const ROOM: usize = 1 << 16;
 
@@ -533,31 +533,7 @@ unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     })
 }
 
-const SLOT_COUNT: usize = if cfg!(Py_3_13) {
-    4
-} else if cfg!(Py_3_12) {
-    3
-} else {
-    2
-};
-
-static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
-    // SAFETY: an all-zero slot ends the table.
-    let mut slots: [PyModuleDef_Slot; SLOT_COUNT] = unsafe { std::mem::zeroed() };
-    slots[0] = PyModuleDef_Slot { slot: Py_mod_exec, value: exec as *mut c_void };
-    #[cfg(Py_3_12)]
-    {
-        slots[1] = PyModuleDef_Slot {
-            slot: Py_mod_multiple_interpreters,
-            value: Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED,
-        };
-    }
-    #[cfg(Py_3_13)]
-    {
-        slots[2] = PyModuleDef_Slot { slot: Py_mod_gil, value: Py_MOD_GIL_USED };
-    }
-    slots
-};
+static mut SLOTS: module::Slots = module::slots(exec as *mut c_void);
 
 const fn method(name: &'static std::ffi::CStr, function: crate::ffi::typedef::Fast) -> PyMethodDef {
     PyMethodDef {
@@ -577,17 +553,12 @@ static mut METHODS: [PyMethodDef; 6] = [
     PyMethodDef::zeroed(),
 ];
 
-static mut DEFINITION: PyModuleDef = PyModuleDef {
-    m_base: PyModuleDef_HEAD_INIT,
-    m_name: c"_aioxide_worker._native".as_ptr(),
-    m_doc: c"The native part of a process pool's worker.".as_ptr(),
-    m_size: 0,
-    m_methods: &raw mut METHODS as *mut PyMethodDef,
-    m_slots: &raw mut SLOTS as *mut PyModuleDef_Slot,
-    m_traverse: None,
-    m_clear: None,
-    m_free: None,
-};
+static mut DEFINITION: PyModuleDef = module::definition(
+    c"_aioxide_worker._native",
+    c"The native part of a process pool's worker.",
+    &raw mut METHODS as *mut PyMethodDef,
+    &raw mut SLOTS as *mut PyModuleDef_Slot,
+);
 
 /// The entry point that the interpreter calls.
 #[allow(non_snake_case)]
