@@ -526,12 +526,10 @@ const CREATE_TASK_DOC: &CStr = if cfg!(Py_3_14) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     let kind = methods()
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .flags(Py_TPFLAGS_BASETYPE)
         .doc(c"The native core of aioxide.EventLoop.")
         .slot(Py_tp_new, tp_new as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_setattro, tp_setattro as *mut c_void)
         .build(NULL)?;
     overrides::load(kind)?;

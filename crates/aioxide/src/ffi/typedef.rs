@@ -48,16 +48,22 @@ impl TypeDef {
         self
     }
 
-    /// What the collector asks of objects that are a `T`.
-    pub fn collected<T: Held>(self) -> Self {
+    /// The three slots of a type whose objects the collector visits.
+    pub fn collector(self, traverse: traverseproc, clear: inquiry, dealloc: destructor) -> Self {
         self.flags(Py_TPFLAGS_HAVE_GC)
-            .slot(Py_tp_traverse, held::traverse::<T> as *mut c_void)
-            .slot(Py_tp_clear, held::clear::<T> as *mut c_void)
+            .slot(Py_tp_traverse, traverse as *mut c_void)
+            .slot(Py_tp_clear, clear as *mut c_void)
+            .slot(Py_tp_dealloc, dealloc as *mut c_void)
     }
 
-    /// The same, and how they end.
+    /// The same for objects that are a `T`.
+    pub fn collected<T: Held>(self, dealloc: destructor) -> Self {
+        self.collector(held::traverse::<T>, held::clear::<T>, dealloc)
+    }
+
+    /// The same, of which nothing but slots needs an end.
     pub fn held<T: Held>(self) -> Self {
-        self.collected::<T>().slot(Py_tp_dealloc, held::dealloc::<T> as *mut c_void)
+        self.collected::<T>(held::dealloc::<T>)
     }
 
     pub fn doc(self, text: &'static CStr) -> Self {

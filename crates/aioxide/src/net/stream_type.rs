@@ -505,14 +505,11 @@ pub fn load() -> Res<*mut PyTypeObject> {
     BODY.set(body);
     let padding = body - size_of_type(base);
     let def = TypeDef::new(c"aioxide._SelectorSocketTransport", padding + size_of::<Stream>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", body + std::mem::offset_of!(Stream, weakrefs))
         .offset_member(c"__dictoffset__", body + std::mem::offset_of!(Stream, dict));

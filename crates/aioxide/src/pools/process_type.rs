@@ -449,12 +449,9 @@ pub fn load() -> Res<*mut PyTypeObject> {
     future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
     super::process_watch::LEND.set(home::lend);
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")
         .slot(Py_tp_new, tp_new as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .fast(c"submit", submit_task, c"Queue a task for a future.")
         .fast(c"run_for_loop", run_for_loop, c"Queue a task for a loop; return the loop's future.")
         .onearg(c"find", find, c"Say where the task of a future is.")

@@ -514,12 +514,10 @@ unsafe extern "C" fn queue_dealloc(slf: Raw) {
 /// Makes both types: the pool's and the queue's.
 pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
     let pool = TypeDef::new(c"aioxide._aioxide.ThreadPool", POOL_BODY)
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .flags(Py_TPFLAGS_BASETYPE)
         .doc(c"The native part of aioxide.ThreadPoolExecutor.")
         .slot(Py_tp_new, pool_new as *mut c_void)
-        .slot(Py_tp_dealloc, pool_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, pool_traverse as *mut c_void)
-        .slot(Py_tp_clear, pool_clear as *mut c_void)
+        .collector(pool_traverse, pool_clear, pool_dealloc)
         .fast(c"submit", py_submit, c"submit($self, fn, /, *args, **kwargs)\n--\n\nHave fn(*args, **kwargs) called in a thread of the pool; return its future.")
         .fast(c"_run_for_loop", py_run_for_loop, c"Have func(*args) called; return a future of the loop.")
         .noargs(c"_provide_worker", py_provide_worker, c"Call an idle worker, or start a thread, if one is needed.")
@@ -528,12 +526,9 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .getset(c"_resolve", get_resolve, set_resolve)
         .build(NULL)?;
     let queue = TypeDef::new(c"aioxide._aioxide.WorkQueue", size_of::<QueueObject>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The calls and the workers of a thread pool.")
         .slot(Py_tp_new, queue_new as *mut c_void)
-        .slot(Py_tp_dealloc, queue_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, queue_traverse as *mut c_void)
-        .slot(Py_tp_clear, queue_clear as *mut c_void)
+        .collector(queue_traverse, queue_clear, queue_dealloc)
         .onearg(c"serve", py_serve, c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
         .noargs(c"qsize", py_qsize, c"qsize($self)\n--\n\nReturn how many calls are queued.")
         .noargs(c"empty", py_empty, c"empty($self)\n--\n\nReturn True if no call is queued.")

@@ -472,13 +472,11 @@ const DOC: &CStr =
 pub fn load() -> Res<()> {
     let padding = layout().body - size_of_type(stdlib().future_type);
     let def = TypeDef::new(c"aioxide.Future", padding + size_of::<Future>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+        .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
         .doc(DOC)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .fast(c"set_result", py_set_result, c"Mark it done with a result.")
         .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")

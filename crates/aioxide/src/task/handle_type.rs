@@ -174,10 +174,8 @@ const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
 
 fn common(name: &'static std::ffi::CStr) -> TypeDef {
     TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
         .noargs(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")

@@ -222,8 +222,7 @@ extern "C" fn tp_iter(slf: Raw) -> Raw {
 pub fn load() -> Res<()> {
     let made = TypeDef::new(c"aioxide.FutureIter", size_of::<FutureIter>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .collected::<FutureIter>()
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collected::<FutureIter>(tp_dealloc)
         .slot(Py_tp_iter, tp_iter as *mut c_void)
         .slot(Py_tp_iternext, tp_iternext as *mut c_void)
         .slot(Py_am_send, am_send as *mut c_void)
