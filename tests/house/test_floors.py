@@ -1,6 +1,7 @@
 """Who may import whom: a room imports only from floors below its own."""
 
 import ast
+import re
 import tomllib
 
 import pytest
@@ -129,3 +130,10 @@ def test_python_room_imports_only_from_below(path):
     assert here in PYTHON_FLOORS, f"{here} has no floor: draw it into PYTHON_FLOORS and ARCHITECTURE.md"
     wrong = {there for there in imports(path) if PYTHON_FLOORS[there] >= PYTHON_FLOORS[here]}
     assert not wrong, f"{here} (floor {PYTHON_FLOORS[here]}) imports {sorted(wrong)}"
+
+
+def test_the_list_for_a_port_has_every_file_that_talks_to_the_system():
+    text = (ROOT / "crates" / "aioxide-sys" / "src" / "lib.rs").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("//! | `")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(re.findall(r"^pub mod (\w+);", text, re.MULTILINE))
