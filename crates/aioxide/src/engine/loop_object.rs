@@ -8,7 +8,7 @@ use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
-use super::in_flight::Calls;
+use super::calls::Calls;
 use super::signals::WakePipe;
 use super::source::Sources;
 use super::spin;

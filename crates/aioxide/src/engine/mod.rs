@@ -2,7 +2,7 @@
 
 pub mod calls;
 pub mod fileno;
-pub mod in_flight;
+pub mod loop_call;
 pub mod loop_clock;
 pub mod loop_object;
 pub mod native_call;

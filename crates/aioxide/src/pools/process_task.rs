@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use super::process_slab::Payload;
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::ffi::{Obj, Res};
 use crate::task::future as loop_future;
 

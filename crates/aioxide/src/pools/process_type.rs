@@ -19,7 +19,7 @@ use super::{
     future, process_ends as ends, process_home as home, process_live as live, process_page as page,
     process_pump as pump, process_recall as recall, process_submit as submit,
 };
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
 use crate::ffi::error::raise_io;

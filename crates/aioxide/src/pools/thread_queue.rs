@@ -18,7 +18,7 @@ use super::future::{self, State};
 use super::seat::Seat;
 use super::thread_room::{self, Room};
 use super::work_item;
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::spin::Bets;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};

@@ -10,7 +10,7 @@ use pyo3_ffi::*;
 use super::standard::Standard;
 use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::{future, work_items, worker};
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::spin;
 use crate::ffi::args::type_error_text;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
