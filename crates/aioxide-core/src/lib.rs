@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frames;
+pub mod gate;
 pub mod gauge;
 pub mod histogram;
 pub mod sendq;

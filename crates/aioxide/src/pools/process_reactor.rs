@@ -14,7 +14,7 @@ use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
-use super::process_standby::Gate;
+use super::process_standby::{self as standby, Gate};
 use super::process_threads::{self as threads, start_thread};
 use super::{process as pool, process_pump as pump};
 use crate::engine::loop_object::io_result;
@@ -130,7 +130,7 @@ fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
     loop {
         let stuck = match reign {
             Some(_) => 0,
-            None => match shared.gate.watch() {
+            None => match standby::watch(&shared.gate) {
                 Some(turn) => turn,
                 None => return,
             },
