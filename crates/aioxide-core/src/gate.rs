@@ -18,8 +18,8 @@ fn in_one_order() {
 
 /// Sleeping on a word until another thread changes it: the system's.
 pub trait Parking {
-    /// Sleeps while `word` is `expected`; may return early.
-    fn park(&self, word: &AtomicU32, expected: u32);
+    /// Sleeps while `word` is `expected`, for at most `timeout` seconds; may return early. True when the time was over.
+    fn park(&self, word: &AtomicU32, expected: u32, timeout: Option<f64>) -> bool;
     /// Wakes a thread that sleeps on `word`, which was changed before.
     fn unpark(&self, word: &AtomicU32);
 }
@@ -98,9 +98,35 @@ impl<P: Parking> Gate<P> {
         self.standby.store(ASLEEP, SeqCst);
         in_one_order();
         if self.turn.load(SeqCst) == turn && !self.ended.load(SeqCst) {
-            self.parking.park(&self.standby, ASLEEP);
+            self.parking.park(&self.standby, ASLEEP, None);
         }
         self.standby.store(AWAKE, SeqCst);
+    }
+}
+
+/// A futex: who parks looks at the word and falls asleep in one step.
+#[cfg(all(test, loom))]
+#[derive(Default)]
+pub struct Futex {
+    lock: loom::sync::Mutex<()>,
+    sleepers: loom::sync::Condvar,
+}
+
+#[cfg(all(test, loom))]
+impl Parking for Futex {
+    #[allow(clippy::unwrap_used)]
+    fn park(&self, word: &AtomicU32, expected: u32, _timeout: Option<f64>) -> bool {
+        let held = self.lock.lock().unwrap();
+        if word.load(SeqCst) == expected {
+            drop(self.sleepers.wait(held).unwrap());
+        }
+        false
+    }
+
+    #[allow(clippy::unwrap_used)]
+    fn unpark(&self, _word: &AtomicU32) {
+        drop(self.lock.lock().unwrap());
+        self.sleepers.notify_one();
     }
 }
 
@@ -108,33 +134,10 @@ impl<P: Parking> Gate<P> {
 /// ever, which loom reports.
 #[cfg(all(test, loom))]
 mod models {
-    use loom::sync::{Arc, Condvar, Mutex};
+    use loom::sync::Arc;
     use loom::thread;
 
     use super::*;
-
-    /// A futex: who parks looks at the word and falls asleep in one step.
-    #[derive(Default)]
-    struct Futex {
-        lock: Mutex<()>,
-        sleepers: Condvar,
-    }
-
-    impl Parking for Futex {
-        #[allow(clippy::unwrap_used)]
-        fn park(&self, word: &AtomicU32, expected: u32) {
-            let held = self.lock.lock().unwrap();
-            if word.load(SeqCst) == expected {
-                drop(self.sleepers.wait(held).unwrap());
-            }
-        }
-
-        #[allow(clippy::unwrap_used)]
-        fn unpark(&self, _word: &AtomicU32) {
-            drop(self.lock.lock().unwrap());
-            self.sleepers.notify_one();
-        }
-    }
 
     #[test]
     fn the_end_is_never_missed() {

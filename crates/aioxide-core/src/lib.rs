@@ -8,3 +8,4 @@ pub mod histogram;
 pub mod sendq;
 pub mod slot;
 pub mod timers;
+pub mod wait_word;

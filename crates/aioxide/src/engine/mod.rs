@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod fileno;
+pub mod futex;
 pub mod loop_call;
 pub mod loop_clock;
 pub mod loop_object;
