@@ -1,7 +1,7 @@
 //! The end of a task: its outcome is told, and it counts no more.
 
 use super::process::Pool;
-use super::process_manager::tell_room;
+use super::process_manager as manager;
 use super::process_task::Target;
 use crate::ffi::{Res, error};
 use crate::task::finish::{self, Outcome};
@@ -12,6 +12,13 @@ pub fn task_gone(pool: &Pool) {
     pool.outstanding.set(left);
     if pool.tell_idle.get() && left == 0 {
         tell_room(pool);
+    }
+}
+
+/// Tells the manager that less is under way, or waits.
+pub fn tell_room(pool: &Pool) {
+    if manager::tell(pool, c"on_room", &[]).is_err() {
+        error::unraisable(pool.manager.get());
     }
 }
 

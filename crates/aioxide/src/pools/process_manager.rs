@@ -3,7 +3,7 @@
 use super::process::Pool;
 use crate::ffi::names::intern;
 use crate::ffi::object::call_method;
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::{Raised, Raw, Res, error};
 
 /// Calls the Python part. Its errors are reported, and only those that must leave a loop get through.
 pub fn tell(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res<()> {
@@ -18,31 +18,4 @@ pub fn tell(pool: &Pool, method: &'static std::ffi::CStr, args: &[Raw]) -> Res<(
             Ok(())
         }
     }
-}
-
-/// Tells the manager that less is under way, or waits.
-pub fn tell_room(pool: &Pool) {
-    if tell(pool, c"on_room", &[]).is_err() {
-        error::unraisable(pool.manager.get());
-    }
-}
-
-/// Raises the exception that a method of the manager returns.
-pub fn raise_from(
-    pool: &Pool,
-    method: &'static std::ffi::CStr,
-    args: &[Raw],
-    interrupt: &mut Option<Obj>,
-) -> Res {
-    let manager = pool.manager.or_none();
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    let name = intern(method)?;
-    let mut exception = call_method(name, &all);
-    if exception.is_err() && error::is_interrupted() {
-        *interrupt = error::take();
-        exception = call_method(name, &all);
-    }
-    error::raise_value(exception?);
-    Err(Raised)
 }

@@ -16,7 +16,8 @@ use super::{
     process_buffer as buffer, process_live as live, process_manager as manager, process_pickle as pickle,
 };
 use super::{process_submit as submit, process_watch as watch};
-use crate::ffi::object::{int, none, string};
+use crate::ffi::names::intern;
+use crate::ffi::object::{call_method, int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::thread_ident;
 
@@ -265,7 +266,7 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
             let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
-            manager::raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
+            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
         }
         Err(Raised) => {
             let interrupted = error::is_interrupted();
@@ -273,9 +274,29 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
             if interrupted {
                 *interrupt = Some(why.clone());
             }
-            manager::raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
+            raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
         }
     }
+}
+
+/// Raises the exception that a method of the manager returns.
+fn raise_from(
+    pool: &Pool,
+    method: &'static std::ffi::CStr,
+    args: &[Raw],
+    interrupt: &mut Option<Obj>,
+) -> Res {
+    let manager = pool.manager.or_none();
+    let mut all = vec![manager.as_ptr()];
+    all.extend_from_slice(args);
+    let name = intern(method)?;
+    let mut exception = call_method(name, &all);
+    if exception.is_err() && error::is_interrupted() {
+        *interrupt = error::take();
+        exception = call_method(name, &all);
+    }
+    error::raise_value(exception?);
+    Err(Raised)
 }
 
 fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {

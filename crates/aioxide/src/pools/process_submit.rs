@@ -189,7 +189,7 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
     pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
     pool.dispatching.set(false);
     if was_full && !pool.is_full() {
-        manager::tell_room(pool);
+        ends::tell_room(pool);
     }
     result
 }
