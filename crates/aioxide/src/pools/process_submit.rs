@@ -6,9 +6,7 @@ use pyo3_ffi::*;
 use super::process::{Pool, State};
 use super::process_slab::{self as slab, Payload};
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{
-    process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
-};
+use super::{process_ends as ends, process_pickle as pickle, process_watch as watch};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
