@@ -16,6 +16,11 @@ JOBS ?= 4
 TESTS ?= tests
 BENCH_ARGS ?=
 HARD_ARGS ?=
+# Profile-guided: yes, no, or auto (where the machine has what that needs; it says what it lacks). `make build` is quick by
+# default, `make wheel` is for others to install.
+PGO ?=
+WHEEL_PGO := $(or $(PGO),auto)
+BUILD_PGO := $(or $(PGO),no)
 
 IDENTITY := $(shell $(PYTHON) -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], sys.abiflags), sysconfig.get_config_var("EXT_SUFFIX"))' 2>/dev/null)
 ID := $(or $(word 1,$(IDENTITY)),unknown)
@@ -63,8 +68,8 @@ format: $(VENV)/.lint-tools ## let the formatters and the linter's safe fixes ch
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-wheel: $(VENV)/.made ## an optimised wheel for this Python, into dist/
-	$(VENV)/bin/maturin build --release --out dist --interpreter $(PY)
+wheel: $(VENV)/.made ## an optimised, profile-guided wheel for this Python, into dist/
+	scripts/guided '$(WHEEL_PGO)' $(VENV) build --release --out dist --interpreter $(PY)
 
 build: $(VENV)/.built ## the environment and the optimised extension
 
@@ -75,8 +80,8 @@ $(VENV)/.made: scripts/environment
 	@touch $@
 
 # The stamp alone does not prove that the extension is there: `git clean` leaves the one and takes the other.
-$(VENV)/.built: $(VENV)/.made $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --quiet --release
+$(VENV)/.built: $(VENV)/.made $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE) $(if $(filter yes,$(PGO)),FORCE)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) scripts/guided '$(BUILD_PGO)' $(VENV) develop --quiet --release
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.made tests/requirements.txt

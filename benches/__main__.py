@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import floor, install, machine, profiling, report
+from . import floor, install, machine, profiling, report, training
 from .case import Case, Settings
 from .lanes import FLOOR, LANES, NAMESPACE, OURS
 from .processes import build_native
@@ -169,7 +169,13 @@ def report_saved(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"report": report_saved, "profile": profiling.main, "install": install.main, "list": list_cases}
+COMMANDS = {
+    "report": report_saved,
+    "profile": profiling.main,
+    "train": training.main,
+    "install": install.main,
+    "list": list_cases,
+}
 
 
 if __name__ == "__main__":

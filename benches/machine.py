@@ -82,6 +82,7 @@ def _aioxide_build() -> str:
     info = aioxide.build_info()
     lacks = [feature for feature, there in info["features"].items() if there is False]
     facts = [info["version"], commit_of(), f"{info['profile']} build", info["rustc"]]
+    facts += ["profile-guided" if info["profile_guided"] else "not profile-guided"]
     if lacks:
         facts.append(f"without {', '.join(lacks)}")
     return ", ".join(filter(None, facts))

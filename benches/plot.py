@@ -218,6 +218,7 @@ def draw_beside(results: Results, path: Path) -> bool:
             if logarithmic:
                 axes.set_yscale("log")
                 axes.yaxis.set_minor_locator(NullLocator())
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,g}"))
             else:
                 axes.set_ylim(0, 115)
             for lane in _lanes(curve):

@@ -18,6 +18,9 @@ from pathlib import Path
 from . import machine
 from .lanes import BEFORE, LANES, LIMIT
 
+# Does an instrumented build run here, whose counters are written when a process exits of its own accord?
+TRAINING = "LLVM_PROFILE_FILE" in os.environ
+
 
 class Failed(Exception):
     """A lane could not do a case; the text says why, in a few words."""
@@ -139,6 +142,10 @@ class Process:
         return ": ".join([how, *last])
 
     def kill(self) -> None:
+        if TRAINING:
+            self._child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(10)
         self._child.kill()
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout, self._errors):

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from . import machine, tables
+from . import readme, tables
 from .lanes import FLOOR, LIMIT, NAMESPACE, OURS
 from .registry import GROUPS, load_all
 from .results import NEAR, Entry, Results, human, verdicts
 
-DOCS = machine.ROOT / "docs"
+DOCS = readme.REPORT.parent
+README = readme.README
 
 NAMES = {
     "callbacks": "Callbacks",
@@ -168,6 +169,7 @@ def markdown(results: Results, picture: str | None = None) -> str:
     parts = ["# Benchmarks", "Written by `python -m benches --write`; not by hand. " + summary(results)]
     if picture:
         parts.append(f"![Each loop against uvloop, curve by curve]({picture})")
+    parts += ["## In short", readme.enclosed(readme.for_report(readme.figures(results)))]
     if losses := tables.losses_table(entries):
         parts += ["## Where a peer is ahead", losses]
     parts += ["## Targets", tables.targets_table(entries)]
@@ -205,6 +207,10 @@ def write(results: Results, into: Path = DOCS) -> None:
         pictures.append("beside.png")
     (into / "benchmarks.md").write_text(markdown(results, "benchmarks.png"))
     print(f"wrote benchmarks.md, {' and '.join(pictures)} into {into}")
+    # A try that goes elsewhere changes no page of the project.
+    if into == DOCS:
+        readme.update(README, readme.figures(results))
+        print("wrote README's figures")
 
 
 def terminal(results: Results) -> str:

@@ -241,6 +241,10 @@ def before_table(entries: list[Entry]) -> str:
     return table(["case", "before", "now", "times as fast"], rows) if rows else ""
 
 
+def _times(factor: float) -> str:
+    return f"{max(factor, 1 / factor):.1f}"
+
+
 def bends_list(curves: list[list[Entry]]) -> str:
     """Every bend of ours, and beside each those that the others have at the same place."""
     lines = []
@@ -254,17 +258,14 @@ def bends_list(curves: list[list[Entry]]) -> str:
         places = []
         for bend in ours:
             same = [
-                f"{lane} {other.factor:.1f}"
+                f"{lane} {_times(other.factor)}"
+                + ("" if (other.factor > 1) == (bend.factor > 1) else " the other way")
                 for lane in lanes_of(curve)
                 if lane not in (OURS, NAMESPACE, BEFORE)
                 for other in bends(curve, lane)
                 if other.larger is bend.larger
             ]
-            way = (
-                f"{bend.factor:.1f} times as dear"
-                if bend.factor > 1
-                else f"{1 / bend.factor:.1f} times as cheap"
-            )
+            way = f"{_times(bend.factor)} times as {'dear' if bend.factor > 1 else 'cheap'}"
             others = f"; {', '.join(same)}" if same else "; nobody else's does"
             places.append(f"from {bend.smaller.label} to {bend.larger.label} {way}{others}")
         lines.append(f"- {curve[0].heading}{state}, {curve[0].axis or 'by size'}: {' | '.join(places)}.")

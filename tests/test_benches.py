@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benches import processes, report, results, tables, targets
+from benches import processes, report, results, tables, targets, training
 from benches.case import Case, InLoop, Sample, Settings, window_sample
 from benches.lanes import BEFORE, FLOOR, LANES, LIMIT, Lane
 from benches.registry import Group, load_all, smallest
@@ -60,6 +60,12 @@ def test_cases_of_input_and_output_come_in_both_states_of_malloc():
         found = {frozenset(of) for (name, _), of in states.items() if name == family}
         assert found == {frozenset(BOTH)}
     assert CASES["echo@102400"].fresh and not CASES["echo@102400+freed"].fresh
+
+
+def test_a_profile_guided_build_learns_from_cases_of_each_group_but_those_that_want_more_than_python():
+    chosen = training.chosen(CASES)
+    assert {case.group for case in CASES.values()} - {case.group for case in chosen} == {"memory", "http"}
+    assert [case.name for case in chosen if case.needs] == []
 
 
 def test_the_names_of_points():
@@ -191,6 +197,11 @@ def test_a_curve_bends_where_the_cost_of_an_operation_changes():
     assert results.bends(curve, "aioxide") == []
     text = tables.bends_list([[*curve[:2], entry("sleep0@10000", uvloop=[2.0], aioxide=[3.3])]])
     assert "from 100 to 10000 3.0 times as dear; uvloop 2.0" in text
+    text = tables.bends_list([[*curve[:2], entry("sleep0@10000", uvloop=[0.2], rloop=[2.0], aioxide=[0.5])]])
+    assert "from 100 to 10000 2.2 times as cheap; uvloop 5.0" in text
+    curve[1].costs["rloop"] = [1.0]
+    text = tables.bends_list([[*curve[:2], entry("sleep0@10000", rloop=[2.0], aioxide=[0.5])]])
+    assert "2.2 times as cheap; rloop 2.0 the other way" in text
 
 
 def test_larger_messages_are_dearer_without_a_bend():
@@ -226,6 +237,14 @@ def test_every_loss_is_in_the_report_and_the_older_build_beside():
     # Of a family that has not run at all, the name; of one that has, the sizes.
     unrun = written.partition("Not run: ")[2].partition("\n")[0]
     assert "sleep0@10000, create_task, future_ping_pong" in unrun and "create_task@" not in unrun
+
+
+def test_what_is_at_the_limit_stands_in_a_table_of_its_own_beside_the_limit():
+    near = entry("sleep0@1", uvloop=[1.5e-6], aioxide=[1.2e-6], interpreter=[1.0e-6])
+    text = tables.limit_table([near])
+    row = "| ≥ 1.7 x best peer (uvloop) | 1.25 x, 1.2 µs | 1.50 x (interpreter, 1 µs) | 1.20 |"
+    assert text.splitlines()[-1].endswith(row)
+    assert near.title not in tables.targets_table([near]) and tables.limit_table([entry(uvloop=[1.0])]) == ""
 
 
 def test_the_report_says_in_which_state_malloc_was():
@@ -312,7 +331,11 @@ def test_a_case_that_is_stopped_in_the_middle_leaves_no_figures(monkeypatch):
 
 
 @pytest.mark.skipif(bool(LANES[FLOOR].missing()), reason=f"the bare interpreter: {LANES[FLOOR].missing()}")
-@pytest.mark.parametrize("name", ["call_soon_queued@1000", "sleep0@100", "create_task@100", "gather@10"])
+@pytest.mark.parametrize(
+    "name",
+    ["call_soon_queued@1000", "sleep0@100", "create_task@100", "gather@10"]
+    + ["wait_for@1", "timeout@100"] * (sys.version_info >= (3, 14)),
+)
 def test_the_bare_interpreter_does_the_work_of_a_case_and_takes_less_for_it(name):
     runner, made = run_one(CASES[name], ["asyncio", FLOOR])
     assert runner.problems == []

@@ -171,32 +171,43 @@ def process_array(aio, loop, pools, n, size):
     return loop.run_until_complete(main())
 
 
-@GROUP.pooled(
-    "16 MB array there and back, the call of a pool with this number",
-    Series("calls", (1, 2, 10)),
-    pool=PROCESSES,
-    n=1,
-    operation="array",
-    needs=without_numpy,
-    whole=False,
-    fresh=True,
-)
-def process_array_nth(aio, loop, pools, n, size):
-    """The workers are there and have numpy; no large array has been sent before the first. `warm` is the median of ten
-    calls after the first ten.
+def array_call(aio, loop, pools, size, number):
+    """What the call of a pool with this number costs. The workers are there and have numpy; no large array has been
+    sent before the first. `warm` is the median of ten calls after the first ten.
     """
     import numpy
 
     pool = pools.make(WORKERS)
-    array = numpy.arange(2_000_000, dtype=numpy.float64)
+    array = numpy.arange(size // 8, dtype=numpy.float64)
 
     async def main():
         await aio.gather(*[loop.run_in_executor(pool, nap, 0.1) for _ in range(WORKERS)])
         await aio.gather(*[squared(loop, pool, array[:8]) for _ in range(10 * WORKERS)])
         seconds = [await squared(loop, pool, array) for _ in range(20)]
-        return {"cost": seconds[size - 1], "warm": median(seconds[10:])}
+        return {"cost": seconds[number - 1], "warm": median(seconds[10:])}
 
     return loop.run_until_complete(main())
+
+
+FROM_THE_FIRST = Series(None, (160_000, 1_600_000, 16_000_000, 160_000_000))
+IN_A_FRESH_PROCESS = {
+    "pool": PROCESSES,
+    "n": 1,
+    "operation": "array",
+    "needs": without_numpy,
+    "whole": False,
+    "fresh": True,
+}
+
+
+@GROUP.pooled("array there and back, the first call of a pool", FROM_THE_FIRST, **IN_A_FRESH_PROCESS)
+def process_array_first(aio, loop, pools, n, size):
+    return array_call(aio, loop, pools, size, 1)
+
+
+@GROUP.pooled("array there and back, the second call of a pool", FROM_THE_FIRST, **IN_A_FRESH_PROCESS)
+def process_array_second(aio, loop, pools, n, size):
+    return array_call(aio, loop, pools, size, 2)
 
 
 @GROUP.pooled(

@@ -1,4 +1,5 @@
-/* The least that a loop in C can do: a queue and the interpreter's own calls, no descriptors, no timers, no cancelling.
+/* The least that a loop in C can do: a queue and the interpreter's own calls; no descriptors, no cancelling, and timers
+ * that never fire.
  *
  * What a case costs on it is the interpreter's part, which no loop can undercut: the callback or the coroutine that is
  * run, its context, and what asyncio's Python code does around it. It has just enough of a loop and of a task for the
@@ -7,6 +8,11 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#if PY_VERSION_HEX >= 0x030E0000
+#define Py_BUILD_CORE 1
+#include <internal/pycore_tstate.h>
+#endif
+#include <time.h>
 
 typedef struct {
     PyObject *call;    /* a callable, or a Task that is to be stepped */
@@ -19,6 +25,7 @@ typedef struct {
     Entry *entries;
     size_t head, count, room; /* room is a power of two */
     int stopping;
+    PyObject *context; /* what was current when the loop was made: no case sets a variable, so all callbacks may share it */
 } Loop;
 
 typedef struct {
@@ -35,8 +42,8 @@ typedef struct {
     PyObject *task;
 } Wait;
 
-static PyTypeObject LoopType, TaskType, WaitType;
-static PyObject *set_running_loop;
+static PyTypeObject LoopType, TaskType, WaitType, TimerType;
+static PyObject *set_running_loop, *never;
 
 #define FREE_MAX 4096
 static PyObject *free_tasks[FREE_MAX], *free_waits[FREE_MAX];
@@ -108,11 +115,25 @@ static int wait_for_other(Task *self, PyObject *future)
     return added ? 0 : -1;
 }
 
+/* asyncio.current_task() and what goes by it, such as asyncio.timeout(), find the task: from 3.14 on in the thread's
+ * state; before, where calling asyncio each time would cost more than all else here, they do not.
+ */
+static void make_current(Task *self)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    ((_PyThreadStateImpl *)PyThreadState_Get())->asyncio_running_task = (PyObject *)self;
+#else
+    (void)self;
+#endif
+}
+
 static int step(Task *self)
 {
     PyObject *sent;
     PyContext_Enter(self->context);
+    make_current(self);
     PySendResult how = PyIter_Send(self->coro, Py_None, &sent);
+    make_current(NULL);
     PyContext_Exit(self->context);
     if (how == PYGEN_RETURN) {
         self->result = sent;
@@ -202,11 +223,32 @@ static PyObject *nothing(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)
     Py_RETURN_NONE;
 }
 
-/* call_soon(callback, *args, context=None); where no context is given, the current one is copied, as asyncio does. */
+static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    Loop *self = (Loop *)type->tp_alloc(type, 0);
+    if (self && !(self->context = PyContext_CopyCurrent()))
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyObject *loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return PyFloat_FromDouble((double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+}
+
+/* call_at(when, callback, *args): one and the same timer, which does not fire and can be cancelled. */
+static PyObject *loop_call_at(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args))
+{
+    return Py_NewRef(never);
+}
+
+/* call_soon(callback, *args, context=None) */
 static PyObject *loop_call_soon(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
     PyObject *context = names && PyTuple_GET_SIZE(names) ? args[nargs] : Py_None;
-    PyObject *own = context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    PyObject *own = Py_NewRef(context == Py_None ? self->context : context);
     PyObject *more = NULL;
     if (nargs > 1) {
         more = PyTuple_New(nargs - 1);
@@ -263,6 +305,8 @@ static PyMethodDef loop_methods[] = {
     {"run_until_complete", (PyCFunction)loop_run_until_complete, METH_O, NULL},
     {"run_forever", (PyCFunction)loop_run_forever, METH_NOARGS, NULL},
     {"stop", (PyCFunction)loop_stop, METH_NOARGS, NULL},
+    {"time", loop_time, METH_NOARGS, NULL},
+    {"call_at", loop_call_at, METH_VARARGS, NULL},
     {"get_debug", no, METH_NOARGS, NULL},
     {"create_server", nothing, METH_NOARGS, NULL},
     {"close", nothing, METH_NOARGS, NULL},
@@ -273,8 +317,20 @@ static PyTypeObject LoopType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "benches.floor.Loop",
     .tp_basicsize = sizeof(Loop),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = PyType_GenericNew,
+    .tp_new = loop_new,
     .tp_methods = loop_methods,
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", nothing, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyTypeObject TimerType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "benches.floor.Timer",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_methods = timer_methods,
 };
 
 static void task_dealloc(Task *self)
@@ -313,6 +369,11 @@ static PyObject *task_done(Task *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(self->done);
 }
 
+static PyObject *task_cancelling(Task *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(0);
+}
+
 static PyObject *task_get_loop(Task *self, PyObject *Py_UNUSED(ignored))
 {
     return Py_NewRef(self->loop);
@@ -344,6 +405,8 @@ static PyMethodDef task_methods[] = {
     {"exception", (PyCFunction)task_exception, METH_NOARGS, NULL},
     {"done", (PyCFunction)task_done, METH_NOARGS, NULL},
     {"cancelled", no, METH_NOARGS, NULL},
+    {"cancelling", (PyCFunction)task_cancelling, METH_NOARGS, NULL},
+    {"uncancel", (PyCFunction)task_cancelling, METH_NOARGS, NULL},
     {"get_loop", (PyCFunction)task_get_loop, METH_NOARGS, NULL},
     {"_wakeup", (PyCFunction)task_wakeup, METH_O, NULL},
     {NULL},
@@ -417,7 +480,8 @@ PyMODINIT_FUNC PyInit_floor(void)
     if (!events || !(set_running_loop = PyObject_GetAttrString(events, "_set_running_loop")))
         return NULL;
     Py_DECREF(events);
-    if (PyType_Ready(&LoopType) < 0 || PyType_Ready(&TaskType) < 0 || PyType_Ready(&WaitType) < 0)
+    if (PyType_Ready(&LoopType) < 0 || PyType_Ready(&TaskType) < 0 || PyType_Ready(&WaitType) < 0 ||
+        PyType_Ready(&TimerType) < 0 || !(never = _PyObject_New(&TimerType)))
         return NULL;
     PyObject *made = PyModule_Create(&module);
     if (made && PyModule_AddObjectRef(made, "Loop", (PyObject *)&LoopType) < 0)

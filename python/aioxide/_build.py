@@ -9,9 +9,9 @@ def build_info() -> dict[str, Any]:
     """Say which aioxide this is, how it was built, and what it runs on.
 
     Returns:
-        The native module's facts (`version`, `rustc`, `profile`, `python`: the version built for, `features`:
-        what was probed at import and found usable) and, under `runtime`, those of the running interpreter and
-        system.
+        The native module's facts (`version`, `rustc`, `profile`, `profile_guided`: was it compiled with the counts of a
+        training run?, `target`, `python`: the version built for, `features`: what was probed at import and found
+        usable) and, under `runtime`, those of the running interpreter and system.
     """
     # Here, not above: a program that never asks should not pay for these imports.
     import platform

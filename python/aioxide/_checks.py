@@ -13,13 +13,21 @@ from typing import Any, NoReturn
 
 def refuse(name: str, wanted: str, value: object, error: type[Exception] = TypeError) -> NoReturn:
     """Raise `error`: a TypeError tells the type of what was given, any other the value."""
-    got = type(value).__name__ if error is TypeError else repr(value)
-    raise error(f"{name} must be {wanted}, not {got}")
+    raise error(
+        f"{name} must be {wanted}, not {type(value).__name__ if error is TypeError else shown(value)}"
+    )
 
 
 def refuse_item(name: str, wanted: str, container: object, item: object) -> NoReturn:
     """Raise a TypeError for one of the things in what was given."""
-    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {item!r} in it")
+    raise TypeError(f"{name} must be {wanted}, not a {type(container).__name__} with {shown(item)} in it")
+
+
+def shown(value: object) -> str:
+    """Return what an error shows of a value: its repr, but for an integer that is too long to be read or written."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
 
 
 def checked_number(name: str, value: Any, wanted: str = "a number") -> float:
@@ -158,6 +166,37 @@ def checked_iterable(name: str, value: Any, wanted: str = "an iterable") -> Iter
     if not (hasattr(type(value), "__iter__") or hasattr(type(value), "__getitem__")):
         refuse(name, wanted, value)
     return value  # type: ignore[no-any-return]
+
+
+def checked_addresses(value: Any) -> list[str]:
+    """Return the workers of a cluster that are named.
+
+    Raises:
+        TypeError: it is no iterable of str.
+    """
+    wanted = "an address, an iterable of addresses or None"
+    addresses = list(checked_iterable("workers", value, wanted))
+    for address in addresses:
+        if not isinstance(address, str):
+            refuse_item("workers", wanted, value, address)
+    return addresses
+
+
+def checked_resources(value: Any) -> dict[str, float]:
+    """Return how much of what a call takes, by name.
+
+    Raises:
+        TypeError: it is no mapping of str to numbers.
+        ValueError: one of them is negative or NaN.
+    """
+    wanted = "a mapping of names to numbers or None"
+    resources = checked_mapping("resources", value, wanted)
+    for name, amount in resources.items():
+        if not isinstance(name, str):
+            refuse_item("resources", wanted, value, name)
+        if checked_number(f"resources[{name!r}]", amount) < 0:
+            refuse(f"resources[{name!r}]", "0 or more", amount, ValueError)
+    return resources
 
 
 def checked_mapping(name: str, value: Any, wanted: str = "a mapping or None") -> dict[Any, Any]:

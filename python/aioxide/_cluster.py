@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import _cluster_calls, _cluster_remote
 from ._checks import (
+    checked_addresses,
     checked_arguments,
     checked_buffersize,
     checked_callable,
@@ -26,6 +27,7 @@ from ._checks import (
     checked_iterable,
     checked_mapping,
     checked_number,
+    checked_resources,
     checked_seconds,
     optional_count,
     refuse,
@@ -206,12 +208,11 @@ class ClusterExecutor(concurrent.futures.Executor):
             )
         values, names = checked_arguments(args, kwargs)
         if workers is not None and not isinstance(workers, str):
-            wanted = "an address, an iterable of addresses or None"
-            workers = list(checked_iterable("workers", workers, wanted))
+            workers = checked_addresses(workers)
         options = {
             "workers": workers,
             "allow_other_workers": allow_other_workers,
-            "resources": None if resources is None else checked_mapping("resources", resources),
+            "resources": None if resources is None else checked_resources(resources),
             "priority": checked_number("priority", priority),
         }
         return self._post(checked_callable("fn", fn), values, names, retries, options)

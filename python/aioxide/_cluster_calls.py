@@ -141,9 +141,9 @@ class Calls:
         self._loops_thread: int = client.sync(_identify_thread)
         self._name, self.remote = remote_module()
         self._numbers = itertools.count()
-        # Guards what follows, and tells join() when the last call is answered. Nothing of the user's runs under
-        # it.
-        self._changed = threading.Condition()
+        # Guards what follows; taken by itself, as an interrupt in a condition's Python would leave it locked.
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)
         self._open: dict[int, Call] = {}
         self._outbox: deque[Call] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,7 +168,7 @@ class Calls:
             retries: how often it may be started again after its worker has died.
             options: keywords for `distributed.Client.submit`.
         """
-        with self._changed:
+        with self._guard:
             self.check_open()
             call = Call(self, parts, retries, options)
             self._renumber(call)
@@ -201,7 +201,7 @@ class Calls:
             return False  # in a forked child: the parent's call goes on
         if future.running():
             return self.cancel_running and self._cancel_running(call)
-        with self._changed:
+        with self._guard:
             unsent = not call.sent
             call.withdrawn = call.withdrawn or unsent
         if unsent:
@@ -222,7 +222,7 @@ class Calls:
         Args:
             cancel: withdraw those that are not running.
         """
-        with self._changed:
+        with self._guard:
             self._closing = True
             pending = [call for call in self._open.values() if not call.future.running()] if cancel else []
             for call in pending:
@@ -236,7 +236,7 @@ class Calls:
 
     def join(self) -> None:
         """Wait until every call is answered."""
-        with self._changed:
+        with self._guard:
             while not self._changed.wait_for(lambda: not self._open, timeout=1):
                 if self.loop.is_closed():  # by somebody who did not wait for its tasks
                     break
@@ -319,7 +319,7 @@ class Calls:
 
     def _fail_all(self) -> None:
         """The client's event loop has ended."""
-        with self._changed:
+        with self._guard:
             self._broken = True
             calls = list(self._open.values())
             self._open.clear()
@@ -330,7 +330,7 @@ class Calls:
 
     def _send_outbox(self) -> None:
         while True:
-            with self._changed:
+            with self._guard:
                 if not self._outbox:
                     return
                 call = self._outbox.popleft()
@@ -347,7 +347,7 @@ class Calls:
         finally:
             call.task = None
             call.parts = []
-            with self._changed:
+            with self._guard:
                 self._open.pop(call.number, None)
                 self._changed.notify_all()
 
@@ -355,7 +355,7 @@ class Calls:
         """Send the call, again if need be, until there is an answer: what to do with its future."""
         killed_worker: Any = importlib.import_module("distributed").KilledWorker
         while True:
-            with self._changed:
+            with self._guard:
                 if call.withdrawn:
                     return _cancel_pending
                 if call.sent:

@@ -5,13 +5,13 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from . import _children, _foreign, _namespace
 from ._imports import WhenImported
 from ._loop import EventLoop, new_event_loop
+from ._patch import Patch
 
 
 class _Part(enum.Flag):
@@ -83,46 +83,6 @@ def installed(namespace: bool = False, replace_uvloop: bool = False) -> Iterator
             _change_to(before)
 
 
-@dataclass(frozen=True)
-class _Patch:
-    """One attribute that we replaced, and what stood there; `_ABSENT` where the owner itself had none.
-
-    Of a dict (`sys.modules`), one item.
-    """
-
-    owner: Any
-    name: str
-    ours: Any
-    before: Any
-
-    @classmethod
-    def make(cls, owner: Any, name: str, ours: Any) -> "_Patch":
-        """Replace it."""
-        made = cls(owner, name, ours, _names_of(owner).get(name, _ABSENT))
-        made._put(ours)
-        return made
-
-    def undo(self) -> None:
-        """Put back what stood there, unless somebody else has replaced ours."""
-        if _names_of(self.owner).get(self.name, _ABSENT) is self.ours:
-            self._put(self.before)
-
-    def _put(self, value: Any) -> None:
-        if isinstance(self.owner, dict):
-            if value is _ABSENT:
-                del self.owner[self.name]
-            else:
-                self.owner[self.name] = value
-        elif value is _ABSENT:
-            delattr(self.owner, self.name)
-        else:
-            setattr(self.owner, self.name, value)
-
-
-def _names_of(owner: Any) -> Any:
-    return owner if isinstance(owner, dict) else vars(owner)
-
-
 class _Later:
     """What is to be replaced in a module that we don't import: as soon as it is."""
 
@@ -130,11 +90,12 @@ class _Later:
         self, module: str, replacements: Callable[[ModuleType], Iterator[tuple[Any, str, Any]]]
     ) -> None:
         self._replacements = replacements
-        self._made: list[_Patch] = []
+        self._made: list[Any] = []
         self._hook = WhenImported(module, self._make)
 
     def _make(self, module: ModuleType) -> None:
-        self._made = [_Patch.make(*each) for each in self._replacements(module)]
+        for each in self._replacements(module):
+            Patch.make(*each, self._made)
 
     def undo(self) -> None:
         """Put back what stood there, or leave the module alone when it is imported."""
@@ -143,28 +104,49 @@ class _Later:
             patch.undo()
 
 
-_ABSENT: Any = object()
+class _Undoable(Protocol):
+    def undo(self) -> None: ...
+
+
 _lock = threading.Lock()
 _parts = _Part.NOTHING
-_undo: dict[_Part, list[_Patch | _Later]] = {}
+_undo: dict[_Part, list[_Undoable]] = {}
 
 
 def _change_to(parts: _Part) -> None:
     global _parts
     for part in reversed(_Part):
-        if part in _parts and part not in parts:
+        if part in _undo and part not in parts:
             _parts &= ~part
-            for made in reversed(_undo.pop(part)):
-                made.undo()
+            _take_back(part)
     for part in _Part:
         if part in parts and part not in _parts:
+            # What an interrupt may have left of an earlier attempt.
+            _take_back(part)
+            made: list[Any] = []
+            _undo[part] = made
+            try:
+                for each in _REPLACEMENTS[part]():
+                    if isinstance(each, tuple):
+                        Patch.make(*each, made)
+                    else:
+                        made.append(each)
+            except BaseException:
+                _take_back(part)
+                raise
             _parts |= part
-            _undo[part] = undo = []
-            for each in _REPLACEMENTS[part]():
-                undo.append(each if isinstance(each, _Later) else _Patch.make(*each))
 
 
-_Replacements = Iterator[tuple[Any, str, Any] | _Later]
+def _take_back(part: _Part) -> None:
+    """Undo it, the last first; what an interrupt leaves of it is found here again."""
+    made = _undo.get(part, [])
+    while made:
+        made[-1].undo()
+        made.pop()
+    _undo.pop(part, None)
+
+
+_Replacements = Iterator[tuple[Any, str, Any] | _Undoable]
 
 
 def _in_force() -> bool:
@@ -184,7 +166,7 @@ def _loop_replacements() -> _Replacements:
     policy = getattr(asyncio.events, "_event_loop_policy", None)
     if policy is not None and hasattr(policy, "__dict__"):
         yield policy, "new_event_loop", new_event_loop
-    yield from _foreign.replacements(_in_force)
+    yield _foreign.Watch(_in_force)
     yield _Later(_children.MODULE, lambda spawn: _children.replacements(spawn, _options))
 
 

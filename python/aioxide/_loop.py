@@ -19,7 +19,7 @@ import threading
 import warnings
 import weakref
 from asyncio import events, sslproto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _aioxide, _patched, _registry, _sockets, _tls
 from ._aioxide import Loop, SocketTransport
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _main_thread = threading.main_thread
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 # CPython's own where this interpreter is not as the native ones need it: `build_info()["features"]` says so.
 Task: type[asyncio.Task[Any]] = getattr(_aioxide, "Task", asyncio.Task)
@@ -231,6 +232,15 @@ class _Given:
 _NOTHING_GIVEN = contextlib.nullcontext()
 
 
+def _named_as_asyncios(method: _Method) -> _Method:
+    """Have errors about the arguments, and the repr of a coroutine, name the method that this one stands for."""
+    asyncios = getattr(asyncio.SelectorEventLoop, method.__name__)
+    method.__qualname__ = asyncios.__qualname__
+    # For `inspect.signature`: the options are the running version's.
+    method.__wrapped__ = asyncios  # type: ignore[attr-defined]
+    return method
+
+
 class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
@@ -271,6 +281,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     # ------------------------------------------------------------------------------------------------- running
 
+    @_named_as_asyncios
     def run_forever(self) -> None:
         """Run until stop() is called.
 
@@ -326,6 +337,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         if current not in (-1, self._csock.fileno()):
             signal.set_wakeup_fd(current)
 
+    @_named_as_asyncios
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of a signal; return False if there was none."""
         removed = super().remove_signal_handler(sig)
@@ -346,6 +358,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     # ---------------------------------------------------------------------------------------------- transports
 
+    @_named_as_asyncios
     async def create_connection(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -381,9 +394,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             raise
         return transport, protocol
 
-    # For `inspect.signature`: the options are the running version's.
-    create_connection.__wrapped__ = asyncio.SelectorEventLoop.create_connection  # type: ignore[attr-defined]
-
+    @_named_as_asyncios
     async def create_unix_connection(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], path: Any = None, **options: Any
     ) -> Any:
@@ -391,16 +402,13 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         with self._given(options.get("sock")):
             return await super().create_unix_connection(protocol_factory, path, **options)
 
-    create_unix_connection.__wrapped__ = asyncio.SelectorEventLoop.create_unix_connection  # type: ignore[attr-defined]
-
+    @_named_as_asyncios
     async def connect_accepted_socket(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], sock: socket.socket, **options: Any
     ) -> Any:
         """Make a transport of an accepted connection: `asyncio.loop.connect_accepted_socket`."""
         with self._given(sock):
             return await super().connect_accepted_socket(protocol_factory, sock, **options)
-
-    connect_accepted_socket.__wrapped__ = asyncio.SelectorEventLoop.connect_accepted_socket  # type: ignore[attr-defined]
 
     def _given(self, sock: socket.socket | None) -> contextlib.nullcontext[None] | _Given:
         """Have the transport that is made of a user's own socket write at once: he may send by it at any time."""
@@ -458,11 +466,10 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return _tls.heard(tls._app_transport)  # type: ignore[no-any-return]
 
+    @_named_as_asyncios
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
         """Upgrade a connection to TLS: `asyncio.loop.start_tls`, with its options, results and errors."""
         return _tls.heard(await super().start_tls(*arguments, **options))
-
-    start_tls.__wrapped__ = asyncio.SelectorEventLoop.start_tls  # type: ignore[attr-defined]
 
     def _start_serving(
         self,

@@ -206,7 +206,7 @@ def _start_shell() -> None:
 def _run_path(path: str) -> None:
     """Run a file, or the `__main__` of a directory or zip file."""
     # Joined and no more (not normalised): what the interpreter makes of it.
-    full_path = os.path.join(os.getcwd(), path)
+    full_path = os.path.join(os.getcwd(), path) if path else os.getcwd()
     if pkgutil.get_importer(full_path) is not None:
         _set_first_path(full_path, always=True)
         _new_main(loader=BuiltinImporter)

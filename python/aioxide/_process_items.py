@@ -8,6 +8,8 @@ import asyncio
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _aioxide
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -28,7 +30,7 @@ class PendingItems(dict[int, Any]):
         if kind is concurrent.futures.Future:
             outer.__class__ = _StandingFuture
             outer._inner = inner
-        inner.add_done_callback(lambda _: _hand_over(inner, outer))
+        inner.add_done_callback(lambda _: _aioxide._whole(_hand_over, inner, outer))
 
 
 class Ignored:
@@ -67,7 +69,9 @@ def inner_of(future: Any) -> Any:
 def _hand_over(inner: concurrent.futures.Future[_T], outer: concurrent.futures.Future[_T]) -> None:
     if inner.cancelled():
         concurrent.futures.Future.cancel(outer)
-    if not outer.set_running_or_notify_cancel():
+    if outer.done() and outer._state != "CANCELLED":
+        return  # it was all done before an interrupt came
+    if not (outer.running() or outer.set_running_or_notify_cancel()):
         return
     error = inner.exception()
     if error is not None:

@@ -1,6 +1,10 @@
 """What is rare in a process pool: starting workers, their deaths, their ends, timers. The native core calls it.
 
 Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
+
+Ctrl-C may end each method of a `Manager` between any two bytecodes, where it runs in the main thread. The core calls it
+again then, until it comes to its end (`process_manager.rs`). So each is written such that it can begin anew: what has
+been done is noted where it is done, by one call in C, and what says that all is done comes last.
 """
 
 from __future__ import annotations
@@ -8,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import heapq
-import itertools
 import os
 import signal
 import sys
@@ -17,14 +19,17 @@ import threading
 import time
 import traceback
 import weakref
-from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 import _aioxide_worker
 
 from . import _aioxide, _by_value
+from ._process_errors import Errors, WorkerDied, remote_traceback
 from ._process_signals import how_it_ended, no_interrupt
+from ._process_timers import Timers
+from ._process_waits import Flag, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +46,7 @@ GRACE = 2.0
 # Workers in a row that may die before they are ready, and, by number of workers, in their first task or later with no
 # other task finished in between: what is above is a crash loop.
 STARTS = 3
+
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _NO_CLOUDPICKLE = (
     "A worker process has to be able to import the function by its name. Lambdas and functions that are defined in "
@@ -49,56 +55,38 @@ _NO_CLOUDPICKLE = (
 _PENDING = "A process in the process pool was terminated abruptly while the future was running or pending."
 
 
-class WorkerDied(BrokenProcessPool):
-    """The worker process that ran the call has died; the pool goes on (`on_worker_death="respawn"`).
-
-    Attributes:
-        pid: the process.
-        exitcode: its exit code; the negative number of the signal that killed it; None where nobody could tell.
-    """
-
-    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
-        super().__init__(message)
-        self.pid = pid
-        self.exitcode = exitcode
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (*self.args, self.pid, self.exitcode)
-
-
-class TransferError(BrokenProcessPool):
-    """The arguments of a call could not be unpickled in the worker, or its result not here; only this call fails.
-
-    The standard library's pool breaks where this is raised, with a `BrokenProcessPool`.
-    """
-
-
-# typeshed has a traceback where the class takes its text.
-_remote_traceback: Any = _RemoteTraceback
-
 _managers: set[Manager] = set()
 _interpreter_exits = False
 
 
-class Manager:
+class Manager(Timers, Errors):
     """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way."""
 
     def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
+        super().__init__()
         self._process = os.getpid()
         self.processes: dict[Any, BaseProcess] = {}
         self._workers: dict[int, BaseProcess] = {}
-        # Workers that end because we want them to, and those that we have killed.
+        # Workers that end because we want them to; of these, those that `on_retire` is at; those that we have killed.
         self._leaving: set[int] = set()
+        self._retiring: set[int] = set()
         self._killed: set[int] = set()
-        self.finished = threading.Event()
+        # Those that are dead, each with whether it was ready; and those that were counted for the crash loop.
+        self._buried: dict[int, bool] = {}
+        self._counted: set[int] = set()
+        # Futures that `shutdown(cancel_futures=True)` is to cancel; those that are being stopped, each with how many
+        # of those who wait for it were told.
+        self._unwanted: dict[Any, None] = {}
+        self._stopping: dict[Any, int] = {}
+        self.finished = Flag()
         self.shutting_down = False
         self.broken: str | None = None
+        self._told_broken = False
+        self._starting = threading.RLock()
         self._cause: str | None = None
         self._deaths_note: str | None = None
         self._initializer_error: str | None = None
-        self._room = threading.Condition()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
+        self._room = Room()
         self._deaths = 0
         self._answers = 0
         self.restarts = 0
@@ -108,7 +96,7 @@ class Manager:
         self.pool.by_value = _by_value.main_has_no_file()
         self._snapshot: _by_value.Snapshot | None = None
         # Last: what it calls needs all of the above.
-        self._executor = weakref.ref(executor, self._collected)
+        self._executor = weakref.ref(executor, self.pool.collected)
 
     # ------------------------------------------------------------------------------------------- called per submit
 
@@ -126,8 +114,7 @@ class Manager:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.pool.full and not self.pool.in_turn and asyncio._get_running_loop() is None:
             self.pool.to_reactor()
-            with self._room:
-                self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
+            self._room.wait_for(lambda: self.pool.closed or not self.pool.full)
             if self.pool.closed:
                 self.admit()
 
@@ -137,14 +124,16 @@ class Manager:
         if executor is None:
             return
         executor._launched()
-        if executor._forks:
-            self.pool.on_demand = False
-            for _ in range(executor._max_workers):
-                self._start(executor)
-        else:
+        if not executor._forks:
             self._start(executor)
+            return
+        with self._starting:
+            while len(self._staying()) < executor._max_workers:
+                self._start(executor)
+            self.pool.on_demand = False
 
-    def _start(self, executor: ProcessPoolExecutor) -> None:
+    def _start(self, executor: ProcessPoolExecutor, replaces: int = 0) -> None:
+        """Start a worker, in the place of that one if it is not 0; where that is cut short, nothing is left of it."""
         _managers.add(self)
         initializer: Any = executor._initializer
         initargs: Any = executor._initargs
@@ -152,7 +141,7 @@ class Manager:
             self._snapshot = self._snapshot or _by_value.Snapshot()
         elif self.pool.by_value and initializer is not None:
             initializer, initargs = _by_value.Sent(initializer), _by_value.Sent(initargs)
-        key, *descriptors = self.pool.prepare(executor._max_tasks_per_child)
+        key, *descriptors = self.pool.prepare(executor._max_tasks_per_child, replaces)
         try:
             process = executor._mp_context.Process(
                 target=_aioxide_worker.main,
@@ -175,19 +164,32 @@ class Manager:
             self._workers[key] = process
             with _by_value.no_main(self.pool.by_value), no_interrupt(executor._mp_context):
                 process.start()
-        except BaseException:
-            self._workers.pop(key, None)
-            self.pool.abandon(key)
-            self._end_if_done()
+            self.processes[process.pid] = process
+            executor._worker_started(key)
+            # Last, and once: from here on it is a worker as any other.
+            self.pool.started(key, process.pid)
+        except Exception:
+            # What else is raised leaves the core's call of us, which does the same.
+            self.undo_start(key)
             raise
-        finally:
-            for fd in descriptors:
-                os.close(fd)
-        self.processes[process.pid] = process
-        self.pool.started(key, process.pid)
         if self.broken:
             self.pool.signal(key, signal.SIGKILL)
-        executor._worker_started(key)
+
+    def undo_start(self, key: int) -> None:
+        """End what there is of a worker whose start was cut short; nothing where it has started."""
+        if self.pool.is_started(key):
+            return
+        process = self._workers.get(key)
+        if process is not None:
+            if process.pid is not None:
+                self.processes.pop(process.pid, None)
+                with contextlib.suppress(ValueError, OSError):
+                    process.kill()
+                    process.join(GRACE)
+            self._workers.pop(key, None)
+        # Without its lifeline it ends even where multiprocessing was cut short before it knew the child's number.
+        self.pool.abandon(key)
+        self._end_if_done()
 
     def pickler_by_value(self, failed: bool) -> Callable[..., Any] | None:
         """Return what makes the pickler of a call of which something is in a `__main__` that workers cannot import.
@@ -209,39 +211,11 @@ class Manager:
             return function
         return _aioxide_worker.ByCloudpickle(cloudpickle.dumps(function))
 
-    def pickling_failed(self, error: BaseException, interrupted: bool) -> BaseException:
-        """Return the exception of a call that could not be pickled."""
-        if interrupted:
-            failed = TransferError("The call could not be pickled: Ctrl-C came meanwhile")
-            failed.__cause__ = error
-            return failed
-        # Where the standard library's pool has it.
-        text = "".join(traceback.format_exception(error))
-        error.__cause__ = _remote_traceback(f'\n"""\n{text}"""')
-        return error
-
     # --------------------------------------------------------------------------------------------- called by results
-
-    def rebuild(self, told: tuple[BaseException, str], unreadable: bool) -> BaseException:
-        """Return the exception that a worker has sent, or the one that says that it could not read its task."""
-        error, text = told
-        error.__cause__ = _remote_traceback(text)
-        if not unreadable:
-            return error
-        failed = TransferError(f"The call could not be unpickled in the worker process: {error!r}")
-        failed.__cause__ = error
-        return failed
-
-    def unreadable(self, error: BaseException) -> BaseException:
-        """Return the exception for a result that could not be unpickled."""
-        failed = TransferError(f"The result of the call could not be unpickled: {error!r}")
-        failed.__cause__ = error
-        return failed
 
     def on_room(self) -> None:
         """Less is under way: whoever waits for room may go on, and a pool that is shut down may end."""
-        with self._room:
-            self._room.notify_all()
+        self._room.notify_all()
         self._end_if_done()
 
     # ------------------------------------------------------------------------------------------------ lives and deaths
@@ -258,29 +232,25 @@ class Manager:
     def on_retire(self, key: int) -> None:
         """A worker has done all that it may, or has grown too large: the next starts before it goes."""
         process = self._workers.get(key)
-        if process is None or key in self._leaving:
+        if process is None or (key in self._leaving and key not in self._retiring):
             return
+        self._retiring.add(key)
         self._leaving.add(key)
         self.processes.pop(process.pid, None)
-        interrupt = None
-        try:
-            self.pool.take_back(key)
-            broken = None if self.broken else self._replace()
-        except KeyboardInterrupt as error:
-            # Calls may wait for the new worker, and nothing else would start it.
-            interrupt = error
-            broken = None if self.broken else self._replace()
+        self.pool.take_back(key)
+        broken = None if self.broken else self._replace(key)
         self.pool.exit_worker(key)
-        if broken is not None:
-            self._break(*broken)
-        if interrupt is not None:
-            raise interrupt
+        if broken is not None or self._is_half_broken():
+            self._break(*(broken or ()))
+        self._retiring.discard(key)
 
-    def _replace(self) -> tuple[str | None, str] | None:
+    def _replace(self, key: int) -> tuple[str | None, str] | None:
         """Start a worker for one that goes. Returns why the tasks that are left can never run, if that is so."""
         executor = self._executor()
         outstanding = self.pool.outstanding
         cause = None
+        if self.pool.is_replaced(key):
+            return None
         if executor is None:
             message = (
                 "The ProcessPoolExecutor was garbage collected with work pending after its last worker process "
@@ -298,44 +268,63 @@ class Manager:
                 "A replacement worker process could not be started, leaving the pool without workers to run the "
                 "remaining work."
             )
-            try:
-                self._start(executor)
-                self.restarts += 1
+            error = self._start_again(executor, key)
+            if error is None:
                 return None
-            except Exception as error:
-                cause = "".join(traceback.format_exception(error))
-        if self._workers.keys() - self._leaving or not (outstanding or cause):
+            cause = "".join(traceback.format_exception(error))
+        if self._staying() or not (outstanding or cause):
             return None
         return cause, message
 
+    def _staying(self) -> set[int]:
+        return self._workers.keys() - self._leaving - self._buried.keys()
+
+    def _start_again(self, executor: ProcessPoolExecutor, key: int) -> Exception | None:
+        """Start a worker in the place of that one; returns why it can't be.
+
+        What a handler of a signal raises looks like a failure of the start, but does not come again.
+        """
+        first: Exception | None = None
+        for _ in range(3):
+            try:
+                self._start(executor, key)
+            except Exception as error:
+                if self.pool.is_replaced(key):
+                    raise
+                first = first or error
+                continue
+            self.restarts += 1
+            if first is not None and not _is_of_the_system(first):
+                raise first
+            return None
+        return first
+
     def on_death(self, key: int) -> None:
         """A worker is dead: what it had not begun with is queued again; the rest is the mode's."""
-        process = self._workers.pop(key, None)
+        process = self._workers.get(key)
         if process is None:
             self.pool.abandon(key)
+            self._end_if_done()
             return
-        lost, _done, ready = self.pool.bury(key) or (0, 0, True)
-        try:
-            if process.exitcode is None:
-                # A child of the fork server: that one learns of it, and tells us, a moment later.
-                process.join(1.0)
-            process.is_alive()  # takes it off multiprocessing's list of children
-        finally:
-            # Also behind a Ctrl-C that has ended the wait: its calls would never end.
-            self._buried(process, key, lost, ready)
-
-    def _buried(self, process: BaseProcess, key: int, lost: int, ready: bool) -> None:
+        if process.exitcode is None:
+            # A child of the fork server: that one learns of it, and tells us, a moment later.
+            process.join(1.0)
+        process.is_alive()  # takes it off multiprocessing's list of children
+        self.pool.bury(key, self._buried)
         expected = key in self._leaving or key in self._killed
-        self._leaving.discard(key)
-        if self.broken is None and (self._initializer_error or not (expected or self._respawns)):
+        if self._is_half_broken():
+            self._break()
+        elif self.broken is None and (self._initializer_error or not (expected or self._respawns)):
             self._break(self._initializer_error)
         else:
             self.processes.pop(process.pid, None)
-            if lost:
-                self.pool.fail_lost(lambda _future: self._died(process, key))
-            if self.broken is None and key in self._killed | (set() if expected else {key}):
-                self._respawn(process, ready, expected)
-        self._killed.discard(key)
+        self.pool.fail_lost(lambda _future: self._died(process, key))
+        if self.broken is None and key in self._killed | (set() if expected else {key}):
+            self._respawn(process, key, expected)
+        self._workers.pop(key, None)
+        for noted in (self._leaving, self._retiring, self._killed, self._counted):
+            noted.discard(key)
+        self._buried.pop(key, None)
         self._end_if_done()
 
     def _died(self, process: BaseProcess, key: int) -> BaseException:
@@ -347,12 +336,16 @@ class Manager:
             process.exitcode,
         )
 
-    def _respawn(self, process: BaseProcess, ready: bool, killed: bool) -> None:
+    def _respawn(self, process: BaseProcess, key: int, killed: bool) -> None:
         answers = self.pool.counts()[8]
-        self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
-        self._answers = answers
+        if key not in self._counted:
+            self._counted.add(key)
+            self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
+            self._answers = answers
         executor = self._executor()
-        limit = STARTS if not ready else 10 + 5 * (executor._max_workers if executor else 1)
+        limit = (
+            STARTS if not self._buried.get(key, True) else 10 + 5 * (executor._max_workers if executor else 1)
+        )
         if self._deaths >= limit:
             self._break(
                 None,
@@ -361,18 +354,39 @@ class Manager:
             )
             return
         if executor is None:
-            if self.pool.outstanding and not self._workers:
+            if self.pool.outstanding and not self._workers.keys() - self._buried.keys():
                 self._break(None, "The ProcessPoolExecutor was garbage collected, and its last worker died.")
             return
         if executor._forks or self.pool.counts()[0] > 0:
-            broken = self._replace()
+            broken = self._replace(key)
             if broken is not None:
                 self._break(*broken)
 
+    def _is_half_broken(self) -> bool:
+        return self.broken is not None and not self._told_broken
+
     def _break(self, cause: str | None = None, message: str | None = None) -> None:
-        if self.broken is not None:
+        if self.broken is None:
+            self._say_why(cause, message)
+        if self._told_broken:
             return
-        self.broken = _BROKEN if message is None else message
+        executor = self._executor()
+        if executor is not None:
+            executor._broken = self.broken
+            executor._shutdown_thread = True
+        self.shutting_down = True
+        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
+        text = _PENDING if self.broken is None or self.broken == _BROKEN else self.broken
+        self.pool.fail_all(lambda _future: self._broken_error(text))
+        for process in list(self.processes.values()):
+            with contextlib.suppress(ValueError, OSError):
+                process.terminate()
+        self.call_later(GRACE, self._kill_all)
+        self._room.notify_all()
+        self._stay_served()
+        self._told_broken = True
+
+    def _say_why(self, cause: str | None, message: str | None) -> None:
         ended = [process for process in self.processes.values() if process.exitcode]
         if message is None and cause is None and ended:
             self._deaths_note = "\n".join(
@@ -384,27 +398,13 @@ class Manager:
                     for process in ended
                 )
         self._cause = cause
-        executor = self._executor()
-        if executor is not None:
-            executor._broken = self.broken
-            executor._shutdown_thread = True
-        self.shutting_down = True
-        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
-        text = message if message is not None else _PENDING
-        self.pool.fail_all(lambda _future: self._broken_error(text))
-        for process in list(self.processes.values()):
-            with contextlib.suppress(ValueError, OSError):
-                process.terminate()
-        self.call_later(GRACE, self._kill_all)
-        with self._room:
-            self._room.notify_all()
-        self._stay_served()
+        self.broken = _BROKEN if message is None else message
 
     def _broken_error(self, message: str = _PENDING) -> BaseException:
         # One for each future: they would share a traceback otherwise (python/cpython#101267).
         error = BrokenProcessPool(message)
         if self._cause is not None:
-            error.__cause__ = _remote_traceback(f"\n'''\n{self._cause}'''")
+            error.__cause__ = remote_traceback(f"\n'''\n{self._cause}'''")
         if self._deaths_note is not None:
             error.add_note(self._deaths_note)
         return error
@@ -420,7 +420,8 @@ class Manager:
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
-    def _collected(self, _reference: object) -> None:
+    def on_collected(self) -> None:
+        """Nobody has the executor any more: end as it was to be shut down."""
         if not self.finished.is_set():
             self.begin_shutdown()
             self._stay_served()
@@ -432,17 +433,21 @@ class Manager:
         self.shutting_down = True
         self.pool.closed = self.pool.stays = self.pool.tell_idle = True
         if cancel_futures:
-            for future in self.pool.take_pending():
-                _cancel(future)
-        with self._room:
-            self._room.notify_all()
+            self.pool.take_pending(self._unwanted)
+        for future in list(self._unwanted):
+            _cancel(future)
+            self._unwanted.pop(future, None)
+        self._room.notify_all()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
+        if self.finished.is_set():
+            self.finished.set()  # whoever did it may have been cut short before all were woken
         if not self.shutting_down or self.finished.is_set():
             return
         if self.pool.outstanding == 0:
-            for key in self._workers.keys() - self._leaving:
+            # Also those that leave: whoever was to tell them may have been cut short.
+            for key in self._workers.keys() - self._retiring:
                 self._leaving.add(key)
                 self.pool.exit_worker(key)
         if not self._workers:
@@ -480,21 +485,25 @@ class Manager:
                     self.pool.leave_home()
                     self.pool.wait(min(left, 1.0))
         finally:
-            self._stay_served()
+            _aioxide._whole(self._stay_served)
 
     # ---------------------------------------------------------------------------------------------- stopping and idling
 
     def stop(self, future: Any) -> bool:
         """Cancel a future whose call a worker has: take the call back, or stop it. False if it has finished."""
-        with future._condition:
-            if future.done():
-                return bool(future.cancelled())
+        # The lock itself: the condition's way to it is Python, and an interrupt there would leave it locked.
+        with future._condition._lock:
+            if future not in self._stopping:
+                if future.done():
+                    return bool(future.cancelled())
+                self._stopping[future] = 0
             future._state = "CANCELLED_AND_NOTIFIED"
             future._condition.notify_all()
-            for waiter in future._waiters:
+            for waiter in future._waiters[self._stopping[future] :]:
                 waiter.add_cancelled(future)
+                self._stopping[future] += 1
         self.stop_call(future)
-        future._invoke_callbacks()
+        self.pool.call_back(self._stopping, future)
         return True
 
     def stop_cancelled(self, future: asyncio.Future[Any]) -> None:
@@ -507,63 +516,45 @@ class Manager:
         where = self.pool.withdraw(future)
         if not isinstance(where, tuple):
             return
-        key, call = where
-        self.pool.stop_task(key, call)
-        self.pool.signal(key, STOP_SIGNAL)
 
         def kill() -> None:
             if self.pool.withdraw(future) == where:
-                self._kill(key)
+                self._kill(where[0])
 
         self.call_later(GRACE, kill)
+        self.pool.stop_task(*where, STOP_SIGNAL)
 
     def watch_idle(self, timeout: float) -> None:
         """End workers that have been idle for `timeout` seconds, from now on."""
         self.pool.stays = True
         if not self._watching:
-            self._watching = True
             self.call_later(timeout, lambda: self._end_idle(timeout))
+            self._watching = True
 
     def _end_idle(self, timeout: float) -> None:
-        self._watching = False
         if self.shutting_down:
             return
-        rows = [row for row in self.pool.workers() if row[0] in self._workers.keys() - self._leaving]
+        rows = [row for row in self.pool.workers() if row[0] in self._workers.keys() - self._retiring]
         for key, *_, idle, _rss, _ready in rows:
-            if idle is not None and idle >= timeout:
+            if key in self._leaving or (idle is not None and idle >= timeout):
                 self._leaving.add(key)
                 self.processes.pop(self._workers[key].pid, None)
                 self.pool.exit_worker(key)
         left = [idle for key, *_, idle, _rss, _ready in rows if key not in self._leaving]
         if left:
-            self._watching = True
             soonest = min(timeout - (idle or 0.0) for idle in left)
             self.call_later(max(soonest, 0.01), lambda: self._end_idle(timeout))
+        self._watching = bool(left)
 
-    # ----------------------------------------------------------------------------------------------------------- timers
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """Call `callback()` in `delay` seconds, in whichever thread serves the pool."""
-        heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), callback))
-        self._arm()
-
-    def _arm(self) -> None:
-        if not self.finished.is_set():
-            self.pool.set_timer(max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None)
-
-    def on_timer(self) -> None:
-        """Run what is due."""
-        try:
-            while self._due and self._due[0][0] <= time.monotonic():
-                heapq.heappop(self._due)[2]()
-        finally:
-            # Whatever one of them raises, the others have their turn.
-            self._arm()
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether a failure is one that passes: no process could be started for a moment."""
+    return isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
 
 
 def _cancel(future: Any) -> None:
     if isinstance(future, concurrent.futures.Future):
-        if future.cancel():
+        if future.cancel() and future._state == "CANCELLED":
             future.set_running_or_notify_cancel()
         return
     with contextlib.suppress(RuntimeError):  # a loop that is closed
@@ -575,16 +566,12 @@ def _end_all() -> None:
     global _interpreter_exits
     _interpreter_exits = True
     for manager in list(_managers):
-        manager.begin_shutdown()
+        manager.pool.begin_shutdown(False)
     for manager in list(_managers):
         manager.join()
-    _aioxide._end_reactor()
 
 
-def _after_fork() -> None:
-    _aioxide._forked_pools()
-    _managers.clear()
-
-
-threading._register_atexit(_end_all)  # type: ignore[attr-defined]
-os.register_at_fork(after_in_child=_after_fork)
+# The reactor's threads must have ended, whatever cuts the rest short.
+threading._register_atexit(_aioxide._end_process_pools, _end_all)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_managers.clear)
+os.register_at_fork(after_in_child=_aioxide._forked_pools)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
+from . import _aioxide
 from ._checks import checked_count, checked_iterable, checked_seconds, refuse_item
 from ._futures import Future
+from ._process_errors import WorkerDied
 from ._process_items import inner_of
-from ._process_manager import WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -78,17 +79,27 @@ class _Call:
         self._timeout = timeout
         self._retries = retries
         self._too_late = False
+        # The last attempt for which another was counted.
+        self._failed: Any = None
+        # The attempt that has its callback.
+        self._watched: Any = None
 
     def attempt(self) -> None:
         """Submit it (once more)."""
         if self._submit is None:
             return
         self._too_late = False
+        self.inner = inner_of(self._submit())
+        self._watch(self.inner)
+
+    def _watch(self, inner: Any) -> None:
         # By its own name: it may be done, and all of this over, as soon as it has its callback.
-        inner = self.inner = inner_of(self._submit())
-        inner.add_done_callback(self._done)
         if self._timeout is not None and not inner.done():
             self._look_later(inner, self._timeout)
+        # In one piece: an interrupt of the thread that serves the pool must not leave the outcome open.
+        inner.add_done_callback(partial(_aioxide._whole, self._done))
+        if self.inner is inner:
+            self._watched = inner
 
     def _look_later(self, inner: Any, seconds: float) -> None:
         self._manager.call_later(seconds, lambda: self._look(inner))
@@ -106,9 +117,14 @@ class _Call:
             self._look_later(inner, left)
             return
         self._too_late = True
-        self._manager.stop(inner)
+        self._manager.pool.stop(inner)
 
     def _done(self, inner: Any) -> None:
+        if inner is not self.inner:
+            # It was tried again; an interrupt may have come right behind that.
+            if self.inner is not None and self._watched is not self.inner:
+                self._watch(self.inner)
+            return
         if self.outcome.done():
             self._end()
             return
@@ -117,14 +133,16 @@ class _Call:
             error = TimeoutError(f"The call ran for longer than {self._timeout} seconds.")
         elif inner.cancelled():
             outcome = self.outcome
-            self._end()
-            if Future.cancel(outcome):
+            if Future.cancel(outcome) and outcome._state == "CANCELLED":
                 outcome.set_running_or_notify_cancel()
+            self._end()
             return
         else:
             error = inner.exception()
-        if error is not None and self._retries > 0 and _may_try_again(error):
-            self._retries -= 1
+        if error is not None and (self._retries > 0 or self._failed is inner) and _may_try_again(error):
+            if self._failed is not inner:
+                self._failed = inner
+                self._retries -= 1
             try:
                 self.attempt()
             except Exception as refused:
@@ -132,17 +150,16 @@ class _Call:
             else:
                 return
         outcome = self.outcome
+        if outcome.running() or outcome.set_running_or_notify_cancel():
+            if error is None:
+                outcome.set_result(inner.result())
+            else:
+                outcome.set_exception(error)
         self._end()
-        if not outcome.set_running_or_notify_cancel():
-            return
-        if error is None:
-            outcome.set_result(inner.result())
-        else:
-            outcome.set_exception(error)
 
     def _end(self) -> None:
         # The arguments, and the cycle between the future and this.
-        self._submit = self.inner = None
+        self._submit = self.inner = self._failed = self._watched = None
         self.outcome._call = None
 
 

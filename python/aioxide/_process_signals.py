@@ -25,8 +25,10 @@ def no_interrupt(context: Any) -> Iterator[None]:
 
         # Its start comes with the first worker's, and up to CPython 3.13 leaves SIGINT unblocked.
         resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # Within: one that came just before is raised behind this, and it must not stay blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import _aioxide_worker
 
-from . import _aioxide, _process_items, _process_manager
+from . import _aioxide, _process_errors, _process_items, _process_manager
 from ._checks import (
     checked_arguments,
     checked_callable,
     checked_chunksize,
     checked_count,
+    checked_iterable,
     checked_seconds,
     checked_workers,
     optional_count,
     refuse,
+    shown,
 )
 from ._futures import Future, PoolMeta, map_calls
 
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-WorkerDied = _process_manager.WorkerDied
-TransferError = _process_manager.TransferError
+WorkerDied = _process_errors.WorkerDied
+TransferError = _process_errors.TransferError
 
 
 class _ManagerThread:
@@ -131,7 +133,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
-            raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {shown(on_worker_death)}')
         _check_tasks_per_child(max_tasks_per_child)
         max_pending = optional_count("max_pending", max_pending)
         max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")
@@ -198,7 +200,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
-            future._stop = self._manager.stop
+            future._stop = self._pool.stop
             return self._submit(future, fn, args, kwargs)  # type: ignore[no-any-return]
         return self._submit(None, fn, args, kwargs)  # type: ignore[no-any-return]
 
@@ -227,7 +229,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if future is None:
             return asyncio.wrap_future(self.submit(func, *args), loop=loop)
         if self._cancel_running:
-            future.add_done_callback(self._manager.stop_cancelled)
+            future.add_done_callback(self._pool.stop_cancelled)
         return future  # type: ignore[no-any-return]
 
     def map(
@@ -306,18 +308,17 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             chunksize: calls that are sent as one; their results come together.
 
         Raises:
-            TypeError: `chunksize` is no integer.
+            TypeError: `fn` cannot be called, one of `iterables` not be iterated over, or `chunksize` is no integer.
             ValueError: `chunksize` is less than 1.
             What `fn` raises, when its result would have been next; calls that have not begun are cancelled then. With a
                 `chunksize`, the first that is raised stands for the whole chunk, as in `map()`.
         """
         from ._process_schedule import map_progress
 
-        if not isinstance(chunksize, int):
-            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
-        return map_progress(self, fn, iterables, ordered, chunksize)
+        checked_callable("fn", fn)
+        for each in iterables:
+            checked_iterable("iterables", each, "iterables of the function's arguments")
+        return map_progress(self, fn, iterables, ordered, checked_count("chunksize", chunksize))
 
     def share(self, value: _T) -> Any:
         """Return a handle of `value`: an argument that arrives in the workers as the value itself, without a copy.
@@ -352,11 +353,11 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """
         with self._shutdown_lock:
             self._shutdown_thread = True
-            self._manager.begin_shutdown(cancel_futures)
+            self._pool.begin_shutdown(cancel_futures)
         if wait:
             self._manager.join()
         else:
-            self._manager._stay_served()
+            _aioxide._whole(self._manager._stay_served)
         self._executor_manager_thread = None
         self._call_queue = None
         self._processes = None

@@ -7,7 +7,6 @@ import functools
 import logging
 import math
 import os
-import sys
 import threading
 import time
 import weakref
@@ -104,29 +103,29 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         self._queue = queue
         _pools.add(self)
 
-    if sys.version_info < (3, 14):
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        """Return an iterator equivalent to `map(fn, *iterables)`, whose calls run in the threads.
 
-        def map(
-            self,
-            fn: Callable[..., _T],
-            *iterables: Iterable[Any],
-            timeout: float | None = None,
-            chunksize: int = 1,
-            buffersize: int | None = None,
-        ) -> Iterator[_T]:
-            """Return an iterator equivalent to `map(fn, *iterables)`, whose calls run in the threads.
+        Args:
+            timeout: seconds for the whole iteration. None: no limit.
+            chunksize: ignored: it is for pools of processes.
+            buffersize: how many calls are submitted ahead of the results that were yielded. None: all at
+                once.
 
-            Args:
-                timeout: seconds for the whole iteration. None: no limit.
-                chunksize: ignored: it is for pools of processes.
-                buffersize: how many calls are submitted ahead of the results that were yielded. None: all at
-                    once.
+        Raises:
+            TimeoutError: a result was not there in time.
+            TypeError, ValueError: `buffersize` is no integer above 0, or `timeout` no number.
+        """
+        return map_calls(self, fn, iterables, timeout, buffersize)
 
-            Raises:
-                TimeoutError: a result was not there in time.
-                TypeError, ValueError: `buffersize` is no integer above 0.
-            """
-            return map_calls(self, fn, iterables, timeout, buffersize)
+    map.__qualname__ = StandardPool.map.__qualname__  # which errors about the arguments name
 
     def stats(self) -> ThreadPoolStats:
         """Return what the pool does at this moment, and what it has done since it was made."""
@@ -240,8 +239,10 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
             name = f"{self._thread_name_prefix or self}_{self._started_threads}"
             worker = _Worker(self, context)
             thread = threading.Thread(name=name, target=worker.run)
-            self._threads.add(thread)
             try:
+                # Until here, the native part takes it out of its count where this is interrupted.
+                queue.begin()
+                self._threads.add(thread)
                 thread.start()
             except BaseException as error:
                 # Interrupted in start(), which waits for the thread to come up, it may come up all the same.

@@ -5,7 +5,6 @@ get is compared with it by stubtest.
 """
 
 import concurrent.futures
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -30,15 +29,13 @@ class ThreadPoolExecutor(ThreadPool, concurrent.futures.ThreadPoolExecutor, meta
         spin: float | None = None,
         **context_options: Any,
     ) -> None: ...
-    if sys.version_info < (3, 14):
-        def map(
-            self,
-            fn: Callable[..., _T],
-            *iterables: Iterable[Any],
-            timeout: float | None = None,
-            chunksize: int = 1,
-            buffersize: int | None = None,
-        ) -> Iterator[_T]: ...
-
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]: ...
     def stats(self) -> ThreadPoolStats: ...
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None: ...

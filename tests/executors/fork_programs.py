@@ -357,6 +357,52 @@ def argument_that_a_helper_writes_to(_folder):
             check((said, seen, values(back)), ("[9]", [1], [1]))
 
 
+def doubled(array):
+    return array * 2
+
+
+def result_that_came_where_its_argument_went(_folder):
+    """The parent forks while it holds a result that lies in memory of its own, in which it sent the argument."""
+    with pool() as executor:
+        children, held = [], []
+        for number in range(6):
+            array = executor.submit(doubled, full(number)).result()
+            children.append(Child(lambda array=array: (values(array), change(array, 99))))
+            if number % 2:
+                change(array[:100], 77)
+                held.append((number, array))
+            del array
+        for number in range(10, 20):
+            check(values(executor.submit(doubled, full(number)).result()), [2 * number])
+        for number, child in enumerate(children):
+            check(child.says(), repr(([2 * number], [99])))
+        for number, array in held:
+            check((values(array[:100]), values(array[100:])), ([77], [2 * number]))
+
+
+def helper_keeps_and_result_follows(array, path):
+    return hand_on(array, path), array * 0 - 5
+
+
+def result_after_a_helper_has_the_argument(folder):
+    """What a fork of the worker holds is not where the result is put."""
+    path = str(Path(folder, "go"))
+    with pool() as executor:
+        helpers = {}
+        for number in range(4):
+            helper, back = executor.submit(helper_keeps_and_result_follows, full(number), path).result()
+            check(values(back), [-5])
+            helpers[helper] = number
+        Path(path).touch()
+        for helper, number in helpers.items():
+            found = Path(f"{path}.{helper}")
+            end = time.monotonic() + 30
+            while not found.exists():
+                assert time.monotonic() < end
+                time.sleep(0.005)
+            check(found.read_text(), repr([number]))
+
+
 def fork_while_a_handler_of_others_waits_for_the_gil(_folder):
     """As grpc's does: what others have to do before a fork lets another thread run, which receives."""
     received = threading.Event()
@@ -404,6 +450,8 @@ PROGRAMS = {
         result_in_a_grandchild,
         result_in_a_process_of_multiprocessing,
         result_in_workers_that_inherit_it,
+        result_that_came_where_its_argument_went,
+        result_after_a_helper_has_the_argument,
         fork_while_a_result_is_unpickled,
         a_child_that_lets_go_gives_nothing_back,
         memory_after_forks_goes,

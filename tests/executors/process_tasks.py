@@ -54,6 +54,25 @@ def square(x):
     return x * x
 
 
+_KEPT = []
+
+
+def square_and_keep(array):
+    """Keeps its argument, which the next result must not be written over."""
+    _KEPT.append(array)
+    return array * array
+
+
+def kept_values():
+    return [sorted(set(array.tolist())) for array in _KEPT]
+
+
+def own_memory():
+    """How many files of shared memory this worker has made for results."""
+    links = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)]
+    return sum("aioxide-slab" in link for link in links)
+
+
 def nap(seconds, value=None):
     time.sleep(seconds)
     return value

@@ -305,8 +305,8 @@ def test_progress_of_several_iterables_and_in_chunks():
             assert [step[:2] for step in found] == [(done, 9) for done in range(1, 10)]
             assert sorted(value for *_, value in found) == expected
         assert aioxide.run(nothing()) == []
-        for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)):
-            with pytest.raises(error, match=f"chunksize must be .*not {wrong}"):
+        for wrong, error, shown in ((0, ValueError, 0), (-1, ValueError, -1), (1.5, TypeError, "float")):
+            with pytest.raises(error, match=f"chunksize must be .*not {shown}"):
                 pool.map_progress(pow, [1], [2], chunksize=wrong)
 
 

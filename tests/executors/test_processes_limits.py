@@ -82,10 +82,10 @@ def test_the_next_worker_has_started_while_the_one_it_replaces_is_still_there(mo
     with aioxide.ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
         manager, seen = pool._manager, []
 
-        def noted(executor, start=manager._start):
+        def noted(executor, replaces=0, start=manager._start):
             # The last one is the one to be replaced; those before it are on their way out.
             before = [process.pid for process in manager._workers.values()][-1:]
-            start(executor)
+            start(executor, replaces)
             seen.append([is_running(pid) for pid in before])
 
         monkeypatch.setattr(manager, "_start", noted)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import pickle
+import resource
 
 import aioxide
 import pytest
@@ -62,6 +63,65 @@ def test_memory_is_used_again(pool):
     for _ in range(20):
         pool.submit(tasks.square, array).result(DEADLINE)
     assert pool.stats().shared_bytes < 20 * array.nbytes
+
+
+def test_a_result_comes_back_in_the_memory_of_its_arguments():
+    """Neither side gets memory for it, nor maps any."""
+    array = numpy.arange(500_000, dtype=float)
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        for _ in range(3):
+            back = pool.submit(tasks.square, array).result(DEADLINE)
+            assert (back == array * array).all()
+            del back
+        assert pool.submit(tasks.own_memory).result(DEADLINE) == 0
+        assert array.nbytes < pool.stats().shared_bytes < 1.2 * array.nbytes
+        # Much larger, and much smaller, than what it came from: not there.
+        assert len(pool.submit(numpy.repeat, array, 4).result(DEADLINE)) == 2_000_000
+        assert len(pool.submit(numpy.resize, array, 5_000).result(DEADLINE)) == 5_000
+        assert pool.submit(tasks.own_memory).result(DEADLINE) == 2
+
+
+def test_a_result_is_not_written_over_an_argument_that_is_kept():
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        for n in range(6):
+            back = pool.submit(tasks.square_and_keep, numpy.full(100_000, float(n))).result(DEADLINE)
+            assert (back == n * n).all()
+        assert pool.submit(tasks.kept_values).result(DEADLINE) == [[float(n)] for n in range(6)]
+
+
+def test_an_argument_that_is_returned_arrives():
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        for n in range(6):
+            back = pool.submit(tasks.same, numpy.full(100_000, float(n))).result(DEADLINE)
+            assert (back == n).all()
+
+
+def test_a_result_that_a_coroutine_has_dropped_leaves_its_memory_to_its_next_call():
+    """In the same step of its task: the second call's argument goes where the first one's result was."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        array = numpy.ones(500_000)
+
+        async def total():
+            return (await loop.run_in_executor(pool, tasks.square, array)).sum()
+
+        assert [await total() for _ in range(4)] == [500_000.0] * 4
+        return pool.stats().shared_bytes / array.nbytes
+
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        assert aioxide.run(main()) < 1.2
+
+
+def test_the_first_call_with_much_data_does_not_fault_for_each_page():
+    array = numpy.ones(2_000_000)
+    pages = array.nbytes // resource.getpagesize()
+    with aioxide.ProcessPoolExecutor(1) as pool:
+        assert pool.submit(tasks.square, 3).result(DEADLINE) == 9
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        back = pool.submit(tasks.square, array).result(DEADLINE)
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert (back == 1).all() and faults < pages / 4
 
 
 FEW_DESCRIPTORS = """

@@ -1,7 +1,9 @@
 """What our thread pool has beyond the standard one: retiring, back-pressure, numbers, and the word on a deadlock."""
 
 import asyncio
+import linecache
 import os
+import sys
 import threading
 import time
 
@@ -431,3 +433,41 @@ def test_idle_workers_and_loops_sleep(situation):
     wakeups, milliseconds = map(int, output_of(IDLE, situation))
     assert wakeups <= 4  # the sleep's own, and what the kernel adds
     assert milliseconds <= 20
+
+
+def test_a_start_that_is_cut_short_at_any_line_costs_no_thread():
+    """Else a pool of one thread would wait for ever for a thread that was counted, and never came."""
+
+    def raises_at(number):
+        def trace(frame, event, arg):
+            if frame.f_code.co_name in ("_start_worker", "_create_worker_context"):
+                return look
+            return None
+
+        def look(frame, event, arg):
+            nonlocal number
+            # Where a `with` block ends there is such an event, but the interpreter looks for no signal.
+            with_block = "with " in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            if event == "line" and not with_block:
+                number -= 1
+                if number == 0:
+                    raise KeyboardInterrupt
+            return look
+
+        return trace, lambda: number
+
+    for at in range(1, 100):
+        pool = aioxide.ThreadPoolExecutor(1)
+        trace, left = raises_at(at)
+        try:
+            sys.settrace(trace)
+            pool.submit(int)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        assert pool.submit(int).result(10) == 0
+        pool.shutdown()
+        if left() > 0:
+            break
+    assert 5 < at < 100

@@ -132,6 +132,29 @@ def test_arguments_of_map_in_processes(processes, argument, accepted):
     assert faults(call, argument, accepted | late) == []
 
 
+@pytest.mark.parametrize(
+    ("argument", "accepted"),
+    [
+        ("fn", {"function", "type", "refusing"}),
+        ("iterables", {"str", "bytes", "list", "dict", "numbered dict", "refusing"}),
+        ("chunksize", {"2", "index"}),
+        ("ordered", ANYTHING),
+    ],
+)
+def test_arguments_of_map_progress(processes, argument, accepted):
+    def call(value):
+        given = {"fn": str, "iterables": [1], argument: value}
+        processes.map_progress(given.pop("fn"), given.pop("iterables"), **given)
+
+    assert faults(call, argument, accepted) == []
+
+
+@pytest.mark.parametrize("argument", ["wait", "cancel_futures"])
+def test_arguments_of_shutdown_are_truths(argument):
+    for make in (aioxide.ThreadPoolExecutor, aioxide.ProcessPoolExecutor):
+        assert faults(lambda value, make=make: make(1).shutdown(**{argument: value}), argument, TRUTHS) == []
+
+
 def test_arguments_of_what_shares_memory():
     assert faults(aioxide.shared.buffer, "size", {"0", "2", "index"}) == []
     assert faults(aioxide.shared.empty, "shape", {"0", "2", "list", "index"}) == []
@@ -156,6 +179,31 @@ def test_a_loop_whose_arguments_do_not_fit_leaves_nothing_behind():
     with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments but 3 were given"):
         aioxide.EventLoop(None, 1)
     gc.collect()
+
+
+def test_a_number_that_is_too_long_to_be_written_is_told_by_its_size(threads, processes):
+    """Of more than 4300 digits Python itself writes none (`sys.set_int_max_str_digits`)."""
+    huge = 10**5000
+    for call in (
+        lambda: aioxide.shared.buffer(huge),
+        lambda: aioxide.shared.buffer(-huge),
+        lambda: thread_pool(max_pending=huge),
+        lambda: thread_pool(idle_timeout=-huge),
+        lambda: process_pool(max_rss=-huge),
+        lambda: process_pool(on_worker_death=huge),
+        lambda: threads.stats().run.quantile(huge),
+        lambda: threads.map(abs, [1], buffersize=huge),
+        lambda: processes.map(abs, [1], chunksize=huge),
+        lambda: processes.schedule(int, retries=-huge),
+        lambda: processes.schedule(int, timeout=-huge),
+    ):
+        with pytest.raises((ValueError, OverflowError), match=r"not an int of 16610 bits$"):
+            call()
+    loop = aioxide.new_event_loop()
+    for method in (loop.call_later, loop.call_at):
+        with pytest.raises(OverflowError, match=r"a float can hold, not an int of 16610 bits$"):
+            method(huge, id)
+    loop.close()
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
@@ -208,6 +256,34 @@ def test_arguments_of_a_cluster(argument, accepted, monkeypatch):
     )
     found = [fault for fault in faults(make, argument, accepted) if not fault.endswith(": accepted")]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "accepted"),
+    [
+        ("fn", {"function", "type", "refusing"}),
+        ("args", {"str", "bytes", "list", "dict", "numbered dict"}),
+        ("kwargs", NONE | {"dict"}),
+        ("retries", NONE | {"0", "2", "index"}),
+        ("workers", NONE | {"str", "dict"}),
+        ("resources", NONE | {"dict"}),
+        ("priority", {"0", "1.5", "2", "-1", "-0.5", "inf", "-inf", "10**30", "-10**30", "10**400", "index"}),
+    ],
+)
+def test_arguments_of_a_call_in_a_cluster(argument, accepted, monkeypatch):
+    pool = object.__new__(aioxide.ClusterExecutor)
+    monkeypatch.setattr(pool, "_retries", 0, raising=False)
+    monkeypatch.setattr(pool, "_post", lambda *call: None)
+
+    def schedule(value):
+        pool.schedule(**{"fn": int, argument: value})
+
+    assert faults(schedule, argument, accepted) == []
+    for value in ({"GPU": "x"}, {"GPU": -1}, {"GPU": float("nan")}):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^resources\['GPU'\] must be .*, not (str|-1|nan)$"
+        ):
+            schedule(value) if argument == "resources" else pool.schedule(int, resources=value)
 
 
 # ---------------------------------------------------------------------------------- names and number of arguments

@@ -22,6 +22,7 @@ def test_it_says_how_it_was_built():
     assert info["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert info["rustc"].startswith("rustc 1.")
     assert info["profile"] in ("release", "debug")
+    assert info["profile_guided"] in (True, False)
 
 
 def test_it_says_where_it_runs():

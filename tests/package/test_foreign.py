@@ -1,6 +1,7 @@
 """A loop that is not ours beside aioxide is told once; `replace_uvloop` has programs that name uvloop run on us."""
 
 import importlib.util
+import sys
 import textwrap
 
 import pytest
@@ -43,6 +44,8 @@ FOREIGN = {
 UVLOOP = {
     "uvloop.run": "import uvloop; uvloop.run(main())",
     "uvloop.Loop": "import uvloop; run_on(uvloop.Loop())",
+    "its base in C": "from uvloop.loop import Loop as base_of_uvloop; run_on(base_of_uvloop())",
+    "its base in C, imported before": "run_on(base_of_uvloop())",
     "imported before": "run_on(loops_of_uvloop())",
     "derived before": "run_on(derived_from_uvloop())",
 }
@@ -63,6 +66,7 @@ def test_a_foreign_loop_is_told_once(way):
 def test_uvloop_is_told_with_what_would_replace_it(way):
     before = (
         "from uvloop import new_event_loop as loops_of_uvloop, Loop\nclass derived_from_uvloop(Loop): pass\n"
+        "from uvloop.loop import Loop as base_of_uvloop\n"
     )
     before = before if "before" in way else ""
     _, said = run(f"{before}aioxide.install()\n{UVLOOP[way]}\n{UVLOOP[way]}")
@@ -76,11 +80,9 @@ def test_our_loops_and_uninstalled_ones_are_not_told():
     program = """
         aioxide.install()
         print(asyncio.run(main()), run_on(asyncio.SelectorEventLoop()), run_on(aioxide.EventLoop()))
-        standard = asyncio.events._set_running_loop
+        taken_over = Mine.run_until_complete, Mine.run_forever
         aioxide.uninstall()
-        assert asyncio.events._set_running_loop is not standard
-        run_on(Mine())
-        asyncio.events._set_running_loop = standard  # as somebody who took it over while it was ours
+        Mine.run_until_complete, Mine.run_forever = taken_over  # as somebody who wraps them would
         run_on(Mine())
         with aioxide.installed(): pass
         run_on(Mine())
@@ -103,6 +105,182 @@ def test_the_warning_is_one_that_filters_know():
         run_on(loop)
     """
     assert run(program, "-W", "error") == (["raised", "None", "False"], [])
+
+
+# Loops in Python that expect no exception when they say that they run.
+PYTHONIC = """
+from asyncio.events import AbstractEventLoop, _set_running_loop
+class Guest:
+    def __init__(self):
+        self.ready, self.running, self.stopping = [], False, False
+    def call_soon(self, callback, *args, context=None):
+        self.ready.append(asyncio.Handle(callback, args, self, context))
+    def run_forever(self):
+        if self.running:
+            raise RuntimeError("already running")
+        self.running = True
+        _set_running_loop(self)
+        try:
+            while not self.stopping:
+                self.ready.pop(0)._run()
+        finally:
+            _set_running_loop(None)
+            self.running = self.stopping = False
+    def run_until_complete(self, future):
+        task = asyncio.ensure_future(future, loop=self)
+        task.add_done_callback(lambda _: self.stop())
+        self.run_forever()
+        return task.result()
+    def create_task(self, coro, **kwargs): return asyncio.Task(coro, loop=self, **kwargs)
+    def stop(self): self.stopping = True
+    def is_running(self): return self.running
+    def close(self): pass
+    def get_debug(self): return False
+    async def shutdown_asyncgens(self): pass
+    async def shutdown_default_executor(self, timeout=None): pass
+class Derived(AbstractEventLoop):
+    for name in dir(Guest):
+        name.startswith("_") or exec(f"{name} = Guest.{name}")
+    __init__ = Guest.__init__
+"""
+# Each way to run a loop, twice: the first time the warning is raised.
+EACH_WAY = """
+import warnings
+warnings.filterwarnings("ignore", ".*never awaited")  # what an error has kept from running
+warnings.filterwarnings("error", ".*not an aioxide")
+async def nothing():
+    began.append(1)
+def run_forever(loop, _):
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+WAYS = {"run_until_complete": lambda loop, coro: loop.run_until_complete(coro), "run_forever": run_forever}
+def each_way(make):
+    for name, way in WAYS.items():
+        aioxide.uninstall(); aioxide.install()  # anew: the first time is yet to come
+        loop = make()
+        pending = nothing()
+        for attempt in range(2):
+            try:
+                way(loop, pending if attempt == 0 else nothing())
+            except RuntimeWarning as error:
+                assert "not an aioxide" in str(error)
+                assert attempt == 0 and not loop.is_running() and asyncio._get_running_loop() is None
+                assert not began, "something ran"
+            else:
+                assert attempt == 1, f"{name}: nothing raised"
+        pending.close()
+        loop.close()
+        began.clear()
+    aioxide.uninstall(); aioxide.install()
+    for attempt in range(2):
+        try:
+            with asyncio.Runner(loop_factory=make) as runner:
+                runner.run(nothing())
+        except RuntimeWarning:
+            assert attempt == 0 and not began
+    assert began and asyncio._get_running_loop() is None
+    began.clear()
+    return "told"
+began = []
+"""
+on_one_python = pytest.mark.by_version(sys.version_info[:2] != (3, 14), "packages are tried on one Python")
+
+
+def of_package(name, make):
+    missing = sys.version_info[:2] == (3, 14) and importlib.util.find_spec(name) is None
+    reason = f"{name} is not installed (tests/package/requirements.txt)"
+    return pytest.param(make, id=name, marks=[on_one_python, pytest.mark.skipif(missing, reason=reason)])
+
+
+KINDS = [
+    pytest.param("lambda: asyncio.SelectorEventLoop(selectors.PollSelector())", id="asyncio"),
+    pytest.param("Mine", id="derived"),
+    pytest.param("Derived", id="in Python"),
+    pytest.param("__import__('uvloop').Loop", id="uvloop", marks=needs_uvloop),
+    pytest.param("__import__('uvloop.loop').loop.Loop", id="uvloop's base", marks=needs_uvloop),
+    *(
+        of_package(name, f"__import__('{name}').new_event_loop")
+        for name in ("blazio", "rloop", "rsloop", "zuvloop")
+    ),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("make", KINDS)
+def test_a_warning_that_is_an_error_is_raised_before_the_loop_starts(make, when):
+    steps = [f"{PYTHONIC}\nmake = {make}", "aioxide.install()"]
+    program = "\n".join(
+        [EACH_WAY, *(steps if when == "before" else reversed(steps)), "print(each_way(make))"]
+    )
+    out, said = run(program, "-W", "ignore::ResourceWarning")
+    assert (out, said) == (["told"], [])
+
+
+def test_a_loop_of_no_known_class_is_seen_and_its_error_reported():
+    """It expects no exception where it is seen: it would be left half started."""
+    program = f"""
+aioxide.install()
+{PYTHONIC}
+import warnings
+reported = []
+sys.unraisablehook = lambda hint: reported.append((type(hint.exc_value), type(hint.object)))
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    print(run_on(Guest()))
+assert reported == [(RuntimeWarning, Guest)], reported
+aioxide.uninstall(); aioxide.install()
+loop = Guest()
+loop.run_until_complete(main()); loop.run_until_complete(main())
+loop.close()
+"""
+    out, said = run(program)
+    assert out == ["__main__"] and len(said) == 1 and "Guest runs in process" in said[0]
+
+
+def test_an_interrupt_while_a_loop_is_seen_comes_when_it_has_been():
+    """Code in C that says that it runs has nothing between that and its first callback where to expect one."""
+    program = f"""
+aioxide.install()
+{PYTHONIC}
+import signal, warnings
+def interrupt(*_):
+    told.append(1)
+    signal.raise_signal(signal.SIGINT)
+    sum(range(10))
+told = []
+warnings.showwarning = interrupt
+try:
+    list(map(_set_running_loop, [Guest(), None]))
+except KeyboardInterrupt:
+    print("interrupted", told, asyncio._get_running_loop())
+"""
+    assert run(program) == (["interrupted", "[1]", "None"], [])
+
+
+def test_what_is_wrapped_is_put_back():
+    program = """
+        import importlib.machinery
+        def own():
+            yield asyncio.events._set_running_loop
+            yield importlib.machinery.ExtensionFileLoader.exec_module
+            yield vars(asyncio.AbstractEventLoop).get("__init_subclass__")
+            yield vars(Own)["run_forever"]
+            yield from (vars(kind).get("run_forever") for kind in made)
+        class Own(asyncio.AbstractEventLoop):
+            def run_forever(self): pass
+        made = []
+        try:
+            import uvloop, uvloop.loop
+            made += uvloop.Loop, uvloop.loop.Loop
+        except ImportError: pass
+        before = list(own())
+        for _ in range(2):
+            aioxide.install()
+            assert before != list(own()) and before[0] is asyncio.events._set_running_loop
+            aioxide.uninstall()
+            assert before == list(own())
+    """
+    assert run(program) == ([], [])
 
 
 CHILDREN = """

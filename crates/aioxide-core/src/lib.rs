@@ -5,6 +5,7 @@ pub mod frames;
 pub mod gate;
 pub mod gauge;
 pub mod histogram;
+pub mod rival;
 pub mod sendq;
 pub mod slot;
 pub mod timers;

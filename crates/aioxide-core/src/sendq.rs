@@ -1,6 +1,6 @@
 //! The bytes that a connection has still to send: chunks in order, gathered for one `writev`.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 
 /// Chunks of bytes, of which the first may have left in part.
 pub struct SendQueue<C> {
@@ -29,14 +29,22 @@ impl<C: AsRef<[u8]>> SendQueue<C> {
         self.len == 0
     }
 
-    /// Queues a chunk; an empty one is dropped.
+    /// Queues a chunk; an empty one is dropped, and so is one for which there is no memory.
     #[inline]
-    pub fn push(&mut self, chunk: C) {
+    pub fn push(&mut self, chunk: C) -> Result<(), TryReserveError> {
         let size = chunk.as_ref().len();
         if size > 0 {
+            self.chunks.try_reserve(1)?;
             self.len += size;
             self.chunks.push_back(chunk);
         }
+        Ok(())
+    }
+
+    /// Queues all chunks, or none where there is no memory.
+    pub fn extend(&mut self, chunks: Vec<C>) -> Result<(), TryReserveError> {
+        self.chunks.try_reserve(chunks.len())?;
+        chunks.into_iter().try_for_each(|chunk| self.push(chunk))
     }
 
     /// The unsent bytes, a slice a chunk: what one `writev` takes.
@@ -74,6 +82,7 @@ impl<C: AsRef<[u8]>> SendQueue<C> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -86,7 +95,7 @@ mod tests {
         ) {
             let mut queue = SendQueue::default();
             for chunk in &chunks {
-                queue.push(chunk.clone());
+                queue.push(chunk.clone()).unwrap();
             }
             let all = chunks.concat();
             let (mut left, mut released) = (Vec::new(), Vec::new());

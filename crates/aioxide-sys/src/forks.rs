@@ -13,6 +13,24 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How often this process has forked, or was made by a fork, since this was first asked: as long as it stays the same, no other
+/// process has got a copy of what was opened meanwhile. What copies no memory (vfork, posix_spawn) is not counted: such a
+/// child has copies until it runs another program.
+pub fn count() -> u32 {
+    static REGISTERED: Once = Once::new();
+    extern "C" fn one_more() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    REGISTERED.call_once(|| {
+        // SAFETY: a function that lives as long as this library, which Python never unloads. It fails only without memory for
+        // two pointers.
+        unsafe { libc::pthread_atfork(None, Some(one_more), Some(one_more)) };
+    });
+    FORKS.load(Ordering::Relaxed)
+}
+
 use crate::memfd::Spare;
 
 /// The bit that a fork sets in the word which tells owner and holder who may write.
@@ -166,6 +184,14 @@ mod tests {
             assert_eq!((*at.add(9000), *owner.start().add(1), *owner.start().add(9000)), (0, 43, 0));
             assert!(let_go(at).is_none() && let_go(at).is_none());
         }
+    }
+
+    #[test]
+    fn a_fork_is_counted_on_both_sides() {
+        let before = count();
+        let pid = child(|| i32::from(count() != before));
+        assert_eq!(status_of(pid), 1);
+        assert_ne!(count(), before);
     }
 
     #[test]

@@ -10,13 +10,16 @@ use std::hint::black_box;
 
 /// 4 MiB: what may be read at a time by all that asyncio does, several times over. The heap keeps up to twice as much at its
 /// end.
-const THRESHOLD: usize = 4 << 20;
+pub const FOR_READS: usize = 4 << 20;
+/// Above this a threshold does not go.
+const LARGEST: usize = (32 << 20) - 4096;
 
-/// Has later blocks of up to 4 MiB come from the heap: allocates one, which is never touched, and frees it. Other allocators
-/// (musl's, jemalloc) have rules of their own, which this does not change.
-pub fn raise_threshold() {
+/// Has later blocks of up to `size` bytes come from the heap: allocates one, which is never touched, and frees it. Other
+/// allocators (musl's, jemalloc) have rules of their own, which this does not change; neither has glibc larger blocks than
+/// 32 MiB come from the heap.
+pub fn raise_threshold(size: usize) {
     let mut block: Vec<u8> = Vec::new();
-    if block.try_reserve_exact(THRESHOLD).is_ok() {
+    if size <= LARGEST && block.try_reserve_exact(size).is_ok() {
         drop(black_box(block));
     }
 }

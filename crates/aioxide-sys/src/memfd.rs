@@ -2,6 +2,7 @@
 //! is sealed, so that nobody can cut a mapping short.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -10,9 +11,16 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 /// Makes shared memory of `size` bytes, which are really there: where there is no room, it fails here and not when the
-/// bytes are touched. It looks before it asks: the kernel refuses nothing that would fit an empty machine, and has its
-/// OOM killer make room.
+/// bytes are touched.
 pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
+    let fd = reserve(name, size)?;
+    allocate(&fd, 0..size)?;
+    Ok(fd)
+}
+
+/// Makes shared memory of `size` bytes, none of which is there before `write` or `allocate`. It looks before it asks: the
+/// kernel refuses nothing that would fit an empty machine, and has its OOM killer make room.
+pub fn reserve(name: &str, size: usize) -> io::Result<OwnedFd> {
     if size > available().saturating_sub(RESERVE) {
         return Err(Errno::NOMEM.into());
     }
@@ -22,9 +30,31 @@ pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
     }
     let fd = fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     fs::ftruncate(&fd, size as u64)?;
-    fs::fallocate(&fd, FallocateFlags::empty(), 0, size as u64)?;
     fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(fd)
+}
+
+/// Has the memory of these bytes be there, or fails.
+pub fn allocate(fd: impl AsFd, bytes: Range<usize>) -> io::Result<()> {
+    if !bytes.is_empty() {
+        fs::fallocate(fd, FallocateFlags::empty(), bytes.start as u64, bytes.len() as u64)?;
+    }
+    Ok(())
+}
+
+/// Copies bytes to `offset`; their memory is there then, or it fails. The kernel need not clear what it copies to, and maps
+/// nothing. Measured with 16 MB (a virtual machine, EPYC): 5 ms, where allocation, 4,000 faults and a copy through a mapping
+/// took 8. Into memory that is mapped a copy takes 0.7 ms, and so 2.3 this way.
+pub fn write(fd: impl AsFd, mut offset: usize, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&fd, bytes, offset as u64) {
+            Ok(0) => return Err(Errno::NOSPC.into()),
+            Ok(count) => (offset, bytes) = (offset + count, &bytes[count..]),
+            Err(Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(())
 }
 
 /// What is left alone of the memory that is available, in bytes.
@@ -101,6 +131,15 @@ impl Mapping {
 
     pub fn is_empty(&self) -> bool {
         self.size == 0
+    }
+
+    /// Maps the pages from `offset` on, which are there: the kernel maps sixteen for one that is read, but one for one that
+    /// is written (a quarter of the time). As fast as MADV_POPULATE_READ, and faster where they are mapped already.
+    pub fn touch(&self, offset: usize) {
+        for at in (offset..self.size).step_by(rustix::param::page_size()) {
+            // SAFETY: inside the mapping, whose bytes are there; what is read is of no interest.
+            unsafe { self.start().add(at).read_volatile() };
+        }
     }
 
     /// Gives the memory from `offset` on back, and keeps the addresses. It cannot be read any more.
@@ -186,6 +225,27 @@ mod tests {
         assert!(fs::ftruncate(&fd, 4096).is_err() && fs::ftruncate(&fd, 16384).is_err());
         assert_eq!(size(&fd).unwrap(), 8192);
         assert!(Mapping::new(&fd, 8193).is_err());
+    }
+
+    #[test]
+    fn what_is_reserved_comes_when_it_is_written() {
+        let (size, bytes) = (1 << 20, vec![7u8; 500_000]);
+        let fd = reserve("aioxide-test", size).unwrap();
+        let blocks = || fs::fstat(&fd).unwrap().st_blocks as usize * 512;
+        assert_eq!(blocks(), 0);
+        write(&fd, 4096, &bytes).unwrap();
+        assert!((500_000..600_000).contains(&blocks()));
+        allocate(&fd, 0..size).unwrap();
+        assert_eq!(blocks(), size);
+        let map = Mapping::new(&fd, size).unwrap();
+        map.touch(0);
+        // SAFETY: it is mapped.
+        let seen = unsafe { std::slice::from_raw_parts(map.start(), size) };
+        assert!(
+            seen[4096..504_096] == bytes
+                && seen[..4096].iter().chain(&seen[504_096..]).all(|byte| *byte == 0)
+        );
+        assert!(write(&fd, size - 10, &bytes).is_err());
     }
 
     #[test]

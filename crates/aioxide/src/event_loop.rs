@@ -167,8 +167,11 @@ fn no_number(value: Raw, name: &str) -> Res<f64> {
     // SAFETY: reads statics of the interpreter, and the type of a live object.
     unsafe {
         if PyLong_Check(value) != 0 && error::matches(PyExc_OverflowError) {
-            let text = string(&format!("{name} must be a number that a float can hold"))?;
-            return error::raise_with(PyExc_OverflowError, c"%S", text.as_ptr(), text.as_ptr());
+            error::clear();
+            let bits = call_method(intern(c"bit_length")?, &[value])?;
+            let text =
+                string(&format!("{name} must be a number of seconds that a float can hold, not an int of"))?;
+            return error::raise_with(PyExc_OverflowError, c"%S %S bits", text.as_ptr(), bits.as_ptr());
         }
         if PyNumber_Check(value) == 0 || PyComplex_Check(value) != 0 {
             let kind = error::type_name(value)?;

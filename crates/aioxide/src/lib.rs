@@ -77,9 +77,11 @@ ffi::guard::noargs!(py_end_pools, |_module| {
     Ok(none())
 });
 
-ffi::guard::noargs!(py_end_reactor, |_module| {
+ffi::guard::onearg!(py_end_process_pools, |_module, end| {
+    let ended = ffi::object::call(end, &[]);
+    let raised = if ended.is_err() { error::take() } else { None };
     pools::process_reactor::end();
-    Ok(none())
+    pools::process_manager::told((none(), raised))
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {
@@ -109,6 +111,7 @@ fn build_info(missing: Option<&str>) -> Res {
         (key(c"version")?, string(env!("CARGO_PKG_VERSION"))?.as_ptr()),
         (key(c"rustc")?, string(env!("AIOXIDE_RUSTC"))?.as_ptr()),
         (key(c"profile")?, string(if cfg!(debug_assertions) { "debug" } else { "release" })?.as_ptr()),
+        (key(c"profile_guided")?, boolean(cfg!(profile_guided)).as_ptr()),
         (key(c"target")?, string(env!("AIOXIDE_TARGET"))?.as_ptr()),
         (key(c"python")?, string(built_for())?.as_ptr()),
         (key(c"features")?, features.as_ptr()),
@@ -157,7 +160,7 @@ fn refuse_second_interpreter() -> Res<()> {
 
 static mut SLOTS: ffi::module::Slots = ffi::module::slots(exec as *mut c_void);
 
-static mut METHODS: [PyMethodDef; 12] = [
+static mut METHODS: [PyMethodDef; 15] = [
     method(
         c"build_info",
         py_build_info,
@@ -192,10 +195,10 @@ static mut METHODS: [PyMethodDef; 12] = [
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
     method(
-        c"_end_reactor",
-        py_end_reactor,
-        METH_NOARGS,
-        c"The interpreter ends, and its process pools have: wait for the thread that served them.",
+        c"_end_process_pools",
+        py_end_process_pools,
+        METH_O,
+        c"The interpreter ends: end its process pools by calling that function, and wait for the threads that served them.",
     ),
     method(
         c"_shared_memory",
@@ -214,6 +217,24 @@ static mut METHODS: [PyMethodDef; 12] = [
         py_run_file,
         METH_VARARGS,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
+    ),
+    method(
+        c"_whole",
+        pools::process_manager::py_whole,
+        METH_VARARGS,
+        c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
+    ),
+    method(
+        c"_watch_running_loops",
+        task::foreign::watch_running_loops,
+        METH_O,
+        c"Have a function called with each loop that is not ours when it begins to run; None ends that.",
+    ),
+    method(
+        c"_set_in_type",
+        task::foreign::set_in_type,
+        METH_VARARGS,
+        c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
     ),
     PyMethodDef::zeroed(),
 ];

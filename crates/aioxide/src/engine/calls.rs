@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::spin::Bets;
+use super::spin::{self, Bets};
 
 /// How many calls are out, and whether it has paid to spin for them.
 pub struct Calls {
@@ -10,11 +10,23 @@ pub struct Calls {
     /// The longest spin that a pool of these calls allows, in ticks.
     limit: Cell<u64>,
     pub(super) bets: Bets,
+    /// A call has begun since `has_short` was asked last; and when that was, in ticks.
+    begun: Cell<bool>,
+    begun_at: Cell<u64>,
 }
+
+/// A call that has been out for so many microseconds is not a short one.
+const SHORT: f64 = 20_000.0;
 
 impl Calls {
     pub fn new() -> Calls {
-        Calls { in_flight: Cell::new(0), limit: Cell::new(0), bets: Bets::new() }
+        Calls {
+            in_flight: Cell::new(0),
+            limit: Cell::new(0),
+            bets: Bets::new(),
+            begun: Cell::new(false),
+            begun_at: Cell::new(0),
+        }
     }
 
     /// For how many ticks the loop should spin before it sleeps: 0 when no call is out, or when it did not pay of late.
@@ -29,6 +41,19 @@ impl Calls {
             self.bets.record(false);
         }
         self.bets.paid(won);
+    }
+
+    /// A call of this loop is about to begin elsewhere.
+    pub fn note_begin(&self) {
+        self.begun.set(true);
+    }
+
+    /// Whether a call may be out at `now` that began only lately.
+    pub fn has_short(&self, now: u64) -> bool {
+        if self.begun.replace(false) {
+            self.begun_at.set(now);
+        }
+        now.wrapping_sub(self.begun_at.get()) < spin::ticks(SHORT)
     }
 
     pub fn begin(&self, spin: u64) {

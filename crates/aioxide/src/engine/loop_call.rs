@@ -35,6 +35,8 @@ impl LoopCall {
             future
         };
         let call = LoopCall { future, spin };
+        // SAFETY: a loop's state.
+        unsafe { loop_of(state) }.engine.calls.note_begin();
         if let Some(calls) = call.counted() {
             calls.begin(spin);
         }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
+use aioxide_core::rival::{Rival, Way};
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
@@ -11,7 +12,7 @@ use pyo3_ffi::*;
 use super::calls::Calls;
 use super::signals::WakePipe;
 use super::source::Sources;
-use super::spin;
+use super::{hold, spin};
 use crate::ffi::error::{raise_io, runtime_error};
 use crate::ffi::{Obj, Raised, Raw, Res, error, gil};
 use crate::task::loop_state::LoopState;
@@ -68,6 +69,8 @@ pub struct Engine {
     unread_turns: Cell<u32>,
     /// Calls that run in threads and processes.
     pub calls: Calls,
+    /// Whether another thread wants the GIL all the time.
+    rival: Cell<Rival>,
     /// Something was sent or registered since: the next turn must look.
     pub io_touched: Cell<bool>,
     /// This process is a child of fork, and still shares the epoll set of its parent.
@@ -86,6 +89,7 @@ impl Engine {
             read_at: Cell::new(0),
             unread_turns: Cell::new(0),
             calls: Calls::new(),
+            rival: Cell::new(Rival::new(hold::spans())),
             io_touched: Cell::new(true),
             forked: Cell::new(false),
         }
@@ -93,7 +97,7 @@ impl Engine {
 
     /// Makes the epoll set.
     pub fn open(&self) -> Res<()> {
-        malloc::raise_threshold();
+        malloc::raise_threshold(malloc::FOR_READS);
         match Epoll::new() {
             Ok(epoll) => {
                 *self.epoll.borrow_mut() = Some(Rc::new(epoll));
@@ -139,9 +143,20 @@ impl Engine {
     }
 
     /// Waits for events with the GIL released. Another thread may close or use the loop meanwhile: the epoll set is
-    /// held here, and its system calls may run side by side.
+    /// held here, and its system calls may run side by side. Beside a thread that wants the GIL all the time, it is kept
+    /// for a short while first; when nothing has come by then, there are no events, and the caller comes back.
     pub fn wait(&self, timeout: Option<f64>) -> io::Result<Events> {
         let epoll = self.epoll()?;
+        if self.rival.get().is_known() {
+            match self.way(timeout) {
+                Way::LetGo => {}
+                Way::Hold(limit) => return self.wait_holding(&epoll, limit),
+                Way::HandOver => {
+                    self.hand_over();
+                    return self.look();
+                }
+            }
+        }
         let mut wait = Wait {
             epoll: &epoll,
             wake: &self.wake,
@@ -160,11 +175,64 @@ impl Engine {
         // Who has woken the loop with an outcome is about to let go of the GIL.
         released.take(if self.wake.is_woken() { limit } else { 0 });
         self.wake.end_wait();
+        self.took_gil(wait.polled_at);
         self.note_poll(wait.polled_at);
         if limit > 0 {
             self.calls.spun(won);
         }
         result.map(|()| wait.events)
+    }
+
+    /// How to wait beside a rival.
+    #[cold]
+    fn way(&self, timeout: Option<f64>) -> Way {
+        let now = clock::ticks();
+        // A thread that is to do a short call, or to tell of its end, needs the GIL for it.
+        if self.calls.has_short(now) {
+            return Way::LetGo;
+        }
+        let mut rival = self.rival.get();
+        let way = rival.way(self.polled_at.get(), now);
+        self.rival.set(rival);
+        match way {
+            Way::Hold(limit) => Way::Hold(timeout.map_or(limit, |left| limit.min(spin::ticks(left * 1e6)))),
+            other => other,
+        }
+    }
+
+    /// Lets the rival have the GIL, for as long as the interpreter gives it.
+    #[cold]
+    fn hand_over(&self) {
+        self.wake.begin_wait(false);
+        // SAFETY: until the GIL is taken nothing touches a Python object, nor a cell that others use.
+        let released = unsafe { gil::release() };
+        let asked = clock::ticks();
+        hold::let_others_take_it();
+        released.take(0);
+        self.wake.end_wait();
+        self.took_gil(asked);
+    }
+
+    /// Waits for at most `limit` ticks with the GIL held. Signals that came meanwhile, and what has no descriptor, the
+    /// caller looks for before the next wait.
+    #[cold]
+    fn wait_holding(&self, epoll: &Epoll, limit: u64) -> io::Result<Events> {
+        let mut events = self.events.take();
+        let result = hold::wait(epoll, &mut events, limit);
+        self.note_poll(clock::ticks());
+        let mut rival = self.rival.get();
+        rival.waited(!events.is_empty());
+        self.rival.set(rival);
+        result.map(|()| events)
+    }
+
+    /// The wait was over at `asked`, and the GIL has been taken since.
+    #[inline(always)]
+    fn took_gil(&self, asked: u64) {
+        let now = clock::ticks();
+        let mut rival = self.rival.get();
+        rival.took(now.wrapping_sub(asked), now);
+        self.rival.set(rival);
     }
 
     /// Gives the room of `look` or `wait` back.

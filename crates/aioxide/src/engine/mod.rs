@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod fileno;
 pub mod futex;
+mod hold;
 pub mod loop_call;
 pub mod loop_clock;
 pub mod loop_object;

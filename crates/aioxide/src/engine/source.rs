@@ -131,6 +131,14 @@ impl Sources {
         })
     }
 
+    /// Takes a descriptor from its owner, without a word to the kernel: it is about to be closed. What was there is returned, to be
+    /// released when the table is whole.
+    pub fn forget(&self, fd: i32, object: Raw) -> Option<Owner> {
+        self.with(fd, |watch| {
+            watch.owner.take_if(|owner| owner.object == object).inspect(|_| watch.registered = None)
+        })
+    }
+
     pub fn owner(&self, fd: i32) -> Option<Obj> {
         self.peek(fd, |watch| watch.owner.as_ref().map(|owner| Obj::new(owner.object))).flatten()
     }

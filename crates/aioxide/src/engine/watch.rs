@@ -2,7 +2,7 @@
 
 use super::loop_object::{LoopObject, io_result};
 use super::source::Side;
-use crate::ffi::{Obj, Raw, Res};
+use crate::ffi::{Obj, Raised, Raw, Res};
 use crate::task::handle;
 
 /// Calls `callback(*args)` whenever `fd`, the number of `object`, is ready; replaces, and cancels, the handle that was there.
@@ -21,6 +21,8 @@ pub fn add(
     if let Some(owner) = this.engine.sources.owner(fd) {
         return used_by(fd, &owner);
     }
+    // SAFETY: a live object.
+    unsafe { note_bool(object)? };
     let made = handle::new_repeating(this.state.object, callback, args, context)?;
     if this.state.debug.get() {
         handle::record_source(&made)?;
@@ -47,6 +49,21 @@ pub fn add(
         handle::cancel(&before)?;
     }
     Ok(made)
+}
+
+/// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.
+///
+/// # Safety
+/// `object` is alive for the call.
+#[inline(always)]
+unsafe fn note_bool(object: Raw) -> Res<()> {
+    // SAFETY: a type check, and a conversion that has succeeded before.
+    unsafe {
+        if pyo3_ffi::PyBool_Check(object) == 0 || pyo3_ffi::PyObject_AsFileDescriptor(object) >= 0 {
+            return Ok(());
+        }
+    }
+    Err(Raised)
 }
 
 /// Two who read from one descriptor would lose each other's bytes: asyncio's own words for it.

@@ -271,6 +271,28 @@ impl Args {
         Err(function.refuse(self, |function| format!("{function}() takes exactly one argument")))
     }
 
+    /// Raises where arguments were given by name to a C function that takes none so, in the interpreter's words.
+    #[inline(always)]
+    pub fn refuse_names(&self, function: &str) -> Res<()> {
+        if self.kwnames.is_null() {
+            return Ok(());
+        }
+        type_error_text(format!("{function}() takes no keyword arguments"))
+    }
+
+    /// Raises where a C function got fewer than `least` arguments or more than `most`, in the interpreter's words.
+    #[inline(always)]
+    pub fn between(&self, least: usize, most: usize, function: &str) -> Res<()> {
+        let (word, bound) = match self.count {
+            count if count < least => ("least", least),
+            count if count > most => ("most", most),
+            _ => return Ok(()),
+        };
+        let plural = if bound == 1 { "" } else { "s" };
+        let count = self.count;
+        type_error_text(format!("{function} expected at {word} {bound} argument{plural}, got {count}"))
+    }
+
     /// Raises where a method without arguments got any.
     #[inline(always)]
     pub fn none(&self, function: impl Callee) -> Res<()> {

@@ -103,8 +103,10 @@ pub enum AllTasks {
 /// Offsets into `_asyncio`'s objects, in bytes from the object.
 #[derive(Clone, Copy)]
 pub struct Layout {
-    /// Where our fields begin, in Future and Task alike.
-    pub body: usize,
+    /// Where our fields begin in a Future that is no Task.
+    pub future_body: usize,
+    /// Where they begin in a Task: `_asyncio`'s is larger.
+    pub task_body: usize,
     pub coro: usize,
     pub name: usize,
     pub context: usize,
@@ -298,7 +300,8 @@ impl Layout {
             return Ok(Err("_asyncio._register_task was not found"));
         };
         Ok(Ok(Layout {
-            body: size_of_type(stdlib().task_type).next_multiple_of(align_of::<u64>()),
+            future_body: size_of_type(stdlib().future_type).next_multiple_of(align_of::<u64>()),
+            task_body: size_of_type(stdlib().task_type).next_multiple_of(align_of::<u64>()),
             coro,
             name,
             context,
@@ -377,8 +380,8 @@ pub fn version_tag(kind: *mut PyTypeObject) -> u32 {
 }
 
 /// Puts `base` into the method resolution order of `kind`, before `before`. Attributes are then found there, and
-/// `isinstance` and the type checks of methods hold, though `kind` was not made with this base: its layout must begin
-/// as that of `base` does. `base` must be immutable, as its changes would not reach the method cache of `kind`.
+/// `isinstance` and the type checks of methods hold, though `kind` was not made with this base: what `base` has must ask
+/// where in `kind` it finds its fields. `base` must be immutable, as its changes would not reach the method cache of `kind`.
 pub fn insert_base(kind: *mut PyTypeObject, before: Raw, base: Raw) -> Res<()> {
     // SAFETY: a type that was just made, and that nobody derives from yet; the old tuple is released after the type has
     // the new one.

@@ -43,12 +43,20 @@ pub fn type_name(object: Raw) -> Res {
     unsafe { Obj::steal(PyUnicode_FromString((*Py_TYPE(object)).tp_name)) }
 }
 
+/// Raises MemoryError.
+#[cold]
+pub fn no_memory<T>() -> Res<T> {
+    // SAFETY: sets the exception.
+    unsafe { PyErr_NoMemory() };
+    Err(Raised)
+}
+
 /// Sets the `OSError` subclass that fits an I/O error.
 pub fn raise_io<T>(error: &io::Error) -> Res<T> {
     if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() {
-        // SAFETY: sets the exception.
-        unsafe { PyErr_NoMemory() };
-    } else if let Some(exc) = os_error(error) {
+        return no_memory();
+    }
+    if let Some(exc) = os_error(error) {
         raise_value(exc);
     }
     Err(Raised)

@@ -77,6 +77,7 @@ pub fn finish(owner: &LoopObject, fd: i32, host: Raw, port: Raw, protocol: Raw, 
         extra: NULL,
         ask_names: false,
         waiter,
+        context: None,
     })
 }
 

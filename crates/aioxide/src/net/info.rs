@@ -1,5 +1,7 @@
 //! What `get_extra_info` tells: the socket and its addresses, made when somebody asks.
 
+use std::cell::Cell;
+use std::ffi::CStr;
 use std::net::SocketAddr;
 
 use aioxide_sys::socket::{self, Name};
@@ -52,8 +54,11 @@ pub fn extra_of(slf: Raw, this: &Stream) -> Res {
         None => call(stdlib().transport_socket, &[sock.as_ptr()])?,
     };
     put(&extra, c"socket", &transport_socket)?;
-    let sockname = address(&sock, c"getsockname")?;
     if !has(&extra, c"sockname")? {
+        let sockname = match this.local.get() {
+            Some(local) => address_tuple(&local)?,
+            None => address(&sock, c"getsockname")?,
+        };
         put(&extra, c"sockname", &sockname)?;
     }
     if !has(&extra, c"peername")? {
@@ -98,7 +103,7 @@ fn asked(name: Raw) -> Res<Option<Asked>> {
 }
 
 /// What the socket answers, or None where it answers with an error.
-fn address(sock: &Obj, method: &'static std::ffi::CStr) -> Res {
+fn address(sock: &Obj, method: &'static CStr) -> Res {
     call_method(intern(method)?, &[sock.as_ptr()]).or_else(|Raised| {
         // SAFETY: reads a static of the interpreter.
         if error::matches(unsafe { PyExc_OSError }) {
@@ -122,7 +127,7 @@ pub fn address_tuple(address: &SocketAddr) -> Res {
     }
 }
 
-fn has(extra: &Obj, key: &'static std::ffi::CStr) -> Res<bool> {
+fn has(extra: &Obj, key: &'static CStr) -> Res<bool> {
     // SAFETY: a dict and an interned key.
     match unsafe { PyDict_Contains(extra.as_ptr(), intern(key)?) } {
         -1 => Err(Raised),
@@ -130,7 +135,7 @@ fn has(extra: &Obj, key: &'static std::ffi::CStr) -> Res<bool> {
     }
 }
 
-fn put(extra: &Obj, key: &'static std::ffi::CStr, value: &Obj) -> Res<()> {
+fn put(extra: &Obj, key: &'static CStr, value: &Obj) -> Res<()> {
     // SAFETY: a dict, an interned key and a live value.
     crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
 }
@@ -153,18 +158,34 @@ pub fn remember_before_close(this: &Stream) {
 
 fn remember(this: &Stream, local: impl FnOnce() -> std::io::Result<Name>) -> Res<()> {
     let known = |key| if this.extra.is_set() { has(&this.extra.or_none(), key) } else { Ok(false) };
-    let wants_local = !known(c"sockname")?;
+    let wants_local = this.local.get().is_none() && !known(c"sockname")?;
     let wants_peer = this.peer.get().is_none() && !known(c"peername")?;
     if !wants_local && !wants_peer {
         return Ok(());
     }
+    if wants_local {
+        keep(this, &this.local, c"sockname", local())?;
+    }
+    if wants_peer {
+        keep(this, &this.peer, c"peername", socket::peer_name(this.fd.get()))?;
+    }
+    Ok(())
+}
+
+/// Keeps a name for whoever asks: of an IP address the number, as few do; any other as it will be shown.
+fn keep(
+    this: &Stream,
+    place: &Cell<Option<SocketAddr>>,
+    key: &'static CStr,
+    name: std::io::Result<Name>,
+) -> Res<()> {
+    if let Ok(Name::Ip(address)) = &name {
+        place.set(Some(*address));
+        return Ok(());
+    }
+    let Some(name) = name_object(name)? else { return Ok(()) };
     let extra = own_extra(this)?;
-    if wants_local && let Some(name) = name_object(local())? {
-        put(&extra, c"sockname", &name)?;
-    }
-    if wants_peer && let Some(name) = name_object(socket::peer_name(this.fd.get()))? {
-        put(&extra, c"peername", &name)?;
-    }
+    put(&extra, key, &name)?;
     this.extra.set(extra);
     Ok(())
 }

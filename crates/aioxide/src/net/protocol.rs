@@ -198,13 +198,13 @@ pub fn attach_server(this: &Stream, slf: Raw) -> Res<()> {
         return Ok(());
     }
     let args = [this.server.get(), slf];
-    call_method(intern(c"_attach")?, &args[..server_args()]).map(drop)
+    call_method(names().attach, &args[..server_args()]).map(drop)
 }
 
 /// Tells the server that the connection is gone.
 pub fn detach_server(server: &Obj, slf: Raw) -> Res<()> {
     let args = [server.as_ptr(), slf];
-    call_method(intern(c"_detach")?, &args[..server_args()]).map(drop)
+    call_method(names().detach, &args[..server_args()]).map(drop)
 }
 
 /// From 3.13 on a server keeps its transports, before it counted them.

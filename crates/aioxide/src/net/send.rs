@@ -42,21 +42,47 @@ pub struct Writing {
 }
 
 /// A chunk of what the user wrote: the `bytes` object itself, or a copy of what could change later.
-#[inline(always)]
 fn chunk_of(data: Raw) -> Res<Chunk> {
     // SAFETY: a type check on a live object.
-    if unsafe { PyBytes_CheckExact(data) } != 0 { Ok(Chunk(Obj::new(data))) } else { copy_of(data) }
+    if unsafe { PyBytes_CheckExact(data) } != 0 {
+        return Ok(Chunk(Obj::new(data)));
+    }
+    copy_of(View::of(data)?.bytes())
 }
 
-/// Copies a buffer; one with gaps raises BufferError, as the socket's own `send` does.
-fn copy_of(data: Raw) -> Res<Chunk> {
-    // SAFETY: an all-zero Py_buffer is what PyObject_GetBuffer wants to fill; it is held while the bytes are copied.
-    unsafe {
-        let mut view: Py_buffer = std::mem::zeroed();
-        crate::ffi::object::check(PyObject_GetBuffer(data, &mut view, PyBUF_SIMPLE))?;
-        let copy = Obj::steal(PyBytes_FromStringAndSize(view.buf.cast(), view.len));
-        PyBuffer_Release(&mut view);
-        copy.map(Chunk)
+fn copy_of(data: &[u8]) -> Res<Chunk> {
+    crate::ffi::object::bytes(data).map(Chunk)
+}
+
+/// The memory of a buffer, for the time of one copy or send.
+struct View(Py_buffer);
+
+impl View {
+    /// One with gaps raises BufferError, as the socket's own `send` does.
+    fn of(data: Raw) -> Res<View> {
+        // SAFETY: an all-zero Py_buffer is what PyObject_GetBuffer wants to fill. Its flags ask for no pointer into the struct
+        // itself but the shape of one dimension, which nobody reads after it has moved.
+        unsafe {
+            let mut view: Py_buffer = std::mem::zeroed();
+            crate::ffi::object::check(PyObject_GetBuffer(data, &mut view, PyBUF_SIMPLE))?;
+            Ok(View(view))
+        }
+    }
+
+    /// Nothing that is done with them may call into Python.
+    fn bytes(&self) -> &[u8] {
+        if self.0.len <= 0 {
+            return &[];
+        }
+        // SAFETY: contiguous bytes, exported until this value is dropped.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len as usize) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: filled by PyObject_GetBuffer and released once.
+        unsafe { PyBuffer_Release(&mut self.0) };
     }
 }
 
@@ -89,16 +115,44 @@ pub fn write(slf: Raw, this: &Stream, data: Raw) -> Res<()> {
         c"Cannot call write() after write_eof()",
         c"unable to write; sendfile is in progress",
     )?;
-    let chunk = match chunk_of(data) {
-        Ok(chunk) if chunk.as_ref().is_empty() => return Ok(()),
-        Ok(chunk) => chunk,
+    let chunk = match unsent(slf, this, data) {
+        Ok(Some(chunk)) if !chunk.as_ref().is_empty() => chunk,
+        Ok(_) => return Ok(()),
         Err(Raised) => return refused_buffer(slf, this),
     };
     if this.lost.get() > 0 || !this.owner.is_set() {
         return write_to_lost(this);
     }
-    this.with_queue(|queue| queue.push(chunk));
+    if this.with_queue(|queue| queue.push(chunk)).is_err() {
+        return error::no_memory();
+    }
     written(slf, this)
+}
+
+/// What is larger than may wait for the end of the turn, and could change, is sent from where it lies, and only what the kernel
+/// would not take is copied. `None`: all has been done, and told.
+fn unsent(slf: Raw, this: &Stream, data: Raw) -> Res<Option<Chunk>> {
+    // SAFETY: a type check on a live object.
+    if unsafe { PyBytes_CheckExact(data) } != 0 {
+        return Ok(Some(Chunk(Obj::new(data))));
+    }
+    let view = View::of(data)?;
+    let (bytes, writing) = (view.bytes(), &this.writing);
+    let goes_at_once = bytes.len() > writing.gather.get()
+        && !(writing.tls.get() || writing.blocked.get() || this.closing.get() || this.lost.get() > 0)
+        && this.queued() == 0;
+    if !goes_at_once || this.fd.get() < 0 {
+        return copy_of(bytes).map(Some);
+    }
+    match socket::send(this.fd.get(), bytes) {
+        // Half a message is worth nothing, and what follows it would not be understood.
+        Ok(sent) if sent > 0 => copy_of(&bytes[sent..]).map(Some).or_else(|Raised| {
+            let Some(exception) = error::take() else { return Ok(None) };
+            fatal_error(slf, this, exception, c"Fatal write error on socket transport").map(|()| None)
+        }),
+        Err(why) if !socket::would_block(&why) => failed(slf, this, &why).map(|()| None),
+        _ => copy_of(bytes).map(Some),
+    }
 }
 
 /// `Transport.writelines`.
@@ -120,14 +174,24 @@ pub fn write_lines(slf: Raw, this: &Stream, lines: Raw) -> Res<()> {
         return write_to_lost(this);
     }
     let items = buffers_of(lines)?;
-    let chunks = items.into_iter().map(|item| chunk_of(item.as_ptr())).collect::<Res<Vec<_>>>();
-    let Ok(chunks) = chunks else { return refused_buffer(slf, this) };
+    let Ok(chunks) = chunks_of(&items) else { return refused_buffer(slf, this) };
     // Converting may have run code of the buffers' own.
     if this.lost.get() > 0 || !this.owner.is_set() {
         return Ok(());
     }
-    this.with_queue(|queue| chunks.into_iter().for_each(|chunk| queue.push(chunk)));
+    if this.with_queue(|queue| queue.extend(chunks)).is_err() {
+        return error::no_memory();
+    }
     if this.queued() == 0 { Ok(()) } else { written(slf, this) }
+}
+
+fn chunks_of(items: &[Obj]) -> Res<Vec<Chunk>> {
+    let mut chunks = Vec::new();
+    chunks.try_reserve_exact(items.len()).or_else(|_| error::no_memory())?;
+    for item in items {
+        chunks.push(chunk_of(item.as_ptr())?);
+    }
+    Ok(chunks)
 }
 
 /// What an iterable gives, as `bytes` or views of memory: asyncio looks at all before it sends any.
@@ -138,6 +202,7 @@ fn buffers_of(lines: Raw) -> Res<Vec<Obj>> {
         let mut items = Vec::new();
         while let Ok(item) = Obj::steal(PyIter_Next(iterator.as_ptr())) {
             let exact = PyBytes_CheckExact(item.as_ptr()) != 0;
+            items.try_reserve(1).or_else(|_| error::no_memory())?;
             items.push(if exact { item } else { Obj::steal(PyMemoryView_FromObject(item.as_ptr()))? });
         }
         if error::occurred() { Err(Raised) } else { Ok(items) }

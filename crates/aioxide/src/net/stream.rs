@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use aioxide_core::sendq::SendQueue;
 use aioxide_sys::epoll::Interest;
-use aioxide_sys::socket;
+use aioxide_sys::{forks, socket};
 use pyo3_ffi::*;
 
 use super::{protocol, recv, send, stream_type};
@@ -49,8 +49,12 @@ pub struct Stream {
     pub resume_context: Slot,
     pub empty_waiter: Slot,
     pub sending: UnsafeCell<SendQueue<Chunk>>,
-    /// Who connected to us, as `accept` said: the kernel forgets when the peer hangs up.
+    /// Who connected to us, as `accept` said: the kernel forgets when the peer hangs up. And our own address, once it was
+    /// asked for. Shown when somebody asks.
     pub peer: Cell<Option<SocketAddr>>,
+    pub local: Cell<Option<SocketAddr>>,
+    /// `forks::count` when it was made.
+    forks: Cell<u32>,
     /// -1 when it is closed.
     pub fd: Cell<i32>,
     /// The number that it had or has, to be shown.
@@ -151,6 +155,21 @@ impl Stream {
         }
     }
 
+    /// The same just before the descriptor is closed. Where nobody else can have it, the kernel forgets it with that, untold:
+    /// no Python socket was made that could have been copied, and no process forked. Who has copied it unseen (SCM_RIGHTS, /proc)
+    /// makes an event now and then that belongs to nobody, at which the engine takes a fresh epoll set.
+    fn unregister_to_close(&self) {
+        if self.sock.is_set() || self.writing.at_once.get() || self.forks.get() != forks::count() {
+            return self.unregister();
+        }
+        if let Some(this) = self.loop_object()
+            && self.fd.get() >= 0
+        {
+            // SAFETY: a body knows its object by its offset.
+            drop(this.engine.sources.forget(self.fd.get(), unsafe { self.object() }));
+        }
+    }
+
     /// # Safety
     /// `self` is the body of a transport object.
     pub unsafe fn object(&self) -> Raw {
@@ -174,6 +193,8 @@ pub struct Parts<'a> {
     /// had when the connection ends.
     pub ask_names: bool,
     pub waiter: Raw,
+    /// What the protocol is called in, if the maker has made a context for that: else a copy of the current one.
+    pub context: Option<Obj>,
 }
 
 /// Makes the transport of a connected, non-blocking socket, and schedules `connection_made`, then reading, then the
@@ -200,7 +221,8 @@ fn begin(parts: Parts<'_>, slf: Raw, this: &Stream) -> Res<()> {
     drop(this.extra.replace(present(parts.extra)));
     this.peer.set(parts.peer);
     this.reading.tcp.set(parts.tcp);
-    this.context.set(context::copy_current()?);
+    this.context.set(parts.context.map_or_else(context::copy_current, Ok)?);
+    this.forks.set(forks::count());
     this.high_water.set(send::HIGH_WATER);
     this.low_water.set(send::HIGH_WATER / 4);
     set_protocol(this, parts.protocol)?;
@@ -312,7 +334,7 @@ fn force_close_now(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
 /// `loop.call_soon(self._call_connection_lost, exc)`.
 fn schedule_lost(slf: Raw, this: &Stream, exception: Raw) -> Res<()> {
     let state = &this.require_loop()?.state;
-    let method = getattr(slf, intern(c"_call_connection_lost")?)?;
+    let method = getattr(slf, names().call_connection_lost)?;
     let none = crate::ffi::none();
     let exception = if exception.is_null() { none.as_ptr() } else { exception };
     let args = [state.object, method.as_ptr(), exception];
@@ -344,7 +366,7 @@ fn sendfile_under_way(this: &Stream) -> Option<Obj> {
 fn release(slf: Raw, this: &Stream) -> Res<()> {
     super::info::remember_before_close(this);
     let sendfile = sendfile_under_way(this);
-    this.unregister();
+    this.unregister_to_close();
     close_socket(this)?;
     let server = this.server.take();
     let waiter = this.empty_waiter.take();

@@ -29,11 +29,13 @@ pub fn is_transport(object: Raw) -> bool {
 
 /// A transport with empty fields.
 pub fn alloc() -> Res {
-    // SAFETY: a zeroed body is valid but for the two that are written here; `fd` -1 says that nothing is open.
+    // SAFETY: a zeroed body is valid, and what is written here is not to be zero; `fd` -1 says that nothing is open.
     unsafe {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
         let this = made.as_ptr().cast::<u8>().add(body_offset()).cast::<Stream>();
         std::ptr::write(&raw mut (*this).sending, std::cell::UnsafeCell::default());
+        (*this).local.set(None);
+        (*this).peer.set(None);
         (*this).fd.set(-1);
         Ok(made)
     }
@@ -188,7 +190,15 @@ fn mark(value: Raw) -> Res<usize> {
     }
     // SAFETY: converts or raises.
     let number = unsafe { PyFloat_AsDouble(value) };
-    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number as usize) }
+    if number != -1.0 || !error::occurred() {
+        return Ok(number as usize);
+    }
+    // SAFETY: a type check, and a static of the interpreter.
+    if unsafe { PyLong_Check(value) != 0 && error::matches(PyExc_OverflowError) } {
+        error::clear();
+        return Ok(usize::MAX);
+    }
+    Err(Raised)
 }
 
 /// Sets a mark. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept
@@ -382,6 +392,7 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
             extra: item(4),
             ask_names: true,
             waiter: item(3),
+            context: None,
         })
     }
 }

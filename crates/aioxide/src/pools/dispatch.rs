@@ -9,6 +9,7 @@ use std::cell::Cell;
 use pyo3_ffi::*;
 
 use super::standard::Standard;
+use crate::engine::loop_object::loop_of;
 use crate::ffi::args::type_error_text;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, call_method, getattr, import_from, is_none, truth, tuple};
@@ -125,6 +126,8 @@ pub fn run_in_executor(state: &LoopState, args: Args) -> Res {
         let args = tuple(rest)?;
         return call_method(names().run_for_loop, &[executor.as_ptr(), state.object, func, args.as_ptr()]);
     }
+    // SAFETY: a loop's state.
+    unsafe { loop_of(state) }.engine.calls.note_begin();
     let future = call_method(names().submit, &[&[executor.as_ptr(), func], rest].concat())?;
     let wrap = import_from(c"asyncio.futures", c"wrap_future")?;
     let keywords = tuple(&[names().loop_])?;

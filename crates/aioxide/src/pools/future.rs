@@ -436,20 +436,28 @@ pub unsafe fn add_done_callback(slf: Raw, callback: Raw) -> Res<()> {
     }
 }
 
-/// Calls the callbacks in order, those included that are added meanwhile.
+/// Calls the callbacks in order, those included that are added meanwhile. What one of them lets through (Ctrl-C, for that is
+/// no `Exception`) does not keep the others from being called: nobody would do it later.
 #[inline(always)]
 pub fn invoke_callbacks(slf: Raw, this: &Body) -> Res<()> {
     let Some(list) = this.callbacks.share() else { return Ok(()) };
-    let mut at = 0;
+    let (mut at, mut raised) = (0, None);
     // SAFETY: a list, whose length is looked at before each item, as a callback may change it.
     unsafe {
         while at < PyList_Size(list.as_ptr()) {
             let callback = Obj::new(PyList_GetItem(list.as_ptr(), at));
-            call_back(slf, callback.as_ptr())?;
+            if call_back(slf, callback.as_ptr()).is_err() {
+                let exception = error::take();
+                raised = raised.or(exception);
+            }
             at += 1;
         }
     }
-    Ok(())
+    if raised.is_none() {
+        return Ok(());
+    }
+    error::restore(raised);
+    Err(Raised)
 }
 
 /// Calls one; an exception is logged as the standard library logs it, unless it is none of `Exception`'s.

@@ -6,14 +6,34 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use super::future::{self, BODY, Object, State, of};
-use crate::ffi::args::{bind_init, refuse_init, type_error_text};
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
+use crate::ffi::args::{Named, Overriding, bind_init, refuse_init, type_error_text};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, getattr, is_none};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, error, names, none};
 
 // ------------------------------------------------------------------------------------------------------- methods
+
+/// The method of the standard class that ours of this name stands for.
+#[inline(always)]
+fn base(receiver: Raw, name: &'static CStr) -> Overriding {
+    Overriding { receiver, class: |_| stdlib().pool_future, name }
+}
+
+/// The argument of a method that takes one, by its place or its name.
+macro_rules! taking {
+    ($name:ident, $method:literal, $argument:literal, |$slf:ident, $value:ident| $body:expr) => {
+        fastcall!($name, |$slf, args| {
+            let mut named = Named::default();
+            let args = args.placed(&[$argument], base($slf, $method), &mut named)?;
+            args.no_more(1, base($slf, $method))?;
+            let $value = args.positional()[0];
+            $body?;
+            Ok(none())
+        });
+    };
+}
 
 fastcall!(py_result, |slf, args| {
     if !wait(slf, args, c"result", "Future.result")? {
@@ -74,26 +94,23 @@ fn timed_out() -> Res {
     Err(Raised)
 }
 
-noargs!(py_done, |slf| Ok(boolean(of(slf).is_done())));
-noargs!(py_running, |slf| Ok(boolean(of(slf).seen_state(slf) == State::Running)));
-noargs!(py_cancelled, |slf| Ok(boolean(of(slf).is_cancelled())));
-noargs!(py_cancel, |slf| Ok(boolean(future::cancel(slf)?)));
+overriding!(py_done, base, c"done", |slf| Ok(boolean(of(slf).is_done())));
+overriding!(py_running, base, c"running", |slf| Ok(boolean(of(slf).seen_state(slf) == State::Running)));
+overriding!(py_cancelled, base, c"cancelled", |slf| Ok(boolean(of(slf).is_cancelled())));
+overriding!(py_cancel, base, c"cancel", |slf| Ok(boolean(future::cancel(slf)?)));
 
-onearg!(py_add_done_callback, |slf, callback| {
-    future::add_done_callback(slf, callback)?;
-    Ok(none())
+taking!(py_add_done_callback, c"add_done_callback", "fn", |slf, callback| {
+    future::add_done_callback(slf, callback)
 });
 
-noargs!(py_set_running_or_notify_cancel, |slf| Ok(boolean(future::set_running(slf)?)));
-
-onearg!(py_set_result, |slf, value| {
-    future::set_result(slf, Obj::new(value))?;
-    Ok(none())
+overriding!(py_set_running_or_notify_cancel, base, c"set_running_or_notify_cancel", |slf| {
+    Ok(boolean(future::set_running(slf)?))
 });
 
-onearg!(py_set_exception, |slf, value| {
-    future::set_exception(slf, Obj::new(value))?;
-    Ok(none())
+taking!(py_set_result, c"set_result", "result", |slf, value| future::set_result(slf, Obj::new(value)));
+
+taking!(py_set_exception, c"set_exception", "exception", |slf, value| {
+    future::set_exception(slf, Obj::new(value))
 });
 
 noargs!(py_invoke_callbacks, |slf| {
@@ -199,14 +216,14 @@ pub fn load() -> Res<*mut PyTypeObject> {
 fn methods(def: TypeDef) -> TypeDef {
     def.fast(c"result", py_result, c"result($self, timeout=None)\n--\n\nReturn the result of the call; wait for it for at most timeout seconds.")
         .fast(c"exception", py_exception, c"exception($self, timeout=None)\n--\n\nReturn the exception of the call, or None; wait for it for at most timeout seconds.")
-        .noargs(c"done", py_done, c"done($self)\n--\n\nReturn True if the call was cancelled or has finished.")
-        .noargs(c"running", py_running, c"running($self)\n--\n\nReturn True if the call runs.")
-        .noargs(c"cancelled", py_cancelled, c"cancelled($self)\n--\n\nReturn True if the call was cancelled.")
-        .noargs(c"cancel", py_cancel, c"cancel($self)\n--\n\nCancel the call, if it does not run yet; return whether it is cancelled.")
-        .onearg(c"add_done_callback", py_add_done_callback, c"add_done_callback($self, fn, /)\n--\n\nCall fn with the future when it is done: now, if it is.")
-        .noargs(c"set_running_or_notify_cancel", py_set_running_or_notify_cancel, c"set_running_or_notify_cancel($self)\n--\n\nFor executors: the call starts. Return False if it was cancelled.")
-        .onearg(c"set_result", py_set_result, c"set_result($self, result, /)\n--\n\nFor executors: set the result of the call.")
-        .onearg(c"set_exception", py_set_exception, c"set_exception($self, exception, /)\n--\n\nFor executors: set what the call has raised.")
+        .fast(c"done", py_done, c"done($self)\n--\n\nReturn True if the call was cancelled or has finished.")
+        .fast(c"running", py_running, c"running($self)\n--\n\nReturn True if the call runs.")
+        .fast(c"cancelled", py_cancelled, c"cancelled($self)\n--\n\nReturn True if the call was cancelled.")
+        .fast(c"cancel", py_cancel, c"cancel($self)\n--\n\nCancel the call, if it does not run yet; return whether it is cancelled.")
+        .fast(c"add_done_callback", py_add_done_callback, c"add_done_callback($self, fn, /)\n--\n\nCall fn with the future when it is done: now, if it is.")
+        .fast(c"set_running_or_notify_cancel", py_set_running_or_notify_cancel, c"set_running_or_notify_cancel($self)\n--\n\nFor executors: the call starts. Return False if it was cancelled.")
+        .fast(c"set_result", py_set_result, c"set_result($self, result, /)\n--\n\nFor executors: set the result of the call.")
+        .fast(c"set_exception", py_set_exception, c"set_exception($self, exception, /)\n--\n\nFor executors: set what the call has raised.")
         .noargs(c"_invoke_callbacks", py_invoke_callbacks, c"_invoke_callbacks($self)\n--\n\nCall the callbacks.")
 }
 

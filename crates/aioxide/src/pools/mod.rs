@@ -1,12 +1,13 @@
 //! Floor 4: pools of threads and processes: the futures that they hand out, and how a loop calls them.
 //!
-//! A process pool and its workers share `process_slab`, `process_buffer`, `process_page`, `process_pickle` and `process_reduce`; a worker
+//! A process pool and its workers share `process_slab`, `process_arena`, `process_buffer`, `process_page`, `process_pickle` and `process_reduce`; a worker
 //! process uses nothing else of this crate but those, `ffi` and `process_worker`, and imports neither asyncio nor aioxide.
 
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
 pub mod process;
+pub mod process_arena;
 pub mod process_buffer;
 pub mod process_ends;
 pub mod process_home;

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,12 +16,14 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
+use super::process_arena::Arena;
 use super::process_out::Out;
 use super::process_page::{self as page, Page};
 use super::process_seen::Seen;
-use super::process_slab::{Arena, Known, Slab};
+use super::process_slab::{Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
 use crate::ffi::{Raw, Slot};
+use crate::task::loop_state::thread_ident;
 
 /// Whose turn of waiting serves a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,14 @@ pub struct Worker {
     pub pidfd: Option<OwnedFd>,
     /// While it stands, the worker lives.
     lifeline: Option<OwnedFd>,
+    /// What the child gets, until it has started: its end of the socket, the page, the reading end of the lifeline.
+    pub theirs: Option<[OwnedFd; 3]>,
+    /// The thread that starts it.
+    pub starter: u64,
+    /// The worker in whose place it was started; 0 for none.
+    pub replaces: u32,
+    /// The task that it was last told to stop.
+    pub stopping: u64,
     pub page: Rc<Mapping>,
     pub slots: Vec<Option<TaskBox>>,
     free: Vec<u16>,
@@ -77,6 +87,10 @@ pub struct Worker {
 impl Worker {
     pub fn new(key: u32, sock: OwnedFd, lifeline: OwnedFd, page: Mapping, budget: u64) -> Worker {
         Worker {
+            theirs: None,
+            starter: thread_ident(),
+            replaces: 0,
+            stopping: 0,
             key,
             pid: 0,
             sock: Rc::new(sock),
@@ -116,6 +130,8 @@ impl Worker {
         (self.closing, self.pid) = (true, 0);
         self.pidfd = None;
         self.lifeline = None;
+        // This may be that very worker, which was forked and is about to use them by their numbers.
+        let _ = self.theirs.take().map(|given| given.map(IntoRawFd::into_raw_fd));
         self.passed.clear();
         if let Some(sock) = Rc::get_mut(&mut self.sock) {
             // What takes its place is a descriptor that says nothing.

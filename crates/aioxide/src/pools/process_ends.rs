@@ -3,7 +3,8 @@
 use super::process::Pool;
 use super::process_manager as manager;
 use super::process_task::Target;
-use crate::ffi::{Res, error};
+use crate::ffi::object::none;
+use crate::ffi::{Obj, Res, error};
 use crate::task::finish::{self, Outcome};
 
 /// One unfinished task less.
@@ -18,8 +19,27 @@ pub fn task_gone(pool: &Pool) {
 /// Tells the manager that less is under way, or waits.
 pub fn tell_room(pool: &Pool) {
     if manager::tell(pool, c"on_room", &[]).is_err() {
-        error::unraisable(pool.manager.get());
+        manager::report(pool.manager.get());
     }
+}
+
+/// Where somebody waits for a future by its condition, inherited code finishes it, which is Python: an interrupt must not
+/// leave it open, for nobody would come back to it.
+fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
+    // SAFETY: callers pass a future of ours.
+    let is_done = || unsafe { super::future::of(future.as_ptr()) }.is_done();
+    let mut first = None;
+    for _ in 0..manager::TRIES {
+        if set().is_ok() {
+            break;
+        }
+        let raised = error::take();
+        first = first.or(raised);
+        if is_done() {
+            break;
+        }
+    }
+    manager::told((none(), first)).map(drop)
 }
 
 /// Gives a task its outcome: a value, or the exception that is set.
@@ -44,13 +64,17 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
                 Ok(())
             }
             Target::Future(_) => match Outcome::of(outcome) {
-                Outcome::Returned(value) => super::future::set_result(future.as_ptr(), value),
-                Outcome::Raised(exception) => super::future::set_exception(future.as_ptr(), exception),
+                Outcome::Returned(value) => {
+                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
+                }
+                Outcome::Raised(exception) => {
+                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
+                }
                 Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
             },
         }
     };
     if told.is_err() {
-        error::unraisable(future.as_ptr());
+        manager::report(future.as_ptr());
     }
 }

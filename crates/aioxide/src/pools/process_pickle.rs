@@ -15,10 +15,10 @@ use crate::ffi::buffer::View;
 use crate::ffi::guard::{guarded, onearg};
 use crate::ffi::names::intern;
 use crate::ffi::object::{
-    boolean, bytes, call, call_kw, call_method, getattr, import_from, none, setattr, tuple,
+    boolean, bytes, call, call_kw, call_method, getattr, import_from, is_none, none, setattr, tuple,
 };
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raw, Res, error};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
 
 /// Buffers of this size and more are kept apart: for small ones, a copy through the socket costs no more than a place in a
 /// slab. Measured there and back, one at a time and 40 at a time: at 4 to 8 KiB there is no difference, at 16 KiB a slab
@@ -272,6 +272,20 @@ pub fn dump(object: Raw, keeps: bool) -> Res<Pickled> {
 pub fn dump_with(make: Raw, object: Raw, keeps: bool) -> Res<Pickled> {
     let (pickler, sink) = make_with(make)?;
     dump_into(&pickler, &sink, object, keeps)
+}
+
+/// In a worker: pickles what `_aioxide_worker` has in place of a value that plain pickle could not send, if it has something.
+#[cold]
+pub fn dump_portable(value: Raw, keeps: bool) -> Res<Pickled> {
+    let why = error::take();
+    let told = why.clone().unwrap_or_else(none);
+    let portable = import_from(c"_aioxide_worker", c"portable")?;
+    let instead = call(portable.as_ptr(), &[value, told.as_ptr()])?;
+    if is_none(instead.as_ptr()) {
+        error::restore(why);
+        return Err(Raised);
+    }
+    dump(instead.as_ptr(), keeps)
 }
 
 fn dump_into(pickler: &Obj, sink: &Obj, object: Raw, keeps: bool) -> Res<Pickled> {

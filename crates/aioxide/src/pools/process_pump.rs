@@ -16,8 +16,7 @@ use super::{
     process_buffer as buffer, process_live as live, process_manager as manager, process_pickle as pickle,
 };
 use super::{process_submit as submit, process_watch as watch};
-use crate::ffi::names::intern;
-use crate::ffi::object::{call_method, int, none, string};
+use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::thread_ident;
 
@@ -248,9 +247,17 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
+    pool.with(|state| {
+        if state.arena.unmapped {
+            state.arena.map_pages();
+        }
+    });
     if leaves {
         let key = int(key.into())?;
-        manager::tell(pool, c"on_retire", &[key.as_ptr()])?;
+        if manager::tell(pool, c"on_retire", &[key.as_ptr()]).is_err() {
+            let raised = error::take();
+            interrupt = interrupt.or(raised);
+        }
     }
     if interrupt.is_none() {
         return Ok(());
@@ -286,16 +293,11 @@ fn raise_from(
     args: &[Raw],
     interrupt: &mut Option<Obj>,
 ) -> Res {
-    let manager = pool.manager.or_none();
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    let name = intern(method)?;
-    let mut exception = call_method(name, &all);
-    if exception.is_err() && error::is_interrupted() {
-        *interrupt = error::take();
-        exception = call_method(name, &all);
+    let (exception, raised) = manager::ask(pool, method, args)?;
+    if raised.is_some() {
+        *interrupt = raised;
     }
-    error::raise_value(exception?);
+    error::raise_value(exception);
     Err(Raised)
 }
 
@@ -305,8 +307,13 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
         // SAFETY: the decoder is not written to before this returns.
         return unsafe { pickle::load_from(body.as_ptr(), body.len(), &[]) };
     }
-    let known = pool.with(|state| state.worker(key).map(|worker| worker.known.clone())).unwrap_or_default();
     let places = decoder.places(frame);
+    let known = pool.with(|state| {
+        let mut known = state.worker(key).map(|worker| worker.known.clone()).unwrap_or_default();
+        let lent = places.iter().filter_map(|place| state.arena.lent(place.slab, key));
+        known.extend(lent.map(|slab| (slab.id, slab)));
+        known
+    });
     let in_slab = frame.header.flags & BODY_IN_SLAB != 0;
     let received = buffer::receive(&places, in_slab, &known, decoder.body(frame))?;
     // SAFETY: the lease keeps the slab; the decoder is not written to before this returns.

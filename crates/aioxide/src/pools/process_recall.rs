@@ -2,12 +2,14 @@
 //! `shutdown(cancel_futures=True)`, by a call's time limit. Pool and worker agree on who has a task in one word of memory
 //! (`aioxide_core::slot`).
 
+use pyo3_ffi::PyDict_SetItem;
+
 use super::process::{self as pool, Worker};
 use super::process_ends::task_gone;
 use super::process_live::in_live;
 use super::process_task::TaskBox;
-use crate::ffi::guard::{noargs, onearg};
-use crate::ffi::object::{boolean, int, list, none, tuple};
+use crate::ffi::guard::onearg;
+use crate::ffi::object::{boolean, check, int, none, tuple};
 use crate::ffi::{Obj, Raw, Res};
 
 /// Who has the call of a future that was sent.
@@ -84,7 +86,7 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
             if this.is_cancelled() && unsafe { super::future::set_running(future) }.is_err() {
-                crate::ffi::error::unraisable(future);
+                super::process_manager::report(future);
             }
             discard(&slf, task);
             if cancelled.is_err() {
@@ -128,8 +130,9 @@ onearg!(withdraw, |slf, future| {
     tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
 });
 
-// `take_pending()`: takes out the tasks that no worker has been announced for; their futures, the oldest first.
-noargs!(take_pending, |slf| {
+// `take_pending(futures)`: takes out the tasks that no worker has been announced for; their futures, the oldest first, become
+// keys of that dict.
+onearg!(take_pending, |slf, futures| {
     let pool = pool::of(slf);
     let tasks: Vec<TaskBox> = pool.with(|state| {
         let mut taken = Vec::new();
@@ -143,9 +146,12 @@ noargs!(take_pending, |slf| {
         taken.sort_unstable_by_key(|task| task.id);
         taken
     });
-    let futures: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
+    let taken: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
     pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
     pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
     drop(tasks);
-    list(&futures)
+    for future in &taken {
+        check(PyDict_SetItem(futures, future.as_ptr(), none().as_ptr()))?;
+    }
+    Ok(none())
 });

@@ -1,5 +1,6 @@
 //! Slabs: shared memory in which large buffers travel, one copy each way. A slab belongs to the process that made it and is
-//! used again when the receiver's last object over it is gone; both keep it mapped. One that the receiver held when it
+//! used again when the receiver's last object over it is gone; both keep it mapped. The receiver may have its answer travel in
+//! it, once it has let go of it: then it is the owner who holds it. One that the receiver held when it
 //! forked is never written again (`aioxide_sys::forks`). A *shared* slab is used once: what lies in it is passed without a
 //! copy, and its memory goes with its last user.
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use aioxide_core::frames::{LARGEST, Place};
 use aioxide_sys::forks::{self, SPENT};
@@ -16,6 +17,7 @@ use aioxide_sys::memfd::{self, Mapping, Spare};
 use aioxide_sys::{clock, process};
 use pyo3_ffi::*;
 
+use super::process_arena::Arena;
 use super::process_pickle::Pickled;
 use crate::ffi::error::raise_io;
 use crate::ffi::object::{call, int, string};
@@ -33,20 +35,28 @@ const LARGE_BODY: usize = 1 << 15;
 const LARGEST_SENT: usize = 32 << 20;
 /// The number that no slab has: what is said to lie there lies in the body of the frame.
 pub const IN_FRAME: u64 = 0;
-/// What a process keeps of its own free slabs, in bytes; and always one.
-const KEEP: usize = 512 << 20;
-
 /// The word of a slab: the bit `BUSY` while it is filled, on its way, or held by its receiver, and `SPENT` once that has
 /// forked meanwhile.
 const FREE: u32 = 0;
 const BUSY: u32 = 1;
+
+/// What there is of a slab's data, for whoever is to write there.
+#[derive(Clone, Copy, PartialEq)]
+enum Pages {
+    /// Nothing: a slab that was just made.
+    None,
+    /// Memory, which this process may not have mapped: to write through the mapping would cost a fault for each page.
+    There,
+    Mapped,
+}
 
 pub struct Slab {
     pub id: u64,
     /// None where nobody will be told of it any more: in its receiver, unless it is shared.
     fd: Option<OwnedFd>,
     map: Mapping,
-    /// In its receiver, while that holds no data of it: what a fork will put in the place of the data.
+    pages: Cell<Pages>,
+    /// In who receives in it, while that holds no data of it: what a fork will put in the place of the data.
     spare: Cell<Option<Spare>>,
     pub shared: bool,
     /// The worker that has it now.
@@ -56,11 +66,20 @@ pub struct Slab {
 }
 
 impl Slab {
-    fn create(size: usize, shared: bool) -> io::Result<Rc<Slab>> {
+    /// Of one that is not shared there is nothing yet but its word: it is there once it was filled.
+    pub fn create(size: usize, shared: bool) -> io::Result<Rc<Slab>> {
         let size = DATA + size;
-        let fd = memfd::create("aioxide-slab", size)?;
+        let fd = if shared {
+            memfd::create("aioxide-slab", size)?
+        } else {
+            let fd = memfd::reserve("aioxide-slab", size)?;
+            memfd::allocate(&fd, 0..DATA)?;
+            fd
+        };
         let map = Mapping::new(&fd, size)?;
-        Ok(Slab::over(next_id(), Some(fd), map, None, shared))
+        let slab = Slab::over(next_id(), Some(fd), map, None, shared);
+        slab.pages.set(if shared { Pages::There } else { Pages::None });
+        Ok(slab)
     }
 
     /// Maps a slab that another process made.
@@ -73,7 +92,8 @@ impl Slab {
 
     fn over(id: u64, fd: Option<OwnedFd>, map: Mapping, spare: Option<Spare>, shared: bool) -> Rc<Slab> {
         let (spare, lent_to, process) = (Cell::new(spare), Cell::new(0), std::process::id());
-        let slab = Rc::new(Slab { id, fd, map, spare, shared, lent_to, process });
+        let pages = Cell::new(Pages::There);
+        let slab = Rc::new(Slab { id, fd, map, pages, spare, shared, lent_to, process });
         if shared {
             shared_slabs(|slabs| slabs.insert(slab.map.start() as usize, Rc::downgrade(&slab)));
         }
@@ -95,8 +115,60 @@ impl Slab {
         unsafe { &*self.map.start().cast::<AtomicU32>() }
     }
 
-    fn release(&self) {
+    pub fn release(&self) {
         self.state().fetch_and(!BUSY, Ordering::AcqRel);
+    }
+
+    pub fn is_free(&self) -> bool {
+        self.state().load(Ordering::Acquire) == FREE
+    }
+
+    /// Takes it where it is free. Its owner and the one whom it is lent to may try at the same time.
+    pub fn claim(&self) -> bool {
+        self.state().compare_exchange(FREE, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// It is large enough, and not by so much that others would want for it.
+    pub fn suits(&self, size: usize) -> bool {
+        self.capacity() >= size && self.capacity() <= size.max(1 << 20) * 2
+    }
+
+    /// Nobody looks at it but a fork of its receiver.
+    pub fn is_of_no_use(&self) -> bool {
+        self.state().load(Ordering::Acquire) == SPENT
+    }
+
+    pub fn is_unmapped(&self) -> bool {
+        self.pages.get() == Pages::There
+    }
+
+    pub fn map_pages(&self) {
+        if self.is_unmapped() {
+            self.map.touch(DATA);
+            self.pages.set(Pages::Mapped);
+        }
+    }
+
+    /// Copies so many bytes from there to each place of the data. They are inside the slab, which is ours alone. The first
+    /// time the kernel copies them, into pages that it need not clear before nor map: two thirds of the time.
+    pub fn fill(&self, pieces: &[(usize, *const u8, usize)]) -> io::Result<()> {
+        if let (Pages::None, Some(fd)) = (self.pages.get(), &self.fd) {
+            let mut end = 0;
+            for (at, start, size) in pieces {
+                // SAFETY: the caller holds so many bytes there.
+                memfd::write(fd, DATA + at, unsafe { std::slice::from_raw_parts(*start, *size) })?;
+                end = end.max(at + size);
+            }
+            memfd::allocate(fd, DATA + end..self.size())?;
+            self.pages.set(Pages::There);
+            return Ok(());
+        }
+        self.map_pages();
+        for (at, start, size) in pieces {
+            // SAFETY: so many bytes are there in the source, and in the slab, which nobody else looks at.
+            unsafe { aioxide_sys::copy::copy(*start, self.data().add(*at), *size) };
+        }
+        Ok(())
     }
 
     /// A fork may have this data mapped, for ever: it is not to be written again.
@@ -106,7 +178,9 @@ impl Slab {
 
     /// The receiver holds the data: a fork keeps it as it is. False where that cannot be, or not at this moment.
     pub fn hold(&self) -> bool {
-        let Some(spare) = self.spare.take() else { return false };
+        // Its owner gets one when it receives in it for the first time.
+        let made = || self.fd.as_ref().and_then(|fd| Spare::new(fd, DATA, self.size()).ok());
+        let Some(spare) = self.spare.take().or_else(made) else { return false };
         // SAFETY: the spare is of the same data; both mappings live as long as this value, which the caller keeps until
         // `let_go`; the word lies before the data.
         match unsafe { forks::hold(self.data(), spare, self.state()) } {
@@ -144,7 +218,7 @@ impl Slab {
         self.map.len()
     }
 
-    fn capacity(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.map.len() - DATA
     }
 
@@ -212,124 +286,6 @@ pub fn shared_by_id(id: u64) -> Option<Rc<Slab>> {
     shared_slabs(|slabs| slabs.values().filter_map(Weak::upgrade).find(|slab| slab.id == id))
 }
 
-/// The slabs that this process has made to send in.
-#[derive(Default)]
-pub struct Arena {
-    slabs: Vec<Rc<Slab>>,
-    /// Slabs that were let go, and that the other side has not been told of.
-    pub forgotten: Vec<u64>,
-}
-
-impl Arena {
-    fn is_free(slab: &Rc<Slab>) -> bool {
-        Rc::strong_count(slab) == 1 && slab.state().load(Ordering::Acquire) == FREE
-    }
-
-    /// Its receiver has let go of it, and has forked while it held it.
-    fn is_of_no_use(slab: &Rc<Slab>) -> bool {
-        Rc::strong_count(slab) == 1 && slab.state().load(Ordering::Acquire) == SPENT
-    }
-
-    fn take_some(&mut self, size: usize) -> io::Result<Option<Rc<Slab>>> {
-        if size > 0 { self.take(size).map(Some) } else { Ok(None) }
-    }
-
-    fn take(&mut self, size: usize) -> io::Result<Rc<Slab>> {
-        let spent = Cell::new(false);
-        let fits = |slab: &&Rc<Slab>| {
-            let fits = slab.capacity() >= size && slab.capacity() <= size.max(1 << 20) * 2;
-            spent.set(spent.get() || fits && slab.is_spent());
-            fits && Arena::is_free(slab)
-        };
-        let found = self.slabs.iter().filter(fits).min_by_key(|slab| slab.capacity()).cloned();
-        if spent.get() {
-            self.sweep();
-        }
-        let slab = match found {
-            Some(slab) => slab,
-            None => {
-                self.sweep();
-                self.trim();
-                self.forget_one();
-                let slab = Slab::create(rounded(size), false)?;
-                self.slabs.push(slab.clone());
-                slab
-            }
-        };
-        slab.state().store(BUSY, Ordering::Release);
-        Ok(slab)
-    }
-
-    /// Lets go of slabs that can never be used again.
-    fn sweep(&mut self) {
-        self.slabs.retain(|slab| {
-            let drop = Arena::is_of_no_use(slab);
-            if drop {
-                self.forgotten.push(slab.id);
-            }
-            !drop
-        });
-    }
-
-    /// Lets free slabs go, the oldest first, until what is kept is little enough.
-    fn trim(&mut self) {
-        let mut kept: usize =
-            self.slabs.iter().filter(|slab| Arena::is_free(slab)).map(|slab| slab.size()).sum();
-        self.slabs.retain(|slab| {
-            let drop = kept > KEEP && Arena::is_free(slab);
-            if drop {
-                kept -= slab.size();
-                self.forgotten.push(slab.id);
-            }
-            !drop
-        });
-    }
-
-    /// A free slab makes way where there are as many as there may be.
-    fn forget_one(&mut self) {
-        if self.slabs.len() >= most_slabs()
-            && let Some(at) = self.slabs.iter().position(Arena::is_free)
-        {
-            self.forgotten.push(self.slabs.remove(at).id);
-        }
-    }
-
-    /// There are as many slabs as there may be, none of them free: each holds a descriptor. What comes now had better stay in
-    /// the pickle.
-    pub fn is_crowded(&self) -> bool {
-        self.slabs.len() >= most_slabs()
-            && !self.slabs.iter().any(|slab| Arena::is_free(slab) || Arena::is_of_no_use(slab))
-    }
-
-    /// A worker is gone: nobody will give back what it had.
-    pub fn worker_died(&self, worker: u32) {
-        for slab in self.slabs.iter().filter(|slab| slab.lent_to.get() == worker) {
-            if Rc::strong_count(slab) == 1 {
-                slab.release();
-            }
-        }
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.slabs.iter().map(|slab| slab.size()).sum()
-    }
-}
-
-/// How many slabs a process makes to send in: a quarter of the descriptors that it may have.
-fn most_slabs() -> usize {
-    static MOST: AtomicUsize = AtomicUsize::new(0);
-    if MOST.load(Ordering::Relaxed) == 0 {
-        MOST.store((process::descriptor_limit() / 4).clamp(16, 1024), Ordering::Relaxed);
-    }
-    MOST.load(Ordering::Relaxed)
-}
-
-/// A size that later buffers of about the same size fit in.
-fn rounded(size: usize) -> usize {
-    let unit = (size.next_power_of_two() / 8).max(1 << 16);
-    size.div_ceil(unit) * unit
-}
-
 /// What one frame carries: the pickle, and where its buffers lie.
 pub struct Payload {
     pub body: Vec<u8>,
@@ -365,7 +321,12 @@ impl Payload {
 
     /// Copies large buffers, and a large pickle, into a slab of `arena`; leaves a small pickle where it is, and all of it
     /// held: to release buffers may run code.
-    pub fn pack_borrowed(pickled: &Pickled, arena: &mut Arena) -> io::Result<Payload> {
+    /// `lent` is a slab of the receiver's that may be used for it.
+    pub fn pack_borrowed(
+        pickled: &Pickled,
+        arena: &mut Arena,
+        lent: Option<&Rc<Slab>>,
+    ) -> io::Result<Payload> {
         let mut payload = Payload {
             body: Vec::new(),
             places: Vec::new(),
@@ -386,21 +347,27 @@ impl Payload {
             let shared = find_shared(view.start(), view.len());
             parts.push(Part { pieces: vec![(view.start(), view.len())], shared });
         }
-        payload.place(parts, pickled, arena)?;
+        payload.place(parts, pickled, arena, lent)?;
         Ok(payload)
     }
 
-    fn place(&mut self, parts: Vec<Part>, pickled: &Pickled, arena: &mut Arena) -> io::Result<()> {
+    fn place(
+        &mut self,
+        parts: Vec<Part>,
+        pickled: &Pickled,
+        arena: &mut Arena,
+        lent: Option<&Rc<Slab>>,
+    ) -> io::Result<()> {
         let own = parts.iter().filter(|part| part.shared.is_none());
         let total: usize = own.map(|part| part.size().next_multiple_of(ALIGN)).sum();
-        self.own = match arena.take_some(total) {
+        self.own = match arena.take_some(total, lent) {
             Err(why) if is_file_limit(&why) && total < LARGEST as usize => {
                 self.place_in_frame(parts, pickled);
                 return Ok(());
             }
             taken => taken?,
         };
-        let mut offset = 0;
+        let (mut offset, mut pieces) = (0, Vec::new());
         for part in parts {
             let size = part.size();
             if let Some((slab, place)) = part.shared {
@@ -412,14 +379,15 @@ impl Payload {
             self.places.push(Place { slab, offset: offset as u64, size: size as u64 });
             let mut at = offset;
             for (start, size) in part.pieces {
-                if let Some(own) = &self.own {
-                    // SAFETY: `size` bytes are there in the source, and by the sum above in the slab, at `at`; the slab
-                    // is ours alone until it is sent.
-                    unsafe { aioxide_sys::copy::copy(start, own.data().add(at), size) };
+                if size > 0 {
+                    pieces.push((at, start, size));
                 }
                 at += size;
             }
             offset += size.next_multiple_of(ALIGN);
+        }
+        if let Some(own) = &self.own {
+            arena.fill(own, &pieces)?;
         }
         self.slabs.extend(self.own.clone());
         Ok(())

@@ -6,11 +6,15 @@ use pyo3_ffi::*;
 use super::process::{Pool, State};
 use super::process_slab::{self as slab, Payload};
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{process_ends as ends, process_pickle as pickle, process_watch as watch};
+use super::{
+    process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
+};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 
+/// Of so many bytes a slab is filled.
+const LARGE: usize = 1 << 14;
 /// So many waiting tasks are worth a system call though every worker is busy.
 const BATCH: usize = 16;
 
@@ -33,8 +37,13 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
         Err(Raised) => pickle_otherwise(pool, call, crowded)?,
     };
     let size = pickled.total();
+    if size >= LARGE {
+        // The result that this very step has awaited last: mostly nobody else has it any more, and its slab is free then.
+        #[cfg(Py_3_12)]
+        crate::task::stop_iteration::release();
+    }
     // Views are released outside: that may run code.
-    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena));
+    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena, None));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
     if !payload.body_in_slab {
         payload.body = pickled.into_body();
@@ -74,6 +83,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     drop(told);
     let portable = match portable {
         Ok(portable) => portable,
+        Err(Raised) if error::is_interrupted() => return Err(Raised),
         Err(Raised) => {
             error::clear();
             Obj::new(function)
@@ -217,7 +227,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Announce(id, future) => {
                 let runs = Task::announce(&future);
                 if runs.is_err() {
-                    error::unraisable(future.as_ptr());
+                    manager::report(future.as_ptr());
                 }
                 if !matches!(runs, Ok(false)) {
                     pool.with(|state| state.waiting(id).map(|task| task.announced = true));
@@ -238,7 +248,7 @@ fn unwanted(pool: &Pool, task: TaskBox) {
         // SAFETY: `submit` takes futures of ours only.
         let state = unsafe { super::future::of(future.as_ptr()) }.state.get();
         if state == super::future::State::Cancelled && Task::announce(future).is_err() {
-            error::unraisable(future.as_ptr());
+            manager::report(future.as_ptr());
         }
     }
     drop(task);
@@ -261,33 +271,36 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
         Err(Raised) => {
             let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
-            pickling_failed(pool, id, why.clone(), interrupted);
-            if !interrupted {
+            let raised = pickling_failed(pool, id, why.clone(), interrupted);
+            let raised = if interrupted { Some(why) } else { raised };
+            if raised.is_none() {
                 return Ok(());
             }
-            error::restore(Some(why));
+            error::restore(raised);
             Err(Raised)
         }
     }
 }
 
+/// Returns what came meanwhile.
 #[cold]
-fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) {
+fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<Obj> {
     let task = pool.with(|state| {
         let at = state.pending.iter().position(|task| task.id == id)?;
         state.pending.remove(at)
     });
-    let Some(task) = task else { return };
-    let manager = pool.manager.or_none();
+    let task = task?;
     let interrupted = boolean(interrupted);
-    let args = [manager.as_ptr(), why.as_ptr(), interrupted.as_ptr()];
-    if let Ok(exception) = intern(c"pickling_failed").and_then(|name| call_method(name, &args)) {
+    let asked = manager::ask(pool, c"pickling_failed", &[why.as_ptr(), interrupted.as_ptr()]);
+    let raised = asked.map_or(None, |(exception, raised)| {
         error::raise_value(exception);
-    }
+        raised
+    });
     let Task { target, call, .. } = *task;
     ends::finish(pool, target, Err(Raised));
     drop(call);
     ends::task_gone(pool);
+    raised
 }
 
 /// An idle worker takes half of what a busy one has not begun with.

@@ -5,12 +5,11 @@
 //! which a worker stands idle is announced as running when it is sent, as the standard library's pool announces what it
 //! puts into its queue.
 
-use std::cell::Cell;
-
 use super::process_slab::Payload;
 use crate::engine::loop_call::LoopCall;
 use crate::ffi::{Obj, Res};
 use crate::task::future as loop_future;
+use crate::task::marks::Mark;
 
 /// Who gets the outcome of a task.
 pub enum Target {
@@ -50,15 +49,13 @@ impl Target {
     /// The future knows that a worker has its call: whoever cancels it has to take the call back.
     #[inline]
     pub fn set_sent(&self, sent: bool) {
-        self.sent().set(sent);
-    }
-
-    fn sent(&self) -> &Cell<bool> {
         // SAFETY: each is a future of its kind, alive as long as `self`.
         unsafe {
             match self {
-                Target::Future(future) => &super::future::of(future.as_ptr()).sent,
-                Target::Call(waiting) => &loop_future::of(waiting.future().as_ptr()).sent,
+                Target::Future(future) => super::future::of(future.as_ptr()).sent.set(sent),
+                Target::Call(waiting) => {
+                    loop_future::of(waiting.future().as_ptr()).marks.put(Mark::Sent, sent);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `_aioxide.ProcessPool`: what `_processes.py` and its manager call.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -16,8 +16,8 @@ use super::process_looks::{counts, find, workers};
 use super::process_recall::{take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
 use super::{
-    future, process_ends as ends, process_home as home, process_live as live, process_page as page,
-    process_pump as pump, process_recall as recall, process_submit as submit,
+    future, process_ends as ends, process_home as home, process_live as live, process_manager as manager,
+    process_page as page, process_pump as pump, process_recall as recall, process_submit as submit,
 };
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -63,8 +63,13 @@ fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
         admit(pool)?;
     }
     if submit::wants_worker(pool) {
-        let manager = pool.manager.or_none();
-        call_method(intern(c"start_worker")?, &[manager.as_ptr()])?;
+        // Not repeated: whoever submits gets what is raised. But nothing stays half started.
+        let (name, first_key) = (intern(c"start_worker")?, pool.next_key.get());
+        let started = call_method(name, &[pool.manager.or_none().as_ptr()]);
+        if started.is_err() {
+            manager::undo_starts(pool, first_key);
+        }
+        started?;
     }
     Ok(())
 }
@@ -122,23 +127,26 @@ onearg!(fail_all, |slf, make| {
 });
 
 fn fail(pool: &Pool, tasks: Vec<TaskBox>, make: Raw) -> Res {
-    let count = tasks.len();
+    let (count, mut raised) = (tasks.len(), None);
     for task in tasks {
-        if let Ok(exception) = call(make, &[task.target.future().as_ptr()]) {
+        if let Ok((exception, interrupt)) = manager::whole(|| call(make, &[task.target.future().as_ptr()])) {
+            raised = raised.or(interrupt);
             error::raise_value(exception);
         }
         ends::finish(pool, task.target, Err(Raised));
         ends::task_gone(pool);
     }
-    int(count as i64)
+    manager::told((int(count as i64)?, raised))
 }
 
 // --------------------------------------------------------------------------------------------------------- workers
 
-// `prepare(budget)`: the makings of a worker: `(key, sock, page, lifeline)`, the last three descriptors for the child,
-// which the caller closes when the child has them.
-onearg!(prepare, |slf, budget| {
-    let pool = of(slf);
+// `prepare(budget, replaces)`: the makings of a worker: `(key, sock, page, lifeline)`, the last three descriptors for the
+// child, which are closed when it has started. `replaces` is the key of the worker in whose place it is started, or 0.
+fastcall!(prepare, |slf, args| {
+    args.require(&["budget", "replaces"], "prepare")?;
+    let (pool, budget) = (of(slf), args.positional()[0]);
+    let replaces = integer(args.positional()[1])? as u32;
     let budget = if is_none(budget) { u64::MAX } else { integer(budget)?.max(1) as u64 };
     home::epoll_of(pool)?;
     let (ours, theirs) = io_result(socket::pair())?;
@@ -147,13 +155,29 @@ onearg!(prepare, |slf, budget| {
     let map = io_result(Mapping::new(&page, page::SIZE))?;
     let key = pool.next_key.get();
     pool.next_key.set(key + 1);
-    pool.with(|state| state.workers.push(Worker::new(key, ours, writing, map, budget)));
-    let numbers = [theirs, page, reading].map(IntoRawFd::into_raw_fd);
+    let given = [theirs, page, reading];
+    let numbers = given.each_ref().map(AsRawFd::as_raw_fd);
+    let mut worker = Worker::new(key, ours, writing, map, budget);
+    (worker.theirs, worker.replaces) = (Some(given), replaces);
+    pool.with(|state| state.workers.push(worker));
     let items = [int(key.into())?, int(numbers[0].into())?, int(numbers[1].into())?, int(numbers[2].into())?];
     tuple(&items.each_ref().map(Obj::as_ptr))
 });
 
-// `started(key, pid)`: the child is there; tasks may go to it.
+// `is_replaced(key)`: whether a worker was started in its place.
+onearg!(is_replaced, |slf, key| {
+    let key = integer(key)? as u32;
+    let is_one = |worker: &Worker| worker.replaces == key && worker.pid != 0;
+    Ok(boolean(of(slf).with(|state| state.workers.iter().any(is_one))))
+});
+
+// `is_started(key)`: whether that is a worker, and no start that was cut short.
+onearg!(is_started, |slf, key| {
+    let key = integer(key)? as u32;
+    Ok(boolean(of(slf).with(|state| state.worker(key).is_some_and(|worker| worker.pid != 0))))
+});
+
+// `started(key, pid)`: the child is there; tasks may go to it. Once, however often it is called.
 fastcall!(started, |slf, args| {
     args.require(&["key", "pid"], "started")?;
     let (pool, key) = (of(slf), integer(args.positional()[0])? as u32);
@@ -161,13 +185,14 @@ fastcall!(started, |slf, args| {
     let pidfd = process::open(pid);
     let registered = pool.with(|state| {
         let Some(epoll) = state.epoll.clone() else { return Ok(()) };
-        let Some(worker) = state.worker(key) else { return Ok(()) };
-        worker.pid = pid;
+        let Some(worker) = state.worker(key).filter(|worker| worker.pid == 0) else { return Ok(()) };
         epoll.add(worker.sock.as_raw_fd(), Interest::IN, event_data(key, Event::Socket))?;
         if let Ok(pidfd) = pidfd {
             epoll.add(pidfd.as_raw_fd(), Interest::IN, event_data(key, Event::Death))?;
             worker.pidfd = Some(pidfd);
         }
+        worker.pid = pid;
+        worker.theirs = None;
         Ok(())
     });
     registered.or_else(|why: std::io::Error| raise_io(&why))?;
@@ -181,23 +206,25 @@ onearg!(abandon, |slf, key| {
     Ok(none())
 });
 
-// `bury(key)`: the child is dead. What it had sent is received; tasks that it had not begun with are queued again; the
-// number of the others, which are kept for `fail_lost`, and of all tasks that it had finished; None where it is unknown.
-onearg!(bury, |slf, key| {
-    let (pool, key) = (of(slf), integer(key)? as u32);
-    pump::receive(pool, key)?;
-    let Some(mut worker) = pool.remove_worker(key) else { return Ok(none()) };
-    let (done, ready) = (worker.done, worker.ready);
+// `bury(key, buried)`: the child is dead. What it had sent is received; tasks that it had not begun with are queued again, the
+// others kept for `fail_lost`; `buried[key]` says whether it was ready. Nothing where that was done before.
+fastcall!(bury, |slf, args| {
+    args.require(&["key", "buried"], "bury")?;
+    let (pool, key, buried) = (of(slf), integer(args.positional()[0])? as u32, args.positional()[1]);
+    let received = pump::receive(pool, key);
+    let raised = if received.is_err() { error::take() } else { None };
+    let Some(mut worker) = pool.remove_worker(key) else { return manager::told((none(), raised)) };
     let mut again = worker.revoke(usize::MAX);
     again.sort_by_key(|task| std::cmp::Reverse(task.id));
     let lost: Vec<TaskBox> = worker.slots.iter_mut().filter_map(Option::take).collect();
-    let count = lost.len();
+    let ready = boolean(worker.ready);
     pool.with(|state| {
         again.into_iter().for_each(|task| state.pending.push_front(task));
         state.lost.extend(lost);
     });
     drop(worker);
-    tuple(&[int(count as i64)?.as_ptr(), int(done as i64)?.as_ptr(), boolean(ready).as_ptr()])
+    check(PyDict_SetItem(buried, int(key.into())?.as_ptr(), ready.as_ptr()))?;
+    manager::told((none(), raised))
 });
 
 // `exit_worker(key)`: takes back what it has not begun with, and tells it to end when it is done.
@@ -237,16 +264,20 @@ fastcall!(signal, |slf, args| {
     Ok(boolean(of(slf).signal(integer(given[0])? as u32, integer(given[1])? as i32)))
 });
 
-// `stop_task(key, id)`: marks the task whose function a signal is to interrupt.
+// `stop_task(key, id, number)`: interrupts a task by a signal: once, however often it is called.
 fastcall!(stop_task, |slf, args| {
-    args.require(&["key", "id"], "stop_task")?;
+    args.require(&["key", "id", "number"], "stop_task")?;
     let given = args.positional();
-    let (key, id) = (integer(given[0])? as u32, integer(given[1])? as u64);
-    of(slf).with(|state| {
-        if let Some(worker) = state.worker(key) {
-            worker.page().stop.store(id, Ordering::Release);
-        }
+    let (key, id, number) = (integer(given[0])? as u32, integer(given[1])? as u64, integer(given[2])? as i32);
+    let fresh = of(slf).with(|state| {
+        let Some(worker) = state.worker(key).filter(|worker| worker.stopping != id) else { return false };
+        worker.stopping = id;
+        worker.page().stop.store(id, Ordering::Release);
+        true
     });
+    if fresh {
+        of(slf).signal(key, number);
+    }
     Ok(none())
 });
 
@@ -456,17 +487,24 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .fast(c"run_for_loop", run_for_loop, c"Queue a task for a loop; return the loop's future.")
         .onearg(c"find", find, c"Say where the task of a future is.")
         .onearg(c"withdraw", withdraw, c"Take the task of a future back.")
-        .noargs(c"take_pending", take_pending, c"Take out the tasks that no worker has.")
+        .onearg(c"take_pending", take_pending, c"Take out the tasks that no worker has.")
+        .onearg(c"collected", manager::collected, c"Tell the manager that the executor is gone.")
+        .onearg(c"stop", manager::stop, c"Cancel a future though its call runs.")
+        .onearg(c"stop_cancelled", manager::stop_cancelled, c"Stop the call of a future that was cancelled.")
+        .onearg(c"begin_shutdown", manager::begin_shutdown, c"Take no more calls.")
+        .fast(c"call_back", manager::call_back, c"Call the callbacks of a future, once.")
         .onearg(c"fail_lost", fail_lost, c"Fail the tasks that were with dead workers.")
         .onearg(c"fail_all", fail_all, c"Fail every task.")
-        .onearg(c"prepare", prepare, c"Make what a worker needs.")
+        .fast(c"prepare", prepare, c"Make what a worker needs.")
+        .onearg(c"is_started", is_started, c"Return True if that worker has started.")
+        .onearg(c"is_replaced", is_replaced, c"Return True if a worker was started in the place of that one.")
         .fast(c"started", started, c"Let tasks go to a worker.")
         .onearg(c"abandon", abandon, c"Forget a worker that could not be started.")
-        .onearg(c"bury", bury, c"Take a dead worker out.")
+        .fast(c"bury", bury, c"Take a dead worker out.")
         .onearg(c"exit_worker", exit_worker, c"Tell a worker to end.")
         .onearg(c"take_back", take_back, c"Take back what a worker has not begun with.")
         .fast(c"signal", signal, c"Send a signal to a worker.")
-        .fast(c"stop_task", stop_task, c"Mark the task that a signal is to interrupt.")
+        .fast(c"stop_task", stop_task, c"Interrupt a task, once.")
         .noargs(c"workers", workers, c"List the workers.")
         .noargs(c"counts", counts, c"Count tasks.")
         .onearg(c"set_timer", set_timer, c"Have the manager called later.")

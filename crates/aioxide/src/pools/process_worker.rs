@@ -12,16 +12,17 @@ use std::sync::atomic::Ordering;
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
 use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::{clock, process, socket};
+use aioxide_sys::{clock, malloc, process, socket};
 use pyo3_ffi::*;
 
+use super::process_arena::Arena;
 use super::process_buffer as buffer;
 use super::process_page::{self as page, Page};
 use super::process_pickle as pickle;
-use super::process_slab::{self as slab, Arena, Known, Payload, Slab};
+use super::process_slab::{self as slab, Known, Payload, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
-use crate::ffi::object::{boolean, call, import_from, is_none, none};
+use crate::ffi::object::{boolean, call, none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, module};
 
 const ROOM: usize = 1 << 16;
@@ -179,6 +180,7 @@ impl Worker {
         let fd = self.passed.remove(0);
         match Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0) {
             Ok(slab) => {
+                malloc::raise_threshold(slab.size());
                 self.known.insert(header.id, slab);
                 Ok(())
             }
@@ -204,7 +206,7 @@ impl Worker {
                 Ok(value) => {
                     self.page().running.store(0, Ordering::Release);
                     drop(call);
-                    self.dump_result(value)
+                    self.dump_result(value, self.lent(frame).as_ref())
                 }
                 Err(Raised) => {
                     self.page().running.store(0, Ordering::Release);
@@ -242,20 +244,27 @@ impl Worker {
         }
     }
 
-    fn dump_result(&mut self, value: Obj) -> (Kind, Res<Payload>) {
-        match self.dump(value.as_ptr()) {
+    /// The slab in which the arguments came.
+    fn lent(&self, frame: &Frame) -> Option<Rc<Slab>> {
+        let places = if frame.header.buffers > 0 { self.decoder.places(frame) } else { return None };
+        let mut slabs = places.iter().filter_map(|place| self.known.get(&place.slab));
+        slabs.find(|slab| !slab.shared).cloned()
+    }
+
+    fn dump_result(&mut self, value: Obj, lent: Option<&Rc<Slab>>) -> (Kind, Res<Payload>) {
+        match self.dump(value.as_ptr(), lent) {
             Ok(payload) => (Kind::Result, Ok(payload)),
             Err(Raised) => (Kind::Failure, self.dump_failure()),
         }
     }
 
-    fn dump(&mut self, value: Raw) -> Res<Payload> {
+    fn dump(&mut self, value: Raw, lent: Option<&Rc<Slab>>) -> Res<Payload> {
         let crowded = self.arena.is_crowded();
         let pickled = match pickle::dump(value, crowded) {
             Ok(pickled) => pickled,
-            Err(Raised) => dump_otherwise(value, crowded)?,
+            Err(Raised) => pickle::dump_portable(value, crowded)?,
         };
-        let packed = Payload::pack_borrowed(&pickled, &mut self.arena);
+        let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
         let mut payload = packed.or_else(|why| slab::no_room(pickled.total(), &why))?;
         if !payload.body_in_slab {
             payload.body = pickled.into_body();
@@ -269,7 +278,7 @@ impl Worker {
             let Some(exception) = error::take() else { break };
             // Ctrl-C may come while this is worked out: then that is the outcome.
             let Ok(told) = call(self.failure.as_ptr(), &[exception.as_ptr()]) else { continue };
-            if let Ok(payload) = self.dump(told.as_ptr()) {
+            if let Ok(payload) = self.dump(told.as_ptr(), None) {
                 return Ok(payload);
             }
         }
@@ -296,6 +305,10 @@ impl Worker {
         }
         if payload.body_in_slab {
             header.flags |= BODY_IN_SLAB;
+        }
+        if self.arena.unmapped {
+            // Not later: where two processes map the same pages at a time, both take several times as long.
+            self.arena.map_pages();
         }
         payload.handed_over.set(true);
         header.write(&payload.places, &payload.body, &mut out);
@@ -352,20 +365,6 @@ fn idle_signals() -> Res<()> {
         error::clear();
     }
     Ok(())
-}
-
-/// Pickles what `_aioxide_worker` has in place of a value that plain pickle could not send, if it has something.
-#[cold]
-fn dump_otherwise(value: Raw, crowded: bool) -> Res<pickle::Pickled> {
-    let why = error::take();
-    let told = why.clone().unwrap_or_else(none);
-    let portable = import_from(c"_aioxide_worker", c"portable")?;
-    let instead = call(portable.as_ptr(), &[value, told.as_ptr()])?;
-    if is_none(instead.as_ptr()) {
-        error::restore(why);
-        return Err(Raised);
-    }
-    pickle::dump(instead.as_ptr(), crowded)
 }
 
 /// Calls the task. A child that it forked, and that returns from it too, ends here: worker there can be one only.

@@ -151,6 +151,8 @@ pub struct Queue {
     pub threads: Cell<u32>,
     /// Threads of these that have not come to serve yet.
     pub starting: Cell<u32>,
+    /// The thread that was counted last has not been asked to start yet: an interrupt now means that it never will.
+    pub unborn: Cell<bool>,
     /// Workers that were called and have not taken their call yet.
     in_transit: Cell<u32>,
     pub shutdown: Cell<bool>,
@@ -189,6 +191,7 @@ impl Queue {
             nones: Cell::new(0),
             threads: Cell::new(0),
             starting: Cell::new(0),
+            unborn: Cell::new(false),
             in_transit: Cell::new(0),
             shutdown: Cell::new(false),
             orphaned: Cell::new(false),
@@ -198,6 +201,12 @@ impl Queue {
             counters: Counters::default(),
             generation: Cell::new(0),
         }
+    }
+
+    /// A thread that was counted does not come.
+    pub fn uncount(&self) {
+        self.threads.set(self.threads.get().saturating_sub(1));
+        self.starting.set(self.starting.get().saturating_sub(1));
     }
 
     #[inline(always)]

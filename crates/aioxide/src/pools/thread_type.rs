@@ -155,8 +155,14 @@ unsafe fn provide_worker(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
 fn start_thread(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
     queue.threads.set(queue.threads.get() + 1);
     queue.starting.set(queue.starting.get() + 1);
-    let Err(Raised) = call_method(intern(c"_start_worker")?, &[slf]) else { return Ok(()) };
+    queue.unborn.set(true);
+    let started = call_method(intern(c"_start_worker")?, &[slf]);
+    let unborn = queue.unborn.replace(false);
+    let Err(Raised) = started else { return Ok(()) };
     let pending = error::take();
+    if unborn {
+        queue.uncount();
+    }
     if queue.threads.get() == 0 {
         // Nobody would ever run it.
         drop(queue.take_back(future));
@@ -386,10 +392,14 @@ fastcall!(py_break_down, |slf, args| {
 });
 
 // A thread that was started never came to serve: its initializer failed.
+// `begin()`: the thread that was counted is asked to start: from here on `withdraw` has to be called if it does not come.
+noargs!(py_begin, |slf| {
+    queue_of(slf).unborn.set(false);
+    Ok(none())
+});
+
 noargs!(py_withdraw, |slf| {
-    let queue = queue_of(slf);
-    queue.threads.set(queue.threads.get().saturating_sub(1));
-    queue.starting.set(queue.starting.get().saturating_sub(1));
+    queue_of(slf).uncount();
     Ok(none())
 });
 
@@ -538,6 +548,7 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .fast(c"take", work_items::py_take, c"take($self, timeout, /)\n--\n\nTake out what is next: see aioxide._work_items.")
         .onearg(c"shut_down", py_shut_down, c"Take no more calls; with True, cancel those that are queued.")
         .fast(c"break_down", py_break_down, c"Fail all calls, now and later, with cls(reason).")
+        .noargs(c"begin", py_begin, c"A thread is asked to start.")
         .noargs(c"withdraw", py_withdraw, c"A thread that was started does not come to serve.")
         .onearg(c"tell_of_room", py_tell_of_room, c"tell_of_room($self, future, /)\n--\n\nHave a thread that waits in submit() look for room.")
         .noargs(c"after_fork", py_after_fork, c"Forget the parent's threads and calls.")

@@ -1,7 +1,7 @@
 //! What `isinstance` and `issubclass` say of `aioxide.Future` and `aioxide.Task`.
 //!
 //! Both inherit from `_asyncio`'s; that Task is a Future as well, two layouts in one object, the interpreter's own rules
-//! cannot express. Ours begin at the same place, so a task's memory does begin with a future, and Future is put into
+//! cannot express. Our methods ask where in an object its fields are, so Future's serve tasks too, and Future is put into
 //! Task's method resolution order by hand. And where these two stand in for asyncio's own names, futures that CPython or
 //! another loop has made must not stop being futures: so the two ask whether an object is one of `_asyncio`'s.
 

@@ -4,9 +4,10 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
-use super::loop_state::{Item, LoopState, native_state};
+use super::loop_state::{Item, LoopState, native_state, state_in};
+use super::marks::{Mark, Marks};
 use super::overrides::CALL_SOON;
-use super::{registry, task, task_type};
+use super::{future_type, registry, task, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
@@ -31,13 +32,12 @@ pub struct Waiter {
     pub context: Option<Obj>,
 }
 
-/// Our fields, behind those of `_asyncio.Future`. All cells: user code may re-enter at any call.
+/// Our fields, behind those of `_asyncio.Future` or `Task`. All cells: user code may re-enter at any call. A word here is a
+/// word in each future that somebody waits for: what is a bit is kept as one, and what can be worked out is not kept.
 #[repr(C)]
 pub struct Future {
     /// Null in an object that was not initialised.
     pub owner: Slot,
-    /// The state of `owner` if it is a loop of ours, else null.
-    native: Cell<*const LoopState>,
     /// The result, the exception, or the `CancelledError` that a cancelled task ended with.
     outcome: Slot,
     first: Slot,
@@ -47,11 +47,9 @@ pub struct Future {
     /// `_asyncio_future_blocking`: it is on its way from an iterator to the task that runs.
     pub blocking: Cell<bool>,
     pub log_traceback: Cell<bool>,
-    pub is_task: Cell<bool>,
-    /// `tp_finalize` has run.
-    pub finalised: Cell<bool>,
-    /// A call that can be taken back is under way for it: `CALLED_OFF` is to know when it is cancelled.
-    pub sent: Cell<bool>,
+    pub marks: Marks,
+    /// A task's own: how often it was cancelled. Here, where there is room.
+    pub cancels: Cell<i32>,
 }
 
 /// The higher floor's: takes back what is under way for a future that was cancelled.
@@ -74,8 +72,48 @@ struct Rare {
 /// `raw` is an instance of our Future or Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: ours begin with the base's fields, and `body` is how many bytes those take. All fields are cells.
-    unsafe { &*raw.cast::<u8>().add(layout().body).cast::<Future>() }
+    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end. All
+    // fields are cells.
+    unsafe {
+        let kind = Py_TYPE(raw);
+        let at = if kind == future_type::exact() {
+            layout().future_body
+        } else if kind == task_type::exact() {
+            layout().task_body
+        } else {
+            body_in_subclass(kind)
+        };
+        &*raw.cast::<u8>().add(at).cast::<Future>()
+    }
+}
+
+/// The body of a future that is no task, whatever its class.
+///
+/// # Safety
+/// `raw` is an instance of our Future and not of our Task, alive for the time of use.
+#[inline(always)]
+pub unsafe fn of_plain<'a>(raw: Raw) -> &'a Future {
+    // SAFETY: as in `of`, where the class is known to be made of ours.
+    unsafe { &*raw.cast::<u8>().add(layout().future_body).cast::<Future>() }
+}
+
+/// Where the body is in instances of a subclass. A class lies in memory as its `tp_base` does, whatever its other bases,
+/// and that chain leads to the one of our types that it was made of.
+///
+/// # Safety
+/// `kind` is the class of an instance of our Future or Task, which is alive for the call.
+#[inline(never)]
+unsafe fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
+    // SAFETY: the instance keeps its class alive, and a class its bases.
+    unsafe {
+        while !kind.is_null() && kind != task_type::exact() {
+            if kind == future_type::exact() {
+                return layout().future_body;
+            }
+            kind = (*kind).tp_base;
+        }
+    }
+    layout().task_body
 }
 
 impl Future {
@@ -92,15 +130,15 @@ impl Future {
     /// The loop's state if the loop is ours.
     #[inline(always)]
     pub fn native(&self) -> Option<&LoopState> {
-        // SAFETY: `owner` keeps the loop alive, and its state is a part of it.
-        unsafe { self.native.get().as_ref() }
+        // SAFETY: the mark says that `owner` is a loop of ours; it keeps the loop alive, whose part the state is.
+        self.marks.has(Mark::Native).then(|| unsafe { &*state_in(self.owner.get()) })
     }
 
     /// Binds a fresh body to a loop of ours.
     #[inline(always)]
     pub fn bind(&self, state: &LoopState) {
         self.owner.replace(Some(Obj::new(state.object)));
-        self.native.set(state);
+        self.marks.only(&[Mark::Native]);
         self.state.set(State::Pending);
         self.blocking.set(false);
         self.log_traceback.set(false);
@@ -114,9 +152,8 @@ impl Future {
             return error::raise_with(kind, c"%S object is already initialized", name.as_ptr(), NULL);
         }
         self.release();
-        let native = native_state(owner);
         self.owner.set(Obj::new(owner));
-        self.native.set(native.unwrap_or(std::ptr::null()));
+        self.marks.put(Mark::Native, native_state(owner).is_some());
         self.state.set(State::Pending);
         self.blocking.set(false);
         self.log_traceback.set(false);
@@ -236,7 +273,7 @@ impl Future {
         self.state.set(State::Cancelled);
         self.set_cancel_message(message);
         self.tell(slf)?;
-        if self.sent.replace(false) {
+        if self.marks.take(Mark::Sent) {
             // SAFETY: whoever sets the mark has set this before.
             let called_off = unsafe { CALLED_OFF.get() };
             called_off(slf);
@@ -407,8 +444,8 @@ impl Future {
     /// Schedules all waiters: the future is done.
     #[inline(always)]
     fn tell(&self, slf: Raw) -> Res<()> {
-        if self.is_task.get() {
-            // SAFETY: the flag says that `slf` is a task.
+        if self.marks.has(Mark::IsTask) {
+            // SAFETY: the mark says that `slf` is a task.
             unsafe { registry::unregister(slf) };
         }
         let more = if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() };
@@ -501,7 +538,7 @@ impl Future {
     /// Releases the loop too, at the end of the object's life.
     #[inline(always)]
     pub fn release_owner(&self) {
-        self.native.set(std::ptr::null());
+        self.marks.put(Mark::Native, false);
         self.owner.clear();
     }
 }

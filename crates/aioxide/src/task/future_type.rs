@@ -5,8 +5,9 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::future::{Future, State, given, of};
+use super::future::{Future, State, given, of, of_plain};
 use super::loop_state::LoopState;
+use super::marks::Mark;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
 use super::{iter, task_type};
@@ -35,7 +36,7 @@ pub fn new(state: &LoopState) -> Res {
     // SAFETY: the list holds futures of exactly this type, whose fields were emptied.
     unsafe {
         let (made, tracked) = FREE.get(exact())?;
-        of(made.as_ptr()).bind(state);
+        of_plain(made.as_ptr()).bind(state);
         if !tracked {
             PyObject_GC_Track(made.as_ptr().cast());
         }
@@ -315,7 +316,7 @@ pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
-        of(slf).finalised.set(true);
+        of(slf).marks.put(Mark::Finalised, true);
         report_unretrieved(slf)
     });
 }
@@ -324,14 +325,20 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
 /// `slf` is a future of ours; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe { traverse_with_base(slf, stdlib().future_type, visit, arg) }
+    unsafe { traverse_with_base(slf, of_plain(slf), stdlib().future_type, visit, arg) }
 }
 
 /// Visits the base's fields, which foreign code may have filled, the type, the `__dict__`, and ours.
 ///
 /// # Safety
-/// Called from a `tp_traverse`; `base` is the base of the type of `slf`.
-pub unsafe fn traverse_with_base(slf: Raw, base: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
+/// Called from a `tp_traverse`; `this` is the body of `slf`, and `base` the base of its type.
+pub unsafe fn traverse_with_base(
+    slf: Raw,
+    this: &Future,
+    base: Raw,
+    visit: visitproc,
+    arg: *mut c_void,
+) -> c_int {
     // SAFETY: the base's own function is given what it would get as `tp_traverse` of the base.
     unsafe {
         if let Some(traverse) = (*base.cast::<PyTypeObject>()).tp_traverse {
@@ -340,7 +347,7 @@ pub unsafe fn traverse_with_base(slf: Raw, base: Raw, visit: visitproc, arg: *mu
                 return stop;
             }
         }
-        of(slf).traverse(visit, arg)
+        this.traverse(visit, arg)
     }
 }
 
@@ -350,7 +357,7 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
         clear_base(slf, stdlib().future_type);
-        of(slf).release();
+        of_plain(slf).release();
     });
     0
 }
@@ -403,7 +410,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     unsafe {
-        let this = of(slf);
+        let this = of_plain(slf);
         if this.log_traceback.get() && PyObject_CallFinalizerFromDealloc(slf) < 0 {
             return;
         }
@@ -413,7 +420,7 @@ unsafe fn release(slf: Raw) {
         this.release_owner();
         clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
         if Py_TYPE(slf) == exact() {
-            FREE.put(slf, this.finalised.get());
+            FREE.put(slf, this.marks.has(Mark::Finalised));
         } else {
             free_subclass(slf);
         }
@@ -470,7 +477,7 @@ const DOC: &CStr =
     c"Future(*, loop=None)\n--\n\nThe result of an operation, when it is there: asyncio.Future, native.";
 
 pub fn load() -> Res<()> {
-    let padding = layout().body - size_of_type(stdlib().future_type);
+    let padding = layout().future_body - size_of_type(stdlib().future_type);
     let def = TypeDef::new(c"aioxide.Future", padding + size_of::<Future>())
         .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
         .doc(DOC)

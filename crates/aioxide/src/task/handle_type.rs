@@ -1,19 +1,26 @@
 //! The Python types of handles. What is rare (`repr`, comparison) is asyncio's own code.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
 use super::handle::{self, HANDLES, Handle, Types, of, tp_clear, tp_traverse, types};
 use super::handle_run::{run, wait_until_ended};
 use super::overrides::GET_DEBUG;
-use crate::ffi::guard::{getter, guarded, noargs, setter};
+use crate::ffi::args::Overriding;
+use crate::ffi::guard::{getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method_kw, float, is_none, ret, truth};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, names, nesting, none};
 
-noargs!(py_cancel, |slf| {
+/// The method of asyncio's class that ours of this name stands for.
+#[inline(always)]
+fn base(receiver: Raw, name: &'static CStr) -> Overriding {
+    Overriding { receiver, class: class_of, name }
+}
+
+overriding!(py_cancel, base, c"cancel", |slf| {
     let this = of(slf);
     wait_until_ended(this)?;
     if this.cancelled.replace(true) {
@@ -50,12 +57,12 @@ unsafe fn remember_repr(slf: Raw, this: &Handle) -> Res<()> {
     }
 }
 
-noargs!(py_cancelled, |slf| {
+overriding!(py_cancelled, base, c"cancelled", |slf| {
     wait_until_ended(of(slf))?;
     Ok(boolean(of(slf).cancelled.get()))
 });
-noargs!(py_get_context, |slf| of(slf).true_context());
-noargs!(py_when, |slf| float(of(slf).when.get()));
+overriding!(py_get_context, base, c"get_context", |slf| of(slf).true_context());
+overriding!(py_when, base, c"when", |slf| float(of(slf).when.get()));
 
 noargs!(py_run, |slf| {
     run(Obj::new(slf))?;
@@ -77,7 +84,7 @@ pub fn class_of(slf: Raw) -> Raw {
 }
 
 /// The function of asyncio's own class for what is rare.
-fn inherited(slf: Raw, name: &std::ffi::CStr) -> Res {
+fn inherited(slf: Raw, name: &CStr) -> Res {
     // SAFETY: a handle, a live class and a NUL-terminated name.
     Obj::steal(unsafe { PyObject_GetAttrString(class_of(slf), name.as_ptr()) })
 }
@@ -172,15 +179,15 @@ unsafe fn release(slf: Raw) {
 
 const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
 
-fn common(name: &'static std::ffi::CStr) -> TypeDef {
+fn common(name: &'static CStr) -> TypeDef {
     TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
         .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
         .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
-        .noargs(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")
-        .noargs(c"cancelled", py_cancelled, c"Return True if the callback was cancelled.")
-        .noargs(c"get_context", py_get_context, c"Return the contextvars.Context of the callback.")
+        .fast(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")
+        .fast(c"cancelled", py_cancelled, c"Return True if the callback was cancelled.")
+        .fast(c"get_context", py_get_context, c"Return the contextvars.Context of the callback.")
         .noargs(c"_run", py_run, c"Run the callback in its context.")
         .noargs(c"_repr_info", py_repr_info, c"The parts of the repr.")
         .get(c"__class__", get_class)
@@ -205,7 +212,7 @@ pub fn load() -> Res<()> {
         .doc(c"A callback scheduled with call_later or call_at.")
         .slot(Py_tp_hash, tp_hash as *mut c_void)
         .slot(Py_tp_richcompare, tp_richcompare as *mut c_void)
-        .noargs(c"when", py_when, c"Return the time when it is due, in seconds on the loop's clock.")
+        .fast(c"when", py_when, c"Return the time when it is due, in seconds on the loop's clock.")
         .get(c"_when", get_when)
         .get(c"_scheduled", get_scheduled)
         .build(NULL)?;

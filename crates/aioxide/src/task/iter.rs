@@ -158,46 +158,55 @@ onearg!(py_send, |slf, _value| {
     }
 });
 
+// With the checks of asyncio's own, in its words; the future stays until all of them are passed.
 fastcall!(py_throw, |slf, args| {
-    args.require(&["typ"], "throw")?;
+    args.refuse_names("aioxide.FutureIter.throw")?;
+    args.between(1, 3, "throw")?;
     let given = args.positional();
-    let kind = given[0];
     if cfg!(Py_3_12) && given.len() > 1 {
         let text =
             c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
         check(PyErr_WarnEx(PyExc_DeprecationWarning, text.as_ptr(), 1))?;
     }
-    of(slf).future.clear();
-    if PyExceptionInstance_Check(kind) != 0 {
-        if given.len() > 1 && !is_none(given[1]) {
+    let other_than_none = |at: usize| given.get(at).copied().filter(|value| !is_none(*value));
+    let (kind, value, traceback) = (given[0], other_than_none(1), other_than_none(2));
+    if traceback.is_some_and(|traceback| PyTraceBack_Check(traceback) == 0) {
+        return error::type_error(c"throw() third argument must be a traceback");
+    }
+    let exception = if PyExceptionInstance_Check(kind) != 0 {
+        if value.is_some() {
             return error::type_error(c"instance exception may not have a separate value");
         }
-        error::raise_value(Obj::new(kind));
-        return Err(Raised);
-    }
-    if PyExceptionClass_Check(kind) == 0 {
-        return error::raise_with(
-            PyExc_TypeError,
-            c"exceptions must be classes or instances deriving from BaseException, not %S",
-            Py_TYPE(kind).cast(),
-            NULL,
-        );
-    }
-    let value = given.get(1).copied().filter(|value| !is_none(*value));
-    let exception = match value {
-        Some(value) if error::is_instance(value, kind) => Obj::new(value),
-        Some(value) => call(kind, &[value])?,
-        None => call(kind, &[])?,
+        Obj::new(kind)
+    } else if PyExceptionClass_Check(kind) != 0 {
+        instance(kind, value)?
+    } else {
+        let text = c"exceptions must be classes deriving BaseException or instances of such a class";
+        return error::type_error(text);
     };
-    if let Some(traceback) = given.get(2).filter(|traceback| !is_none(**traceback)) {
-        if PyTraceBack_Check(*traceback) == 0 {
-            return error::type_error(c"throw() third argument must be a traceback");
-        }
-        PyException_SetTraceback(exception.as_ptr(), *traceback);
+    if let Some(traceback) = traceback {
+        check(PyException_SetTraceback(exception.as_ptr(), traceback))?;
     }
+    of(slf).future.clear();
     error::raise_value(exception);
     Err(Raised)
 });
+
+/// An exception of class `kind` for the value that was thrown with it, as the interpreter makes one: a tuple is its arguments.
+///
+/// # Safety
+/// `kind` is a class of exceptions; it and the value are alive for the call.
+unsafe fn instance(kind: Raw, value: Option<Raw>) -> Res {
+    // SAFETY: a live class and a live value.
+    unsafe {
+        match value {
+            Some(value) if error::is_instance(value, kind) => Ok(Obj::new(value)),
+            Some(value) if PyTuple_Check(value) != 0 => Obj::steal(PyObject_Call(kind, value, NULL)),
+            Some(value) => call(kind, &[value]),
+            None => call(kind, &[]),
+        }
+    }
+}
 
 noargs!(py_close, |slf| {
     of(slf).future.clear();

@@ -298,13 +298,23 @@ pub fn set_loop_type(kind: *mut PyTypeObject) {
 /// The state of `object` if it is a loop of ours.
 #[inline(always)]
 pub fn native_state(object: Raw) -> Option<*const LoopState> {
-    // SAFETY: the type is set at import; an instance begins with a `LoopHead`.
+    // SAFETY: the type is set at import, and looked at first.
     unsafe {
         if !crate::ffi::compat::is_subtype(Py_TYPE(object), *LOOP_TYPE.get()) {
             return None;
         }
-        Some(&raw const (*object.cast::<LoopHead>()).state)
+        Some(state_in(object))
     }
+}
+
+/// Where the state of a loop of ours is.
+///
+/// # Safety
+/// `object` is an instance of the type that `set_loop_type` was given.
+#[inline(always)]
+pub unsafe fn state_in(object: Raw) -> *const LoopState {
+    // SAFETY: every instance of that type begins with a `LoopHead`.
+    unsafe { &raw const (*object.cast::<LoopHead>()).state }
 }
 
 /// `threading.get_ident()`.

@@ -3,6 +3,7 @@
 
 pub mod classes;
 pub mod finish;
+pub mod foreign;
 pub mod future;
 pub mod future_type;
 pub mod handle;
@@ -10,6 +11,7 @@ pub mod handle_run;
 pub mod handle_type;
 pub mod iter;
 pub mod loop_state;
+pub mod marks;
 pub mod overrides;
 pub mod ready;
 pub mod registry;

@@ -4,6 +4,7 @@
 use pyo3_ffi::*;
 
 use super::loop_state::LoopState;
+use super::marks::Mark;
 use super::task;
 #[cfg(Py_3_14)]
 use crate::ffi::compat::AllTasks;
@@ -179,7 +180,7 @@ pub unsafe fn register(raw: Raw) -> Res<()> {
                 return Ok(());
             }
         }
-        task::of(raw).registered.set(true);
+        task::of(raw).future.marks.put(Mark::Registered, true);
         Ok(())
     }
 }
@@ -192,7 +193,7 @@ pub unsafe fn register(raw: Raw) -> Res<()> {
 pub unsafe fn unregister(raw: Raw) {
     // SAFETY: a task of ours; what it is linked with is in the list, so alive.
     unsafe {
-        if !task::of(raw).registered.replace(false) {
+        if !task::of(raw).future.marks.take(Mark::Registered) {
             return;
         }
         #[cfg(Py_3_14)]

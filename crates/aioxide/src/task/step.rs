@@ -4,6 +4,7 @@ use pyo3_ffi::*;
 
 use super::future::{self, Future, State, Waiter};
 use super::loop_state::{Item, LoopState};
+use super::marks::Mark;
 use super::overrides::CALL_SOON;
 use super::task::{self, Task, raw_or_null};
 use super::{handle, handle_run, registry, task_type};
@@ -232,7 +233,11 @@ unsafe fn prepare(raw: Raw, this: &Task, exception: Option<Obj>) -> Res<Option<O
         if !this.future.is_pending() {
             return already_done(raw, exception);
         }
-        let exception = if this.must_cancel.get() { cancelled_instead(this, exception)? } else { exception };
+        let exception = if this.future.marks.has(Mark::MustCancel) {
+            cancelled_instead(this, exception)?
+        } else {
+            exception
+        };
         if this.waits_for.is_set() {
             stop_waiting(raw, this);
         }
@@ -252,7 +257,7 @@ unsafe fn already_done(raw: Raw, exception: Option<Obj>) -> Res<Option<Obj>> {
 
 #[cold]
 fn cancelled_instead(this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
-    this.must_cancel.set(false);
+    this.future.marks.put(Mark::MustCancel, false);
     match exception {
         Some(exception) if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) => {
             Ok(Some(exception))
@@ -369,10 +374,10 @@ unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
     unsafe {
         match outcome {
             Outcome::Yielded(out) => wait_for(task, this, out),
-            Outcome::Returned(value) if this.must_cancel.get() => {
+            Outcome::Returned(value) if this.future.marks.has(Mark::MustCancel) => {
                 // Cancelled in the very step that returned.
                 drop(value);
-                this.must_cancel.set(false);
+                this.future.marks.put(Mark::MustCancel, false);
                 let message = this.future.cancel_message();
                 this.future.cancel(task.as_ptr(), raw_or_null(&message)).map(drop)
             }
@@ -425,9 +430,8 @@ unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
                     // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
                     return schedule_wake(task, future);
                 }
-                let slf = task.as_ptr();
                 future.add_waiter(Waiter { callback: task, context: None });
-                return if this.must_cancel.get() { cancel_waited(slf, this) } else { Ok(()) };
+                return if this.future.marks.has(Mark::MustCancel) { cancel_waited(this) } else { Ok(()) };
             }
         }
         let kept = task.clone();
@@ -453,16 +457,16 @@ unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
 /// A cancellation that came during the step is passed on to what the task waits for now.
 ///
 /// # Safety
-/// `raw` is a task of ours that the caller holds, and `this` its fields.
+/// `this` is the body of a task of ours that the caller holds.
 #[cold]
-unsafe fn cancel_waited(raw: Raw, this: &Task) -> Res<()> {
+unsafe fn cancel_waited(this: &Task) -> Res<()> {
     // SAFETY: `waited` is held while its `cancel` runs, and the task by the caller.
     unsafe {
         let message = this.future.cancel_message();
         if let Some(waited) = this.waits_for.share()
             && task::cancel_any(waited.as_ptr(), raw_or_null(&message))?
         {
-            task::of(raw).must_cancel.set(false);
+            this.future.marks.put(Mark::MustCancel, false);
         }
         Ok(())
     }
@@ -541,7 +545,7 @@ unsafe fn wait_for_other(task: Obj, this: &Task, out: Obj) -> Res<()> {
         let args = [raw, wakeup.as_ptr(), context.as_ptr()];
         call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;
         this.waits_for.set(out);
-        if this.must_cancel.get() { cancel_waited(slf, this) } else { Ok(()) }
+        if this.future.marks.has(Mark::MustCancel) { cancel_waited(this) } else { Ok(()) }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Tasks: our fields, and cancellation. How a task runs is `step`; the Python type around it is `task_type`.
 
+#[cfg(not(Py_3_14))]
 use std::cell::Cell;
 
 use pyo3_ffi::*;
 
 use super::future::{self, Future, State};
+use super::marks::Mark;
 use super::{future_type, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::object::{call_method, call_method_kw, truth};
@@ -22,18 +24,14 @@ pub struct Task {
     pub newer: Cell<Raw>,
     #[cfg(not(Py_3_14))]
     pub older: Cell<Raw>,
-    pub cancels: Cell<i32>,
-    pub must_cancel: Cell<bool>,
-    pub log_destroy_pending: Cell<bool>,
-    pub registered: Cell<bool>,
 }
 
 /// # Safety
 /// `raw` is an instance of our Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Task {
-    // SAFETY: as `future::of`: a task's body stands where a future's does, and all its fields are cells.
-    unsafe { &*raw.cast::<u8>().add(layout().body).cast::<Task>() }
+    // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
+    unsafe { &*raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
 }
 
 /// A field of the base that holds a reference.
@@ -85,13 +83,13 @@ pub unsafe fn cancel(raw: Raw, message: Raw) -> Res<bool> {
         if this.future.state() != State::Pending {
             return Ok(false);
         }
-        this.cancels.set(this.cancels.get() + 1);
+        this.future.cancels.set(this.future.cancels.get() + 1);
         if let Some(waits_for) = this.waits_for.share()
             && cancel_any(waits_for.as_ptr(), message)?
         {
             return Ok(true);
         }
-        this.must_cancel.set(true);
+        this.future.marks.put(Mark::MustCancel, true);
         this.future.set_cancel_message(message);
         Ok(true)
     }
@@ -106,7 +104,7 @@ pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
     unsafe {
         let kind = Py_TYPE(raw);
         if kind == future_type::exact() {
-            return future::of(raw).cancel(raw, message);
+            return future::of_plain(raw).cancel(raw, message);
         }
         if kind == task_type::exact() {
             // Tasks that wait for each other in a ring, or in a chain as long as one likes: as deep as Python code may go.
@@ -135,9 +133,9 @@ pub unsafe fn uncancel(raw: Raw) -> i32 {
     // SAFETY: a task, alive for the call: no Python runs here.
     unsafe {
         let this = of(raw);
-        let left = (this.cancels.get() - 1).max(0);
-        if this.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
-            this.must_cancel.set(false);
+        let left = (this.future.cancels.get() - 1).max(0);
+        if this.future.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
+            this.future.marks.put(Mark::MustCancel, false);
         }
         left
     }

@@ -7,6 +7,7 @@ use pyo3_ffi::*;
 use super::future::{State, given};
 use super::future_type::{self, base, common, loop_or_current};
 use super::loop_state::LoopState;
+use super::marks::Mark;
 use super::overrides::GET_DEBUG;
 use super::task::{self, Task, coro_of, of};
 use super::{registry, step};
@@ -148,10 +149,11 @@ unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
             *raw.cast::<u8>().add(is_task) = 1;
         }
         let this = of(raw);
-        this.future.is_task.set(true);
-        this.cancels.set(0);
-        this.must_cancel.set(false);
-        this.log_destroy_pending.set(true);
+        let marks = &this.future.marks;
+        marks.put(Mark::IsTask, true);
+        marks.put(Mark::MustCancel, false);
+        marks.put(Mark::LogDestroyPending, true);
+        this.future.cancels.set(0);
     }
 }
 
@@ -219,6 +221,8 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
             return refuse_init(slf, args, kwargs, stdlib().task_type);
         }
         let [coro, owner, name, context, eager] = values;
+        // First, as asyncio does: it may raise, and there is no task then.
+        let eager = !eager.is_null() && truth(eager)?;
         let owner = loop_or_current(owner)?;
         if !layout().habits.init_once {
             registry::unregister(slf);
@@ -226,18 +230,17 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
         of(slf).future.init(slf, owner.as_ptr())?;
         if let Err(Raised) = check_coroutine(coro) {
             // Nothing is pending then, and `__del__` must not say so.
-            of(slf).log_destroy_pending.set(false);
+            of(slf).future.marks.put(Mark::LogDestroyPending, false);
             return Err(Raised);
         }
         if let Err(Raised) = check_context(given(context)) {
-            of(slf).log_destroy_pending.set(false);
+            of(slf).future.marks.put(Mark::LogDestroyPending, false);
             return Err(Raised);
         }
         let context = context::given_or_copy(given(context))?;
         of(slf).waits_for.clear();
         fill(slf, coro, context);
         task::base_slot(slf, layout().name).set(name_slot(name)?);
-        let eager = !eager.is_null() && truth(eager)?;
         begin(Obj::new(slf), eager).map(drop)
     }
 }
@@ -257,7 +260,7 @@ fastcall!(py_cancel, |slf, args| {
     Ok(boolean(task::cancel(slf, message[0])?))
 });
 
-noargs!(py_cancelling, |slf| int(of(slf).cancels.get().into()));
+noargs!(py_cancelling, |slf| int(of(slf).future.cancels.get().into()));
 noargs!(py_uncancel, |slf| int(task::uncancel(slf).into()));
 noargs!(py_get_coro, |slf| Ok(coro_of(slf).or_none()));
 noargs!(py_get_context, |slf| Ok(task::context_of(slf)));
@@ -307,13 +310,14 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
 
 getter!(get_coro, |slf| Ok(coro_of(slf).or_none()));
 getter!(get_fut_waiter, |slf| Ok(of(slf).waits_for.or_none()));
-getter!(get_must_cancel, |slf| Ok(boolean(of(slf).must_cancel.get())));
-getter!(get_log_destroy_pending, |slf| Ok(boolean(of(slf).log_destroy_pending.get())));
+getter!(get_must_cancel, |slf| Ok(boolean(of(slf).future.marks.has(Mark::MustCancel))));
+getter!(get_log_destroy_pending, |slf| Ok(boolean(of(slf).future.marks.has(Mark::LogDestroyPending))));
 setter!(set_log_destroy_pending, |slf, value| {
     if value.is_null() {
         return error::raise(PyExc_AttributeError, c"cannot delete attribute");
     }
-    of(slf).log_destroy_pending.set(truth(value)?);
+    let value = truth(value)?;
+    of(slf).future.marks.put(Mark::LogDestroyPending, value);
     Ok(())
 });
 
@@ -387,10 +391,6 @@ unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
 }
 
 getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
-getter!(step_qualname, |slf| {
-    let coro = coro_of(step_of(slf).task.get()).or_none();
-    Obj::steal(PyObject_GetAttrString(coro.as_ptr(), c"__qualname__".as_ptr()))
-});
 
 // --------------------------------------------------------------------------------------------- the end of a task
 
@@ -400,9 +400,9 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
         let this = of(slf);
-        this.future.finalised.set(true);
+        this.future.marks.put(Mark::Finalised, true);
         if this.future.state() == State::Pending
-            && this.log_destroy_pending.get()
+            && this.future.marks.has(Mark::LogDestroyPending)
             && this.future.owner.is_set()
         {
             future_type::run_finaliser(slf, || {
@@ -420,7 +420,7 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void)
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
         visit!(of(slf).waits_for.get(), visitor, arg);
-        future_type::traverse_with_base(slf, stdlib().task_type, visitor, arg)
+        future_type::traverse_with_base(slf, &of(slf).future, stdlib().task_type, visitor, arg)
     }
 }
 
@@ -467,7 +467,7 @@ unsafe fn release(slf: Raw) {
             registry::unlink_foreign(slf);
         }
         if Py_TYPE(slf) == exact() {
-            FREE.put(slf, this.future.finalised.get());
+            FREE.put(slf, this.future.marks.has(Mark::Finalised));
         } else {
             future_type::free_subclass(slf);
         }
@@ -478,7 +478,7 @@ const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_sta
     A coroutine wrapped in a Future: asyncio.Task, native.";
 
 pub fn load() -> Res<()> {
-    let padding = layout().body - size_of_type(stdlib().task_type);
+    let padding = layout().task_body - size_of_type(stdlib().task_type);
     let def = TypeDef::new(c"aioxide.Task", padding + size_of::<Task>())
         .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
         .doc(DOC)
@@ -510,7 +510,6 @@ pub fn load() -> Res<()> {
             .held::<StepCallable>()
             .slot(Py_tp_call, step_call as *mut c_void)
             .get(c"__self__", step_self)
-            .get(c"__qualname__", step_qualname)
             .build(NULL)?;
     STEP_TYPE.set(step);
     Ok(())
