@@ -1,7 +1,8 @@
 //! Floor 4: pools of threads and processes: the futures that they hand out, and how a loop calls them.
 //!
-//! A process pool and its workers share `process_slab`, `process_arena`, `process_buffer`, `process_page`, `process_pickle` and `process_reduce`; a worker
-//! process uses nothing else of this crate but those, `ffi` and `process_worker`, and imports neither asyncio nor aioxide.
+//! A process pool and its workers share `process_slab`, `process_arena`, `process_payload`, `process_buffer`, `process_page`,
+//! `process_pickle`, `process_pickled` and `process_reduce`; a worker process uses nothing else of this crate but those, `ffi`
+//! and `process_worker`, and imports neither asyncio nor aioxide.
 
 pub mod dispatch;
 pub mod future;
@@ -16,6 +17,7 @@ pub mod process_looks;
 pub mod process_manager;
 pub mod process_out;
 pub mod process_page;
+pub mod process_payload;
 pub mod process_pickle;
 pub mod process_pickled;
 pub mod process_pump;

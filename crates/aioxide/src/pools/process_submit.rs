@@ -4,7 +4,8 @@ use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::process::{Pool, State};
-use super::process_slab::{self as slab, Payload};
+use super::process_payload::Payload;
+use super::process_slab as slab;
 use super::process_task::{Call, Target, Task, TaskBox};
 use super::{
     process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
