@@ -48,7 +48,7 @@ test: build tools test-rust ## build everything and run all tests
 test-rust:
 	$(RUST_TESTS)
 
-test-hard: build tools ## the tests under a debug CPython, debug malloc, constant gc, no freelists, AddressSanitizer
+test-hard: build tools ## the tests under a debug CPython, debug malloc, constant gc, no freelists, AddressSanitizer, damaged frames
 	PYTHON=$(PYTHON) DEBUG_PYTHON=$(DEBUG_PYTHON) JOBS=$(JOBS) scripts/test-hard $(HARD_ARGS)
 
 bench: build ## time every loop that installs on this Python, side by side

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._loop import EventLoop
+    from ._aioxide import Loop
 
-_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 _hooks: list[Any] = []
 
 
@@ -34,7 +34,7 @@ class _TaskReferences(set[Any]):
         return set(iter(self))
 
 
-def add_loop(loop: EventLoop) -> None:
+def add_loop(loop: Loop) -> None:
     """Make the tasks of a loop show in `asyncio.all_tasks()`, and the loop survive a fork."""
     if not _loops and not _hooks:
         os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

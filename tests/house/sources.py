@@ -92,38 +92,3 @@ def python_functions(text):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, node.lineno, node.end_lineno
-
-
-def expand(tree):
-    """The paths of a Rust use tree: `a::{b, c::{d, e}}` is a::b, a::c::d, a::c::e."""
-    tree = tree.strip()
-    brace = tree.find("{")
-    if brace < 0:
-        return [re.sub(r"\s+as\s+\w+$", "", tree)]
-    inside, depth, start, found = tree[brace + 1 : tree.rindex("}")], 0, 0, []
-    for position, letter in enumerate(inside + ","):
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            if inside[start:position].strip():
-                found += [tree[:brace] + path for path in expand(inside[start:position])]
-            start = position + 1
-    return found
-
-
-def crate_paths(text, depth):
-    """The paths, from the crate's root on, that Rust source `text` names; the file's module is `depth`
-    below it.
-    """
-    code = code_only(text)
-    uses = [path for match in re.finditer(r"\buse\s+([^;]+);", code) for path in expand(match.group(1))]
-    mentions = re.findall(r"\b(?:crate|super(?:\s*::\s*super)*)(?:\s*::\s*\w+)+", code)
-    for path in {re.sub(r"\s", "", path) for path in uses + mentions}:
-        parts = path.split("::")
-        if parts[0] == "crate":
-            yield "::".join(parts[1:])
-        elif parts[0] == "super":
-            ups = next(i for i, part in enumerate(parts) if part != "super")
-            if ups == depth:
-                yield "::".join(parts[ups:])
-        elif depth == 0:
-            yield path

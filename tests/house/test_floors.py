@@ -1,26 +1,24 @@
 """Who may import whom: a room imports only from floors below its own."""
 
 import ast
+import re
 import tomllib
 
 import pytest
 
-from .sources import ROOT, crate_paths, expand, name
+from .imports import rust_imports
+from .sources import ROOT, name
 
 EXTENSION = ROOT / "crates" / "aioxide" / "src"
 PACKAGE = ROOT / "python" / "aioxide"
 
 FLOORS = {
     "ffi": 1,
-    "observe": 1,
     "task": 2,
     "engine": 3,
-    "sync": 3,
     "net": 4,
-    "process": 4,
     "pools": 4,
     "event_loop": 5,
-    "streams": 5,
     "lib": 6,
 }
 
@@ -69,7 +67,7 @@ PYTHON_FLOORS = {
 CRATES = {
     "aioxide-core": set(),
     "aioxide-sys": {"rustix", "libc"},
-    "aioxide": {"aioxide-core", "aioxide-sys", "pyo3", "pyo3-ffi"},
+    "aioxide": {"aioxide-core", "aioxide-sys", "pyo3-ffi"},
 }
 
 
@@ -77,27 +75,24 @@ def room(path):
     return path.relative_to(EXTENSION).with_suffix("").parts[0]
 
 
-def module_depth(path):
-    """How many modules stand between the file's own and the crate's root: 1 for task/mod.rs and
-    event_loop.rs.
-    """
-    parts = path.relative_to(EXTENSION).with_suffix("").parts
-    return len(parts) - (parts[-1] in {"mod", "lib"})
+def test_every_room_and_crate_of_the_tables_exists():
+    assert FLOORS.keys() == {room(path) for path in EXTENSION.rglob("*.rs")}
+    modules = {path.name.split(".")[0] for path in PACKAGE.iterdir() if path.suffix in {".py", ".pyi"}}
+    assert PYTHON_FLOORS.keys() == modules
+    assert CRATES.keys() == {path.name for path in (ROOT / "crates").iterdir() if path.is_dir()}
+    for crate, allowed in CRATES.items():
+        manifest = tomllib.loads((ROOT / "crates" / crate / "Cargo.toml").read_text())
+        assert manifest.get("dependencies", {}).keys() == allowed, crate
 
 
-@pytest.mark.parametrize("path", sorted(EXTENSION.rglob("*.rs")), ids=name)
-def test_rust_room_imports_only_from_below(path):
-    here = room(path)
-    assert here in FLOORS, f"{here} has no floor: draw it into FLOORS, design and ARCHITECTURE.md"
-    rooms = {p.split("::")[0] for p in crate_paths(path.read_text(), module_depth(path))} & FLOORS.keys()
-    wrong = {there for there in rooms - {here} if FLOORS[there] >= FLOORS[here]}
-    assert not wrong, f"{here} (floor {FLOORS[here]}) imports {sorted(wrong)}"
-
-
-@pytest.mark.parametrize("crate", sorted(CRATES))
-def test_crate_names_only_its_own_dependencies(crate):
-    manifest = tomllib.loads((ROOT / "crates" / crate / "Cargo.toml").read_text())
-    assert manifest.get("dependencies", {}).keys() <= CRATES[crate]
+def test_rust_rooms_import_only_from_below():
+    for path, there in rust_imports(EXTENSION).items():
+        wrong = {
+            room(each)
+            for each in there
+            if room(each) != room(path) and FLOORS[room(each)] >= FLOORS[room(path)]
+        }
+        assert not wrong, f"{name(path)} (floor {FLOORS[room(path)]}) imports {sorted(wrong)}"
 
 
 def test_core_forbids_unsafe_code():
@@ -141,10 +136,8 @@ def test_python_room_imports_only_from_below(path):
     assert not wrong, f"{here} (floor {PYTHON_FLOORS[here]}) imports {sorted(wrong)}"
 
 
-def test_use_trees_are_read_as_rust_reads_them():
-    assert expand("crate::{ffi::{A, b::c}, task}") == ["crate::ffi::A", "crate::ffi::b::c", "crate::task"]
-    text = (
-        'use crate::net; // use crate::sync;\nfn f() { super::super::engine::turn(); let s = "crate::lib"; }'
-    )
-    assert {p.split("::")[0] for p in crate_paths(text, 2)} == {"net", "engine"}
-    assert {p.split("::")[0] for p in crate_paths("use super::step;", 2)} == set()
+def test_the_list_for_a_port_has_every_file_that_talks_to_the_system():
+    text = (ROOT / "crates" / "aioxide-sys" / "src" / "lib.rs").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("//! | `")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(re.findall(r"^pub mod (\w+);", text, re.MULTILINE))

@@ -40,6 +40,8 @@ impl Kind {
 pub const BODY_IN_SLAB: u8 = 1;
 /// The worker that says this takes no more tasks.
 pub const RETIRES: u8 = 2;
+/// Of a slab: what lies in it is shared, not lent.
+pub const SHARED: u8 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
@@ -283,6 +285,50 @@ mod tests {
             while let Ok(Some(frame)) = decoder.take() {
                 prop_assert!(decoder.body(&frame).len() < bytes.len());
                 decoder.places(&frame);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_frames_are_cut_inside_what_came_or_are_garbage(
+            frames in frames(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            pieces in prop::collection::vec(1usize..90, 1..40),
+        ) {
+            let mut wire = Vec::new();
+            for (kind, slot, id, places, body) in &frames {
+                let mut header = Header::new(Kind::from_wire(*kind).unwrap());
+                (header.slot, header.id) = (*slot, *id);
+                let places: Vec<Place> =
+                    places.iter().map(|(a, b)| Place { slab: *a, offset: *b, size: a ^ b }).collect();
+                header.write(&places, body, &mut wire);
+            }
+            if wire.is_empty() { return Ok(()); }
+            for (at, byte) in &damage {
+                let at = at.index(wire.len());
+                wire[at] = *byte;
+            }
+            let mut decoder = Decoder::default();
+            let (mut at, mut taken) = (0, 0);
+            'wire: for piece in pieces.iter().cycle() {
+                // Frames may be of gigabytes, for which there would be room.
+                if decoder.missing() > 1 << 20 { break; }
+                let count = (*piece).min(wire.len() - at);
+                decoder.room(count)[..count].copy_from_slice(&wire[at..at + count]);
+                decoder.filled(count);
+                at += count;
+                loop {
+                    match decoder.take() {
+                        Ok(Some(frame)) => {
+                            taken += HEADER + decoder.places(&frame).len() * PLACE + decoder.body(&frame).len();
+                            prop_assert!(taken <= at);
+                        }
+                        Ok(None) => break,
+                        Err(Garbage) => break 'wire,
+                    }
+                }
+                if at == wire.len() { break; }
             }
         }
     }

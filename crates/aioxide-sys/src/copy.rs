@@ -10,7 +10,7 @@ const PAST_CACHES: usize = 4 << 20;
 /// # Safety
 /// As for `std::ptr::copy_nonoverlapping`.
 pub unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
-    // SAFETY: by the contract; the parts lie end to end inside the two blocks.
+    // SAFETY: `size` bytes lie at either place, as the callers vouch; the parts lie end to end inside the two blocks.
     unsafe {
         let streamed = if size >= PAST_CACHES { stream(from, to, size) } else { 0 };
         std::ptr::copy_nonoverlapping(from.add(streamed), to.add(streamed), size - streamed);
@@ -18,6 +18,9 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
 }
 
 /// Copies all but less than a line at the end, and returns how many bytes that were.
+///
+/// # Safety
+/// `size` bytes can be read at `from` and written at `to`, and the two do not overlap.
 #[cfg(target_arch = "x86_64")]
 unsafe fn stream(from: *const u8, to: *mut u8, size: usize) -> usize {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};

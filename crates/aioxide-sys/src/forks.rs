@@ -21,7 +21,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// child has copies until it runs another program.
 pub fn count() -> u32 {
     static REGISTERED: Once = Once::new();
-    unsafe extern "C" fn one_more() {
+    extern "C" fn one_more() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     REGISTERED.call_once(|| {
@@ -106,7 +106,7 @@ pub fn let_go(at: *mut u8) -> Option<Spare> {
 }
 
 /// Called by the thread that forks, whether it has the GIL or not.
-unsafe extern "C" fn before() {
+extern "C" fn before() {
     let mut all = all();
     all.forking += 1;
     for held in &mut all.held {
@@ -121,7 +121,7 @@ unsafe extern "C" fn before() {
     }
 }
 
-unsafe extern "C" fn after() {
+extern "C" fn after() {
     // A thread that forked while `before` was registered has not called it.
     let mut all = all();
     all.forking = all.forking.saturating_sub(1);
@@ -129,7 +129,7 @@ unsafe extern "C" fn after() {
 
 /// Another thread of the parent may have had the lock, and have been in the middle of a change. What is held has no spare
 /// any more, so nothing is lost with the list.
-unsafe extern "C" fn after_in_child() {
+extern "C" fn after_in_child() {
     ALL.store(null_mut(), Ordering::Release);
 }
 

@@ -148,8 +148,8 @@ impl Mapping {
     /// Nobody looks at these bytes through this mapping again; `offset` is a multiple of the page size.
     pub unsafe fn discard(&self, offset: usize) {
         let size = self.size.saturating_sub(offset);
-        // SAFETY: a part of this value's own mapping, at which nobody looks any more, by the contract. Where it fails, the
-        // memory goes with the mapping.
+        // SAFETY: a part of this value's own mapping, at which nobody looks any more. Where it fails, the memory goes
+        // with the mapping.
         unsafe {
             let flags = MapFlags::FIXED | MapFlags::PRIVATE | MapFlags::NORESERVE;
             let _ = mm::mmap_anonymous(self.start().add(offset).cast(), size, ProtFlags::empty(), flags);
@@ -189,8 +189,8 @@ impl Spare {
     /// As many bytes of the same memory are mapped at `at`, which stay where they are.
     pub unsafe fn replace(self, at: *mut u8) -> io::Result<()> {
         let access = mm::MprotectFlags::READ | mm::MprotectFlags::WRITE;
-        // SAFETY: its own mapping; what `mremap` takes the place of shows the same bytes, by the contract. The mapping has
-        // then moved, and there is nothing left to unmap.
+        // SAFETY: its own mapping; what `mremap` takes the place of shows the same bytes. The mapping has then moved,
+        // and there is nothing left to unmap.
         unsafe {
             mm::mprotect(self.start.cast(), self.size, access)?;
             let flags = mm::MremapFlags::MAYMOVE;

@@ -199,7 +199,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Safety
 /// `fd` stays open for the call.
 pub unsafe fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: open for the time of the call, as the caller vouches; it is borrowed no longer.
     Ok(rustix::io::fcntl_dupfd_cloexec(unsafe { BorrowedFd::borrow_raw(fd) }, 0)?)
 }
 

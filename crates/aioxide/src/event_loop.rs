@@ -10,25 +10,20 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use crate::engine::fileno::fileno;
+use crate::engine::loop_object::of;
 use crate::engine::source::Side;
-use crate::engine::{Engine, LoopObject, signals, turn, watch};
+use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, wake_source, watch};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, string, truth};
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, names, none};
+use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, held, names, none};
 use crate::net::{connect, server, stream_type};
 use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
-
-#[inline(always)]
-unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
-    // SAFETY: callers pass a loop, alive for the time of use.
-    unsafe { &*slf.cast::<LoopObject>() }
-}
 
 /// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
 #[inline(always)]
@@ -94,11 +89,14 @@ fastcall!(call_later, |slf, args| {
 });
 
 /// `time() + delay`, for whatever can be added to a float.
+///
+/// # Safety
+/// `delay` is a live object.
 #[inline(always)]
 unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
     // SAFETY: type checks and an addition of live objects.
     unsafe {
-        let now = turn::now(state)?;
+        let now = loop_clock::now(state)?;
         if PyFloat_CheckExact(delay) != 0 || PyLong_Check(delay) != 0 {
             return Ok(now + number(delay, "delay")?);
         }
@@ -112,6 +110,9 @@ unsafe fn due_after(state: &LoopState, delay: Raw) -> Res<f64> {
 }
 
 /// `self.call_at(self.time() + delay, ...)`, where `call_at` is the user's.
+///
+/// # Safety
+/// `slf` and the arguments are live objects.
 #[cold]
 unsafe fn call_at_by_method(slf: Raw, args: Args) -> Res {
     // SAFETY: adds two live objects.
@@ -181,7 +182,7 @@ fn no_number(value: Raw, name: &str) -> Res<f64> {
     Err(Raised)
 }
 
-overriding!(time, base, c"time", |slf| float(turn::monotonic()?));
+overriding!(time, base, c"time", |slf| float(loop_clock::monotonic()?));
 
 fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
 
@@ -225,6 +226,9 @@ fastcall!(create_task, |slf, args| {
 });
 
 /// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, keywords behind.
+///
+/// # Safety
+/// All are live objects; `kwnames` is null, or a tuple with a name for each of the last values.
 unsafe fn inherited(slf: Raw, name: &'static CStr, values: &[Raw], kwnames: Raw) -> Res {
     let method = getattr(stdlib().base_event_loop, intern(name)?)?;
     let mut all = vec![slf];
@@ -270,6 +274,9 @@ onearg!(timer_handle_cancelled, |_slf, _handle| Ok(none()));
 // --------------------------------------------------------------------------------------------- file descriptors
 
 /// Nobody can have watched what is no descriptor.
+///
+/// # Safety
+/// `slf` is a loop of ours, `fd` a live object.
 unsafe fn stop_watching(slf: Raw, fd: Raw, side: Side) -> Res {
     // SAFETY: a loop and a live argument.
     unsafe {
@@ -295,6 +302,8 @@ unsafe fn stop_watching(slf: Raw, fd: Raw, side: Side) -> Res {
     }
 }
 
+/// # Safety
+/// As `stop_watching`.
 unsafe fn watch_side(slf: Raw, args: Args, side: Side, name: &'static CStr) -> Res {
     let base = Overriding { receiver: slf, class: |_| stdlib().selector_event_loop, name };
     let mut named = Named::default();
@@ -324,6 +333,8 @@ onearg!(add_callback, |slf, given| {
     Ok(none())
 });
 
+/// # Safety
+/// `object` is a live object.
 unsafe fn run_foreign_handle(_: &LoopState, object: Raw) -> Res<()> {
     call_method(intern(c"_run")?, &[object]).map(drop)
 }
@@ -392,12 +403,12 @@ noargs!(open, |slf| {
 fastcall!(attach_wake, |slf, args| {
     args.require(&["receiver", "sender"], "_attach_wake")?;
     let given = args.positional();
-    signals::attach(&of(slf).state, fileno(given[0])?, fileno(given[1])?)?;
+    wake_source::attach(&of(slf).state, fileno(given[0])?, fileno(given[1])?)?;
     Ok(none())
 });
 
 noargs!(detach_wake, |slf| {
-    signals::detach(&of(slf).state);
+    wake_source::detach(&of(slf).state);
     Ok(none())
 });
 
@@ -443,6 +454,8 @@ noargs!(ready_count, |slf| int(of(slf).state.ready_len() as i64));
 noargs!(live_tasks, |slf| list_of(registry::live_tasks(&of(slf).state)));
 noargs!(poller_fileno, |slf| int(of(slf).engine.fileno().into()));
 
+/// # Safety
+/// `kind` is the loop's type or one derived from it.
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
     // SAFETY: fills the zeroed body of a fresh loop; the collector may look at it only after this.
     guarded(NULL, || unsafe {
@@ -457,6 +470,9 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
 }
 
 /// Sees which of the loop's methods a user hides in an instance.
+///
+/// # Safety
+/// `slf` is a loop of ours, `name` a live object, `value` one or null.
 unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded(-1, || unsafe {
@@ -468,6 +484,8 @@ unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
     })
 }
 
+/// # Safety
+/// `slf` is a loop of ours; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -477,6 +495,8 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
     }
 }
 
+/// # Safety
+/// `slf` is a loop of ours.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -486,6 +506,8 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a loop of ours, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone. Tasks that outlive their loop do not exist: each holds a reference to it.
     guarded((), || unsafe {
@@ -494,11 +516,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
         let this = slf.cast::<LoopObject>();
         std::ptr::drop_in_place(&raw mut (*this).state);
         std::ptr::drop_in_place(&raw mut (*this).engine);
-        let kind = Py_TYPE(slf);
-        if let Some(free) = (*kind).tp_free {
-            free(slf.cast());
-        }
-        Py_DECREF(kind.cast());
+        held::free(slf);
     });
 }
 
@@ -511,12 +529,10 @@ const CREATE_TASK_DOC: &CStr = if cfg!(Py_3_14) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     let kind = methods()
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .flags(Py_TPFLAGS_BASETYPE)
         .doc(c"The native core of aioxide.EventLoop.")
         .slot(Py_tp_new, tp_new as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_setattro, tp_setattro as *mut c_void)
         .build(NULL)?;
     overrides::load(kind)?;

@@ -134,6 +134,8 @@ fn add(module: Raw, name: &CStr, value: &Obj) -> Res<()> {
     check(unsafe { PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) })
 }
 
+/// # Safety
+/// `module` is the module that is being imported.
 unsafe extern "C" fn exec(module: Raw) -> c_int {
     ffi::guard::guarded(-1, || {
         if let Err(ffi::Raised) = refuse_second_interpreter() {
@@ -156,31 +158,7 @@ fn refuse_second_interpreter() -> Res<()> {
     )
 }
 
-const SLOT_COUNT: usize = if cfg!(Py_3_13) {
-    4
-} else if cfg!(Py_3_12) {
-    3
-} else {
-    2
-};
-
-static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
-    // SAFETY: an all-zero slot ends the table.
-    let mut slots: [PyModuleDef_Slot; SLOT_COUNT] = unsafe { std::mem::zeroed() };
-    slots[0] = PyModuleDef_Slot { slot: Py_mod_exec, value: exec as *mut c_void };
-    #[cfg(Py_3_12)]
-    {
-        slots[1] = PyModuleDef_Slot {
-            slot: Py_mod_multiple_interpreters,
-            value: Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED,
-        };
-    }
-    #[cfg(Py_3_13)]
-    {
-        slots[2] = PyModuleDef_Slot { slot: Py_mod_gil, value: Py_MOD_GIL_USED };
-    }
-    slots
-};
+static mut SLOTS: ffi::module::Slots = ffi::module::slots(exec as *mut c_void);
 
 static mut METHODS: [PyMethodDef; 15] = [
     method(
@@ -270,17 +248,12 @@ const fn method(name: &'static CStr, function: PyCFunction, flags: c_int, doc: &
     }
 }
 
-static mut DEFINITION: PyModuleDef = PyModuleDef {
-    m_base: PyModuleDef_HEAD_INIT,
-    m_name: c"aioxide._aioxide".as_ptr(),
-    m_doc: c"The native part of aioxide.".as_ptr(),
-    m_size: 0,
-    m_methods: &raw mut METHODS as *mut PyMethodDef,
-    m_slots: &raw mut SLOTS as *mut PyModuleDef_Slot,
-    m_traverse: None,
-    m_clear: None,
-    m_free: None,
-};
+static mut DEFINITION: PyModuleDef = ffi::module::definition(
+    c"aioxide._aioxide",
+    c"The native part of aioxide.",
+    &raw mut METHODS as *mut PyMethodDef,
+    &raw mut SLOTS as *mut PyModuleDef_Slot,
+);
 
 /// The entry point that the interpreter calls.
 #[allow(non_snake_case)]

@@ -31,6 +31,9 @@ pub unsafe fn fileno(value: Raw) -> Res<i32> {
 }
 
 /// `int(value.fileno())`.
+///
+/// # Safety
+/// `value` is a live object.
 unsafe fn fileno_of(value: Raw) -> Res {
     // SAFETY: as `fileno`.
     unsafe {

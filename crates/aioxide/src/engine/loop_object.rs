@@ -36,6 +36,14 @@ pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
     unsafe { &*state.object.cast::<LoopObject>() }
 }
 
+/// # Safety
+/// `slf` is a loop of ours that lives for `'a`.
+#[inline(always)]
+pub unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
+    // SAFETY: the type was made for this struct, whose fields are cells.
+    unsafe { &*slf.cast::<LoopObject>() }
+}
+
 impl LoopObject {
     /// A turn is under way, at whose end `flush_now` is called: the loop runs, and does not wait. While it waits, who
     /// writes is another thread.

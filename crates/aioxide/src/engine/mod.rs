@@ -2,14 +2,19 @@
 
 pub mod calls;
 pub mod fileno;
+pub mod futex;
 mod hold;
+pub mod loop_call;
+pub mod loop_clock;
 pub mod loop_object;
 pub mod native_call;
 mod observed;
+mod run;
 pub mod signals;
 pub mod source;
 pub mod spin;
 pub mod turn;
+pub mod wake_source;
 pub mod watch;
 
 pub use loop_object::{Engine, LoopObject};

@@ -2,12 +2,13 @@
 //! `Handle._run` is given.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
-use super::turn::run_one;
-use crate::ffi::guard::{getter, guarded, visit};
+use super::run::run_one;
+use crate::ffi::guard::{getter, guarded};
+use crate::ffi::held::{Held, fields};
 use crate::ffi::object::ret;
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, Obj, Raw, Res, Slot, none};
@@ -36,9 +37,18 @@ enum Work {
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 
+// SAFETY: as laid out above; the two cells hold nothing to release.
+unsafe impl Held for NativeCall {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.owner, &self.object, &self.value]
+    }
+}
+
+/// # Safety
+/// `raw` is a `NativeCall` that lives for `'a`.
 unsafe fn of<'a>(raw: Raw) -> &'a NativeCall {
-    // SAFETY: callers pass an instance of the type, alive for the time of use.
-    unsafe { &*raw.cast::<NativeCall>() }
+    // SAFETY: the type of `raw` was made for it.
+    unsafe { fields(raw) }
 }
 
 /// Of a job, or of a future to finish; nothing else comes here.
@@ -83,54 +93,22 @@ fn call(this: &NativeCall) -> Res {
     Ok(none())
 }
 
+/// # Safety
+/// `slf` is a `NativeCall`.
 unsafe extern "C" fn tp_call(slf: Raw, _: Raw, _: Raw) -> Raw {
-    // SAFETY: a slot of the type.
+    // SAFETY: the interpreter holds it for the call.
     guarded(std::ptr::null_mut(), || ret(call(unsafe { of(slf) })))
 }
 
 getter!(get_self, |slf| Ok(of(slf).object.or_none()));
 getter!(get_qualname, |slf| crate::ffi::error::type_name(of(slf).object.or_none().as_ptr()));
 
-unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        for slot in [&of(slf).owner, &of(slf).object, &of(slf).value] {
-            visit!(slot.get(), visitor, arg);
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    guarded((), || unsafe {
-        for slot in [&of(slf).owner, &of(slf).object, &of(slf).value] {
-            slot.clear();
-        }
-    });
-    0
-}
-
-unsafe extern "C" fn tp_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        PyObject_GC_UnTrack(slf.cast());
-        tp_clear(slf);
-        let kind = Py_TYPE(slf);
-        PyObject_GC_Del(slf.cast());
-        Py_DECREF(kind.cast());
-    });
-}
-
 pub fn load() -> Res<()> {
     let made = TypeDef::new(c"aioxide.NativeCall", size_of::<NativeCall>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .held::<NativeCall>()
         .doc(c"Work of the loop itself, as a callback.")
         .slot(Py_tp_call, tp_call as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
         .get(c"__self__", get_self)
         .get(c"__qualname__", get_qualname)
         .build(std::ptr::null_mut())?;

@@ -2,8 +2,9 @@
 //! `asyncio.Handle._run`. Each is shown as the handle that asyncio would have made for it, and that function is given one
 //! that does the work.
 
+use super::loop_clock::now;
 use super::native_call;
-use super::turn::{now, registry_leave, run_one};
+use super::run::{registry_leave, run_one};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Res, names, none};

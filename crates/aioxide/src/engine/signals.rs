@@ -2,29 +2,24 @@
 //! handler (which refuses an eventfd, hence the pair).
 
 use std::cell::{Cell, RefCell};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use aioxide_sys::epoll::Interest;
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::loop_object::{io_result, loop_of};
-use super::source::Owner;
-use crate::ffi::object::{bytes, call_method};
-use crate::ffi::{Obj, Raw, Res, names};
-use crate::task::loop_state::{Item, LoopState, thread_ident};
+use crate::ffi::Res;
+use crate::task::loop_state::{LoopState, thread_ident};
 
 pub struct WakePipe {
-    receiver: Cell<i32>,
+    pub(super) receiver: Cell<i32>,
     /// A descriptor of its own, so that it can be written to without the GIL, whatever becomes of the loop.
-    sender: RefCell<Option<Arc<OwnedFd>>>,
+    pub(super) sender: RefCell<Option<Arc<OwnedFd>>>,
     /// What the loop's thread does: one of the values below.
     wait: AtomicU8,
     /// A byte is on its way already.
-    woken: Cell<bool>,
+    pub(super) woken: Cell<bool>,
 }
 
 /// It runs, or has not begun to wait.
@@ -140,57 +135,6 @@ fn release_for_a_moment() {
         aioxide_sys::thread::yield_core();
         PyEval_RestoreThread(thread);
     }
-}
-
-/// Watches the receiving socket of the loop's pair.
-pub fn attach(state: &LoopState, receiver: i32, sender: i32) -> Res<()> {
-    // SAFETY: a loop's state.
-    let engine = &unsafe { loop_of(state) }.engine;
-    engine.wake.receiver.set(receiver);
-    // SAFETY: the loop keeps its socket open for the call.
-    let sender = io_result(unsafe { socket::duplicate(sender) })?;
-    *engine.wake.sender.borrow_mut() = Some(Arc::new(sender));
-    let owner = Owner::new(state.object, on_readable);
-    drop(engine.sources.set_owner(receiver, Some(owner)));
-    io_result(engine.watch(receiver, Interest::IN))
-}
-
-/// Stops watching it: the loop is about to close the pair.
-pub fn detach(state: &LoopState) {
-    // SAFETY: a loop's state.
-    let engine = &unsafe { loop_of(state) }.engine;
-    let receiver = engine.wake.receiver.replace(-1);
-    drop(engine.wake.sender.take());
-    if receiver >= 0 {
-        let _ = engine.watch(receiver, Interest::empty());
-        drop(engine.sources.set_owner(receiver, None));
-    }
-}
-
-unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
-    state.push(Item::Job { object: Obj::new(object), run: drain });
-}
-
-/// Empties the pair. Bytes other than 0 are numbers of signals that came: inherited code runs their handlers.
-unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
-    // SAFETY: a loop's state.
-    let wake = &unsafe { loop_of(state) }.engine.wake;
-    wake.woken.set(false);
-    let mut signals = Vec::new();
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    while let Ok(count @ 1..) = socket::recv(wake.receiver.get(), &mut buffer) {
-        // SAFETY: `recv` has filled so many bytes.
-        let filled = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), count) };
-        signals.extend(filled.iter().copied().filter(|byte| *byte != 0));
-        if count < buffer.len() {
-            break;
-        }
-    }
-    if signals.is_empty() {
-        return Ok(());
-    }
-    let signals = bytes(&signals)?;
-    call_method(names().process_self_data, &[state.object, signals.as_ptr()]).map(drop)
 }
 
 /// Runs Python's own signal handlers, in the main thread.

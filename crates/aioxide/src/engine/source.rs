@@ -246,7 +246,7 @@ impl Sources {
     /// # Safety
     /// Called from the loop's `tp_traverse`.
     pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
-        // SAFETY: by the contract of this function.
+        // SAFETY: the collector runs no code of ours in between, so the table does not change meanwhile.
         unsafe {
             for watch in self.0.visited() {
                 for handle in [&watch.reader, &watch.writer].into_iter().flatten() {

@@ -52,6 +52,9 @@ pub fn add(
 }
 
 /// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.
+///
+/// # Safety
+/// `object` is alive for the call.
 #[inline(always)]
 unsafe fn note_bool(object: Raw) -> Res<()> {
     // SAFETY: a type check, and a conversion that has succeeded before.

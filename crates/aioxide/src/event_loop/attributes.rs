@@ -2,7 +2,7 @@
 
 use pyo3_ffi::*;
 
-use super::of;
+use crate::engine::loop_object::of;
 use crate::ffi::guard::{getter, setter};
 use crate::ffi::object::{boolean, is_none, truth};
 use crate::ffi::typedef::TypeDef;

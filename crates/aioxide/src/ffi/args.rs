@@ -88,7 +88,7 @@ impl Args {
     #[inline(always)]
     pub fn get(&self, i: usize) -> Raw {
         debug_assert!(i < self.count);
-        // SAFETY: by the contract of this function; the interpreter passes `count` values.
+        // SAFETY: the interpreter passes `count` values, and `i` is below that.
         unsafe { *self.values.add(i) }
     }
 
@@ -365,7 +365,7 @@ pub unsafe fn bind_init(
     positional: usize,
     into: &mut [Raw],
 ) -> Res<bool> {
-    // SAFETY: by the contract; the dict's items are borrowed from it.
+    // SAFETY: a tuple and a dict or null; the dict's items are borrowed from it, and no Python runs here.
     unsafe {
         let count = PyTuple_GET_SIZE(args) as usize;
         if count > positional {
@@ -397,7 +397,7 @@ pub unsafe fn bind_init(
 /// As `bind_init`; `base` is a type that the type of `slf` is derived from.
 #[cold]
 pub unsafe fn refuse_init<T>(slf: Raw, args: Raw, kwargs: Raw, base: Raw) -> Res<T> {
-    // SAFETY: by the contract.
+    // SAFETY: the new tuple is filled before anyone sees it; a tuple's items are borrowed from it.
     unsafe {
         let init = getattr(base, intern(c"__init__")?)?;
         let all = Obj::steal(PyTuple_New(PyTuple_GET_SIZE(args) + 1))?;

@@ -8,6 +8,7 @@ use pyo3_ffi::*;
 
 use super::error::{self, Raised, Res};
 use super::object::{Global, NULL, Obj, call, dict};
+use super::places::{self, only, thread_state, word};
 
 /// The offset of `async_exc` from the thread state, in bytes; 0 where it was not found.
 struct Place(Cell<usize>);
@@ -19,9 +20,6 @@ static PLACE: Place = Place(Cell::new(0));
 
 /// A Python function that does nothing: the interpreter looks for such an exception when it begins with one.
 static NOTHING: Global<Obj> = Global::new();
-
-/// In bytes: no version's thread state is smaller.
-const NEAREST_END: usize = 256;
 
 pub fn load() -> Res<()> {
     // SAFETY: compiles and runs a constant text in a fresh namespace.
@@ -47,12 +45,10 @@ fn find() -> Res<usize> {
     unsafe {
         let marker = PyExc_BufferError;
         let thread = PyThread_get_thread_ident() as std::ffi::c_long;
-        let state = PyThreadState_Get().cast::<u8>();
-        let words = || (0..NEAREST_END).step_by(size_of::<usize>());
-        let shows = |at: usize| *state.add(at).cast::<*mut PyObject>() == marker;
-        let before: Vec<bool> = words().map(shows).collect();
+        let shown = || places::words_with(thread_state(), places::THREAD_STATE, marker);
+        let before = shown();
         PyThreadState_SetAsyncExc(thread, marker);
-        let after: Vec<bool> = words().map(shows).collect();
+        let after = shown();
         match raise() {
             Err(Raised) if error::matches(marker) => error::clear(),
             other => {
@@ -60,24 +56,16 @@ fn find() -> Res<usize> {
                 other?;
             }
         }
-        let mut found =
-            words().zip(before.iter().zip(&after)).filter(|(_, (before, after))| !*before && **after);
-        Ok(match (found.next(), found.next()) {
-            (Some((at, _)), None) => at,
-            _ => 0,
-        })
+        Ok(only(after.into_iter().filter(|at| !before.contains(at))).unwrap_or(0))
     }
 }
 
 /// Raises the exception that was set for this thread, if one was.
 #[inline(always)]
 pub fn check() -> Res<()> {
-    // SAFETY: a word of every thread state, found at import.
-    let nothing = unsafe {
-        let state = PyThreadState_Get().cast::<u8>();
-        PLACE.0.get() != 0 && (*state.add(PLACE.0.get()).cast::<*mut PyObject>()).is_null()
-    };
-    if nothing { Ok(()) } else { raise() }
+    let at = PLACE.0.get();
+    // SAFETY: a word of every thread state, found at import; a reference or null.
+    if at != 0 && !unsafe { word(thread_state(), at) }.is_set() { Ok(()) } else { raise() }
 }
 
 #[cold]

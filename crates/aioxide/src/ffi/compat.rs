@@ -433,7 +433,7 @@ const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
 /// `kind` is a heap type that has no instances yet.
 pub unsafe fn without_inline_values(kind: *mut PyTypeObject) {
     #[cfg(Py_3_14)]
-    // SAFETY: by the contract no instance was laid out by the flag; the interpreter lock is held.
+    // SAFETY: no instance is laid out by the flag yet; the GIL is held.
     unsafe {
         (*kind).tp_flags &= !INLINE_VALUES;
     }

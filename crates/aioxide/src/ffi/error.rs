@@ -6,12 +6,7 @@ use std::io;
 use pyo3_ffi::*;
 
 use super::object::{NULL, Obj, Raw};
-
-/// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
-#[derive(Debug, Clone, Copy)]
-pub struct Raised;
-
-pub type Res<T = Obj> = Result<T, Raised>;
+pub use super::object::{Raised, Res};
 
 /// Sets `kind(message)`.
 pub fn raise<T>(kind: Raw, message: &CStr) -> Res<T> {
@@ -115,6 +110,12 @@ pub fn is_exit() -> bool {
 pub fn is_interrupt() -> bool {
     // SAFETY: reads a static of the interpreter.
     unsafe { matches(PyExc_KeyboardInterrupt) }
+}
+
+/// Whether the exception that is set, which came out of data, is Ctrl-C: handlers of signals run in the main
+/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
+pub fn is_interrupted() -> bool {
+    is_interrupt() && aioxide_sys::thread::is_main()
 }
 
 /// Whether `exc` is an instance of `kind`.

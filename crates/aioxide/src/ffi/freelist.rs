@@ -67,7 +67,7 @@ impl FreeList {
     /// with the memory, and its next user would go without.
     #[inline(always)]
     pub unsafe fn put(&self, object: Raw, finalised: bool) {
-        // SAFETY: by the contract nobody else can reach `object`.
+        // SAFETY: the caller had the last reference, so no other thread of execution leads to `object`.
         unsafe {
             let kind = Py_TYPE(object);
             let objects = &mut *self.objects.get();

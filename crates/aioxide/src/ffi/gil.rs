@@ -34,7 +34,7 @@ pub struct Released(*mut PyThreadState);
 /// The calling thread holds it, and touches no Python object, nor a cell that others use, until `take`.
 #[inline(always)]
 pub unsafe fn release() -> Released {
-    // SAFETY: by the contract.
+    // SAFETY: the thread has the GIL, and no borrow of the interpreter's is in use past this line.
     let thread = unsafe { PyEval_SaveThread() };
     // Another thread may have taken it already, and said so.
     let _ = HOLDER.compare_exchange(me(), 0, Ordering::Release, Ordering::Relaxed);

@@ -52,6 +52,9 @@ fn report(panic: Box<dyn Any + Send>) {
 macro_rules! noargs {
     ($(#[$doc:meta])* $name:ident, |$slf:ident| $body:expr) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by the interpreter, as a slot or method of the type for which it is registered.
         #[allow(unused_unsafe)]
         pub unsafe extern "C" fn $name($slf: $crate::ffi::Raw, _: $crate::ffi::Raw) -> $crate::ffi::Raw {
             // SAFETY: the interpreter calls it with a receiver of the method's type.
@@ -64,6 +67,9 @@ macro_rules! noargs {
 macro_rules! onearg {
     ($(#[$doc:meta])* $name:ident, |$slf:ident, $arg:ident| $body:expr) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by the interpreter, as a slot or method of the type for which it is registered.
         #[allow(unused_unsafe)]
         pub unsafe extern "C" fn $name($slf: $crate::ffi::Raw, $arg: $crate::ffi::Raw) -> $crate::ffi::Raw {
             // SAFETY: the interpreter calls it with a receiver of the method's type and one argument.
@@ -76,6 +82,9 @@ macro_rules! onearg {
 macro_rules! fastcall {
     ($(#[$doc:meta])* $name:ident, |$slf:ident, $args:ident| $body:expr) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by the interpreter, as a slot or method of the type for which it is registered.
         #[allow(unused_unsafe)]
         pub unsafe extern "C" fn $name(
             $slf: $crate::ffi::Raw,
@@ -115,6 +124,9 @@ macro_rules! overriding {
 macro_rules! getter {
     ($(#[$doc:meta])* $name:ident, |$slf:ident| $body:expr) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by the interpreter, as a slot or method of the type for which it is registered.
         #[allow(unused_unsafe)]
         pub unsafe extern "C" fn $name($slf: $crate::ffi::Raw, _: *mut std::ffi::c_void) -> $crate::ffi::Raw {
             // SAFETY: the interpreter calls it with a receiver of the attribute's type.
@@ -127,6 +139,9 @@ macro_rules! getter {
 macro_rules! setter {
     ($(#[$doc:meta])* $name:ident, |$slf:ident, $value:ident| $body:expr) => {
         $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by the interpreter, as a slot or method of the type for which it is registered.
         #[allow(unused_unsafe)]
         pub unsafe extern "C" fn $name(
             $slf: $crate::ffi::Raw,

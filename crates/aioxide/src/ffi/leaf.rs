@@ -40,7 +40,8 @@ impl<T> Leaf<T> {
     /// Called from a `tp_traverse`, which neither calls back into us nor changes references.
     #[inline(always)]
     pub unsafe fn visited(&self) -> &T {
-        // SAFETY: by the contract of this function.
+        // SAFETY: a closure of `with` is under way never while the collector runs: such closures are leaf code, and make
+        // no objects of Python's.
         unsafe { &*self.value.get() }
     }
 }

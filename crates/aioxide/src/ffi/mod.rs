@@ -5,17 +5,21 @@
 
 pub mod args;
 pub mod async_exc;
+pub mod buffer;
 pub mod compat;
 pub mod context;
 pub mod error;
 pub mod freelist;
 pub mod gil;
 pub mod guard;
+pub mod held;
 pub mod leaf;
+pub mod module;
 pub mod monotonic;
 pub mod names;
 pub mod nesting;
 pub mod object;
+pub mod places;
 pub mod program;
 pub mod refcount;
 pub mod snapshot;
@@ -25,7 +29,6 @@ pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;
-pub use error::{Raised, Res};
 pub use leaf::Leaf;
 pub use names::names;
-pub use object::{Global, NULL, Obj, Raw, Slot, none};
+pub use object::{Global, NULL, Obj, Raised, Raw, Res, Slot, none};

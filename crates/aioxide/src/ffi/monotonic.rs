@@ -57,7 +57,7 @@ pub fn load() -> Res<()> {
 static UNWATCHED: Changed = Changed(Cell::new(false));
 
 #[cfg(Py_3_12)]
-unsafe extern "C" fn note_change(_: c_int, _: Raw, _: Raw, _: Raw) -> c_int {
+extern "C" fn note_change(_: c_int, _: Raw, _: Raw, _: Raw) -> c_int {
     CHANGED.0.set(true);
     0
 }
@@ -77,9 +77,11 @@ pub fn has_changed() -> bool {
     unsafe { version(WATCHED.get().namespace) != CHANGED.0.get() }
 }
 
+/// # Safety
+/// `dict` is a dict.
 #[cfg(not(Py_3_12))]
 unsafe fn version(dict: Raw) -> u64 {
-    // SAFETY: by the callers, a dict.
+    // SAFETY: all dicts of these versions have the field.
     unsafe { (*dict.cast::<PyDictObject>()).ma_version_tag }
 }
 

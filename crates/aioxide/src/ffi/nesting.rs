@@ -34,7 +34,7 @@ impl Drop for Level {
 /// `release` is all of that `tp_dealloc`.
 #[inline(always)]
 pub unsafe fn bounded(object: Raw, release: Release) {
-    // SAFETY: by the contract; `object` has no references, so it stays ours until `release` has run.
+    // SAFETY: it has no references any more, so nobody but `release` ends it, and it stays ours until that has run.
     unsafe {
         if cfg!(Py_3_14) {
             return release(object);
@@ -56,6 +56,8 @@ pub unsafe fn bounded(object: Raw, release: Release) {
     }
 }
 
+/// # Safety
+/// No object that was put off is being released by a caller.
 #[cold]
 unsafe fn release_later() {
     while let Some((object, release)) = LATER.with_borrow_mut(Vec::pop) {

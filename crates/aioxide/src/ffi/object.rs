@@ -5,7 +5,6 @@ use std::ptr::NonNull;
 
 use pyo3_ffi::*;
 
-use super::error::{Raised, Res};
 use super::leaf::none_borrowed;
 use super::refcount;
 
@@ -13,6 +12,12 @@ use super::refcount;
 pub type Raw = *mut PyObject;
 
 pub const NULL: Raw = std::ptr::null_mut();
+
+/// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
+#[derive(Debug, Clone, Copy)]
+pub struct Raised;
+
+pub type Res<T = Obj> = Result<T, Raised>;
 
 /// A strong reference. `Option<Obj>` is one word, so it can stand in the body of a Python object as a nullable slot:
 /// `drop(slot.take())` empties the slot before the object that it held is released, which may run any code.
@@ -32,7 +37,7 @@ impl Obj {
     /// `raw` is a live object and the caller owns one reference to it.
     #[inline(always)]
     pub unsafe fn own(raw: Raw) -> Obj {
-        // SAFETY: not null by the contract of this function.
+        // SAFETY: callers pass what a call of the C API returned after it was seen not to be null.
         Obj(unsafe { NonNull::new_unchecked(raw) })
     }
 
@@ -147,6 +152,18 @@ pub fn tuple(items: &[Raw]) -> Res {
     }
 }
 
+pub fn list(items: &[Obj]) -> Res {
+    none_borrowed();
+    // SAFETY: a new list of that size, each item set once with a new reference.
+    unsafe {
+        let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
+        for (i, item) in items.iter().enumerate() {
+            PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
+        }
+        Ok(made)
+    }
+}
+
 /// A dict from pairs of interned names and objects.
 pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
     none_borrowed();
@@ -173,17 +190,15 @@ pub fn getattr(obj: Raw, name: Raw) -> Res {
 pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
     match getattr(obj, name) {
         Ok(value) => Ok(Some(value)),
-        Err(Raised) if super::error::matches(exc_attribute_error()) => {
-            super::error::clear();
+        // SAFETY: an exception is set, which is looked at, and cleared if it is of that class.
+        Err(Raised) => unsafe {
+            if PyErr_ExceptionMatches(PyExc_AttributeError) == 0 {
+                return Err(Raised);
+            }
+            PyErr_Clear();
             Ok(None)
-        }
-        Err(Raised) => Err(Raised),
+        },
     }
-}
-
-fn exc_attribute_error() -> Raw {
-    // SAFETY: reads a static of the interpreter.
-    unsafe { PyExc_AttributeError }
 }
 
 pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {
@@ -271,7 +286,7 @@ impl<T> Global<T> {
     /// `set` has been called: true for everything that runs after the module's import.
     #[inline(always)]
     pub unsafe fn get(&self) -> &T {
-        // SAFETY: set at import by the contract, and never written again.
+        // SAFETY: written once, at import, before anything that reads it can run; never again.
         unsafe { (*self.0.get()).as_ref().unwrap_unchecked() }
     }
 

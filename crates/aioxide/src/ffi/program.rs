@@ -14,7 +14,7 @@ use super::object::{Obj, Raw, is_none};
 /// # Safety
 /// `args` is a tuple.
 pub unsafe fn run_file(args: Raw) -> Res {
-    // SAFETY: by the contract; the parser closes the file. The path is owned by `bytes` meanwhile.
+    // SAFETY: `args` is a tuple; the parser closes the file. The path is owned by `bytes` meanwhile.
     unsafe {
         if PyTuple_GET_SIZE(args) != 3 || PyDict_Check(PyTuple_GET_ITEM(args, 1)) == 0 {
             return type_error(c"_run_file takes a path, a dict, and a descriptor or None");
@@ -43,7 +43,7 @@ pub unsafe fn run_file(args: Raw) -> Res {
 /// `file` is a `FILE *`, which is closed here; `globals` is a dict.
 unsafe fn run(file: std::io::Result<*mut c_void>, name: &CStr, globals: Raw) -> Res {
     match file {
-        // SAFETY: by the contract.
+        // SAFETY: the file is open, and handed over to be closed (the 1); the dict is the caller's for the call.
         Ok(file) => unsafe {
             let (start, flags) = (Py_file_input, std::ptr::null_mut());
             Obj::steal(PyRun_FileExFlags(file.cast(), name.as_ptr(), start, globals, globals, 1, flags))

@@ -13,6 +13,7 @@ use pyo3_ffi::*;
 use super::context;
 use super::error::Res;
 use super::object::{Global, NULL, Obj, Raw, Slot};
+use super::places::{self, WORD, only, thread_state, word};
 use super::refcount::refcount;
 use super::typedef::size_of_type;
 
@@ -29,11 +30,6 @@ struct Places {
 
 static PLACES: Global<Option<Places>> = Global::new();
 
-/// The thread states of all supported versions have their current context before this: the smallest has 288 bytes.
-const END_OF_THREAD_STATE: usize = 288;
-
-const WORD: usize = size_of::<Raw>();
-
 pub fn load() -> Res<()> {
     PLACES.set(Places::find()?);
     Ok(())
@@ -45,18 +41,6 @@ fn places() -> Option<&'static Places> {
     unsafe { PLACES.get() }.as_ref()
 }
 
-#[inline(always)]
-unsafe fn word<'a>(object: *mut u8, offset: usize) -> &'a Slot {
-    // SAFETY: by the contract of the callers, a nullable reference stands there.
-    unsafe { &*object.add(offset).cast::<Slot>() }
-}
-
-#[inline(always)]
-fn thread_state() -> *mut u8 {
-    // SAFETY: the GIL is held, so there is one.
-    unsafe { PyThreadState_Get().cast() }
-}
-
 impl Places {
     fn find() -> Res<Option<Places>> {
         // SAFETY: public constructors, and reads of words within objects that are alive.
@@ -65,7 +49,7 @@ impl Places {
                 [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(Obj::steal);
             let (first, variable) = (first?, variable?);
             context::enter(first.as_ptr())?;
-            let current = find_word(thread_state(), END_OF_THREAD_STATE, first.as_ptr());
+            let current = only(places::words_with(thread_state(), places::THREAD_STATE, first.as_ptr()));
             let set = Obj::steal(PyContextVar_Set(variable.as_ptr(), variable.as_ptr()));
             context::exit(first.as_ptr());
             drop(set?);
@@ -90,17 +74,8 @@ impl Places {
     }
 }
 
-/// The one word of a piece of memory that is this reference.
-unsafe fn find_word(memory: *mut u8, size: usize, object: Raw) -> Option<usize> {
-    // SAFETY: the caller's memory is as large as it says.
-    let mut found =
-        (0..size / WORD).map(|i| i * WORD).filter(|at| unsafe { word(memory, *at).get() } == object);
-    let at = found.next()?;
-    found.next().is_none().then_some(at)
-}
-
 /// The one word behind the head that a context and its copy have in common.
-unsafe fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
+fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
     let size = size_of_type(context.type_of().cast());
     let at = |object: &Obj, offset: usize| {
         // SAFETY: within the object; what is no reference is compared only.
@@ -108,9 +83,7 @@ unsafe fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
     };
     // The last word is a number of 32 bits, 0 here, and four bytes that nobody has written.
     let same = |offset: &usize| at(context, *offset) as u32 != 0 && at(context, *offset) == at(copy, *offset);
-    let mut found = (size_of::<PyObject>()..=size - WORD).step_by(WORD).filter(same);
-    let offset = found.next()?;
-    found.next().is_none().then_some(offset)
+    only((size_of::<PyObject>()..=size - WORD).step_by(WORD).filter(same))
 }
 
 /// Whether the places were found; else a snapshot is a copy.

@@ -10,7 +10,8 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::error::Res;
-use super::object::{Obj, Raw, Slot, call, import_from, none};
+use super::object::{Obj, Raw, call, import_from, none};
+use super::places::{WORD, only, thread_state, word};
 
 /// Offsets in bytes: of the loop and the task in use and of the list's head from the thread state, of a task's link
 /// from the task.
@@ -38,12 +39,11 @@ impl Places {
         // SAFETY: specimens are alive, and the list that they are in is whole.
         let Some((link, head)) = (unsafe { find_list(tasks) }) else { return Ok(None) };
         let thread = thread_state();
-        let words = size_of::<Raw>();
         let Some(head) = (head as usize).checked_sub(thread as usize) else { return Ok(None) };
-        if head < 2 * words || head > FARTHEST {
+        if !(2 * WORD..=FARTHEST).contains(&head) {
             return Ok(None);
         }
-        let places = Places { running_loop: head - 2 * words, running_task: head - words, head, link };
+        let places = Places { running_loop: head - 2 * WORD, running_task: head - WORD, head, link };
         Ok(if places.hold(tasks[0], owner)? { Some(places) } else { None })
     }
 
@@ -57,11 +57,11 @@ impl Places {
         let task_before = call(swap.as_ptr(), &[owner, task])?;
         let thread = thread_state();
         // SAFETY: both words stand right before the head of the list, which is part of the thread state.
-        let shown = unsafe { [self.running_loop, self.running_task].map(|at| slot(thread, at).get()) };
+        let shown = unsafe { [self.running_loop, self.running_task].map(|at| word(thread, at).get()) };
         call(swap.as_ptr(), &[owner, task_before.as_ptr()])?;
         call(set.as_ptr(), &[before.as_ptr()])?;
         // SAFETY: as above.
-        let after = unsafe { slot(thread, self.running_task).get() };
+        let after = unsafe { word(thread, self.running_task).get() };
         let restored = if after.is_null() { none().as_ptr() } else { after };
         Ok(shown == [owner, task] && restored == task_before.as_ptr())
     }
@@ -73,10 +73,10 @@ impl Places {
         let thread = thread_state();
         // SAFETY: the places were found in a thread state; every thread that holds the GIL has one like it.
         unsafe {
-            if slot(thread, self.running_loop).get() != owner {
+            if word(thread, self.running_loop).get() != owner {
                 return Err(NotRunning);
             }
-            let current = slot(thread, self.running_task);
+            let current = word(thread, self.running_task);
             Ok(if current.get() == task { None } else { current.replace(Obj::maybe(task)) })
         }
     }
@@ -87,7 +87,8 @@ impl Places {
     /// `task` is an instance of a type derived from `_asyncio.Task`. It takes itself out before it goes.
     #[inline(always)]
     pub unsafe fn append(&self, task: Raw) {
-        // SAFETY: by the contract of this function; as `swap`. The list is circular and so never has a null in it.
+        // SAFETY: the offsets were found in a task and a thread state. The list is circular and so never has a null in
+        // it.
         unsafe {
             let link = self.link_of(task);
             if !(*link).next.is_null() {
@@ -120,9 +121,11 @@ impl Places {
         }
     }
 
+    /// # Safety
+    /// As `append`.
     #[inline(always)]
     unsafe fn link_of(&self, task: Raw) -> *mut Link {
-        // SAFETY: by the contract of the callers.
+        // SAFETY: the offset was found in a task, and those of derived types begin as it does.
         unsafe { task.cast::<u8>().add(self.link).cast() }
     }
 }
@@ -131,32 +134,22 @@ impl Places {
 #[derive(Debug)]
 pub struct NotRunning;
 
-#[inline(always)]
-fn thread_state() -> *mut u8 {
-    // SAFETY: the GIL is held, so there is one.
-    unsafe { PyThreadState_GetUnchecked().cast() }
-}
-
-#[inline(always)]
-unsafe fn slot<'a>(thread: *mut u8, offset: usize) -> &'a Slot {
-    // SAFETY: by the contract of the callers.
-    unsafe { &*thread.add(offset).cast::<Slot>() }
-}
-
 /// Where in a task its link is, and where the list begins: the one place at which the first specimen is followed by the
 /// second, the second preceded by the first and followed by something that is preceded by it in turn.
+///
+/// # Safety
+/// Both are live tasks of `_asyncio`.
 unsafe fn find_list([first, second]: [Raw; 2]) -> Option<(usize, *mut Link)> {
     // SAFETY: reads words within the two objects, and one that words in both agree to be part of a list.
     unsafe {
         let size = (*Py_TYPE(first)).tp_basicsize as usize;
         let link = |task: Raw, at: usize| task.cast::<u8>().add(at).cast::<Link>();
         let last = size.checked_sub(size_of::<Link>())?;
-        let mut found = (size_of::<PyObject>()..=last).step_by(size_of::<Raw>()).filter(|at| {
+        let at = only((size_of::<PyObject>()..=last).step_by(WORD).filter(|at| {
             let (one, other) = (link(first, *at), link(second, *at));
             (*one).next == other && (*other).before == one && !(*other).next.is_null()
-        });
-        let at = found.next()?;
+        }))?;
         let head = (*link(second, at)).next;
-        (found.next().is_none() && (*head).before == link(second, at)).then_some((at, head))
+        ((*head).before == link(second, at)).then_some((at, head))
     }
 }

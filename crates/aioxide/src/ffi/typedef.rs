@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use pyo3_ffi::*;
 
 use super::error::{self, Raised, Res};
+use super::held::{self, Held};
 use super::object::{NULL, Obj, Raw, tuple};
 
 pub type Fast = unsafe extern "C" fn(Raw, *const Raw, Py_ssize_t, Raw) -> Raw;
@@ -45,6 +46,24 @@ impl TypeDef {
     pub fn slot(mut self, slot: c_int, function: *mut c_void) -> Self {
         self.slots.push(PyType_Slot { slot, pfunc: function });
         self
+    }
+
+    /// The three slots of a type whose objects the collector visits.
+    pub fn collector(self, traverse: traverseproc, clear: inquiry, dealloc: destructor) -> Self {
+        self.flags(Py_TPFLAGS_HAVE_GC)
+            .slot(Py_tp_traverse, traverse as *mut c_void)
+            .slot(Py_tp_clear, clear as *mut c_void)
+            .slot(Py_tp_dealloc, dealloc as *mut c_void)
+    }
+
+    /// The same for objects that are a `T`.
+    pub fn collected<T: Held>(self, dealloc: destructor) -> Self {
+        self.collector(held::traverse::<T>, held::clear::<T>, dealloc)
+    }
+
+    /// The same, of which nothing but slots needs an end.
+    pub fn held<T: Held>(self) -> Self {
+        self.collected::<T>(held::dealloc::<T>)
     }
 
     pub fn doc(self, text: &'static CStr) -> Self {

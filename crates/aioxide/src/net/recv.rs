@@ -85,7 +85,7 @@ pub fn schedule(state: &LoopState, slf: Raw, this: &Stream) {
 /// # Safety
 /// `slf` is a transport.
 pub unsafe fn begin(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: a transport, which consists of cells and is kept alive by the job that runs this.
     let this = unsafe { of(slf) };
     this.reading.begun.set(true);
     if this.closing.get() || !this.owner.is_set() {
@@ -99,6 +99,8 @@ pub unsafe fn begin(state: &LoopState, slf: Raw) -> Res<()> {
     Ok(())
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe fn read_ready(state: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: queued with a transport.
     let this = unsafe { of(slf) };

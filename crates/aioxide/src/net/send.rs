@@ -329,6 +329,8 @@ fn asked_by_drain() -> Res<bool> {
     }
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };
@@ -362,6 +364,8 @@ pub fn on_writable(state: &LoopState, slf: Raw, this: &Stream) {
     }
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe fn write_ready(_: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: queued with a transport.
     let this = unsafe { of(slf) };

@@ -1,7 +1,6 @@
 //! The acceptor: takes connections from a listening socket and makes their transports.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
 use std::io;
 use std::net::SocketAddr;
 
@@ -12,7 +11,7 @@ use pyo3_ffi::*;
 use super::stream::{Parts, start};
 use crate::engine::loop_object::{LoopObject, io_result, loop_of};
 use crate::engine::source::Owner;
-use crate::ffi::guard::{guarded, visit};
+use crate::ffi::held::{Held, fields};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, string};
 use crate::ffi::typedef::TypeDef;
@@ -43,9 +42,18 @@ struct Acceptor {
 
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 
+// SAFETY: as laid out above; the cells hold nothing to release.
+unsafe impl Held for Acceptor {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.factory, &self.server, &self.context, &self.fallback]
+    }
+}
+
+/// # Safety
+/// `raw` is an acceptor that lives for `'a`.
 unsafe fn of<'a>(raw: Raw) -> &'a Acceptor {
-    // SAFETY: callers pass an acceptor, alive for the time of use.
-    unsafe { &*raw.cast::<Acceptor>() }
+    // SAFETY: the type of `raw` was made for it.
+    unsafe { fields(raw) }
 }
 
 /// Starts accepting on a listening, non-blocking socket.
@@ -81,6 +89,8 @@ pub fn stop(owner: &LoopObject, fd: i32) -> bool {
     true
 }
 
+/// # Safety
+/// `slf` is an acceptor.
 unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: registered with an acceptor.
     if !unsafe { of(slf) }.scheduled.replace(true) {
@@ -89,6 +99,9 @@ unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
 }
 
 /// Accepts what has come, at most a backlog's worth and one, as asyncio.
+///
+/// # Safety
+/// `slf` is an acceptor, `state` its loop's.
 unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: queued with an acceptor, for its loop.
     let (this, owner) = unsafe { (of(slf), loop_of(state)) };
@@ -174,46 +187,10 @@ fn refused(owner: &LoopObject) -> Res<()> {
     report::report_context(state.object, &[(n.message, text.as_ptr()), (n.exception, exception.as_ptr())])
 }
 
-unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        let this = of(slf);
-        for slot in [&this.factory, &this.server, &this.context, &this.fallback] {
-            visit!(slot.get(), visitor, arg);
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type.
-    guarded((), || unsafe {
-        let this = of(slf);
-        for slot in [&this.factory, &this.server, &this.context, &this.fallback] {
-            slot.clear();
-        }
-    });
-    0
-}
-
-unsafe extern "C" fn tp_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        PyObject_GC_UnTrack(slf.cast());
-        tp_clear(slf);
-        let kind = Py_TYPE(slf);
-        PyObject_GC_Del(slf.cast());
-        Py_DECREF(kind.cast());
-    });
-}
-
 pub fn load() -> Res<()> {
     let made = TypeDef::new(c"aioxide.Acceptor", size_of::<Acceptor>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .held::<Acceptor>()
         .build(NULL)?;
     TYPE.set(made);
     Ok(())

@@ -78,7 +78,7 @@ pub struct Stream {
 /// `raw` is an instance of our stream transport, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Stream {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the body of a transport begins where the fields of its base end, and consists of cells.
     unsafe { &*raw.cast::<u8>().add(stream_type::body_offset()).cast::<Stream>() }
 }
 
@@ -173,7 +173,7 @@ impl Stream {
     /// # Safety
     /// `self` is the body of a transport object.
     pub unsafe fn object(&self) -> Raw {
-        // SAFETY: by the contract of this function.
+        // SAFETY: the object begins so many bytes before its body.
         unsafe { std::ptr::from_ref(self).cast::<u8>().sub(stream_type::body_offset()).cast_mut().cast() }
     }
 }
@@ -263,6 +263,9 @@ pub fn set_protocol(this: &Stream, given: Obj) -> Res<()> {
 }
 
 /// What the kernel says. Leaf code: notes it and queues work.
+///
+/// # Safety
+/// `slf` is a transport.
 unsafe fn on_event(state: &LoopState, slf: Raw, flags: Interest) {
     // SAFETY: registered with a transport.
     let this = unsafe { of(slf) };

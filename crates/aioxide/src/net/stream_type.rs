@@ -274,6 +274,8 @@ noargs!(py_attach_engine, |slf| {
     Ok(none())
 });
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(string(&describe(of(slf)))) })
@@ -347,17 +349,22 @@ getter!(get_sendfile_mode, |_slf| Ok(Obj::new(stdlib().try_native)));
 
 // ------------------------------------------------------------------------------------------------ life and death
 
+/// # Safety
+/// `args` is a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn tp_new(_: *mut PyTypeObject, args: Raw, kwargs: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(construct(args, kwargs)) })
 }
 
 /// All is done by `tp_new`; the base's `__init__` would only set an attribute that ours hides.
-unsafe extern "C" fn tp_init(_: Raw, _: Raw, _: Raw) -> c_int {
+extern "C" fn tp_init(_: Raw, _: Raw, _: Raw) -> c_int {
     0
 }
 
 /// `SocketTransport(loop, sock, protocol, waiter, extra, server)`: what `_make_socket_transport` calls.
+///
+/// # Safety
+/// As `tp_new`.
 unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
     // SAFETY: a tuple and a dict or null, as the interpreter passes them.
     unsafe {
@@ -390,6 +397,8 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
     }
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -417,6 +426,9 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
 }
 
 /// `ResourceWarning: unclosed transport ...`.
+///
+/// # Safety
+/// As `tp_finalize`.
 unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
     // SAFETY: formats one object.
     unsafe {
@@ -425,6 +437,8 @@ unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `slf` is a transport; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -451,6 +465,8 @@ fn slots(this: &Stream) -> [&crate::ffi::Slot; 9] {
     ]
 }
 
+/// # Safety
+/// `slf` is a transport.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -471,6 +487,8 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a transport, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     guarded((), || unsafe {
@@ -498,14 +516,11 @@ pub fn load() -> Res<*mut PyTypeObject> {
     BODY.set(body);
     let padding = body - size_of_type(base);
     let def = TypeDef::new(c"aioxide._SelectorSocketTransport", padding + size_of::<Stream>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", body + std::mem::offset_of!(Stream, weakrefs))
         .offset_member(c"__dictoffset__", body + std::mem::offset_of!(Stream, dict));

@@ -28,9 +28,9 @@ use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
-use super::seat::current_queue;
-use super::thread_queue::Queue;
+use super::thread_room::{self, Room};
 use crate::engine::spin::{self, Bets};
+use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
 use crate::ffi::{Global, Obj, Raised, Raw, Res, Slot, error, gil};
@@ -65,8 +65,8 @@ pub struct Body {
     pub condition: Slot,
     pub waiters: Slot,
     pub callbacks: Slot,
-    /// The thread pool in whose queue the call stands; null when it does not.
-    home: Cell<*const Queue>,
+    /// That of the thread pool in whose queue the call stands; null when it does not.
+    room: Cell<*const Room>,
     /// Workers of that very pool that wait for this call.
     blocked: Cell<u32>,
     /// For how many ticks a thread that waits for it may spin.
@@ -79,7 +79,7 @@ const SLEEPING: u32 = 1;
 const DONE: u32 = 2;
 
 #[repr(C)]
-struct Object {
+pub(super) struct Object {
     header: PyObject,
     body: Body,
 }
@@ -90,8 +90,32 @@ pub const BODY: usize = size_of::<Object>() - size_of::<PyObject>();
 /// `raw` is an `aioxide._aioxide.PoolFuture`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Body {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type and of its subclasses begin with this struct; its fields are cells and slots.
     unsafe { &(*raw.cast::<Object>()).body }
+}
+
+// SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `room` is set.
+unsafe impl Held for Object {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        let this = &self.body;
+        [&this.result, &this.exception, &this.condition, &this.waiters, &this.callbacks]
+    }
+}
+
+/// What process pools do for a future whose call was sent to a worker (`process_recall`).
+pub struct Recall {
+    /// Whether the worker has begun with it.
+    pub has_begun: fn(Raw) -> bool,
+    /// Takes it back; false if that comes too late.
+    pub cancel: unsafe fn(Raw) -> Res<bool>,
+}
+
+pub static RECALL: Global<Recall> = Global::new();
+
+#[cold]
+fn has_begun(slf: Raw) -> bool {
+    // SAFETY: as in `cancel`.
+    (unsafe { RECALL.get() }.has_begun)(slf)
 }
 
 /// `aioxide._futures.Future`: the native type and the standard one behind it.
@@ -121,7 +145,7 @@ impl Body {
     #[inline(always)]
     pub fn enter(&self, state: State) {
         self.state.set(state);
-        if state != State::Pending && !self.home.get().is_null() {
+        if state != State::Pending && !self.room.get().is_null() {
             self.leave_queue();
         }
         if state.is_final() {
@@ -136,23 +160,23 @@ impl Body {
 
     /// The call stands in a queue.
     #[inline(always)]
-    pub fn stand_in(&self, queue: &Queue) {
-        self.home.set(queue);
-        self.spin.set(queue.limits.spin);
+    pub fn stand_in(&self, room: &Room, spin: u64) {
+        self.room.set(room);
+        self.spin.set(spin);
     }
 
     /// The call stands in its queue no more, or need not: if it was cancelled there, who waits for room finds some.
     #[inline(always)]
     pub fn leave_queue(&self) {
-        let home = self.home.replace(std::ptr::null());
+        let room = self.room.replace(std::ptr::null());
         let blocked = self.blocked.replace(0);
         let cancelled = self.state.get() == State::Cancelled;
-        if !home.is_null() && (blocked > 0 || cancelled) {
+        if !room.is_null() && (blocked > 0 || cancelled) {
             // SAFETY: a queue has each call that it lets go of leave it, so the call stands in it, and it lives.
-            let queue = unsafe { &*home };
-            queue.blocked.set(queue.blocked.get().saturating_sub(blocked));
+            let room = unsafe { &*room };
+            room.blocked.set(room.blocked.get().saturating_sub(blocked));
             if cancelled {
-                queue.tell_of_room(false);
+                room.tell(false);
             }
         }
     }
@@ -160,21 +184,21 @@ impl Body {
     /// Waits for ever. A worker that waits for a call that stands in its own queue is counted until that call leaves
     /// the queue: when all workers are, nobody is left to run any of these calls, and the last of them is told.
     pub fn wait_forever(&self) -> Res<()> {
-        let home = self.home.get();
-        if home.is_null() || home != current_queue() {
+        let room = self.room.get();
+        if room.is_null() || room != thread_room::current() {
             return self.wait(None).map(drop);
         }
-        // SAFETY: the queue that this very thread serves.
-        let queue = unsafe { &*home };
-        if queue.blocked.get() + 1 >= queue.max_workers.get() {
-            return deadlock(queue);
+        // SAFETY: of the queue that this very thread serves.
+        let room = unsafe { &*room };
+        if room.blocked.get() + 1 >= room.max_workers.get() {
+            return deadlock(room.max_workers.get());
         }
-        queue.blocked.set(queue.blocked.get() + 1);
+        room.blocked.set(room.blocked.get() + 1);
         self.blocked.set(self.blocked.get() + 1);
         let waited = self.wait(None);
-        if !self.home.get().is_null() {
+        if !self.room.get().is_null() {
             // A signal handler has ended the wait; the call stands where it stood.
-            queue.blocked.set(queue.blocked.get().saturating_sub(1));
+            room.blocked.set(room.blocked.get().saturating_sub(1));
             self.blocked.set(self.blocked.get().saturating_sub(1));
         }
         waited.map(drop)
@@ -193,7 +217,7 @@ impl Body {
     #[inline(always)]
     pub fn seen_state(&self, slf: Raw) -> State {
         match self.state.get() {
-            State::Pending if self.sent.get() && super::process_recall::has_begun(slf) => State::Running,
+            State::Pending if self.sent.get() && has_begun(slf) => State::Running,
             state => state,
         }
     }
@@ -283,7 +307,7 @@ fn inherited(slf: Raw, name: &CStr, args: &[Raw]) -> Res {
 /// # Safety
 /// As `of`; so for all functions below.
 pub unsafe fn set_running(slf: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool's future, which the caller keeps alive whatever callbacks do.
     let this = unsafe { of(slf) };
     match this.state.get() {
         State::Pending if this.is_free() => {
@@ -299,8 +323,11 @@ pub unsafe fn set_running(slf: Raw) -> Res<bool> {
 }
 
 /// Finishes with a result, and calls the callbacks.
+///
+/// # Safety
+/// `slf` is a pool's future, kept alive by the caller: callbacks run.
 pub unsafe fn set_result(slf: Raw, result: Obj) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     if this.is_done() || !this.is_free() {
         return inherited(slf, c"set_result", &[result.as_ptr()]).map(drop);
@@ -311,8 +338,11 @@ pub unsafe fn set_result(slf: Raw, result: Obj) -> Res<()> {
 }
 
 /// Finishes with an exception, and calls the callbacks.
+///
+/// # Safety
+/// As `set_result`.
 pub unsafe fn set_exception(slf: Raw, exception: Obj) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     if this.is_done() || !this.is_free() {
         return inherited(slf, c"set_exception", &[exception.as_ptr()]).map(drop);
@@ -323,14 +353,17 @@ pub unsafe fn set_exception(slf: Raw, exception: Obj) -> Res<()> {
 }
 
 /// Cancels it if it does not run yet; false if it does, or is finished.
+///
+/// # Safety
+/// As `set_result`.
 pub unsafe fn cancel(slf: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     match this.state.get() {
         State::Running | State::Finished => Ok(false),
         State::Cancelled | State::Notified => Ok(true),
-        // SAFETY: by the contract.
-        State::Pending if this.sent.get() => unsafe { super::process_recall::cancel(slf) },
+        // SAFETY: set when the type of process pools was made, of which those are that `sent` is set for.
+        State::Pending if this.sent.get() => unsafe { (RECALL.get().cancel)(slf) },
         State::Pending if !this.is_free() => truth(inherited(slf, c"cancel", &[])?.as_ptr()),
         State::Pending => {
             this.enter(State::Cancelled);
@@ -341,8 +374,7 @@ pub unsafe fn cancel(slf: Raw) -> Res<bool> {
 }
 
 #[cold]
-fn deadlock(queue: &Queue) -> Res<()> {
-    let count = queue.max_workers.get();
+fn deadlock(count: u32) -> Res<()> {
     let workers = if count == 1 { "the only worker".into() } else { format!("all {count} workers") };
     let text = format!(
         "deadlock: {workers} of a ThreadPoolExecutor would wait for calls that are queued in the same pool, and no \
@@ -389,8 +421,11 @@ pub fn list_in(slot: &Slot) -> Res {
 }
 
 /// Has `callback` called with the future when it is done: now, if it is.
+///
+/// # Safety
+/// `slf` is a pool's future, `callback` a live object.
 pub unsafe fn add_done_callback(slf: Raw, callback: Raw) -> Res<()> {
-    // SAFETY: by the contract; the slot holds nothing but lists.
+    // SAFETY: as above; the slot holds nothing but lists.
     unsafe {
         let this = of(slf);
         if !this.is_done() {

@@ -5,9 +5,9 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::future::{self, BODY, State, of};
+use super::future::{self, BODY, Object, State, of};
 use crate::ffi::args::{Named, Overriding, bind_init, refuse_init, type_error_text};
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter, visit};
+use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, getattr, is_none};
 use crate::ffi::typedef::TypeDef;
@@ -53,6 +53,9 @@ fastcall!(py_exception, |slf, args| {
 });
 
 /// Waits as the arguments of `result` and `exception` say. False when the time is over.
+///
+/// # Safety
+/// `slf` is a pool's future.
 #[inline(always)]
 unsafe fn wait(slf: Raw, args: Args, method: &'static CStr, shown: &str) -> Res<bool> {
     if args.len() > 1 {
@@ -174,6 +177,9 @@ fn set_list(slot: &Slot, value: Raw) -> Res<()> {
 // ------------------------------------------------------------------------------------------------ life and death
 
 /// The standard class's `__init__` would make a condition, and set what is set.
+///
+/// # Safety
+/// `slf` is a pool's future, `args` a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type; a tuple, and a dict or null.
     guarded(-1, || unsafe {
@@ -183,45 +189,11 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     })
 }
 
+/// # Safety
+/// `kind` is the future's type or one derived from it.
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
     // SAFETY: a zeroed body is a pending future.
     guarded(NULL, || unsafe { PyType_GenericAlloc(kind, 0) })
-}
-
-unsafe fn slots<'a>(raw: Raw) -> [&'a Slot; 5] {
-    // SAFETY: called by the slots of the type, for the time of one call.
-    let this = unsafe { of(raw) };
-    [&this.result, &this.exception, &this.condition, &this.waiters, &this.callbacks]
-}
-
-unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        for slot in slots(slf) {
-            visit!(slot.get(), visitor, arg);
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type.
-    guarded((), || unsafe { slots(slf).iter().for_each(|slot| slot.clear()) });
-    0
-}
-
-unsafe extern "C" fn tp_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        PyObject_GC_UnTrack(slf.cast());
-        tp_clear(slf);
-        let kind = Py_TYPE(slf);
-        if let Some(free) = (*kind).tp_free {
-            free(slf.cast());
-        }
-        Py_DECREF(kind.cast());
-    });
 }
 
 pub fn load() -> Res<*mut PyTypeObject> {
@@ -233,13 +205,11 @@ pub fn load() -> Res<*mut PyTypeObject> {
         intern(c"FINISHED")?,
     ]);
     let def = TypeDef::new(c"aioxide._aioxide.PoolFuture", BODY)
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .flags(Py_TPFLAGS_BASETYPE)
         .doc(c"The native part of aioxide._futures.Future.")
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void);
+        .held::<Object>();
     attributes(methods(def)).build(NULL)
 }
 

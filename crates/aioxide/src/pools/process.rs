@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind, SHARED};
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
@@ -19,10 +19,9 @@ use pyo3_ffi::*;
 use super::process_arena::Arena;
 use super::process_out::Out;
 use super::process_page::{self as page, Page};
+use super::process_seen::Seen;
 use super::process_slab::{Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
-use super::process_watch::Seen;
-use super::process_worker::SHARED;
 use crate::ffi::{Raw, Slot};
 use crate::task::loop_state::thread_ident;
 
@@ -586,6 +585,6 @@ pub struct PoolObject {
 /// `raw` is a `_aioxide.ProcessPool`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Pool {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
     unsafe { &(*raw.cast::<PoolObject>()).pool }
 }

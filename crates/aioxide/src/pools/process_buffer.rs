@@ -196,6 +196,8 @@ pub fn new_shared(size: usize) -> Res {
     Buffer::over(Lease::new(slab), start, size)
 }
 
+/// # Safety
+/// `slf` is a `Buffer`, `view` is to be filled.
 unsafe extern "C" fn getbuffer(slf: Raw, view: *mut Py_buffer, flags: c_int) -> c_int {
     // SAFETY: a slot of the type; the view holds a reference to the object, which holds the memory.
     guarded(-1, || unsafe {
@@ -204,6 +206,8 @@ unsafe extern "C" fn getbuffer(slf: Raw, view: *mut Py_buffer, flags: c_int) -> 
     })
 }
 
+/// # Safety
+/// `slf` is a `Buffer`, to which no reference is left.
 unsafe extern "C" fn dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
     guarded((), || unsafe {
@@ -211,7 +215,7 @@ unsafe extern "C" fn dealloc(slf: Raw) {
         drop((*slf.cast::<Buffer>()).lease.take());
         PyObject_Free(slf.cast());
         Py_DECREF(kind.cast());
-        super::process_home::forget_gone();
+        super::process_live::forget_gone();
     });
 }
 

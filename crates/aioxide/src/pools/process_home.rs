@@ -5,55 +5,15 @@
 //! under way, its pools go to the reactor, so that every task finishes. A loop that has no time for a pool while tasks wait
 //! (`process_watch`) lends it to the reactor until it comes round again.
 
-use std::cell::UnsafeCell;
-
 use aioxide_sys::epoll::{Epoll, Interest};
 
-use super::process::{self as pool, Home, Pool, State};
+use super::process::{self as pool, Home, Pool};
+use super::process_live::live_pools;
 use super::{process_pump as pump, process_reactor as reactor, process_watch as watch};
 use crate::engine::loop_object::{io_result, loop_of};
 use crate::engine::source::Owner;
 use crate::ffi::{Obj, Raw, Res};
 use crate::task::loop_state::{Item, LoopState, native_state};
-
-struct Live(UnsafeCell<Vec<Raw>>);
-
-// SAFETY: used under the GIL, in closures that call nothing.
-unsafe impl Sync for Live {}
-
-/// Every pool object that exists; each takes itself out before it goes.
-static LIVE: Live = Live(UnsafeCell::new(Vec::new()));
-
-fn live<T>(body: impl FnOnce(&mut Vec<Raw>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *LIVE.0.get() })
-}
-
-pub fn add_live(slf: Raw) {
-    live(|pools| pools.push(slf));
-}
-
-pub fn remove_live(slf: Raw) {
-    live(|pools| pools.retain(|other| *other != slf));
-}
-
-fn live_pools() -> Vec<Obj> {
-    live(|pools| pools.iter().map(|raw| Obj::new(*raw)).collect())
-}
-
-/// The first pool for which `look`, which may call nothing, finds something.
-pub fn in_live<T>(look: impl FnMut(Raw) -> Option<T>) -> Option<T> {
-    live(|pools| pools.iter().copied().find_map(look))
-}
-
-/// Where shared memory has gone, workers that have it mapped let go of it now, not with their next task.
-#[inline(always)]
-pub fn forget_gone() {
-    if super::process_slab::take_gone() {
-        // SAFETY: the list holds pools; what is done with them is leaf code too.
-        live(|pools| pools.iter().for_each(|slf| unsafe { pool::of(*slf) }.with(State::forget_gone)));
-    }
-}
 
 /// The descriptor that is ready whenever the pool has something to serve; made when first asked for.
 pub fn epoll_of(pool: &Pool) -> Res<i32> {
@@ -72,7 +32,7 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
 /// # Safety
 /// `slf` is a pool object and `wanted` a loop of ours.
 pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool, of which cells are lent.
     let pool = unsafe { pool::of(slf) };
     match pool.home.get() {
         Home::Loop if pool.home_loop.get() == wanted => return Ok(()),
@@ -93,7 +53,7 @@ pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
 /// Makes a loop the home of a pool that has none.
 fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
     let Some(state) = native_state(wanted) else { return to_reactor(slf) };
-    // SAFETY: the loop is alive by the contract, and its state is a part of it.
+    // SAFETY: `use_from_loop` was given a loop of ours, alive for the call; its state is a part of it.
     let engine = unsafe { &loop_of(&*state).engine };
     let fd = epoll_of(pool)?;
     drop(engine.sources.set_owner(fd, Some(Owner::new(slf, on_ready))));
@@ -127,6 +87,9 @@ pub fn lend(slf: Raw) -> Res<()> {
 }
 
 /// The loop has time again.
+///
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `lend` queued it.
     let pool = unsafe { pool::of(slf) };
@@ -137,6 +100,8 @@ unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     adopt(slf, pool, state.object)
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: the owner's object is a pool.
     if !unsafe { pool::of(slf) }.queued.replace(true) {
@@ -144,6 +109,8 @@ unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     }
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `on_ready` queued it.
     unsafe {

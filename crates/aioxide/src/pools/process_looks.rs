@@ -7,9 +7,8 @@ use aioxide_sys::clock;
 
 use super::process::{self as pool, Worker};
 use super::process_task::{Task, TaskBox};
-use super::process_type::list;
 use crate::ffi::guard::{noargs, onearg};
-use crate::ffi::object::{boolean, float, int, none, tuple};
+use crate::ffi::object::{boolean, float, int, list, none, tuple};
 use crate::ffi::{Obj, Res};
 
 /// Where a task is: the key of its worker, its number, and for how many nanoseconds it has run.

@@ -102,7 +102,7 @@ pub fn tell(pool: &Pool, method: &'static CStr, args: &[Raw]) -> Res<()> {
 /// For where nobody can be raised to: the exception that is set is reported; but one that is an interrupt of this thread is
 /// raised in it a moment later.
 pub fn report(source: Raw) {
-    if !super::process_pump::is_interrupted() {
+    if !error::is_interrupted() {
         return error::unraisable(source);
     }
     error::clear();

@@ -30,7 +30,7 @@ pub struct Page {
 /// The mapping is a control page and lives as long as the result is used.
 pub unsafe fn of<'a>(mapping: &Mapping) -> &'a Page {
     const { assert!(size_of::<Page>() <= SIZE) };
-    // SAFETY: page-aligned, large enough, all atomics, and alive by the contract.
+    // SAFETY: page-aligned, large enough, all atomics, and mapped for as long as the result is used.
     unsafe { &*mapping.start().cast::<Page>() }
 }
 

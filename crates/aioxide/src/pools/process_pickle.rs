@@ -9,7 +9,9 @@ use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
+pub use super::process_pickled::Pickled;
 use super::{process_reduce as reduce, process_slab as slab};
+use crate::ffi::buffer::View;
 use crate::ffi::guard::{guarded, onearg};
 use crate::ffi::names::intern;
 use crate::ffi::object::{
@@ -22,99 +24,6 @@ use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
 /// slab. Measured there and back, one at a time and 40 at a time: at 4 to 8 KiB there is no difference, at 16 KiB a slab
 /// takes 0.95 and 0.8 of the time, at 32 KiB 0.85 and 0.7, at 64 KiB 0.6 and 0.4, at 512 KiB 0.15 and 0.3.
 const LARGE_BUFFER: usize = 1 << 14;
-
-/// A buffer of an object, held until it is released.
-pub struct View(Box<Py_buffer>);
-
-impl View {
-    pub fn new(object: Raw) -> Res<View> {
-        // SAFETY: a zeroed view is what PyObject_GetBuffer fills; boxed, as its address must not change.
-        unsafe {
-            let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
-            if PyObject_GetBuffer(object, &mut *view, PyBUF_ANY_CONTIGUOUS) < 0 {
-                return Err(Raised);
-            }
-            Ok(View(view))
-        }
-    }
-
-    pub fn start(&self) -> *const u8 {
-        self.0.buf.cast()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len as usize
-    }
-
-    fn bytes(&self) -> &[u8] {
-        if self.0.len == 0 {
-            return &[];
-        }
-        // SAFETY: the exporter keeps so many bytes there as long as the view is held.
-        unsafe { std::slice::from_raw_parts(self.start(), self.len()) }
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        // SAFETY: filled by PyObject_GetBuffer, released once.
-        unsafe { PyBuffer_Release(&mut *self.0) };
-    }
-}
-
-/// A pickle, and the buffers that were kept out of it, in order.
-pub struct Pickled {
-    pub body: Vec<u8>,
-    /// Large strings of bytes of the pickle, not copied into `body`, and before which byte of it each belongs.
-    pub inserts: Vec<(usize, View)>,
-    pub buffers: Vec<View>,
-}
-
-impl Pickled {
-    /// Bytes of the pickle.
-    pub fn len(&self) -> usize {
-        self.body.len() + self.inserts.iter().map(|(_, view)| view.len()).sum::<usize>()
-    }
-
-    /// Whether it may refer to something in the module `__main__`, whose name it then has.
-    pub fn names_main(&self) -> bool {
-        const NAME: &[u8] = b"__main__";
-        self.body.windows(NAME.len()).any(|window| window == NAME)
-    }
-
-    /// All of the pickle in one piece.
-    pub fn into_body(self) -> Vec<u8> {
-        if self.inserts.is_empty() {
-            return self.body;
-        }
-        let mut whole = Vec::with_capacity(self.len());
-        let mut at = 0;
-        for (before, view) in &self.inserts {
-            whole.extend_from_slice(&self.body[at..*before]);
-            whole.extend_from_slice(view.bytes());
-            at = *before;
-        }
-        whole.extend_from_slice(&self.body[at..]);
-        whole
-    }
-
-    /// Bytes of all that is to be sent.
-    pub fn total(&self) -> usize {
-        self.len() + self.buffers.iter().map(View::len).sum::<usize>()
-    }
-
-    /// The pieces of the pickle, in order.
-    pub fn pieces(&self) -> Vec<(*const u8, usize)> {
-        let (mut pieces, mut at) = (Vec::new(), 0);
-        for (before, view) in &self.inserts {
-            pieces.push((self.body[at..*before].as_ptr(), before - at));
-            pieces.push((view.start(), view.len()));
-            at = *before;
-        }
-        pieces.push((self.body[at..].as_ptr(), self.body.len() - at));
-        pieces
-    }
-}
 
 /// What a pickler writes into.
 #[repr(C)]
@@ -136,7 +45,7 @@ const LARGEST_KEPT: usize = 16 << 20;
 const LARGE_INSERT: usize = 1 << 20;
 
 onearg!(sink_write, |slf, data| {
-    let (view, sink) = (View::new(data)?, &*slf.cast::<Sink>());
+    let (view, sink) = (View::new(data, PyBUF_ANY_CONTIGUOUS)?, &*slf.cast::<Sink>());
     let body = &mut *sink.body.get();
     if view.len() >= LARGE_INSERT {
         (*sink.inserts.get()).push((body.len(), view));
@@ -151,7 +60,7 @@ onearg!(sink_write, |slf, data| {
 onearg!(sink_buffer, |slf, object| {
     let sink = &*slf.cast::<Sink>();
     let of_array = sink.of_array.replace(NULL) == object;
-    let Ok(view) = View::new(object) else {
+    let Ok(view) = View::new(object, PyBUF_ANY_CONTIGUOUS) else {
         // The pickler has the words for a buffer that cannot be pickled.
         error::clear();
         return Ok(boolean(true));
@@ -175,6 +84,8 @@ onearg!(sink_reduce_array, |slf, array| {
 // What any other object is reduced to, up to 3.13.
 onearg!(sink_reduce, |_slf, object| reduce::by_default_protocol(object));
 
+/// # Safety
+/// `slf` is a sink, to which no reference is left.
 unsafe extern "C" fn sink_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
     guarded((), || unsafe {
@@ -197,6 +108,8 @@ struct Table {
     for_arrays: Raw,
 }
 
+/// # Safety
+/// `slf` is a table, `key` a live object.
 unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
     // SAFETY: both are dicts, which live for ever; looking up a type runs no code of users but hashing of metaclasses.
     guarded(NULL, || unsafe {
@@ -218,6 +131,8 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
     })
 }
 
+/// # Safety
+/// `slf` is a table, to which no reference is left.
 unsafe extern "C" fn table_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone; the two dicts live for ever.
     guarded((), || unsafe {
@@ -397,7 +312,7 @@ const SMALL: usize = 1 << 14;
 /// `size` bytes are at `start` until this returns.
 pub unsafe fn load_from(start: *const u8, size: usize, buffers: &[Obj]) -> Res {
     let p = pickling();
-    // SAFETY: by the contract; a view of lent memory is released before it goes.
+    // SAFETY: the bytes stay until this returns; a view of lent memory is released before that.
     unsafe {
         let lent = size > SMALL;
         let data = if lent {

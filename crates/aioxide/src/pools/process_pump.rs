@@ -4,20 +4,20 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
 use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
+use super::process_ends::{finish, task_gone};
 use super::process_slab::Slab;
-use super::process_task::{Target, Task};
-use super::process_worker::SHARED;
+use super::process_task::Task;
 use super::{
-    process_buffer as buffer, process_manager as manager, process_pickle as pickle, process_submit as submit,
+    process_buffer as buffer, process_live as live, process_manager as manager, process_pickle as pickle,
 };
+use super::{process_submit as submit, process_watch as watch};
 use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
-use crate::task::finish::{self, Outcome};
 use crate::task::loop_state::thread_ident;
 
 /// Bytes that are asked for at a time.
@@ -30,7 +30,7 @@ const QUICK: u32 = 16;
 /// # Safety
 /// `slf` is a pool object, alive for the call.
 pub unsafe fn pump(slf: Raw) -> Res<()> {
-    // SAFETY: by the contract; the reference keeps it alive whatever user code does.
+    // SAFETY: a pool; the reference keeps it alive whatever user code does.
     let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
     if pool.pumping.get() != 0 {
         return Ok(());
@@ -47,8 +47,8 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
         }
         result = result.and(done);
     }
-    super::process_home::forget_gone();
-    super::process_watch::served(pool);
+    live::forget_gone();
+    watch::served(pool);
     result
 }
 
@@ -276,7 +276,7 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
             raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
         }
         Err(Raised) => {
-            let interrupted = is_interrupted();
+            let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
             if interrupted {
                 *interrupt = Some(why.clone());
@@ -284,12 +284,6 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
             raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
         }
     }
-}
-
-/// Whether the exception that is set, which came out of pickling or unpickling, is Ctrl-C: handlers of signals run in the main
-/// thread only. Elsewhere it is the data that raised it, and nobody is interrupted.
-pub fn is_interrupted() -> bool {
-    error::is_interrupt() && aioxide_sys::thread::is_main()
 }
 
 /// Raises the exception that a method of the manager returns.
@@ -331,77 +325,5 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
                 pickle::load_from(body.as_ptr(), body.len(), &received.buffers)
             }
         }
-    }
-}
-
-/// One unfinished task less.
-pub fn task_gone(pool: &Pool) {
-    let left = pool.outstanding.get().saturating_sub(1);
-    pool.outstanding.set(left);
-    if pool.tell_idle.get() && left == 0 {
-        tell_room(pool);
-    }
-}
-
-/// Tells the manager that less is under way, or waits.
-pub fn tell_room(pool: &Pool) {
-    if manager::tell(pool, c"on_room", &[]).is_err() {
-        manager::report(pool.manager.get());
-    }
-}
-
-/// Where somebody waits for a future by its condition, inherited code finishes it, which is Python: an interrupt must not
-/// leave it open, for nobody would come back to it.
-fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
-    // SAFETY: callers pass a future of ours.
-    let is_done = || unsafe { super::future::of(future.as_ptr()) }.is_done();
-    let mut first = None;
-    for _ in 0..manager::TRIES {
-        if set().is_ok() {
-            break;
-        }
-        let raised = error::take();
-        first = first.or(raised);
-        if is_done() {
-            break;
-        }
-    }
-    manager::told((none(), first)).map(drop)
-}
-
-/// Gives a task its outcome: a value, or the exception that is set.
-pub fn finish(pool: &Pool, target: Target, outcome: Res) {
-    let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
-    count.set(count.get() + 1);
-    target.set_sent(false);
-    let future = target.future().clone();
-    // SAFETY: the target's future is of the kind that each function takes.
-    let told = unsafe {
-        match target {
-            Target::Call(waiting) if waiting.is_here() => {
-                finish::finish(future.as_ptr(), Outcome::of(outcome))
-            }
-            Target::Call(waiting) => {
-                waiting.finish(Outcome::of(outcome));
-                Ok(())
-            }
-            // Cancelled meanwhile, where running tasks can be: nobody wants to know.
-            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
-                error::clear();
-                Ok(())
-            }
-            Target::Future(_) => match Outcome::of(outcome) {
-                Outcome::Returned(value) => {
-                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
-                }
-                Outcome::Raised(exception) => {
-                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
-                }
-                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
-            },
-        }
-    };
-    if told.is_err() {
-        manager::report(future.as_ptr());
     }
 }

@@ -9,13 +9,13 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
-use super::process_standby::Gate;
+use super::process_standby::{self as standby, Gate};
+use super::process_threads::{self as threads, start_thread};
 use super::{process as pool, process_pump as pump};
 use crate::engine::loop_object::io_result;
 use crate::engine::spin::{self, Bets};
@@ -60,19 +60,6 @@ fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
 /// The reactor, as long as it is the one of that thread.
 fn with_ours<T>(shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) -> T) -> Option<T> {
     with(|reactor| reactor.as_mut().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared)).map(body))
-}
-
-/// The threads that were started and may not have ended yet.
-struct Threads(UnsafeCell<Vec<JoinHandle<()>>>);
-
-// SAFETY: as `Place`.
-unsafe impl Sync for Threads {}
-
-static THREADS: Threads = Threads(UnsafeCell::new(Vec::new()));
-
-fn with_threads<T>(body: impl FnOnce(&mut Vec<JoinHandle<()>>) -> T) -> T {
-    // SAFETY: as `with`.
-    body(unsafe { &mut *THREADS.0.get() })
 }
 
 /// Whether it has paid of late to look for what is under way before the thread sleeps.
@@ -130,16 +117,6 @@ fn start_standby(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a thread that `end` waits for.
-pub fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(body)?;
-    with_threads(|threads| {
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
-    });
-    Ok(())
-}
-
 /// What a thread does next.
 #[derive(Clone, Copy)]
 enum Next {
@@ -153,7 +130,7 @@ fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
     loop {
         let stuck = match reign {
             Some(_) => 0,
-            None => match shared.gate.watch() {
+            None => match standby::watch(&shared.gate) {
                 Some(turn) => turn,
                 None => return,
             },
@@ -327,20 +304,12 @@ pub fn end() {
         Some(std::mem::take(&mut reactor.pools))
     });
     drop(pools);
-    let threads = with_threads(std::mem::take);
-    // SAFETY: nothing between the two calls touches a Python object.
-    unsafe {
-        let thread = PyEval_SaveThread();
-        for each in threads {
-            let _ = each.join();
-        }
-        PyEval_RestoreThread(thread);
-    }
+    threads::join();
 }
 
 /// In a child of fork: the threads are not there.
 pub fn forked() {
-    with_threads(|threads| threads.drain(..).for_each(std::mem::forget));
+    threads::forked();
     let reactor = with(Option::take);
     drop(reactor);
 }

@@ -5,8 +5,8 @@
 use pyo3_ffi::PyDict_SetItem;
 
 use super::process::{self as pool, Worker};
-use super::process_home as home;
-use super::process_pump as pump;
+use super::process_ends::task_gone;
+use super::process_live::in_live;
 use super::process_task::TaskBox;
 use crate::ffi::guard::onearg;
 use crate::ffi::object::{boolean, check, int, none, tuple};
@@ -25,7 +25,7 @@ enum Found {
 /// What `look`, which may call nothing, says of the worker that has the call of a future, and of its slot. Nothing where it
 /// has been answered: whoever serves the pool is about to tell the future.
 fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -> Option<T> {
-    home::in_live(|slf| {
+    in_live(|slf| {
         // SAFETY: the list holds pools.
         unsafe { pool::of(slf) }.with(|state| {
             let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
@@ -58,7 +58,7 @@ fn discard(slf: &Obj, task: TaskBox) {
     let pool = unsafe { pool::of(slf.as_ptr()) };
     pool.cancelled.set(pool.cancelled.get() + 1);
     drop(task);
-    pump::task_gone(pool);
+    task_gone(pool);
 }
 
 /// `cancel()` of a pending `Future` whose call a worker has; false if that has begun.
@@ -67,7 +67,7 @@ fn discard(slf: &Obj, task: TaskBox) {
 /// `future` is an `aioxide._futures.Future`.
 #[cold]
 pub unsafe fn cancel(future: Raw) -> Res<bool> {
-    // SAFETY: by the contract.
+    // SAFETY: a pool's future, which the caller keeps alive.
     let this = unsafe { super::future::of(future) };
     match take_back(future) {
         Found::Begun => {
@@ -76,15 +76,15 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
         }
         Found::Parent => {
             this.sent.set(false);
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             unsafe { super::future::cancel(future) }
         }
         Found::Taken(slf, task) => {
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             let cancelled = unsafe { super::future::cancel(future) };
             let raised = if cancelled.is_err() { crate::ffi::error::take() } else { None };
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
-            // SAFETY: by the contract.
+            // SAFETY: the same future.
             if this.is_cancelled() && unsafe { super::future::set_running(future) }.is_err() {
                 super::process_manager::report(future);
             }

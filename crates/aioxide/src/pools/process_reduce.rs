@@ -6,8 +6,8 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
-use super::process_pickle::View;
 use super::process_slab as slab;
+use crate::ffi::buffer::View;
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, dict, getattr, getattr_opt, import_from, int, string, tuple};
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
@@ -92,7 +92,7 @@ pub fn array(array: Raw, small: usize) -> Res<(Obj, Raw)> {
 /// must be the same. An array whose bytes are swapped is better left to numpy, which puts them in order.
 fn array_apart(array: Raw, small: usize) -> Res<Option<(Obj, Raw)>> {
     let r = reducing();
-    let Ok(view) = View::new(array) else {
+    let Ok(view) = View::new(array, PyBUF_ANY_CONTIGUOUS) else {
         error::clear();
         return Ok(None);
     };

@@ -4,9 +4,12 @@ use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::process::{Pool, State};
-use super::process_slab::{self as slab, Payload};
+use super::process_payload::Payload;
+use super::process_slab as slab;
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{process_manager as manager, process_pickle as pickle, process_watch as watch};
+use super::{
+    process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
+};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -81,7 +84,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     drop(told);
     let portable = match portable {
         Ok(portable) => portable,
-        Err(Raised) if super::process_pump::is_interrupted() => return Err(Raised),
+        Err(Raised) if error::is_interrupted() => return Err(Raised),
         Err(Raised) => {
             error::clear();
             Obj::new(function)
@@ -195,7 +198,7 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
     pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
     pool.dispatching.set(false);
     if was_full && !pool.is_full() {
-        super::process_pump::tell_room(pool);
+        ends::tell_room(pool);
     }
     result
 }
@@ -251,7 +254,7 @@ fn unwanted(pool: &Pool, task: TaskBox) {
     }
     drop(task);
     pool.cancelled.set(pool.cancelled.get() + 1);
-    super::process_pump::task_gone(pool);
+    ends::task_gone(pool);
 }
 
 /// Pickles a task that waits, where it stands: meanwhile it may be cancelled, or the pool break. What cannot be pickled
@@ -267,7 +270,7 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
             Ok(())
         }
         Err(Raised) => {
-            let interrupted = super::process_pump::is_interrupted();
+            let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
             let raised = pickling_failed(pool, id, why.clone(), interrupted);
             let raised = if interrupted { Some(why) } else { raised };
@@ -295,9 +298,9 @@ fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<
         raised
     });
     let Task { target, call, .. } = *task;
-    super::process_pump::finish(pool, target, Err(Raised));
+    ends::finish(pool, target, Err(Raised));
     drop(call);
-    super::process_pump::task_gone(pool);
+    ends::task_gone(pool);
     raised
 }
 

@@ -13,14 +13,14 @@ use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
 use super::process_looks::{counts, find, workers};
+use super::process_payload::Payload;
 use super::process_recall::{take_pending, withdraw};
-use super::process_slab::Payload;
 use super::process_task::{Target, TaskBox};
 use super::{
-    process_home as home, process_manager as manager, process_page as page, process_pump as pump,
-    process_submit as submit,
+    future, process_ends as ends, process_home as home, process_live as live, process_manager as manager,
+    process_page as page, process_pump as pump, process_recall as recall, process_submit as submit,
 };
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
 use crate::ffi::error::raise_io;
@@ -35,7 +35,7 @@ use crate::task::loop_state::{native_state, thread_ident};
 /// `slf` is a pool object, as every receiver of a method below.
 #[inline(always)]
 unsafe fn of<'a>(slf: Raw) -> &'a Pool {
-    // SAFETY: by the contract.
+    // SAFETY: the receiver of a method of the type, alive for the call.
     unsafe { pool::of(slf) }
 }
 
@@ -43,17 +43,6 @@ fn integer(value: Raw) -> Res<i64> {
     // SAFETY: converts or raises.
     let number = unsafe { PyLong_AsLongLong(value) };
     if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
-}
-
-pub fn list(items: &[Obj]) -> Res {
-    // SAFETY: a new list of that size, each item set once with a new reference.
-    unsafe {
-        let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
-        for (i, item) in items.iter().enumerate() {
-            PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
-        }
-        Ok(made)
-    }
 }
 
 // ---------------------------------------------------------------------------------------------------------- tasks
@@ -145,8 +134,8 @@ fn fail(pool: &Pool, tasks: Vec<TaskBox>, make: Raw) -> Res {
             raised = raised.or(interrupt);
             error::raise_value(exception);
         }
-        pump::finish(pool, task.target, Err(Raised));
-        pump::task_gone(pool);
+        ends::finish(pool, task.target, Err(Raised));
+        ends::task_gone(pool);
     }
     manager::told((int(count as i64)?, raised))
 }
@@ -413,6 +402,8 @@ setter!(set_tell_idle, |slf, value| {
     Ok(())
 });
 
+/// # Safety
+/// `kind` is the pool's type or one derived from it, `args` a tuple.
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
     // SAFETY: fills the zeroed body of a fresh object; the collector may look at it only after this.
     guarded(NULL, || unsafe {
@@ -421,7 +412,7 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
             return NULL;
         }
         (&raw mut (*made.cast::<PoolObject>()).pool).write(Pool::new());
-        home::add_live(made);
+        live::add(made);
         crate::ffi::object::ret(init(Obj::own(made), args))
     })
 }
@@ -446,6 +437,8 @@ fn init(made: Obj, args: Raw) -> Res {
     }
 }
 
+/// # Safety
+/// `slf` is a process pool; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -454,6 +447,8 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
     }
 }
 
+/// # Safety
+/// `slf` is a process pool.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -463,11 +458,13 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a process pool, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone: no home holds it, so it has none.
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
-        home::remove_live(slf);
+        live::remove(slf);
         tp_clear(slf);
         std::ptr::drop_in_place(&raw mut (*slf.cast::<PoolObject>()).pool);
         let kind = Py_TYPE(slf);
@@ -481,14 +478,13 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     super::process_buffer::load()?;
-    crate::task::future::CALLED_OFF.set(super::process_recall::called_off);
+    crate::task::future::CALLED_OFF.set(recall::called_off);
+    future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
+    super::process_watch::LEND.set(home::lend);
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")
         .slot(Py_tp_new, tp_new as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .fast(c"submit", submit_task, c"Queue a task for a future.")
         .fast(c"run_for_loop", run_for_loop, c"Queue a task for a loop; return the loop's future.")
         .onearg(c"find", find, c"Say where the task of a future is.")

@@ -5,8 +5,8 @@
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
@@ -15,9 +15,11 @@ use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Home, Pool};
-use super::{process_home as home, process_reactor as reactor};
+use super::process_live::in_live;
+use super::process_seen::Seen;
+use super::process_threads::start_thread;
 use crate::ffi::guard::guarded;
-use crate::ffi::{Obj, error};
+use crate::ffi::{Global, Obj, Raw, Res, error};
 
 /// How long results may wait for the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -25,24 +27,6 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const LINGER: f64 = 0.2;
 /// For how many seconds it sleeps without a look at what it watches: a pool that has ended wakes nobody.
 const LONGEST_SLEEP: f64 = 1.0;
-
-/// What can be seen of a pool without the GIL.
-#[derive(Default)]
-pub struct Seen {
-    /// Counts the looks for results.
-    served: AtomicU32,
-    /// A loop serves it, and calls wait behind others.
-    armed: AtomicBool,
-    /// Ready when results wait. 0 for none.
-    pub epoll: AtomicI32,
-}
-
-impl Seen {
-    /// No loop serves it any more, or nobody does.
-    pub fn disarm(&self) {
-        self.armed.store(false, Relaxed);
-    }
-}
 
 #[derive(Default)]
 struct Watched {
@@ -52,6 +36,9 @@ struct Watched {
     runs: bool,
     ended: bool,
 }
+
+/// How a pool is lent: `process_home` stands above.
+pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 
 struct Shared {
     watched: Mutex<Watched>,
@@ -112,7 +99,7 @@ fn arm(pool: &Pool) {
     };
     if !runs {
         let for_thread = shared.clone();
-        if reactor::start_thread(move || watch(&for_thread)).is_err() {
+        if start_thread(move || watch(&for_thread)).is_err() {
             shared.lock().runs = false;
         }
     } else if !known && shared.asleep.swap(false, SeqCst) {
@@ -206,7 +193,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
     // away.
     guarded((), || unsafe {
         let gil = PyGILState_Ensure();
-        let found = home::in_live(|slf| {
+        let found = in_live(|slf| {
             let pool = pool::of(slf);
             let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(&pool.seen, seen);
             is_it.then(|| Obj::new(slf))
@@ -214,7 +201,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
         if let Some(slf) = found {
             let pool = pool::of(slf.as_ptr());
             let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
-            if waits && seen.served.load(Relaxed) == served && home::lend(slf.as_ptr()).is_err() {
+            if waits && seen.served.load(Relaxed) == served && LEND.get()(slf.as_ptr()).is_err() {
                 error::unraisable(slf.as_ptr());
             }
         }

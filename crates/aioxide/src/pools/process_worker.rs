@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
 use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, malloc, process, socket};
@@ -18,15 +18,14 @@ use pyo3_ffi::*;
 use super::process_arena::Arena;
 use super::process_buffer as buffer;
 use super::process_page::{self as page, Page};
+use super::process_payload::Payload;
 use super::process_pickle as pickle;
-use super::process_slab::{self as slab, Known, Payload, Slab};
+use super::process_slab::{self as slab, Known, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, call, none};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, module};
 
-/// Flag of a `Slab` frame: what lies in it is shared, not lent.
-pub const SHARED: u8 = 4;
 const ROOM: usize = 1 << 16;
 
 struct Worker {
@@ -312,7 +311,7 @@ impl Worker {
             // Not later: where two processes map the same pages at a time, both take several times as long.
             self.arena.map_pages();
         }
-        payload.handed_over.set(true);
+        payload.hand_over();
         header.write(&payload.places, &payload.body, &mut out);
         self.page().slot(header.slot).free();
         self.send(&out, None)?;
@@ -524,6 +523,8 @@ fastcall!(shared_memory, |_module, args| {
     buffer::new_shared(slab::size_from(args.positional()[0])?)
 });
 
+/// # Safety
+/// Called by the import system, with the GIL.
 unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     crate::ffi::guard::guarded(-1, || {
         let loaded =
@@ -532,31 +533,7 @@ unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
     })
 }
 
-const SLOT_COUNT: usize = if cfg!(Py_3_13) {
-    4
-} else if cfg!(Py_3_12) {
-    3
-} else {
-    2
-};
-
-static mut SLOTS: [PyModuleDef_Slot; SLOT_COUNT] = {
-    // SAFETY: an all-zero slot ends the table.
-    let mut slots: [PyModuleDef_Slot; SLOT_COUNT] = unsafe { std::mem::zeroed() };
-    slots[0] = PyModuleDef_Slot { slot: Py_mod_exec, value: exec as *mut c_void };
-    #[cfg(Py_3_12)]
-    {
-        slots[1] = PyModuleDef_Slot {
-            slot: Py_mod_multiple_interpreters,
-            value: Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED,
-        };
-    }
-    #[cfg(Py_3_13)]
-    {
-        slots[2] = PyModuleDef_Slot { slot: Py_mod_gil, value: Py_MOD_GIL_USED };
-    }
-    slots
-};
+static mut SLOTS: module::Slots = module::slots(exec as *mut c_void);
 
 const fn method(name: &'static std::ffi::CStr, function: crate::ffi::typedef::Fast) -> PyMethodDef {
     PyMethodDef {
@@ -576,17 +553,12 @@ static mut METHODS: [PyMethodDef; 6] = [
     PyMethodDef::zeroed(),
 ];
 
-static mut DEFINITION: PyModuleDef = PyModuleDef {
-    m_base: PyModuleDef_HEAD_INIT,
-    m_name: c"_aioxide_worker._native".as_ptr(),
-    m_doc: c"The native part of a process pool's worker.".as_ptr(),
-    m_size: 0,
-    m_methods: &raw mut METHODS as *mut PyMethodDef,
-    m_slots: &raw mut SLOTS as *mut PyModuleDef_Slot,
-    m_traverse: None,
-    m_clear: None,
-    m_free: None,
-};
+static mut DEFINITION: PyModuleDef = module::definition(
+    c"_aioxide_worker._native",
+    c"The native part of a process pool's worker.",
+    &raw mut METHODS as *mut PyMethodDef,
+    &raw mut SLOTS as *mut PyModuleDef_Slot,
+);
 
 /// The entry point that the interpreter calls.
 #[allow(non_snake_case)]

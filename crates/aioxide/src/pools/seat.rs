@@ -1,29 +1,20 @@
 //! Where one worker of a thread pool sits: what it waits on, and what others may know of it.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aioxide_core::wait_word::WaitWord;
 use aioxide_sys::clock;
-use aioxide_sys::park::{Unparked, park, unpark};
 
-use super::thread_queue::Queue;
+use crate::engine::futex::Futex;
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::{NULL, Obj, Raw, gil};
 use crate::task::loop_state::thread_ident;
 
-/// It runs a call, or looks for one.
-const BUSY: u32 = 0;
-/// It waits, and looks at `word` all the time.
-const SPINNING: u32 = 1;
-/// It waits in the kernel.
-const PARKED: u32 = 2;
-/// It is to come: somebody has taken it off the stack of idle workers.
-const CALLED: u32 = 3;
-
 /// All but `word` is guarded by the GIL.
 pub struct Seat {
-    word: AtomicU32,
+    word: WaitWord<Futex>,
     pub thread: u64,
     /// The function that runs, borrowed from the call that runs, and since when in ticks; null between calls.
     running: Cell<(Raw, u64)>,
@@ -39,24 +30,10 @@ unsafe impl Sync for Seat {}
 /// How many workers spin, in all pools: one processor is left to whoever has something to do.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
-    static CURRENT: Cell<*const Queue> = const { Cell::new(std::ptr::null()) };
-}
-
-/// The queue that the calling thread serves; null for none.
-#[inline(always)]
-pub fn current_queue() -> *const Queue {
-    CURRENT.get()
-}
-
-pub fn set_current_queue(queue: *const Queue) {
-    CURRENT.set(queue);
-}
-
 impl Seat {
     pub fn new() -> Seat {
         Seat {
-            word: AtomicU32::new(BUSY),
+            word: WaitWord::default(),
             thread: thread_ident(),
             running: Cell::new((NULL, 0)),
             future: Cell::new(NULL),
@@ -90,14 +67,12 @@ impl Seat {
     /// Has the worker come. It was taken off the stack of idle workers.
     #[inline(always)]
     pub fn call(&self) {
-        if self.word.swap(CALLED, Ordering::AcqRel) == PARKED {
-            unpark(&self.word, 1);
-        }
+        self.word.call();
     }
 
     /// Says, with the GIL, that the worker is about to wait.
     pub fn begin_wait(&self, spins: bool) {
-        self.word.store(if spins { SPINNING } else { PARKED }, Ordering::Relaxed);
+        self.word.begin_wait(spins);
     }
 
     /// Waits with the GIL released until the worker is called, or for `timeout` seconds. Spins for `limit` ticks first:
@@ -119,35 +94,24 @@ impl Seat {
     pub fn nap(&self, timeout: Option<f64>) {
         // SAFETY: only the word is touched until the GIL is taken.
         let released = unsafe { gil::release() };
-        if !self.is_called() {
-            park(&self.word, PARKED, timeout);
-        }
+        self.word.nap(timeout);
         released.take(0);
     }
 
-    fn is_called(&self) -> bool {
-        self.word.load(Ordering::Acquire) == CALLED
-    }
-
     fn spin(&self, limit: u64) -> bool {
-        let won = spin::spin(limit, || self.is_called());
+        let won = spin::spin(limit, || self.word.is_called());
         SPINNERS.fetch_sub(1, Ordering::Relaxed);
-        won || self.word.compare_exchange(SPINNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_err()
+        won || !self.word.stop_spinning()
     }
 
     fn sleep(&self, timeout: Option<f64>) {
         let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
-        while !self.is_called() {
-            let left = deadline.map(|deadline| deadline - clock::monotonic());
-            if park(&self.word, PARKED, left) == Unparked::TimedOut {
-                return;
-            }
-        }
+        self.word.sleep(|| deadline.map(|deadline| deadline - clock::monotonic()));
     }
 
     /// The worker waits no more.
     pub fn end_wait(&self) {
-        self.word.store(BUSY, Ordering::Relaxed);
+        self.word.end_wait();
     }
 }
 

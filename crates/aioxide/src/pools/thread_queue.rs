@@ -9,22 +9,21 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
-use aioxide_sys::park::{park, unpark};
 use pyo3_ffi::*;
 
 use super::future::{self, State};
-use super::seat::{Seat, current_queue};
-use super::work_items;
-use crate::engine::calls::LoopCall;
+use super::seat::Seat;
+use super::thread_room::{self, Room};
+use super::work_item;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::spin::Bets;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::object::{call, check};
-use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error, gil};
+use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error};
 use crate::task::finish::Outcome;
 
 /// Who waits for a call.
@@ -85,7 +84,7 @@ impl Call {
         let Call { target, .. } = self;
         match target {
             Target::Loop(call) => call.finish(outcome),
-            Target::Item(item) => work_items::refuse(&item, outcome),
+            Target::Item(item) => work_item::refuse(&item, outcome),
             Target::Future(future) => {
                 // SAFETY: a pool's own future.
                 let told = unsafe {
@@ -144,7 +143,7 @@ pub struct Queue {
     idle: Leaf<Vec<Arc<Seat>>>,
     /// All workers that have come to serve.
     seats: Leaf<Vec<Arc<Seat>>>,
-    pub max_workers: Cell<u32>,
+    pub room: Room,
     pub limits: Limits,
     /// How often somebody is to be woken though there is no call: `put(None)`.
     nones: Cell<u32>,
@@ -156,8 +155,6 @@ pub struct Queue {
     pub unborn: Cell<bool>,
     /// Workers that were called and have not taken their call yet.
     in_transit: Cell<u32>,
-    /// Workers that wait in `Future.result()` for a call that stands in this very queue.
-    pub blocked: Cell<u32>,
     pub shutdown: Cell<bool>,
     /// The pool was garbage-collected.
     orphaned: Cell<bool>,
@@ -165,9 +162,6 @@ pub struct Queue {
     pub broken: Slot,
     /// What makes the exception for that.
     broken_class: Slot,
-    /// Threads that wait in `submit` for room, and the word they sleep on.
-    room_waiters: Cell<u32>,
-    room: AtomicU32,
     pub bets: Bets,
     pub counters: Counters,
     /// Grows with each fork that this queue has survived in the child.
@@ -192,20 +186,17 @@ impl Queue {
             calls: Leaf::new(VecDeque::new()),
             idle: Leaf::new(Vec::new()),
             seats: Leaf::new(Vec::new()),
-            max_workers: Cell::new(max_workers),
+            room: Room::new(max_workers),
             limits,
             nones: Cell::new(0),
             threads: Cell::new(0),
             starting: Cell::new(0),
             unborn: Cell::new(false),
             in_transit: Cell::new(0),
-            blocked: Cell::new(0),
             shutdown: Cell::new(false),
             orphaned: Cell::new(false),
             broken: Slot::empty(),
             broken_class: Slot::empty(),
-            room_waiters: Cell::new(0),
-            room: AtomicU32::new(0),
             bets: Bets::new(),
             counters: Counters::default(),
             generation: Cell::new(0),
@@ -262,14 +253,8 @@ impl Queue {
     /// Waits until there is room for one more call, where the pool has a limit and the thread may wait: a worker of
     /// this pool may not, as it would wait for itself.
     pub fn wait_for_room(&self) -> Res<()> {
-        while self.is_full() && current_queue() != std::ptr::from_ref(self) {
-            let seen = self.room.load(Ordering::Relaxed);
-            self.room_waiters.set(self.room_waiters.get() + 1);
-            // SAFETY: only the word is touched until the GIL is taken, and the caller has a reference to the queue.
-            let released = unsafe { gil::release() };
-            park(&self.room, seen, None);
-            released.take(0);
-            self.room_waiters.set(self.room_waiters.get() - 1);
+        while self.is_full() && thread_room::current() != std::ptr::from_ref(&self.room) {
+            self.room.wait();
             // SAFETY: needs the GIL only.
             check(unsafe { PyErr_CheckSignals() })?;
             self.check_open()?;
@@ -304,14 +289,6 @@ impl Queue {
         }
     }
 
-    /// There is room for somebody, or a reason to look again.
-    pub fn tell_of_room(&self, all: bool) {
-        if self.room_waiters.get() > 0 {
-            self.room.fetch_add(1, Ordering::Release);
-            unpark(&self.room, if all { u32::MAX } else { 1 });
-        }
-    }
-
     #[inline(always)]
     pub fn push(&self, call: Call) {
         add(&self.counters.submitted);
@@ -321,7 +298,7 @@ impl Queue {
     /// Whether one more thread is to be started: fewer workers are free than there are calls.
     #[inline(always)]
     pub fn wants_thread(&self) -> bool {
-        self.threads.get() < self.max_workers.get()
+        self.threads.get() < self.room.max_workers.get()
             && self.len() > self.idle_len() + (self.in_transit.get() + self.starting.get()) as usize
     }
 
@@ -361,7 +338,7 @@ impl Queue {
         if self.len() > 0 {
             self.call_worker();
         }
-        self.tell_of_room(false);
+        self.room.tell(false);
         Some(call)
     }
 
@@ -433,7 +410,7 @@ impl Queue {
         for seat in idle {
             seat.call();
         }
-        self.tell_of_room(true);
+        self.room.tell(true);
     }
 
     // ------------------------------------------------------------------------------------------------- ending
@@ -476,15 +453,16 @@ impl Queue {
         let calls = self.take_all();
         let seats = self.seats.with(std::mem::take);
         let idle = self.idle.with(std::mem::take);
-        for cell in [&self.threads, &self.starting, &self.in_transit, &self.blocked, &self.room_waiters] {
+        for cell in [&self.threads, &self.starting, &self.in_transit] {
             cell.set(0);
         }
+        self.room.after_fork();
         self.generation.set(self.generation.get() + 1);
         let waiting = calls.iter().filter_map(|call| match &call.target {
             Target::Future(future) => Some(future.clone()),
             Target::Loop(_) => None,
             Target::Item(item) => {
-                work_items::leave_behind(item);
+                work_item::leave_behind(item);
                 None
             }
         });
@@ -550,6 +528,6 @@ pub struct QueueObject {
 /// `raw` is a `WorkQueue`, alive for the time of use.
 #[inline(always)]
 pub unsafe fn queue_of<'a>(raw: Raw) -> &'a Queue {
-    // SAFETY: by the contract.
+    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
     unsafe { &(*raw.cast::<QueueObject>()).queue }
 }

@@ -10,7 +10,7 @@ use pyo3_ffi::*;
 use super::standard::Standard;
 use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::{future, work_items, worker};
-use crate::engine::calls::LoopCall;
+use crate::engine::loop_call::LoopCall;
 use crate::engine::spin;
 use crate::ffi::args::type_error_text;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
@@ -19,7 +19,7 @@ use crate::ffi::object::{
     boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple,
 };
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, compat, error, names, none};
+use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, compat, error, held, names, none};
 use crate::task::loop_state::native_state;
 
 // ------------------------------------------------------------------------------------------------------ the pool
@@ -35,6 +35,8 @@ struct PoolObject {
 
 const POOL_BODY: usize = size_of::<PoolObject>() - size_of::<PyObject>();
 
+/// # Safety
+/// `raw` is a thread pool that lives for `'a`.
 unsafe fn pool_of<'a>(raw: Raw) -> &'a PoolObject {
     // SAFETY: callers pass a pool, alive for the time of use.
     unsafe { &*raw.cast::<PoolObject>() }
@@ -64,7 +66,7 @@ fastcall!(py_submit, |slf, args| {
     }
     let future = future::new()?;
     let call = make_call(slf, args, Target::Future(future.clone()))?;
-    future::of(future.as_ptr()).stand_in(queue);
+    future::of(future.as_ptr()).stand_in(&queue.room, queue.limits.spin);
     queue.push(call);
     provide_worker(slf, queue, future.as_ptr())?;
     Ok(future)
@@ -76,6 +78,8 @@ fn missing_function() -> Res {
     type_error_text("ThreadPoolExecutor.submit() missing 1 required positional argument: 'fn'".into())
 }
 
+/// # Safety
+/// `slf` is a thread pool.
 #[cold]
 unsafe fn inherited_submit(slf: Raw, args: Args) -> Res {
     // SAFETY: set at import of `aioxide._threads`, to the standard class even if its name was replaced since.
@@ -103,6 +107,9 @@ pub fn note_standard(class: Raw, standard: &'static Standard) {
 }
 
 /// The call that the arguments of `submit` describe.
+///
+/// # Safety
+/// As `inherited_submit`; there is an argument at least.
 #[inline(always)]
 unsafe fn make_call(slf: Raw, args: Args, target: Target) -> Res<Call> {
     let (all, kwnames) = args.all();
@@ -132,6 +139,9 @@ fn resolve_call(call_: &mut Call, resolve: &Obj) -> Res<()> {
 }
 
 /// Calls an idle worker, or starts a thread, for a call that was queued.
+///
+/// # Safety
+/// `slf` is a thread pool, `queue` its own, `future` what was queued.
 #[inline(always)]
 unsafe fn provide_worker(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
     if queue.wants_thread() {
@@ -209,6 +219,9 @@ fn watch(queue: &Obj, future: &Obj) -> Res<()> {
 }
 
 /// `asyncio.wrap_future(self.submit(func, *args), loop=loop)`.
+///
+/// # Safety
+/// All are live objects, `values` a tuple.
 #[cold]
 unsafe fn through_submit(slf: Raw, owner: Raw, function: Raw, values: Raw) -> Res {
     let mut all = vec![slf, function];
@@ -251,11 +264,15 @@ setter!(set_resolve, |slf, value| {
     Ok(())
 });
 
+/// # Safety
+/// `kind` is the pool's type or one derived from it.
 unsafe extern "C" fn pool_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
     // SAFETY: a zeroed body is a pool without a queue.
     guarded(NULL, || unsafe { PyType_GenericAlloc(kind, 0) })
 }
 
+/// # Safety
+/// `slf` is a thread pool; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn pool_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type.
     unsafe {
@@ -266,6 +283,8 @@ unsafe extern "C" fn pool_traverse(slf: Raw, visitor: visitproc, arg: *mut c_voi
     0
 }
 
+/// # Safety
+/// `slf` is a thread pool.
 unsafe extern "C" fn pool_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type. The pool is lost: its workers end when they have run what is queued.
     guarded((), || unsafe {
@@ -277,16 +296,14 @@ unsafe extern "C" fn pool_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a thread pool, to which no reference is left.
 unsafe extern "C" fn pool_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         pool_clear(slf);
-        let kind = Py_TYPE(slf);
-        if let Some(free) = (*kind).tp_free {
-            free(slf.cast());
-        }
-        Py_DECREF(kind.cast());
+        held::free(slf);
     });
 }
 
@@ -297,6 +314,9 @@ static QUEUE_TYPE: Global<*mut PyTypeObject> = Global::new();
 
 /// `WorkQueue(max_workers, max_pending, idle_timeout, spin)`: checked by `aioxide._threads`; `spin` in seconds, or
 /// `None` for the process's own limit.
+///
+/// # Safety
+/// `kind` is the queue's type, `args` a tuple.
 unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Raw {
     // SAFETY: a slot of the type; fills the zeroed body of a fresh object.
     guarded(NULL, || unsafe {
@@ -314,6 +334,8 @@ unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Ra
     })
 }
 
+/// # Safety
+/// `item(i)` is a live object for each i below 4.
 unsafe fn limits_of(item: impl Fn(Py_ssize_t) -> Raw) -> Res<Limits> {
     // SAFETY: converts what `aioxide._threads` has checked, or raises.
     unsafe {
@@ -337,6 +359,8 @@ fn workers_of(value: Raw) -> Res<u32> {
     Ok(unsafe { PyLong_AsUnsignedLongLong_(value) }?.min(u64::from(u32::MAX)) as u32)
 }
 
+/// # Safety
+/// `value` is a live object.
 #[allow(non_snake_case)]
 unsafe fn PyLong_AsUnsignedLongLong_(value: Raw) -> Res<u64> {
     // SAFETY: converts or raises.
@@ -381,7 +405,7 @@ noargs!(py_withdraw, |slf| {
 
 // A call of a loop may have been cancelled: a thread that waits for room looks.
 onearg!(py_tell_of_room, |slf, _future| {
-    queue_of(slf).tell_of_room(false);
+    queue_of(slf).room.tell(false);
     Ok(none())
 });
 
@@ -452,10 +476,10 @@ fn list(items: &[Obj]) -> Res {
 setter!(set_max_workers, |slf, value| {
     let most =
         if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
-    queue_of(slf).max_workers.set(most);
+    queue_of(slf).room.max_workers.set(most);
     Ok(())
 });
-getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).max_workers.get())));
+getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).room.max_workers.get())));
 getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).shutdown.get())));
 setter!(set_shutdown, |slf, value| {
     queue_of(slf).shutdown.set(!value.is_null() && truth(value)?);
@@ -467,6 +491,8 @@ getter!(get_broken, |slf| {
     Ok(if broken.is_set() { broken.or_none() } else { boolean(false) })
 });
 
+/// # Safety
+/// `slf` is a queue; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn queue_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type.
     unsafe {
@@ -475,35 +501,33 @@ unsafe extern "C" fn queue_traverse(slf: Raw, visitor: visitproc, arg: *mut c_vo
     }
 }
 
+/// # Safety
+/// `slf` is a queue.
 unsafe extern "C" fn queue_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe { queue_of(slf).clear() });
     0
 }
 
+/// # Safety
+/// `slf` is a queue, to which no reference is left.
 unsafe extern "C" fn queue_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone: each worker has one, so there is none.
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         queue_clear(slf);
         std::ptr::drop_in_place(&raw mut (*slf.cast::<QueueObject>()).queue);
-        let kind = Py_TYPE(slf);
-        if let Some(free) = (*kind).tp_free {
-            free(slf.cast());
-        }
-        Py_DECREF(kind.cast());
+        held::free(slf);
     });
 }
 
 /// Makes both types: the pool's and the queue's.
 pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
     let pool = TypeDef::new(c"aioxide._aioxide.ThreadPool", POOL_BODY)
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE)
+        .flags(Py_TPFLAGS_BASETYPE)
         .doc(c"The native part of aioxide.ThreadPoolExecutor.")
         .slot(Py_tp_new, pool_new as *mut c_void)
-        .slot(Py_tp_dealloc, pool_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, pool_traverse as *mut c_void)
-        .slot(Py_tp_clear, pool_clear as *mut c_void)
+        .collector(pool_traverse, pool_clear, pool_dealloc)
         .fast(c"submit", py_submit, c"submit($self, fn, /, *args, **kwargs)\n--\n\nHave fn(*args, **kwargs) called in a thread of the pool; return its future.")
         .fast(c"_run_for_loop", py_run_for_loop, c"Have func(*args) called; return a future of the loop.")
         .noargs(c"_provide_worker", py_provide_worker, c"Call an idle worker, or start a thread, if one is needed.")
@@ -512,12 +536,9 @@ pub fn load() -> Res<(*mut PyTypeObject, *mut PyTypeObject)> {
         .getset(c"_resolve", get_resolve, set_resolve)
         .build(NULL)?;
     let queue = TypeDef::new(c"aioxide._aioxide.WorkQueue", size_of::<QueueObject>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC)
         .doc(c"The calls and the workers of a thread pool.")
         .slot(Py_tp_new, queue_new as *mut c_void)
-        .slot(Py_tp_dealloc, queue_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, queue_traverse as *mut c_void)
-        .slot(Py_tp_clear, queue_clear as *mut c_void)
+        .collector(queue_traverse, queue_clear, queue_dealloc)
         .onearg(c"serve", py_serve, c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
         .noargs(c"qsize", py_qsize, c"qsize($self)\n--\n\nReturn how many calls are queued.")
         .noargs(c"empty", py_empty, c"empty($self)\n--\n\nReturn True if no call is queued.")

@@ -1,8 +1,6 @@
-//! Work items of the standard library's thread pool: into our queue, where a tracer's `submit` ends in the standard one's
-//! own, and out of it again, for programs that drain `pool._work_queue`. What depends on the Python version is in
-//! `aioxide._work_items`.
+//! Work items (`work_item`) in our queue, where a tracer's `submit` ends in the standard one's own, and out of it again, for
+//! programs that drain `pool._work_queue`. What depends on the Python version is in `aioxide._work_items`.
 
-use std::ffi::CStr;
 use std::sync::Arc;
 
 use aioxide_sys::clock;
@@ -11,49 +9,8 @@ use pyo3_ffi::*;
 use super::seat::Seat;
 use super::thread_queue::{Call, Queue, Target, queue_of};
 use crate::ffi::guard::{fastcall, noargs};
-use crate::ffi::object::{boolean, call, check, import_from, is_none, truth, tuple};
-use crate::ffi::{Obj, Raised, Raw, Res, error, none};
-use crate::task::finish::Outcome;
-
-/// What became of an item that was run.
-pub enum Ran {
-    Returned,
-    Raised,
-    Cancelled,
-}
-
-fn helper(name: &CStr, args: &[Raw]) -> Res {
-    call(import_from(c"aioxide._work_items", name)?.as_ptr(), args)
-}
-
-/// Has the item run, by the worker's context (`run` is a bound method of it, or null).
-pub fn run(item: &Obj, run: Raw) -> Res<Ran> {
-    let run = Obj::maybe(run).unwrap_or_else(none);
-    let failed = helper(c"run", &[item.as_ptr(), run.as_ptr()])?;
-    Ok(match is_none(failed.as_ptr()) {
-        true => Ran::Cancelled,
-        false if truth(failed.as_ptr())? => Ran::Raised,
-        false => Ran::Returned,
-    })
-}
-
-/// Ends its future without having run it.
-pub fn refuse(item: &Obj, outcome: Outcome) {
-    let exception = match outcome {
-        Outcome::Raised(exception) => exception,
-        _ => none(),
-    };
-    if helper(c"refuse", &[item.as_ptr(), exception.as_ptr()]).is_err() {
-        error::unraisable(item.as_ptr());
-    }
-}
-
-/// In a child of fork: the parent's call does not run here.
-pub fn leave_behind(item: &Obj) {
-    if helper(c"leave_behind", &[item.as_ptr()]).is_err() {
-        error::unraisable(item.as_ptr());
-    }
-}
+use crate::ffi::object::{boolean, check, is_none, tuple};
+use crate::ffi::{Obj, Raised, Res, error, none};
 
 fastcall!(
     /// `put_item(item, function)`: `function` is what is told of when the item runs.

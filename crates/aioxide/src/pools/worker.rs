@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 
 use super::seat::{self, Seat};
 use super::thread_queue::{Call, Queue, Target, add, since};
-use super::{future, work_items};
+use super::{future, thread_room, work_item};
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::names::intern;
@@ -36,10 +36,10 @@ pub fn serve(queue: &Queue, run: Raw) -> bool {
     let generation = queue.generation.get();
     queue.starting.set(queue.starting.get().saturating_sub(1));
     queue.add_seat(&seat);
-    seat::set_current_queue(queue);
+    thread_room::set_current(&queue.room);
     let worker = Worker { queue, seat, run, hold: hold(), generation };
     let retired = worker.serve();
-    seat::set_current_queue(std::ptr::null());
+    thread_room::set_current(std::ptr::null());
     if !worker.is_orphan_of_fork() {
         queue.remove_seat(&worker.seat);
         queue.threads.set(queue.threads.get().saturating_sub(1));
@@ -170,14 +170,14 @@ impl Worker<'_> {
     fn run_item(&self, function: &Obj, item: Obj, begun: u64) {
         let counters = &self.queue.counters;
         self.seat.begin(function.as_ptr(), begun, NULL);
-        let ran = work_items::run(&item, self.run);
+        let ran = work_item::run(&item, self.run);
         self.seat.end();
         let took = since(begun);
         counters.ran.with(|all| all.record(took));
         match ran {
-            Ok(work_items::Ran::Returned) => add(&counters.done),
-            Ok(work_items::Ran::Cancelled) => add(&counters.cancelled),
-            Ok(work_items::Ran::Raised) => add(&counters.failed),
+            Ok(work_item::Ran::Returned) => add(&counters.done),
+            Ok(work_item::Ran::Cancelled) => add(&counters.cancelled),
+            Ok(work_item::Ran::Raised) => add(&counters.failed),
             Err(Raised) => {
                 add(&counters.failed);
                 report();

@@ -31,7 +31,7 @@ impl Outcome {
 /// # Safety
 /// `future` is an `aioxide.Future`.
 pub unsafe fn finish(future: Raw, outcome: Outcome) -> Res<()> {
-    // SAFETY: by the contract.
+    // SAFETY: a future of ours, held by the item that is run.
     let this = unsafe { of(future) };
     if !this.is_pending() {
         return Ok(());

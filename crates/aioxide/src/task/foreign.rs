@@ -62,6 +62,8 @@ onearg!(
     }
 );
 
+/// # Safety
+/// Called by the interpreter, as `_asyncio._set_running_loop`: with that module, and a loop or None.
 unsafe extern "C" fn set_running_loop(module: Raw, loop_: Raw) -> Raw {
     // SAFETY: called as the function that it stands for, whose definition was kept when it was changed.
     unsafe {

@@ -72,7 +72,8 @@ struct Rare {
 /// `raw` is an instance of our Future or Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: by the contract of this function; the offset is that of the object's own layout.
+    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end. All
+    // fields are cells.
     unsafe {
         let kind = Py_TYPE(raw);
         let at = if kind == future_type::exact() {
@@ -92,15 +93,18 @@ pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
 /// `raw` is an instance of our Future and not of our Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of_plain<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: by the contract of this function.
+    // SAFETY: as in `of`, where the class is known to be made of ours.
     unsafe { &*raw.cast::<u8>().add(layout().future_body).cast::<Future>() }
 }
 
 /// Where the body is in instances of a subclass. A class lies in memory as its `tp_base` does, whatever its other bases,
 /// and that chain leads to the one of our types that it was made of.
+///
+/// # Safety
+/// `kind` is the class of an instance of our Future or Task, which is alive for the call.
 #[inline(never)]
 unsafe fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
-    // SAFETY: called with the type of an instance of ours; types keep their bases alive.
+    // SAFETY: the instance keeps its class alive, and a class its bases.
     unsafe {
         while !kind.is_null() && kind != task_type::exact() {
             if kind == future_type::exact() {
@@ -503,7 +507,7 @@ impl Future {
     /// # Safety
     /// Called from a `tp_traverse`.
     pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
-        // SAFETY: by the contract of this function.
+        // SAFETY: the collector changes no slot while it visits.
         unsafe {
             for slot in [&self.owner, &self.outcome, &self.first, &self.first_context] {
                 crate::ffi::guard::visit!(slot.get(), visit, arg);

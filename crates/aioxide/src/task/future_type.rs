@@ -50,6 +50,8 @@ pub fn loop_or_current(owner: Raw) -> Res {
     if owner.is_null() { call(stdlib().get_event_loop, &[]) } else { Ok(Obj::new(owner)) }
 }
 
+/// # Safety
+/// `slf` is a future of ours, `args` a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded(-1, || unsafe {
@@ -145,11 +147,15 @@ overriding!(pub_get_loop, base, c"get_loop", |slf| {
 
 noargs!(pub_make_cancelled_error, |slf| of(slf).make_cancelled_error());
 
+/// # Safety
+/// `slf` is a future of ours.
 unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| iter::new(slf))) })
 }
 
+/// # Safety
+/// `slf` is a future of ours.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| call(stdlib().future_repr, &[slf]))) })
@@ -260,7 +266,7 @@ getter!(get_awaited_by, |slf| {
 /// # Safety
 /// `slf` is an instance of our Future or Task.
 pub unsafe fn report_unretrieved(slf: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the object is alive: its finaliser runs, or its caller holds it.
     unsafe {
         let this = of(slf);
         if !this.log_traceback.replace(false) || !this.owner.is_set() {
@@ -285,7 +291,7 @@ pub unsafe fn report_unretrieved(slf: Raw) {
 /// As `report_unretrieved`.
 pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
     let n = names();
-    // SAFETY: by the contract.
+    // SAFETY: as above; `of` lends cells only.
     let this = unsafe { of(slf) };
     let frames = this.source_traceback();
     let mut all = pairs.to_vec();
@@ -305,6 +311,8 @@ pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
     error::restore(pending);
 }
 
+/// # Safety
+/// `slf` is a future of ours.
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -313,6 +321,8 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
     });
 }
 
+/// # Safety
+/// `slf` is a future of ours; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe { traverse_with_base(slf, of_plain(slf), stdlib().future_type, visit, arg) }
@@ -329,7 +339,7 @@ pub unsafe fn traverse_with_base(
     visit: visitproc,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the base's own function is given what it would get as `tp_traverse` of the base.
     unsafe {
         if let Some(traverse) = (*base.cast::<PyTypeObject>()).tp_traverse {
             let stop = traverse(slf, visit, arg);
@@ -341,6 +351,8 @@ pub unsafe fn traverse_with_base(
     }
 }
 
+/// # Safety
+/// `slf` is a future of ours.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -355,7 +367,7 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
 /// # Safety
 /// `base` is the base of the type of `slf`.
 pub unsafe fn clear_base(slf: Raw, base: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the base's own function is given what it would get as `tp_clear` of the base.
     unsafe {
         if let Some(clear) = (*base.cast::<PyTypeObject>()).tp_clear {
             clear(slf);
@@ -370,7 +382,7 @@ pub unsafe fn clear_base(slf: Raw, base: Raw) {
 /// As `clear_base`; `size` is the base's size.
 #[inline(always)]
 pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the base's fields end at `size`, and the offsets in them were found at import.
     unsafe {
         compat::clear_managed_dict(slf);
         if let Some(is_task) = layout().is_task {
@@ -386,11 +398,15 @@ pub unsafe fn clear_base_if_used(slf: Raw, base: Raw, size: usize) -> bool {
     }
 }
 
+/// # Safety
+/// `slf` is a future of ours, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: a slot of the type; nothing is done before `release`.
     guarded((), || unsafe { nesting::bounded(slf, release) });
 }
 
+/// # Safety
+/// As `tp_dealloc`.
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     unsafe {
@@ -416,7 +432,7 @@ unsafe fn release(slf: Raw) {
 /// # Safety
 /// The end of a `tp_dealloc`.
 pub unsafe fn free_subclass(slf: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: nobody has the object any more; an instance of a heap type owns a reference to it.
     unsafe {
         let kind = Py_TYPE(slf);
         PyObject_GC_Del(slf.cast());
@@ -463,13 +479,11 @@ const DOC: &CStr =
 pub fn load() -> Res<()> {
     let padding = layout().future_body - size_of_type(stdlib().future_type);
     let def = TypeDef::new(c"aioxide.Future", padding + size_of::<Future>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+        .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
         .doc(DOC)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .fast(c"set_result", py_set_result, c"Mark it done with a result.")
         .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")

@@ -87,6 +87,8 @@ pub(super) fn types() -> &'static Types {
 
 const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
 
+/// # Safety
+/// `raw` is a handle that lives for `'a`.
 #[inline(always)]
 pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
     // SAFETY: callers pass a handle, alive for the time of use.
@@ -194,6 +196,9 @@ fn fill(kind: *mut PyTypeObject, owner: Raw, callback: Raw, args: &[Raw], given:
 }
 
 /// A handle without a call.
+///
+/// # Safety
+/// `kind` is one of the two types of handles, `owner` a loop of ours.
 #[inline(always)]
 unsafe fn blank(kind: *mut PyTypeObject, owner: Raw) -> Res {
     // SAFETY: the list holds handles of either type, which share a layout; every slot was empty when it was put away.
@@ -227,14 +232,14 @@ pub fn record_source(handle: &Obj) -> Res<()> {
 /// `raw` is a handle.
 #[inline(always)]
 pub unsafe fn is_cancelled(raw: Raw) -> bool {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a handle, alive for this line.
     unsafe { of(raw).cancelled.get() }
 }
 
 /// # Safety
 /// `raw` is a handle.
 pub unsafe fn set_unscheduled(raw: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a handle, alive for this line.
     unsafe { of(raw).scheduled.set(false) }
 }
 
@@ -244,7 +249,7 @@ pub unsafe fn set_unscheduled(raw: Raw) {
 /// `raw` is a handle.
 #[inline(always)]
 pub unsafe fn retire(raw: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a handle, alive here; handles are made untracked, and only this tracks them.
     unsafe {
         if refcount(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
             PyObject_GC_Track(raw.cast());
@@ -258,13 +263,15 @@ pub unsafe fn retire(raw: Raw) {
 /// # Safety
 /// `raw` is a handle; called from a `tp_traverse`.
 pub unsafe fn traverse_queued(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the queue holds it, and does not change while the collector visits.
     unsafe {
         visit!(raw, visitor, arg);
         if PyObject_GC_IsTracked(raw) == 0 && refcount(raw) == 1 { tp_traverse(raw, visitor, arg) } else { 0 }
     }
 }
 
+/// # Safety
+/// `raw` is a handle; the visitor is the collector's, which runs no Python.
 pub(super) unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -281,6 +288,9 @@ pub(super) unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *
 }
 
 /// Keeps the loop: methods rely on it.
+///
+/// # Safety
+/// `raw` is a handle.
 pub(super) unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -368,7 +378,8 @@ impl Handle {
 /// # Safety
 /// As `run_call`.
 pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
-    // SAFETY: by the contract of this function; whoever keeps a handle keeps it alive until something else runs.
+    // SAFETY: `at` finds the handle to which the call's place belongs; whoever keeps it keeps it alive until something
+    // else runs.
     unsafe {
         let handle = match at(call.handle) {
             Some(handle) => handle,
@@ -395,7 +406,7 @@ unsafe fn at(place: *const Place) -> Option<Obj> {
 /// # Safety
 /// As `run_call`.
 pub unsafe fn retire_cancelled(place: *const Place) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: `at` finds the handle to which the place belongs, or none.
     unsafe {
         if let Some(handle) = at(place) {
             retire(handle.as_ptr());

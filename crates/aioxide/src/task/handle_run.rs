@@ -17,7 +17,7 @@ use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, snapshot};
 /// `call` has just left the queue of the loop of `state`.
 #[inline(always)]
 pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the call owns its callback, arguments and context until they are moved out here.
     unsafe {
         if !call.handle.is_null() || !snapshot::is_snapshot(call.context.as_ptr()) {
             return run(of_call(state, call)?);
@@ -35,6 +35,8 @@ pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
     }
 }
 
+/// # Safety
+/// An exception is set; `args` is a tuple where there are `several`.
 #[cold]
 unsafe fn call_failed(
     state: &LoopState,
@@ -59,7 +61,7 @@ unsafe fn call_failed(
 /// `handle` is a handle.
 #[inline(always)]
 pub unsafe fn run(handle: Obj) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a handle, held here while its callback runs.
     unsafe {
         let this = of(handle.as_ptr());
         if this.cancelled.get() {
@@ -79,6 +81,8 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `handle` is a handle, and `this` its fields.
 #[inline(always)]
 unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) -> Res<()> {
     if this.kind.get() == Kind::ThreadSafe {
@@ -86,7 +90,7 @@ unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) 
     }
     let result = body();
     if this.kind.get() != Kind::Repeats {
-        // SAFETY: a handle, by the callers.
+        // SAFETY: a handle, held by the caller for longer than its callback runs.
         unsafe { retire(handle.as_ptr()) };
         if this.running.get() {
             ended(this);
@@ -95,9 +99,11 @@ unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) 
     result
 }
 
+/// # Safety
+/// `handle` is a handle, and `held` the snapshot that it had.
 #[inline(always)]
 unsafe fn run_in_spare(handle: &Obj, callback: Obj, held: Obj) -> Res<()> {
-    // SAFETY: a handle, by the contract of `run`.
+    // SAFETY: a handle, held by the caller; the spare context is nobody else's while it is taken out of its slot.
     unsafe {
         let this = of(handle.as_ptr());
         let spare = &this.state().spare_context;
@@ -121,7 +127,7 @@ unsafe fn run_in_spare(handle: &Obj, callback: Obj, held: Obj) -> Res<()> {
 /// # Safety
 /// `handle` is a handle.
 pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a handle, held by the caller while the program's function runs.
     unsafe {
         let this = of(handle.as_ptr());
         if this.cancelled.get() {
@@ -131,8 +137,10 @@ pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `handle` is a handle.
 unsafe fn run_in_own(handle: &Obj, callback: Obj) -> Res<()> {
-    // SAFETY: a handle, by the contract of `run`.
+    // SAFETY: a handle, held by the caller; its context is held here.
     unsafe {
         let this = of(handle.as_ptr());
         let context = this.true_context()?;
@@ -202,6 +210,8 @@ fn refused(callback: Raw, this: &Handle, context: &Obj) -> Res {
     context::run_by_method(context.as_ptr(), callback, &items)
 }
 
+/// # Safety
+/// `callback` is a live object; `args` is a tuple where there are `several`.
 #[inline(always)]
 unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
     // SAFETY: live objects; several arguments are a tuple.
@@ -219,6 +229,9 @@ unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
 }
 
 /// What `asyncio.Handle._run` does with an exception.
+///
+/// # Safety
+/// `handle` is a handle; an exception is set.
 #[cold]
 unsafe fn failed(handle: &Obj) -> Res<()> {
     if error::is_exit() {

@@ -41,9 +41,12 @@ overriding!(py_cancel, base, c"cancel", |slf| {
 });
 
 /// In debug mode a cancelled handle still shows what it was.
+///
+/// # Safety
+/// `slf` is a handle, and `this` its fields.
 #[cold]
 unsafe fn remember_repr(slf: Raw, this: &Handle) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: the caller has the handle, which has its loop.
     unsafe {
         let debug = call_method_kw(names().get_debug, &[this.owner.get()], 1, NULL)?;
         if truth(debug.as_ptr())? {
@@ -91,11 +94,15 @@ noargs!(py_repr_info, |slf| {
     call(function.as_ptr(), &[slf])
 });
 
+/// # Safety
+/// `slf` is a handle.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the handle types.
     guarded(NULL, || ret(inherited(slf, c"__repr__").and_then(|function| call(function.as_ptr(), &[slf]))))
 }
 
+/// # Safety
+/// `slf` is a timer handle.
 unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
     // SAFETY: a slot of the timer type: a timer hashes as the number that `when` gives.
     guarded(-1, || unsafe {
@@ -106,6 +113,8 @@ unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
     })
 }
 
+/// # Safety
+/// `slf` is a timer handle, `other` a live object.
 unsafe extern "C" fn tp_richcompare(slf: Raw, other: Raw, op: c_int) -> Raw {
     // In the order of the interpreter's numbers for them.
     let names = [c"__lt__", c"__le__", c"__eq__", c"__ne__", c"__gt__", c"__ge__"];
@@ -140,6 +149,8 @@ setter!(set_source_traceback_attr, |slf, value| {
     Ok(())
 });
 
+/// # Safety
+/// `slf` is a handle, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: a slot of the type. Before `release`, which may come later, nothing leads to the handle any more.
     guarded((), || unsafe {
@@ -148,6 +159,8 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     });
 }
 
+/// # Safety
+/// As `tp_dealloc`; nothing of the loop leads to the handle any more.
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone; slots are emptied one by one, each before what it held is released.
     unsafe {
@@ -168,10 +181,8 @@ const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
 
 fn common(name: &'static CStr) -> TypeDef {
     TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
         .fast(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")

@@ -1,6 +1,6 @@
 //! What `await future` iterates: yields the future once, and is resumed when it is done.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
@@ -9,7 +9,8 @@ use super::future;
 use super::stop_iteration;
 use crate::ffi::compat::layout;
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{fastcall, guarded, noargs, onearg, visit};
+use crate::ffi::guard::{fastcall, guarded, noargs, onearg};
+use crate::ffi::held::{Held, fields};
 use crate::ffi::object::{call, check, is_none};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, error, none};
@@ -23,9 +24,18 @@ struct FutureIter {
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
 
+/// # Safety
+/// `raw` is a future's iterator that lives for `'a`.
 unsafe fn of<'a>(raw: Raw) -> &'a FutureIter {
-    // SAFETY: callers pass an iterator of this type, alive for the time of use.
-    unsafe { &*raw.cast::<FutureIter>() }
+    // SAFETY: the type of `raw` was made for it.
+    unsafe { fields(raw) }
+}
+
+// SAFETY: as laid out above.
+unsafe impl Held for FutureIter {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.future]
+    }
 }
 
 /// An iterator over `future`.
@@ -49,6 +59,9 @@ enum Step {
 
 /// One step: yields the future while it is pending, then returns its result or raises: once, or from 3.14 on
 /// as often as it is asked.
+///
+/// # Safety
+/// `slf` is a future's iterator.
 #[inline(always)]
 unsafe fn step(slf: Raw) -> Res<Step> {
     // SAFETY: callers pass an iterator of this type, whose future is one of ours.
@@ -74,6 +87,8 @@ unsafe fn step(slf: Raw) -> Res<Step> {
     }
 }
 
+/// # Safety
+/// `slf` is a future's iterator.
 unsafe extern "C" fn tp_iternext(slf: Raw) -> Raw {
     // SAFETY: a slot of the iterator's type.
     guarded(NULL, || unsafe {
@@ -91,6 +106,8 @@ unsafe extern "C" fn tp_iternext(slf: Raw) -> Raw {
     })
 }
 
+/// # Safety
+/// `slf` is a future's iterator, `out` is to be written.
 unsafe extern "C" fn am_send(slf: Raw, _: Raw, out: *mut Raw) -> PySendResult {
     // SAFETY: a slot of the iterator's type; `out` is where the interpreter wants the value.
     guarded(PySendResult::PYGEN_ERROR, || unsafe {
@@ -176,6 +193,9 @@ fastcall!(py_throw, |slf, args| {
 });
 
 /// An exception of class `kind` for the value that was thrown with it, as the interpreter makes one: a tuple is its arguments.
+///
+/// # Safety
+/// `kind` is a class of exceptions; it and the value are alive for the call.
 unsafe fn instance(kind: Raw, value: Option<Raw>) -> Res {
     // SAFETY: a live class and a live value.
     unsafe {
@@ -193,21 +213,8 @@ noargs!(py_close, |slf| {
     Ok(none())
 });
 
-unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        visit!(of(slf).future.get(), visitor, arg);
-    }
-    0
-}
-
-unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    guarded((), || unsafe { of(slf).future.clear() });
-    0
-}
-
+/// # Safety
+/// `slf` is a future's iterator, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone.
     guarded((), || unsafe {
@@ -217,16 +224,14 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     });
 }
 
-unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
+extern "C" fn tp_iter(slf: Raw) -> Raw {
     Obj::new(slf).into_raw()
 }
 
 pub fn load() -> Res<()> {
     let made = TypeDef::new(c"aioxide.FutureIter", size_of::<FutureIter>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
+        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+        .collected::<FutureIter>(tp_dealloc)
         .slot(Py_tp_iter, tp_iter as *mut c_void)
         .slot(Py_tp_iternext, tp_iternext as *mut c_void)
         .slot(Py_am_send, am_send as *mut c_void)

@@ -313,7 +313,7 @@ pub fn native_state(object: Raw) -> Option<*const LoopState> {
 /// `object` is an instance of the type that `set_loop_type` was given.
 #[inline(always)]
 pub unsafe fn state_in(object: Raw) -> *const LoopState {
-    // SAFETY: by the contract; an instance begins with a `LoopHead`.
+    // SAFETY: every instance of that type begins with a `LoopHead`.
     unsafe { &raw const (*object.cast::<LoopHead>()).state }
 }
 

@@ -309,7 +309,8 @@ impl Entry {
     /// `entry` is filled, and what it owns is not taken out a second time.
     #[inline(always)]
     unsafe fn item(entry: *const Entry) -> Item {
-        // SAFETY: by the contract of this function, and as `push` has filled it.
+        // SAFETY: `push` has filled the words that the kind says, each with a reference of its own, and they are taken
+        // out once.
         unsafe {
             let object = |i: usize| Obj::own((*entry).words[i].cast());
             match (*entry).kind {
@@ -356,7 +357,7 @@ impl Entry {
     /// # Safety
     /// `entry` is filled.
     unsafe fn shown(entry: *const Entry) -> Option<Shown> {
-        // SAFETY: by the contract of this function; places as in `leave`.
+        // SAFETY: `push` has filled the words that the kind says; a place in a queued call is its handle's.
         unsafe {
             let (kind, words) = ((*entry).kind, (*entry).words);
             let place = words[HANDLE].cast_const().cast::<Place>();

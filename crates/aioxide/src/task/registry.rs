@@ -97,7 +97,7 @@ impl Swapped {
     /// # Safety
     /// `task` is an instance of our Task, `owner` its loop.
     pub unsafe fn enter(owner: Raw, task: Raw) -> Res<Swapped> {
-        // SAFETY: by the contract of this function.
+        // SAFETY: a loop and its task, both held by the caller.
         let before = unsafe { swap(owner, task)? };
         Ok(Swapped { owner: Obj::new(owner), before })
     }
@@ -116,6 +116,9 @@ impl Swapped {
 }
 
 /// `asyncio.tasks._swap_current_task`, which 3.11 lacks.
+///
+/// # Safety
+/// `owner` is a loop, `task` a task of its or null.
 #[cfg(not(Py_3_14))]
 unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     let CurrentTask::Dict(dict) = layout().current;
@@ -131,6 +134,8 @@ unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     }
 }
 
+/// # Safety
+/// As before 3.14.
 #[cfg(Py_3_14)]
 #[inline(always)]
 unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
@@ -156,7 +161,7 @@ fn swap_called(owner: Raw, task: Raw) -> Res<Option<Obj>> {
 /// `raw` is an initialised instance of our Task.
 #[inline(always)]
 pub unsafe fn register(raw: Raw) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: an initialised task, which takes itself out of the list before it goes.
     unsafe {
         #[cfg(Py_3_14)]
         match &layout().places {
@@ -186,7 +191,7 @@ pub unsafe fn register(raw: Raw) -> Res<()> {
 /// `raw` is an instance of our Task.
 #[inline(always)]
 pub unsafe fn unregister(raw: Raw) {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a task of ours; what it is linked with is in the list, so alive.
     unsafe {
         if !task::of(raw).future.marks.take(Mark::Registered) {
             return;
@@ -219,9 +224,11 @@ pub unsafe fn unlink_foreign(raw: Raw) {
     let _ = raw;
 }
 
+/// # Safety
+/// `raw` is a task of ours in no list, `state` its loop's.
 #[cfg(not(Py_3_14))]
 unsafe fn link(state: &LoopState, raw: Raw) {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: whoever is in the list is alive: a task takes itself out before it goes.
     unsafe {
         let head = state.tasks.replace(raw);
         task::of(raw).newer.set(NULL);
@@ -232,9 +239,11 @@ unsafe fn link(state: &LoopState, raw: Raw) {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours, `state` its loop's.
 #[cfg(not(Py_3_14))]
 unsafe fn unlink(state: &LoopState, raw: Raw) {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: whoever is in the list is alive: a task takes itself out before it goes.
     unsafe {
         let this = task::of(raw);
         let (newer, older) = (this.newer.replace(NULL), this.older.replace(NULL));

@@ -61,7 +61,7 @@ fn watch() {
 }
 
 #[cfg(Py_3_12)]
-unsafe extern "C" fn note_change(_: Raw) -> c_int {
+extern "C" fn note_change(_: Raw) -> c_int {
     KNOWN.changed.set(true);
     KNOWN.tag.set(NOTHING);
     0

@@ -42,7 +42,8 @@ enum Outcome {
 /// `task` is an instance of our Task, `state` its loop's.
 #[inline(always)]
 pub unsafe fn run(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: `task` is held throughout, so its fields outlive whatever the coroutine does; `settle` takes it over
+    // last.
     unsafe {
         let raw = task.as_ptr();
         let this = task::of(raw);
@@ -70,14 +71,17 @@ pub unsafe fn run(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<(
 /// As `run`.
 #[inline(never)]
 pub unsafe fn run_throwing(state: &LoopState, task: Obj, exception: Obj) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the same task and state, handed on.
     unsafe { run(state, task, Some(exception)) }
 }
 
 /// The context was refused: it is entered already, or it is no context but something with its method `run`.
+///
+/// # Safety
+/// As `run`; the exception of the refusal is set.
 #[cold]
 unsafe fn refused(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: a task of ours, as `run` was given it; it is held while its context is asked.
     unsafe {
         let context = task::context_of(task.as_ptr());
         if !context::is_context(context.as_ptr()) {
@@ -93,6 +97,9 @@ unsafe fn refused(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<(
 
 /// Reports a step that failed for a reason that is not the coroutine's, as asyncio reports a failed callback: the task
 /// will not be stepped again.
+///
+/// # Safety
+/// As `run`.
 #[cold]
 unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
     if error::is_exit() {
@@ -100,7 +107,7 @@ unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
     }
     let Some(exception) = error::take() else { return Ok(()) };
     let step = task_type::step_callable(task.as_ptr(), None)?;
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: a task of ours, held here.
     let context = unsafe { task::context_of(task.as_ptr()) };
     let handle = handle::new(state.object, step.as_ptr(), &[], context.as_ptr())?;
     handle_run::report_failure(&handle, exception)
@@ -113,7 +120,7 @@ unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
 #[inline(never)]
 pub unsafe fn wake(state: &LoopState, task: Obj, future: Obj) -> Res<()> {
     let exception = exception_of(future)?;
-    // SAFETY: by the contract of this function.
+    // SAFETY: the same task and state, handed on; the future is released before the step.
     unsafe { run(state, task, exception) }
 }
 
@@ -136,7 +143,7 @@ fn exception_of(future: Obj) -> Res<Option<Obj>> {
 /// # Safety
 /// `task` is an instance of our Task.
 pub unsafe fn run_called(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: `task` is held throughout, as in `run`.
     unsafe {
         let raw = task.as_ptr();
         let this = task::of(raw);
@@ -158,7 +165,7 @@ pub unsafe fn run_called(task: Obj, exception: Option<Obj>) -> Res<()> {
 /// As `run_called`.
 pub unsafe fn wake_called(task: Obj, future: Obj) -> Res<()> {
     let exception = exception_of(future)?;
-    // SAFETY: by the contract of this function.
+    // SAFETY: the same task, handed on.
     unsafe { run_called(task, exception) }
 }
 
@@ -182,7 +189,7 @@ fn leave_called(owner: Raw, task: Raw, result: Res<()>) -> Res<()> {
 /// # Safety
 /// `task` is an initialised instance of our Task, not registered yet.
 pub unsafe fn start_eagerly(task: &Obj) -> Res<bool> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the caller holds `task` for longer than this runs.
     unsafe {
         let raw = task.as_ptr();
         let this = task::of(raw);
@@ -216,9 +223,12 @@ fn forget_entered(state: &LoopState, raw: Raw) {
 }
 
 /// Takes the task out of its wait, and turns a cancellation that was asked for into an exception to throw.
+///
+/// # Safety
+/// `raw` is a task of ours, and `this` its fields.
 #[inline(always)]
 unsafe fn prepare(raw: Raw, this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: what runs below may run Python, but the caller holds the task.
     unsafe {
         if !this.future.is_pending() {
             return already_done(raw, exception);
@@ -235,10 +245,12 @@ unsafe fn prepare(raw: Raw, this: &Task, exception: Option<Obj>) -> Res<Option<O
     }
 }
 
+/// # Safety
+/// `raw` is a live object.
 #[cold]
 unsafe fn already_done(raw: Raw, exception: Option<Obj>) -> Res<Option<Obj>> {
     let shown = raw_or_null(&exception);
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: reads a static of the interpreter.
     let shown = if shown.is_null() { unsafe { Py_None() } } else { shown };
     error::raise_with(stdlib().invalid_state_error, c"__step(): already done: %R %R", raw, shown)
 }
@@ -254,9 +266,11 @@ fn cancelled_instead(this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours, and `this` its fields.
 #[inline(always)]
 unsafe fn stop_waiting(raw: Raw, this: &Task) {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `waited` is held here; the offset is read in what was found to be of our types.
     unsafe {
         let Some(waited) = this.waits_for.take() else { return };
         if let Some(at) = layout().awaited_by {
@@ -280,9 +294,12 @@ fn discard_awaited_by(waited: Raw, raw: Raw) {
 }
 
 /// Records for the call graph that the task awaits `future`, one of ours.
+///
+/// # Safety
+/// `future` is a future of ours, `raw` a task.
 #[inline(always)]
 unsafe fn note_awaited_by(future: Raw, raw: Raw) {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
     unsafe {
         if let Some(at) = layout().awaited_by {
             if !task::base_slot(future, at).is_set() {
@@ -297,9 +314,12 @@ unsafe fn note_awaited_by(future: Raw, raw: Raw) {
 }
 
 /// Sends `None` into the coroutine, or throws.
+///
+/// # Safety
+/// `raw` is a task of ours that the caller holds.
 #[inline(always)]
 unsafe fn resume(raw: Raw, exception: Option<Obj>) -> Outcome {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: the coroutine is held here; `out` is filled with a reference unless an error is told.
     unsafe {
         // Held: the coroutine's own code can make the task let go of it.
         let Some(coro) = task::coro_of(raw).share() else { return no_coro() };
@@ -346,9 +366,11 @@ fn stop_value(stop: &Obj) -> Obj {
     unsafe { Obj::maybe((*stop.as_ptr().cast::<PyStopIterationObject>()).value) }.unwrap_or_else(none)
 }
 
+/// # Safety
+/// `this` are the fields of `task`, a task of ours.
 #[inline(always)]
 unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `task` is held until one of these calls takes it, as its last act.
     unsafe {
         match outcome {
             Outcome::Yielded(out) => wait_for(task, this, out),
@@ -365,6 +387,8 @@ unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours that the caller holds, `future` its fields.
 #[cold]
 unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
     let Some(exception) = error::take() else { return Ok(()) };
@@ -386,9 +410,12 @@ unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
 }
 
 /// The coroutine yielded: a future of ours in nearly every case.
+///
+/// # Safety
+/// `this` are the fields of `task`, a task of ours.
 #[inline(always)]
 unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `future` is looked at as ours after its type was; it is held by `out`, then by `waits_for`.
     unsafe {
         let raw = out.as_ptr();
         if is_none(raw) {
@@ -415,8 +442,10 @@ unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `task` is a task of ours that waits for `future`, one of ours.
 unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `task` and `waited` are held here.
     unsafe {
         let waited = task::of(task.as_ptr()).waits_for.or_none();
         let context = task::context_of(task.as_ptr());
@@ -426,9 +455,12 @@ unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
 }
 
 /// A cancellation that came during the step is passed on to what the task waits for now.
+///
+/// # Safety
+/// `this` is the body of a task of ours that the caller holds.
 #[cold]
 unsafe fn cancel_waited(this: &Task) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `waited` is held while its `cancel` runs, and the task by the caller.
     unsafe {
         let message = this.future.cancel_message();
         if let Some(waited) = this.waits_for.share()
@@ -446,7 +478,7 @@ unsafe fn cancel_waited(this: &Task) -> Res<()> {
 /// `task` is an initialised instance of our Task.
 #[inline(always)]
 pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: `task` is held here; its loop's state lives as long as the future, which has the loop.
     unsafe {
         if let Some(state) = task::of(task.as_ptr()).future.native() {
             if !state.is_plain() {
@@ -465,9 +497,11 @@ pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
     }
 }
 
+/// # Safety
+/// `task` is an initialised instance of our Task.
 #[cold]
 unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `task` is held here while the loop's method runs.
     unsafe {
         let owner = task::of(task.as_ptr()).future.owner.or_none();
         let context = task::context_of(task.as_ptr());
@@ -478,9 +512,12 @@ unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
 }
 
 /// Something else was yielded: a future-like object, or a mistake, which is thrown back in.
+///
+/// # Safety
+/// `this` are the fields of `task`, a task of ours.
 #[cold]
 unsafe fn wait_for_other(task: Obj, this: &Task, out: Obj) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `task` and `out` are held here while methods of the yielded object run.
     unsafe {
         let (raw, slf) = (out.as_ptr(), task.as_ptr());
         if raw == slf {
@@ -522,9 +559,12 @@ fn note_awaited_by_any(future: Raw, raw: Raw) {
 }
 
 /// Has a RuntimeError thrown into the task in its next step.
+///
+/// # Safety
+/// `task` is a task of ours; `first` is a live object, `second` one where the format takes two.
 #[cold]
 unsafe fn mistake(task: Obj, format: &std::ffi::CStr, first: Raw, second: Raw) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: what the format names is live: `task`'s and the yielded object's references are the caller's.
     unsafe {
         let _ = error::raise_with::<()>(PyExc_RuntimeError, format, first, second);
         let exception = error::take();

@@ -37,6 +37,9 @@ pub fn raise(value: Obj) {
 }
 
 /// Whether nobody else has the exception or its arguments, and nobody who had it has left a trace in it.
+///
+/// # Safety
+/// `kept` is a live `StopIteration`.
 #[inline(always)]
 unsafe fn is_as_new(kept: *mut PyStopIterationObject) -> bool {
     // SAFETY: a live StopIteration.

@@ -30,7 +30,7 @@ pub struct Task {
 /// `raw` is an instance of our Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Task {
-    // SAFETY: by the contract of this function.
+    // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
     unsafe { &*raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
 }
 
@@ -40,7 +40,7 @@ pub unsafe fn of<'a>(raw: Raw) -> &'a Task {
 /// `raw` is an instance of our Task and `offset` one of the layout's.
 #[inline(always)]
 pub unsafe fn base_slot<'a>(raw: Raw, offset: usize) -> &'a Slot {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a reference or null stands at each offset of the layout: it was looked at in a specimen at import.
     unsafe { &*raw.cast::<u8>().add(offset).cast::<Slot>() }
 }
 
@@ -48,7 +48,7 @@ pub unsafe fn base_slot<'a>(raw: Raw, offset: usize) -> &'a Slot {
 /// `raw` is an instance of our Task.
 #[inline(always)]
 pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the offset is the layout's.
     unsafe { base_slot(raw, layout().coro) }
 }
 
@@ -58,7 +58,7 @@ pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
 /// `raw` is an instance of our Task.
 #[inline(always)]
 pub unsafe fn context_of(raw: Raw) -> Obj {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a live task; the reference is shared before anything runs.
     unsafe { context_slot(raw).or_none() }
 }
 
@@ -66,7 +66,7 @@ pub unsafe fn context_of(raw: Raw) -> Obj {
 /// `raw` is an instance of our Task.
 #[inline(always)]
 pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: by the contract of this function.
+    // SAFETY: the offset is the layout's.
     unsafe { base_slot(raw, layout().context) }
 }
 
@@ -75,7 +75,7 @@ pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
 /// # Safety
 /// `raw` is an instance of our Task.
 pub unsafe fn cancel(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a task, which the caller holds; what it waits for is held while its `cancel` runs.
     unsafe {
         let this = of(raw);
         // Also for one that is done: whoever cancels it has taken notice of it.
@@ -100,7 +100,7 @@ pub unsafe fn cancel(raw: Raw, message: Raw) -> Res<bool> {
 /// # Safety
 /// `raw` is a live object.
 pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a live object, whose type is looked at before it is taken for one of ours.
     unsafe {
         let kind = Py_TYPE(raw);
         if kind == future_type::exact() {
@@ -130,7 +130,7 @@ pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
 /// # Safety
 /// `raw` is an instance of our Task.
 pub unsafe fn uncancel(raw: Raw) -> i32 {
-    // SAFETY: by the contract of this function.
+    // SAFETY: a task, alive for the call: no Python runs here.
     unsafe {
         let this = of(raw);
         let left = (this.future.cancels.get() - 1).max(0);

@@ -16,6 +16,7 @@ use crate::ffi::compat::{self, layout};
 use crate::ffi::error::type_name;
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
+use crate::ffi::held::{Held, fields};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
@@ -83,9 +84,11 @@ pub fn new(state: &LoopState, coro: Raw, options: Options) -> Res {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours whose future has been initialised.
 #[cold]
 unsafe fn record_source(raw: Raw) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: the loop is asked while the task, which the caller holds, has it.
     unsafe {
         let debug = call_method(names().get_debug, &[of(raw).future.owner.get()])?;
         if truth(debug.as_ptr())? { of(raw).future.record_source() } else { Ok(()) }
@@ -133,9 +136,11 @@ fn name_slot(name: Raw) -> Res {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours that nobody else has yet, `coro` a live object.
 #[inline(always)]
 unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: ours begin with `_asyncio.Task`'s fields, in which these offsets were found.
     unsafe {
         let at = layout();
         coro_of(raw).replace(Some(Obj::new(coro)));
@@ -153,9 +158,12 @@ unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
 }
 
 /// Starts a task: at once if it is eager and its loop runs, else in the loop's next iteration.
+///
+/// # Safety
+/// `made` is a task of ours, filled.
 #[inline(always)]
 unsafe fn begin(made: Obj, eager: bool) -> Res {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `made` is held here until it is returned.
     unsafe {
         if eager && loop_is_running(made.as_ptr())? {
             step::start_eagerly(&made)?;
@@ -167,8 +175,10 @@ unsafe fn begin(made: Obj, eager: bool) -> Res {
     }
 }
 
+/// # Safety
+/// `raw` is a task of ours whose future has been initialised.
 unsafe fn loop_is_running(raw: Raw) -> Res<bool> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: the loop is asked while the task, which the caller holds, has it.
     unsafe {
         let running = call_method(names().is_running, &[of(raw).future.owner.get()])?;
         truth(running.as_ptr())
@@ -176,6 +186,9 @@ unsafe fn loop_is_running(raw: Raw) -> Res<bool> {
 }
 
 /// Before 3.14, `_asyncio.Task.get_coro` and `get_context` take for granted that `__init__` has run.
+///
+/// # Safety
+/// `kind` is the task's type or one derived from it; `args` and `kwargs` are as the interpreter passes them.
 unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, kwargs: Raw) -> Raw {
     // SAFETY: a slot of the type; the fields of a fresh object are empty.
     guarded(NULL, || unsafe {
@@ -189,13 +202,17 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, kwargs: Raw) -> 
     })
 }
 
+/// # Safety
+/// `slf` is a task of ours, `args` a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded(-1, || unsafe { if init(slf, args, kwargs).is_ok() { 0 } else { -1 } })
 }
 
+/// # Safety
+/// As `tp_init`.
 unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
-    // SAFETY: called with an instance of the type, as every function of this file.
+    // SAFETY: `values` are borrowed from the arguments, which the interpreter holds for the call.
     unsafe {
         let n = names();
         let mut values = [NULL; 5];
@@ -282,6 +299,8 @@ fn or_py_none(value: Raw) -> Raw {
     if value.is_null() { unsafe { Py_None() } } else { value }
 }
 
+/// # Safety
+/// `slf` is a task of ours.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe {
@@ -332,9 +351,18 @@ struct StepCallable {
     exception: Slot,
 }
 
+/// # Safety
+/// `raw` is a `StepCallable` that lives for `'a`.
 unsafe fn step_of<'a>(raw: Raw) -> &'a StepCallable {
-    // SAFETY: callers pass an instance of the type, alive for the time of use.
-    unsafe { &*raw.cast::<StepCallable>() }
+    // SAFETY: the type of `raw` was made for it.
+    unsafe { fields(raw) }
+}
+
+// SAFETY: as laid out above.
+unsafe impl Held for StepCallable {
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.task, &self.exception]
+    }
 }
 
 pub fn step_callable(task: Raw, exception: Option<Obj>) -> Res {
@@ -347,6 +375,8 @@ pub fn step_callable(task: Raw, exception: Option<Obj>) -> Res {
     }
 }
 
+/// # Safety
+/// `slf` is a `StepCallable`, `args` a tuple, `kwargs` a dict or null.
 unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
     // SAFETY: a slot of the type.
     guarded(NULL, || unsafe {
@@ -362,36 +392,10 @@ unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
 
 getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
 
-unsafe extern "C" fn step_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        visit!(step_of(slf).task.get(), visitor, arg);
-        visit!(step_of(slf).exception.get(), visitor, arg);
-    }
-    0
-}
-
-unsafe extern "C" fn step_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    guarded((), || unsafe {
-        step_of(slf).task.clear();
-        step_of(slf).exception.clear();
-    });
-    0
-}
-
-unsafe extern "C" fn step_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        PyObject_GC_UnTrack(slf.cast());
-        step_clear(slf);
-        future_type::free_subclass(slf);
-    });
-}
-
 // --------------------------------------------------------------------------------------------- the end of a task
 
+/// # Safety
+/// `slf` is a task of ours.
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -410,6 +414,8 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
     });
 }
 
+/// # Safety
+/// `slf` is a task of ours; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
@@ -418,6 +424,8 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void)
     }
 }
 
+/// # Safety
+/// `slf` is a task of ours.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
@@ -428,11 +436,15 @@ unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     0
 }
 
+/// # Safety
+/// `slf` is a task of ours, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: a slot of the type; nothing is done before `release`.
     guarded((), || unsafe { nesting::bounded(slf, release) });
 }
 
+/// # Safety
+/// As `tp_dealloc`.
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     unsafe {
@@ -468,14 +480,12 @@ const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_sta
 pub fn load() -> Res<()> {
     let padding = layout().task_body - size_of_type(stdlib().task_type);
     let def = TypeDef::new(c"aioxide.Task", padding + size_of::<Task>())
-        .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+        .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
         .doc(DOC)
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .slot(Py_tp_dealloc, tp_dealloc as *mut c_void)
+        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_traverse, tp_traverse as *mut c_void)
-        .slot(Py_tp_clear, tp_clear as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .fast(c"set_result", py_set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
         .fast(c"set_exception", py_set_exception, c"Raise RuntimeError: a task's result is its coroutine's.")
@@ -496,11 +506,9 @@ pub fn load() -> Res<()> {
     TYPE.set(made);
     let step =
         TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
-            .flags(Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+            .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+            .held::<StepCallable>()
             .slot(Py_tp_call, step_call as *mut c_void)
-            .slot(Py_tp_dealloc, step_dealloc as *mut c_void)
-            .slot(Py_tp_traverse, step_traverse as *mut c_void)
-            .slot(Py_tp_clear, step_clear as *mut c_void)
             .get(c"__self__", step_self)
             .build(NULL)?;
     STEP_TYPE.set(step);

@@ -1,0 +1,19 @@
+//! What the lock-free parts of `aioxide_core` sleep on: the system's futex.
+
+use std::sync::atomic::AtomicU32;
+
+use aioxide_core::gate::Parking;
+use aioxide_sys::park::{Unparked, park, unpark};
+
+#[derive(Default)]
+pub struct Futex;
+
+impl Parking for Futex {
+    fn park(&self, word: &AtomicU32, expected: u32, timeout: Option<f64>) -> bool {
+        park(word, expected, timeout) == Unparked::TimedOut
+    }
+
+    fn unpark(&self, word: &AtomicU32) {
+        unpark(word, 1);
+    }
+}

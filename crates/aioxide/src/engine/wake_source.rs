@@ -1,0 +1,69 @@
+//! The receiving end of a loop's pair of sockets, as a descriptor that the loop watches.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use aioxide_sys::epoll::Interest;
+use aioxide_sys::socket;
+
+use super::loop_object::{io_result, loop_of};
+use super::source::Owner;
+use crate::ffi::object::{bytes, call_method};
+use crate::ffi::{Obj, Raw, Res, names};
+use crate::task::loop_state::{Item, LoopState};
+
+/// Watches the receiving socket of the loop's pair.
+pub fn attach(state: &LoopState, receiver: i32, sender: i32) -> Res<()> {
+    // SAFETY: a loop's state.
+    let engine = &unsafe { loop_of(state) }.engine;
+    engine.wake.receiver.set(receiver);
+    // SAFETY: the loop keeps its socket open for the call.
+    let sender = io_result(unsafe { socket::duplicate(sender) })?;
+    *engine.wake.sender.borrow_mut() = Some(Arc::new(sender));
+    let owner = Owner::new(state.object, on_readable);
+    drop(engine.sources.set_owner(receiver, Some(owner)));
+    io_result(engine.watch(receiver, Interest::IN))
+}
+
+/// Stops watching it: the loop is about to close the pair.
+pub fn detach(state: &LoopState) {
+    // SAFETY: a loop's state.
+    let engine = &unsafe { loop_of(state) }.engine;
+    let receiver = engine.wake.receiver.replace(-1);
+    drop(engine.wake.sender.take());
+    if receiver >= 0 {
+        let _ = engine.watch(receiver, Interest::empty());
+        drop(engine.sources.set_owner(receiver, None));
+    }
+}
+
+/// # Safety
+/// `object` is the loop whose state this is.
+unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
+    state.push(Item::Job { object: Obj::new(object), run: drain });
+}
+
+/// Empties the pair. Bytes other than 0 are numbers of signals that came: inherited code runs their handlers.
+///
+/// # Safety
+/// `state` is a part of a loop object, as a loop's own always is.
+unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
+    // SAFETY: a loop's state.
+    let wake = &unsafe { loop_of(state) }.engine.wake;
+    wake.woken.set(false);
+    let mut signals = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    while let Ok(count @ 1..) = socket::recv(wake.receiver.get(), &mut buffer) {
+        // SAFETY: `recv` has filled so many bytes.
+        let filled = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), count) };
+        signals.extend(filled.iter().copied().filter(|byte| *byte != 0));
+        if count < buffer.len() {
+            break;
+        }
+    }
+    if signals.is_empty() {
+        return Ok(());
+    }
+    let signals = bytes(&signals)?;
+    call_method(names().process_self_data, &[state.object, signals.as_ptr()]).map(drop)
+}

@@ -1,0 +1,80 @@
+//! The end of a task: its outcome is told, and it counts no more.
+
+use super::process::Pool;
+use super::process_manager as manager;
+use super::process_task::Target;
+use crate::ffi::object::none;
+use crate::ffi::{Obj, Res, error};
+use crate::task::finish::{self, Outcome};
+
+/// One unfinished task less.
+pub fn task_gone(pool: &Pool) {
+    let left = pool.outstanding.get().saturating_sub(1);
+    pool.outstanding.set(left);
+    if pool.tell_idle.get() && left == 0 {
+        tell_room(pool);
+    }
+}
+
+/// Tells the manager that less is under way, or waits.
+pub fn tell_room(pool: &Pool) {
+    if manager::tell(pool, c"on_room", &[]).is_err() {
+        manager::report(pool.manager.get());
+    }
+}
+
+/// Where somebody waits for a future by its condition, inherited code finishes it, which is Python: an interrupt must not
+/// leave it open, for nobody would come back to it.
+fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
+    // SAFETY: callers pass a future of ours.
+    let is_done = || unsafe { super::future::of(future.as_ptr()) }.is_done();
+    let mut first = None;
+    for _ in 0..manager::TRIES {
+        if set().is_ok() {
+            break;
+        }
+        let raised = error::take();
+        first = first.or(raised);
+        if is_done() {
+            break;
+        }
+    }
+    manager::told((none(), first)).map(drop)
+}
+
+/// Gives a task its outcome: a value, or the exception that is set.
+pub fn finish(pool: &Pool, target: Target, outcome: Res) {
+    let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
+    count.set(count.get() + 1);
+    target.set_sent(false);
+    let future = target.future().clone();
+    // SAFETY: the target's future is of the kind that each function takes.
+    let told = unsafe {
+        match target {
+            Target::Call(waiting) if waiting.is_here() => {
+                finish::finish(future.as_ptr(), Outcome::of(outcome))
+            }
+            Target::Call(waiting) => {
+                waiting.finish(Outcome::of(outcome));
+                Ok(())
+            }
+            // Cancelled meanwhile, where running tasks can be: nobody wants to know.
+            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
+                error::clear();
+                Ok(())
+            }
+            Target::Future(_) => match Outcome::of(outcome) {
+                Outcome::Returned(value) => {
+                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
+                }
+                Outcome::Raised(exception) => {
+                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
+                }
+                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
+            },
+        }
+    };
+    if told.is_err() {
+        manager::report(future.as_ptr());
+    }
+}
