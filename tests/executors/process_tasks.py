@@ -163,8 +163,9 @@ def same(value):
 
 def note_when_stopped(path):
     """Run until something is raised, and write down what."""
-    Path(path + ".started").touch()
     try:
+        # In here: it may be stopped as soon as the file is there.
+        Path(path + ".started").touch()
         while True:
             time.sleep(0.01)
     except BaseException as error:
