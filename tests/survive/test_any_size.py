@@ -48,7 +48,7 @@ def in_lines(transport, data):
 
 
 def as_view_that_changes(transport, data):
-    """What was written is the transport's own at once (asyncio keeps the view): it changes when `write` has returned."""
+    """What was written is the transport's own at once (asyncio keeps the view): it changes once `write` is through."""
     changing = bytearray(data)
     transport.write(memoryview(changing))
     changing[:] = bytes(len(changing))
