@@ -1,5 +1,5 @@
-"""A message of any size that memory allows is delivered: on both sides of what a read takes, of what waits for the end of a
-turn, and of what the kernel takes at once; one that goes as it lies, and one that is copied.
+"""A message of any size that memory allows is delivered: on both sides of what a read takes, of what waits for the end
+of a turn, and of what the kernel takes at once; one that goes as it lies, and one that is copied.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def in_lines(transport, data):
 
 
 def as_view_that_changes(transport, data):
-    """What was written is the transport's own at once (asyncio keeps the view): the bytes change when `write` has returned."""
+    """What was written is the transport's own at once (asyncio keeps the view): it changes once `write` is through."""
     changing = bytearray(data)
     transport.write(memoryview(changing))
     changing[:] = bytes(len(changing))

@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fork_is_counted_before_there_is_a_child() {
+        let before = count();
+        // Once before, in memory that it has got, and once when it has begun.
+        let pid = child(|| i32::from(count().wrapping_sub(before) >= 2));
+        assert_eq!(status_of(pid), 1);
+    }
+
+    #[test]
     fn without_a_fork_it_comes_back_as_it_was() {
         let fd = memfd::create("aioxide-test", SIZE).unwrap();
         let ours = Mapping::new(&fd, SIZE).unwrap();
