@@ -18,6 +18,7 @@ pub mod nesting;
 pub mod object;
 pub mod program;
 pub mod refcount;
+pub mod room;
 pub mod snapshot;
 pub mod task_names;
 #[cfg(Py_3_14)]
