@@ -254,14 +254,20 @@ mod tests {
 
     #[test]
     fn what_is_handed_back_stays_and_so_does_what_comes_after() {
-        for (count, taken) in [(3, 0), (3, 2), (1000, 0), (1000, 10), (1000, 16), (1000, 500)] {
+        for (count, taken) in [(3_u16, 0), (3, 2), (1000, 0), (1000, 10), (1000, 16), (1000, 500)] {
             let mut timers = Timers::default();
             for i in 0..count {
                 timers.push(f64::from(i % 7), i).unwrap();
             }
             let mut out = Vec::new();
-            timers.take_due(6.0, |value| if out.len() < taken { Ok(out.push(value)) } else { Err(value) });
-            assert_eq!((out.len(), timers.len()), (taken, count as usize - taken));
+            timers.take_due(6.0, |value| {
+                if out.len() == taken {
+                    return Err(value);
+                }
+                out.push(value);
+                Ok(())
+            });
+            assert_eq!((out.len(), timers.len()), (taken, usize::from(count) - taken));
             out.extend(drain_at(&mut timers, 6.0));
             let mut expected: Vec<_> = (0..count).collect();
             expected.sort_by_key(|i| i % 7);
