@@ -139,6 +139,7 @@ fn run_due_timers(this: &LoopObject) {
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
+    state.trim_ready();
     let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
     let timeout = match state.next_timer() {
         Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
@@ -151,7 +152,6 @@ fn poll(this: &LoopObject) -> Res<()> {
         engine.look()
     } else {
         registry_leave(state);
-        state.trim_ready();
         engine.wait(timeout)
     };
     if state.timer_count() > 0 {

@@ -10,7 +10,7 @@ use aioxide_sys::pages;
 pub const BLOCK: usize = 512;
 
 /// How many blocks are kept for good: with them a queue of 8,192 entries asks for no memory. They come from the allocator;
-/// what a deeper queue needs comes from the kernel, and goes back to it when the loop next waits. An allocator keeps what it
+/// what a deeper queue needs comes from the kernel, and goes back to it when all has run. An allocator keeps what it
 /// was given where something else stands behind it: half of what 1,000,000 tasks had queued at their start.
 const SPARE: usize = 15;
 

@@ -105,11 +105,11 @@ impl LoopState {
         self.ready.with(|ready| ready.make_room(count))
     }
 
-    /// Called before the loop waits: gives back what a deep queue has needed.
+    /// Called before the loop looks at its descriptors: gives back what a deep queue has needed, once all of that has run.
     #[inline(always)]
     pub fn trim_ready(&self) {
         self.ready.with(|ready| {
-            if ready.has_excess() {
+            if ready.has_excess() && ready.len() == 0 {
                 ready.trim();
             }
         });
