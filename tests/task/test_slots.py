@@ -130,7 +130,7 @@ def test_slots_that_clash_are_refused_as_ever():
     class Two(aioxide.Task):
         __slots__ = ("y",)
 
-    with pytest.raises(TypeError, match="lay-?out conflict"):
+    with pytest.raises(TypeError, match=r"lay-?out conflict"):
         type(One)("Both", (One, Two), {})
     with pytest.raises(TypeError, match="consistent method resolution"):
         type(One)("Twisted", (aioxide.Future, aioxide.Task), {"__slots__": ("z",)})
