@@ -164,7 +164,7 @@ def test_bases_can_be_changed_and_the_order_follows():
     assert Second.__mro__ == (Second, *First.__mro__) and Other in First.__mro__
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 shows no version tags")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="by version: Python 3.11 shows no version tags")
 def test_derived_classes_stay_in_the_attribute_cache():
     import _testcapi as capi
 
