@@ -10,6 +10,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import socket
 import sys
 import threading
@@ -283,6 +284,12 @@ def loops(count, factory):
         loop.close()
 
 
+def mapped():
+    "Bytes of data, the allocator's and others."
+    with open("/proc/self/statm") as status:
+        return int(status.read().split()[5]) * resource.getpagesize()
+
+
 def measure():
     for _ in range(3):
         gc.collect()
@@ -299,6 +306,7 @@ def measure():
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "bytes": info.uordblks + info.hblkhd,
+        "mapped": mapped() - info.arena - info.hblkhd,
         "references": getattr(sys, "gettotalrefcount", int)(),
         "objects": len(gc.get_objects()),
     }

@@ -25,6 +25,7 @@ pub mod forks;
 pub mod malloc;
 pub mod memfd;
 pub mod memory;
+pub mod pages;
 pub mod park;
 pub mod process;
 pub mod socket;

@@ -149,7 +149,7 @@ fn arm(state: &LoopState, when: f64, args: Args, context: Raw) -> Res {
     if state.debug.get() {
         handle::record_source(&made)?;
     }
-    state.push_timer(when, made.clone());
+    state.push_timer(when, made.clone())?;
     Ok(made)
 }
 
@@ -325,10 +325,10 @@ onearg!(add_callback, |slf, given| {
     let state = &of(slf).state;
     if handle::is_handle(given) {
         if !handle::is_cancelled(given) {
-            state.push(Item::Run(Obj::new(given)));
+            state.push(Item::Run(Obj::new(given)))?;
         }
     } else if !truth(getattr(given, intern(c"_cancelled")?)?.as_ptr())? {
-        state.push(Item::Job { object: Obj::new(given), run: run_foreign_handle });
+        state.push(Item::Job { object: Obj::new(given), run: run_foreign_handle })?;
     }
     Ok(none())
 });

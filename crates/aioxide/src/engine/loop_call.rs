@@ -94,7 +94,7 @@ impl LoopCall {
 
     fn hand_over(self, outcome: Outcome) -> Option<Bell> {
         let state = self.state().filter(|state| !state.closed.get())?;
-        state.push(Item::Finish { future: self.future.clone(), outcome });
+        state.push_or_report(Item::Finish { future: self.future.clone(), outcome });
         // SAFETY: a loop's state.
         unsafe { loop_of(state) }.engine.wake.bell()
     }

@@ -270,10 +270,15 @@ impl Engine {
         if self.forked.replace(false) { self.rebuild() } else { Ok(()) }
     }
 
-    /// Has `flush` called with `object` at the end of this turn.
+    /// Has `flush` called with `object` at the end of this turn; false where there is no memory to note that.
     #[inline(always)]
-    pub fn flush_later(&self, object: Obj, flush: FlushFn) {
-        self.flush.borrow_mut().push((object, flush));
+    pub fn flush_later(&self, object: Raw, flush: FlushFn) -> bool {
+        let mut list = self.flush.borrow_mut();
+        if list.len() == list.capacity() && list.try_reserve(1).is_err() {
+            return false;
+        }
+        list.push((Obj::new(object), flush));
+        true
     }
 
     pub fn has_to_flush(&self) -> bool {

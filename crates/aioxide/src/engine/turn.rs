@@ -10,7 +10,7 @@ use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::run::{registry_leave, run_item};
 use super::{observed, signals, watch};
 use crate::ffi::{NULL, Raised, Res, async_exc, error};
-use crate::task::loop_state::Item;
+use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, run_hook};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
@@ -100,6 +100,7 @@ fn run_due_timers(this: &LoopObject) {
 fn poll(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
+    state.trim_ready();
     let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
     let timeout = match state.next_timer() {
         Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
@@ -130,17 +131,40 @@ fn poll(this: &LoopObject) -> Res<()> {
     async_exc::check()
 }
 
+/// What one event queues at most: a read and a write.
+const ITEMS_OF_AN_EVENT: usize = 2;
+
+/// An event comes once. Where there is no memory to queue what it brings, some of what was queued before runs first.
+#[cold]
+#[inline(never)]
+fn run_until_room(state: &LoopState) -> Res<()> {
+    while !state.make_room(ITEMS_OF_AN_EVENT) {
+        if state.ready_len() == 0 {
+            return error::no_memory();
+        }
+        if state.debug.get() || run_hook::is_set() {
+            observed::run_next(state)?;
+        } else if let Some(item) = state.pop() {
+            run_item(state, item)?;
+        }
+    }
+    Ok(())
+}
+
 fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     let mut stale = false;
     let cancelled = RefCell::new(Vec::new());
     for (data, flags) in events.iter() {
+        if !state.make_room(ITEMS_OF_AN_EVENT) {
+            run_until_room(state)?;
+        }
         let known = engine.sources.dispatch(state, data, flags, |handle| {
             // SAFETY: the table holds handles only.
             if unsafe { handle::is_cancelled(handle.as_ptr()) } {
                 cancelled.borrow_mut().push(data as u32 as i32);
             } else {
-                state.push(Item::Run(handle.clone()));
+                state.push_or_report(Item::Run(handle.clone()));
             }
         });
         stale |= !known;

@@ -40,7 +40,7 @@ pub fn detach(state: &LoopState) {
 /// # Safety
 /// `object` is the loop whose state this is.
 unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
-    state.push(Item::Job { object: Obj::new(object), run: drain });
+    state.push_or_report(Item::Job { object: Obj::new(object), run: drain });
 }
 
 /// Empties the pair. Bytes other than 0 are numbers of signals that came: inherited code runs their handlers.

@@ -402,6 +402,18 @@ pub fn insert_base(kind: *mut PyTypeObject, before: Raw, base: Raw) -> Res<()> {
     }
 }
 
+/// Gives a type that is being made its method resolution order, a list, if it has none yet. The interpreter sees that it has one
+/// and takes it, as if the type's metaclass had made it ready (`mro_internal` calls that reentrance, from 3.4 on).
+pub fn begin_order(kind: *mut PyTypeObject, order: Raw) -> Res<()> {
+    // SAFETY: a live type, and a list.
+    unsafe {
+        if (*kind).tp_mro.is_null() {
+            (*kind).tp_mro = Obj::steal(PySequence_Tuple(order))?.into_raw();
+        }
+    }
+    Ok(())
+}
+
 unsafe extern "C" {
     #[cfg(Py_3_13)]
     fn PyObject_ClearManagedDict(object: Raw);

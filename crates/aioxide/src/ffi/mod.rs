@@ -22,6 +22,7 @@ pub mod object;
 pub mod places;
 pub mod program;
 pub mod refcount;
+pub mod room;
 pub mod snapshot;
 pub mod task_names;
 #[cfg(Py_3_14)]

@@ -71,12 +71,13 @@ impl Reading {
     }
 }
 
-/// Queues a read if there may be something to read and somebody wants it.
+/// Queues a read if there may be something to read and somebody wants it. Where there is no memory for that, which
+/// `sys.unraisablehook` is told, the next event or `resume_reading` tries again.
 #[inline(always)]
 pub fn schedule(state: &LoopState, slf: Raw, this: &Stream) {
     let reading = &this.reading;
     if reading.ready.get() && reading.wants() && !this.closing.get() && !reading.scheduled.replace(true) {
-        state.push(Item::Job { object: Obj::new(slf), run: read_ready });
+        state.push_or_report(Item::Job { object: Obj::new(slf), run: read_ready });
     }
 }
 

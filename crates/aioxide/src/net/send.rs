@@ -248,10 +248,14 @@ fn written(slf: Raw, this: &Stream) -> Res<()> {
     if !this.writing.blocked.get() {
         let owner = this.require_loop()?;
         if (this.queued() <= this.writing.gather.get() || gathers_tls(this)) && owner.in_turn() {
-            if !this.writing.flush_due.replace(true) {
-                owner.engine.flush_later(Obj::new(slf), flush_at_end_of_turn);
+            if this.writing.flush_due.get() {
+                return Ok(());
             }
-            return Ok(());
+            // What cannot be noted for later is sent now.
+            if owner.engine.flush_later(slf, flush_at_end_of_turn) {
+                this.writing.flush_due.set(true);
+                return Ok(());
+            }
         }
         send_queued(slf, this)?;
     }
@@ -360,7 +364,7 @@ pub fn flush_queued(slf: Raw, this: &Stream) -> Res<()> {
 /// The edge came: the kernel takes bytes again.
 pub fn on_writable(state: &LoopState, slf: Raw, this: &Stream) {
     if this.writing.blocked.get() && !this.writing.scheduled.replace(true) {
-        state.push(Item::Job { object: Obj::new(slf), run: write_ready });
+        state.push_or_report(Item::Job { object: Obj::new(slf), run: write_ready });
     }
 }
 

@@ -94,7 +94,7 @@ pub fn stop(owner: &LoopObject, fd: i32) -> bool {
 unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: registered with an acceptor.
     if !unsafe { of(slf) }.scheduled.replace(true) {
-        state.push(Item::Job { object: Obj::new(slf), run: accept_ready });
+        state.push_or_report(Item::Job { object: Obj::new(slf), run: accept_ready });
     }
 }
 

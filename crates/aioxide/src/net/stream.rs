@@ -237,12 +237,12 @@ fn begin(parts: Parts<'_>, slf: Raw, this: &Stream) -> Res<()> {
     if state.debug.get() {
         handle::record_source(&made)?;
     }
-    state.push(Item::Run(made));
-    state.push(Item::Job { object: Obj::new(slf), run: recv::begin });
+    state.push(Item::Run(made))?;
+    state.push(Item::Job { object: Obj::new(slf), run: recv::begin })?;
     if !parts.waiter.is_null() && !is_none(parts.waiter) {
         let set_result = stdlib().set_result_unless_cancelled;
         let args = [parts.waiter, crate::ffi::none().as_ptr()];
-        state.push(Item::Run(handle::new(state.object, set_result, &args, NULL)?));
+        state.push(Item::Run(handle::new(state.object, set_result, &args, NULL)?))?;
     }
     Ok(())
 }

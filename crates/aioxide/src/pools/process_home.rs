@@ -79,7 +79,7 @@ pub fn lend(slf: Raw) -> Res<()> {
         pool.home_loop.set(loop_.clone());
         // SAFETY: the loop is held, and its state is a part of it.
         unsafe {
-            (*state).push(Item::Job { object: Obj::new(slf), run: take_home });
+            (*state).push_or_report(Item::Job { object: Obj::new(slf), run: take_home });
             drop(loop_of(&*state).engine.wake.bell());
         }
     }
@@ -105,7 +105,7 @@ unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: the owner's object is a pool.
     if !unsafe { pool::of(slf) }.queued.replace(true) {
-        state.push(Item::Job { object: Obj::new(slf), run: serve_in_loop });
+        state.push_or_report(Item::Job { object: Obj::new(slf), run: serve_in_loop });
     }
 }
 

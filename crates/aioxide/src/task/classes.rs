@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::{future_type, task_type};
-use crate::ffi::guard::onearg;
+use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, import_from};
 use crate::ffi::typedef::TypeDef;
@@ -19,6 +19,9 @@ use crate::ffi::{Global, Obj, Raised, Raw, Res, compat};
 /// `abc.ABCMeta`, the base of our metaclass: with `type` as its base, no class could derive from a future and an
 /// abstract class, `collections.abc.Awaitable` say.
 static ABC_META: Global<Obj> = Global::new();
+
+/// Our metaclass's `mro`, to see whether a class has another.
+static MRO: Global<Obj> = Global::new();
 
 /// Whose instances count as instances of `class`, if it is exactly our Future or Task.
 fn stands_for(class: Raw) -> Option<Raw> {
@@ -65,6 +68,21 @@ fn usual(class: Raw, object: Raw, name: &'static CStr) -> Res {
     }
 }
 
+// A class that is derived gets its order before the interpreter looks at it. That look asks of each class in the order
+// whether the new one's layout begins with it: of a class that adds fields (`__slots__`) along `tp_base` alone, where our
+// Future is not. What already has an order is asked by that. And it is left as it is: one that comes from a metaclass's
+// `mro` would keep the class out of the attribute cache.
+noargs!(mro, |class| {
+    let usual = Obj::steal(PyObject_GetAttrString((&raw mut PyType_Type).cast(), c"mro".as_ptr()))?;
+    let order = call(usual.as_ptr(), &[class])?;
+    // What another metaclass makes of the order is for the interpreter to take.
+    let asked = Obj::steal(PyObject_GetAttrString(Py_TYPE(class).cast(), c"mro".as_ptr()))?;
+    if asked.as_ptr() == MRO.get().as_ptr() {
+        compat::begin_order(class.cast(), order.as_ptr())?;
+    }
+    Ok(order)
+});
+
 /// Makes Task a subclass of Future, and gives both the metaclass.
 pub fn load() -> Res<()> {
     ABC_META.set(import_from(c"abc", c"ABCMeta")?);
@@ -77,7 +95,10 @@ pub fn load() -> Res<()> {
         )
         .onearg(c"__instancecheck__", instance_check, c"Implement isinstance(object, cls).")
         .onearg(c"__subclasscheck__", subclass_check, c"Implement issubclass(other, cls).")
+        .noargs(c"mro", mro, c"Return a type's method resolution order.")
         .build(base.as_ptr())?;
+    // SAFETY: the type that was just made.
+    MRO.set(Obj::steal(unsafe { PyObject_GetAttrString(meta.cast(), c"mro".as_ptr()) })?);
     let (future, task) = (future_type::exact(), task_type::exact());
     compat::insert_base(task, stdlib().future_type, future.cast())?;
     for kind in [future, task] {

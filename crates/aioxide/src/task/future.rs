@@ -12,7 +12,7 @@ use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
-use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, snapshot};
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, room, snapshot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -349,16 +349,19 @@ impl Future {
 
     // ------------------------------------------------------------------------------------------------- waiters
 
-    /// Queues a waiter of a future that is pending.
+    /// Queues a waiter of a future that is pending; hands it back where there is no memory for another.
     #[inline(always)]
-    pub fn add_waiter(&self, waiter: Waiter) {
+    pub fn add_waiter(&self, waiter: Waiter) -> Result<(), Waiter> {
         // There can be others without a first: it was removed.
         if !self.first.is_set() && self.look_at_rare(|rare| rare.more.is_empty()).unwrap_or(true) {
             self.first.replace(Some(waiter.callback));
             self.first_context.replace(waiter.context);
-            return;
+            return Ok(());
         }
-        self.with_rare(|rare| rare.more.push(waiter));
+        self.rare.with(|rare| match room::or_boxed(rare).map(|rare| &mut rare.more) {
+            Some(more) => room::push(more, waiter),
+            None => Err(waiter),
+        })
     }
 
     /// Takes all waiters out, first to last.
@@ -379,8 +382,7 @@ impl Future {
     pub fn add_done_callback(&self, slf: Raw, callback: Obj, context: Obj) -> Res<()> {
         let waiter = Waiter { callback, context: Some(context) };
         if self.is_pending() {
-            self.add_waiter(waiter);
-            return Ok(());
+            return self.add_waiter(waiter).or_else(|_| error::no_memory());
         }
         self.tell_one(slf, waiter)
     }
@@ -471,16 +473,15 @@ impl Future {
                 }
                 state.check_schedule()?;
             }
-            match waiter.context {
+            return match waiter.context {
                 Some(context) => {
-                    state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context });
+                    state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context })
                 }
                 None if self.state.get() == State::Returned => state.push(Item::Step(waiter.callback)),
                 // What the future ended with is thrown in, even where it was yielded by our own iterator: that need
                 // not be in the chain of awaits any more.
                 None => state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) }),
-            }
-            return Ok(());
+            };
         }
         self.tell_by_method(slf, waiter)
     }

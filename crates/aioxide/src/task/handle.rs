@@ -109,7 +109,13 @@ pub fn queue(state: &LoopState, thread_safe: bool, callback: Raw, args: &[Raw], 
         if thread_safe {
             this.kind.set(Kind::ThreadSafe);
         }
-        state.push_call(Call { callback: Obj::new(callback), args, several, context, handle: &this.place });
+        state.push_call(Call {
+            callback: Obj::new(callback),
+            args,
+            several,
+            context,
+            handle: &this.place,
+        })?;
         Ok(handle)
     }
 }
@@ -133,7 +139,7 @@ pub fn queue_in_debug(
             of(handle.as_ptr()).kind.set(Kind::ThreadSafe);
         }
         record_source(&handle)?;
-        state.push(Item::Run(handle.clone()));
+        state.push(Item::Run(handle.clone()))?;
         Ok(handle)
     }
 }

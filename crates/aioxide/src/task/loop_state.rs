@@ -9,7 +9,7 @@ use super::handle;
 use super::overrides::Overrides;
 pub use super::ready::Item;
 use super::ready::{Call, Place, Ready, Shown};
-use crate::ffi::error::{Res, runtime_error};
+use crate::ffi::error::{self, Res, runtime_error};
 use crate::ffi::{Leaf, Obj, Raw, Slot};
 
 /// Runs one piece of work of a higher floor: given the object it was queued with.
@@ -69,14 +69,50 @@ impl LoopState {
         }
     }
 
+    /// Queues an item; MemoryError where there is no memory for that.
     #[inline(always)]
-    pub fn push(&self, item: Item) {
-        self.ready.with(|ready| ready.push(item));
+    pub fn push(&self, item: Item) -> Res<()> {
+        self.open()?;
+        // SAFETY: there is room.
+        self.ready.with(|ready| unsafe { ready.push(item) });
+        Ok(())
     }
 
     #[inline(always)]
-    pub fn push_call(&self, call: Call) {
-        self.ready.with(|ready| ready.push_call(call));
+    pub fn push_call(&self, call: Call) -> Res<()> {
+        self.open()?;
+        // SAFETY: there is room.
+        self.ready.with(|ready| unsafe { ready.push_call(call) });
+        Ok(())
+    }
+
+    /// Asked before there is an item to give up: what it holds is released out of the cell.
+    #[inline(always)]
+    fn open(&self) -> Res<()> {
+        if self.ready.with(|ready| ready.has_room() || ready.open()) { Ok(()) } else { error::no_memory() }
+    }
+
+    /// As `push`, where nobody is there to raise to: `sys.unraisablehook` is told.
+    pub fn push_or_report(&self, item: Item) {
+        if self.push(item).is_err() {
+            error::unraisable(self.object);
+        }
+    }
+
+    /// Whether so many items can be pushed, at most a block's.
+    #[inline(always)]
+    pub fn make_room(&self, count: usize) -> bool {
+        self.ready.with(|ready| ready.make_room(count))
+    }
+
+    /// Called before the loop looks at its descriptors: gives back what a deep queue has needed, once all of that has run.
+    #[inline(always)]
+    pub fn trim_ready(&self) {
+        self.ready.with(|ready| {
+            if ready.has_excess() && ready.len() == 0 {
+                ready.trim();
+            }
+        });
     }
 
     #[inline(always)]
@@ -116,9 +152,12 @@ impl LoopState {
 
     /// Arms a timer handle. No number is due at once, as it is in asyncio whenever its heap comes to look at it.
     #[inline]
-    pub fn push_timer(&self, when: f64, timer: Obj) {
+    pub fn push_timer(&self, when: f64, timer: Obj) -> Res<()> {
         let when = if when.is_nan() { f64::NEG_INFINITY } else { when };
-        self.timers.with(|timers| timers.push(when, timer));
+        match self.timers.with(|timers| timers.push(when, timer)) {
+            Ok(()) => Ok(()),
+            Err(_) => error::no_memory(),
+        }
     }
 
     /// When the next timer is due, cancelled ones at the head having been dropped.
@@ -146,20 +185,26 @@ impl LoopState {
         }
     }
 
-    /// Moves all timers that are due at `now` to the ready queue.
+    /// Moves all timers that are due at `now` to the ready queue; those that it has no memory for stay for the next turn.
     pub fn take_due_timers(&self, now: f64) {
-        let mut stale = Vec::new();
+        let mut stale: Vec<Obj> = Vec::new();
         self.timers.with(|timers| {
             timers.take_due(now, |timer| {
                 // SAFETY: a timer handle, as all that the heap holds.
                 unsafe {
+                    let cancelled = handle::is_cancelled(timer.as_ptr());
+                    let room = if cancelled { stale.try_reserve(1).is_ok() } else { self.make_room(1) };
+                    if !room {
+                        return Err(timer);
+                    }
                     handle::set_unscheduled(timer.as_ptr());
-                    if handle::is_cancelled(timer.as_ptr()) {
+                    if cancelled {
                         stale.push(timer);
                     } else {
-                        self.push(Item::Run(timer));
+                        self.push_or_report(Item::Run(timer));
                     }
                 }
+                Ok(())
             });
         });
         stale.into_iter().for_each(|timer| self.drop_stale_timer(timer));
@@ -175,7 +220,6 @@ impl LoopState {
         self.cancelled_timers.set(cancelled);
         let total = self.timer_count();
         if total > 100 && cancelled * 2 > total {
-            self.cancelled_timers.set(0);
             self.sweep_timers();
         }
     }
@@ -183,7 +227,10 @@ impl LoopState {
     fn sweep_timers(&self) {
         // SAFETY: a timer handle, as all that the heap holds.
         let is_stale = |timer: &Obj| unsafe { handle::is_cancelled(timer.as_ptr()) };
-        for timer in self.timers.with(|timers| timers.take_out(is_stale)) {
+        // Where there is no memory to list them in, a later one sweeps.
+        let Ok(stale) = self.timers.with(|timers| timers.take_out(is_stale)) else { return };
+        self.cancelled_timers.set(0);
+        for timer in stale {
             // SAFETY: as above.
             unsafe {
                 handle::set_unscheduled(timer.as_ptr());

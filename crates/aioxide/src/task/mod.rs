@@ -1,6 +1,7 @@
 //! Floor 2: what runs. The ready queue and the timers of a loop, handles, futures and tasks; no fd, no clock but for
 //! timers, nothing that waits.
 
+mod blocks;
 pub mod classes;
 pub mod finish;
 pub mod foreign;

@@ -7,11 +7,10 @@
 //! call, one behind the other.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
+use super::blocks::{BLOCK, Blocks};
 use super::finish::Outcome;
 use super::loop_state::JobFn;
 use crate::ffi::{Obj, Raw};
@@ -88,14 +87,6 @@ enum Kind {
     Job,
 }
 
-/// Entries are made room for by so many: 20 KiB.
-const BLOCK: usize = 512;
-
-/// How many blocks are kept for later: with them a queue of 8,192 entries asks for no memory.
-const SPARE: usize = 15;
-
-type Block = Box<[MaybeUninit<Entry>]>;
-
 /// `len` entries from `head` on, which is in the first block, up to `tail` in the last.
 pub struct Ready {
     head: *mut Entry,
@@ -105,8 +96,7 @@ pub struct Ready {
     len: usize,
     /// Where the first block begins; null before the first push.
     start: *mut Entry,
-    blocks: VecDeque<Block>,
-    spare: Vec<Block>,
+    blocks: Blocks<Entry>,
 }
 
 impl Default for Ready {
@@ -119,8 +109,7 @@ impl Default for Ready {
             tail_end: none,
             len: 0,
             start: none,
-            blocks: VecDeque::new(),
-            spare: Vec::new(),
+            blocks: Blocks::default(),
         }
     }
 }
@@ -132,11 +121,15 @@ impl Ready {
     }
 
     /// For the compiler's sake, call it with one kind of item at a place.
+    ///
+    /// # Safety
+    /// `has_room`.
     #[inline(always)]
-    pub fn push(&mut self, item: Item) {
+    pub unsafe fn push(&mut self, item: Item) {
         let word = |object: Obj| object.into_raw().cast::<c_void>();
         match item {
-            Item::Call(call) => self.push_call(call),
+            // SAFETY: by the contract of this function.
+            Item::Call(call) => unsafe { self.push_call(call) },
             // Only a queued call is cancelled.
             Item::Cancelled(_) => {}
             Item::Run(handle) => self.put(Kind::Run, &[word(handle)]),
@@ -156,8 +149,11 @@ impl Ready {
     }
 
     /// Queues a call; the handle's place, unless it is null, leads to it from now on.
+    ///
+    /// # Safety
+    /// `has_room`.
     #[inline(always)]
-    pub fn push_call(&mut self, call: Call) {
+    pub unsafe fn push_call(&mut self, call: Call) {
         let kind = if call.several { Kind::CallSeveral } else { Kind::Call };
         let args = call.args.map_or(null_mut(), |args| args.into_raw().cast());
         let [callback, context] = [call.callback, call.context].map(|object| object.into_raw().cast());
@@ -176,11 +172,9 @@ impl Ready {
     /// Fills the entry at `tail`.
     #[inline(always)]
     fn fill(&mut self, kind: Kind, words: &[*mut c_void]) -> *mut Entry {
-        if self.tail == self.tail_end {
-            self.grow();
-        }
+        debug_assert!(self.has_room());
         let entry = self.tail;
-        // SAFETY: `tail` is before the end of the last block, and what is from there on is free. Words that the kind has
+        // SAFETY: `has_room`: `tail` is before the end of the last block, and what is from there on is free. Words that the kind has
         // no use for stay as they are.
         unsafe {
             (&raw mut (*entry).kind).write(kind);
@@ -219,29 +213,56 @@ impl Ready {
     #[cold]
     #[inline(never)]
     fn next_block(&mut self) {
-        let done = self.blocks.pop_front();
-        self.spare.extend(done.filter(|_| self.spare.len() < SPARE));
-        self.begin_at_first();
-    }
-
-    fn begin_at_first(&mut self) {
-        if let Some(first) = self.blocks.front_mut() {
-            let bounds = first.as_mut_ptr_range();
-            (self.start, self.head, self.head_end) =
-                (bounds.start.cast(), bounds.start.cast(), bounds.end.cast());
+        if let Some(start) = self.blocks.advance() {
+            self.begin_at(start);
         }
     }
 
+    fn begin_at(&mut self, start: *mut Entry) {
+        // The end of a block, as it is `BLOCK` entries long.
+        (self.start, self.head, self.head_end) = (start, start, start.wrapping_add(BLOCK));
+    }
+
+    /// Whether the next entry can be pushed.
+    #[inline(always)]
+    pub fn has_room(&self) -> bool {
+        self.tail != self.tail_end
+    }
+
+    /// Whether so many entries, at most a block's, can be pushed in a row, with `open` where `has_room` says no; makes room
+    /// where they can't. False where there is no memory.
+    #[inline(always)]
+    pub fn make_room(&mut self, count: usize) -> bool {
+        let left = (self.tail_end.addr() - self.tail.addr()) / size_of::<Entry>();
+        left >= count || self.blocks.room() > 0 || self.blocks.add()
+    }
+
+    /// Goes on in the next block; false where there is no memory for one.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
-        let mut block = self.spare.pop().unwrap_or_else(|| Box::new_uninit_slice(BLOCK));
-        let bounds = block.as_mut_ptr_range();
-        (self.tail, self.tail_end) = (bounds.start.cast(), bounds.end.cast());
-        self.blocks.push_back(block);
-        if self.blocks.len() == 1 {
-            self.begin_at_first();
+    pub fn open(&mut self) -> bool {
+        if !self.make_room(1) {
+            return false;
         }
+        let Some((start, first)) = self.blocks.append() else { return false };
+        (self.tail, self.tail_end) = (start, start.wrapping_add(BLOCK));
+        if first {
+            self.begin_at(start);
+        }
+        true
+    }
+
+    /// Whether `trim` would give something back.
+    #[inline(always)]
+    pub fn has_excess(&self) -> bool {
+        self.blocks.has_excess()
+    }
+
+    /// Gives back what a deep queue has needed and this one doesn't.
+    #[cold]
+    #[inline(never)]
+    pub fn trim(&mut self) {
+        self.blocks.trim();
     }
 
     /// The entries in order.
@@ -249,7 +270,7 @@ impl Ready {
         // SAFETY: both are in the first block, or null.
         let offset = if self.start.is_null() { 0 } else { unsafe { self.head.offset_from(self.start) } };
         let first = offset as usize;
-        (first..first + self.len).map(|at| self.blocks[at / BLOCK][at % BLOCK].as_ptr())
+        (first..first + self.len).map(|at| self.blocks.at(at).cast_const())
     }
 
     /// The objects that each entry holds, nulls among them, and whether it is a handle that is to run.

@@ -430,7 +430,9 @@ unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
                     // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
                     return schedule_wake(task, future);
                 }
-                future.add_waiter(Waiter { callback: task, context: None });
+                if let Err(waiter) = future.add_waiter(Waiter { callback: task, context: None }) {
+                    return cannot_wait(this, waiter.callback);
+                }
                 return if this.future.marks.has(Mark::MustCancel) { cancel_waited(this) } else { Ok(()) };
             }
         }
@@ -487,11 +489,10 @@ pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
                 }
                 state.check_schedule()?;
             }
-            match exception {
+            return match exception {
                 None => state.push(Item::Step(task)),
                 Some(exception) => state.push(Item::Throw { task, exception }),
-            }
-            return Ok(());
+            };
         }
         schedule_by_method(task, exception)
     }
@@ -509,6 +510,19 @@ unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
         let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
         call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
     }
+}
+
+/// A future has no memory to note that `task` waits for it: asyncio's `add_done_callback` would have raised in the step.
+///
+/// # Safety
+/// `this` are the fields of `task`, a task of ours.
+#[cold]
+#[inline(never)]
+unsafe fn cannot_wait(this: &Task, task: Obj) -> Res<()> {
+    drop(this.waits_for.take());
+    let state = this.future.native();
+    // SAFETY: `task` is the caller's, a task of ours.
+    error::no_memory().or_else(|Raised| state.map_or(Err(Raised), |state| unsafe { failed(state, task) }))
 }
 
 /// Something else was yielded: a future-like object, or a mistake, which is thrown back in.
