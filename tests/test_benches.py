@@ -168,7 +168,7 @@ def test_what_a_request_costs_without_a_loop():
     assert made.without_loop() == 10.0
     assert [result.figure for result in results.verdicts(made)] == [2.0, 1.05]
     assert all(result.met for result in results.verdicts(made))
-    first = entry("process_array_nth@1", asyncio=[1.0], aioxide=[41.0])
+    first = entry("process_array_first@16000000", asyncio=[1.0], aioxide=[41.0])
     first.extra["aioxide"] = [{"warm": 10.0}]
     assert (verdict(first).figure, verdict(first).met) == (4.1, False)
 

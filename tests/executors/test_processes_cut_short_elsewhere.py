@@ -198,7 +198,7 @@ class NoLock(contextlib.nullcontext):
     release = acquire
 
 
-# Once in some 30 runs `Schedule` reports an IndexError beside, which is not understood.
+# Once in some 12 runs `Schedule` reports an IndexError beside, which is not understood.
 @pytest.mark.parametrize("program", [each for each in PROGRAMS if HARD or each is not Schedule])
 def test_an_exception_that_another_thread_raises_in_the_loop_s_costs_nothing_else(program, told, monkeypatch):
     # Of logging's hooks for forks one leaves this locked if it is cut short.

@@ -65,7 +65,6 @@ def test_arguments_come_in_the_standard_order():
 BAD_ARGUMENTS = [
     {"max_workers": 0},
     {"max_workers": -1},
-    {"max_workers": "2"},
     {"initializer": 3},
 ]
 

@@ -12,6 +12,7 @@
 //! | `memfd` | memory without a name that processes share, of a size that is sealed; its pages given back | memfd_create(2), fcntl(2) seals, mremap(2) | process pools |
 //! | `forks` | a call before and after each fork, by whomever | pthread_atfork(3) | what processes share |
 //! | `memory` | which addresses are mapped writable | proc_pid_maps(5) | names of tasks that count on as asyncio's do |
+//! | `pages` | pages that go back to the system when they are released; may be the allocator's | mmap(2), munmap(2) | the memory that a deep queue leaves |
 //! | `thread`, `cpus` | whether this is the main thread; giving up the processor; how many there are | sched_yield(2), sched_getaffinity(2) | pools |
 //! | `malloc` | blocks of some 100 KiB that are kept when freed; may do nothing | mallopt(3) | the speed of large reads |
 //! | `copy` | a copy past the caches; may be memcpy(3) | streaming stores | the speed of large arrays |

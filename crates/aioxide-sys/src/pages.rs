@@ -19,7 +19,7 @@ pub fn take(size: usize) -> io::Result<NonNull<u8>> {
 /// # Safety
 /// `start` and `size` are as `take` had them, and nobody refers to that memory any more.
 pub unsafe fn give_back(start: NonNull<u8>, size: usize) {
-    // SAFETY: by the contract.
+    // SAFETY: memory of `take`'s, which nobody refers to.
     let _ = unsafe { mm::munmap(start.as_ptr().cast(), size) };
 }
 

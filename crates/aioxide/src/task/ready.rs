@@ -128,7 +128,7 @@ impl Ready {
     pub unsafe fn push(&mut self, item: Item) {
         let word = |object: Obj| object.into_raw().cast::<c_void>();
         match item {
-            // SAFETY: by the contract of this function.
+            // SAFETY: the caller has seen that there is room.
             Item::Call(call) => unsafe { self.push_call(call) },
             // Only a queued call is cancelled.
             Item::Cancelled(_) => {}
