@@ -54,6 +54,12 @@ class Program:
         _, pending = await asyncio.wait(self.futures, timeout=DEADLINE)
         assert not pending
 
+    def wait_on(self):
+        # Where `main` was done when it was cut short, its end has stopped the loop already, for the next run.
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+        self.loop.run_until_complete(self.wait())
+
     def step(self, function, again):
         for attempt in range(3):
             try:
@@ -75,7 +81,7 @@ class Program:
             sys.settrace(self.raises)
             self.step(
                 lambda: self.loop.run_until_complete(self.main()),
-                lambda: self.loop.run_until_complete(self.wait()),
+                self.wait_on,
             )
             if self.cancel:
                 end = self.end_at_once

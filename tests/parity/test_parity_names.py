@@ -47,46 +47,43 @@ async def end(h, how, transport, protocol, far):
     far.close()
 
 
-async def client(h, how, **arguments):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        if "sock" in arguments:
-            sock = socket.create_connection(("127.0.0.1", port))
-            arguments = {"sock": sock}
-        else:
-            arguments = {"port": port, **arguments}
-        transport, protocol = await h.loop.create_connection(lambda: Waits(h), **arguments)
-        await end(h, how, transport, protocol, listener.accept()[0])
+async def clients(h, **arguments):
+    """A client for each of `ENDS`. The listeners stay open: a port that was free again could be given out once more."""
+    with contextlib.ExitStack() as kept:
+        for how in ENDS:
+            listener = kept.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = listener.getsockname()[1]
+            if "sock" in arguments:
+                given = {"sock": socket.create_connection(("127.0.0.1", port))}
+            else:
+                given = {"port": port, **arguments}
+            transport, protocol = await h.loop.create_connection(lambda: Waits(h), **given)
+            await end(h, how, transport, protocol, listener.accept()[0])
 
 
 @parity
 async def test_a_client_by_host_name(h):
-    for how in ENDS:
-        await client(h, how, host="localhost", family=socket.AF_INET)
+    await clients(h, host="localhost", family=socket.AF_INET)
 
 
 @parity
 async def test_a_client_by_address(h):
-    for how in ENDS:
-        await client(h, how, host="127.0.0.1")
+    await clients(h, host="127.0.0.1")
 
 
 @parity
 async def test_a_client_by_the_address_of_any(h):
-    for how in ENDS:
-        await client(h, how, host="0.0.0.0")
+    await clients(h, host="0.0.0.0")
 
 
 @parity
 async def test_a_client_from_an_address_of_its_own(h):
-    for how in ENDS:
-        await client(h, how, host="127.0.0.1", local_addr=("127.0.0.1", 0))
+    await clients(h, host="127.0.0.1", local_addr=("127.0.0.1", 0))
 
 
 @parity
 async def test_a_client_of_a_socket(h):
-    for how in ENDS:
-        await client(h, how, sock=True)
+    await clients(h, sock=True)
 
 
 @parity

@@ -64,7 +64,8 @@ def test_the_memory_of_a_crowd_is_given_back(crowd, queue):
     before, *rest = json.loads(done.stdout)
     *runs, cleared, closed = rest
     for waiting, after in zip(runs[::2], runs[1::2], strict=True):
-        assert queue < waiting - before < 1.3 * queue, rest
+        # What else the process took meanwhile is allowed for.
+        assert queue < waiting - before < 1.25 * queue + 128 * 1024, rest
         assert after - before < KEPT, rest
     assert cleared - before < KEPT, rest
     assert closed - before < KEPT, rest
