@@ -11,7 +11,7 @@ use super::marks::Mark;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
 use super::{iter, task_type};
-use crate::ffi::args::{Overriding, bind_init, refuse_init};
+use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
@@ -95,7 +95,8 @@ noargs!(py_result, |slf| {
     of(slf).result()
 });
 
-overriding!(py_exception, base, c"exception", |slf| {
+fastcall!(py_exception, |slf, args| {
+    takes_none(slf, &args, c"exception")?;
     check_initialised(of(slf))?;
     Ok(of(slf).exception()?.unwrap_or_else(none))
 });
@@ -140,7 +141,14 @@ fastcall!(py_cancel, |slf, args| {
 noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
 noargs!(pub_done, |slf| Ok(boolean(of(slf).owner.is_set() && !of(slf).is_pending())));
 
-overriding!(pub_get_loop, base, c"get_loop", |slf| {
+/// What takes no arguments: 3.12's `_asyncio` does not look at keywords there.
+fn takes_none(slf: Raw, args: &Args, name: &'static CStr) -> Res<()> {
+    let ignored = cfg!(all(Py_3_12, not(Py_3_13))) && args.len() == 0;
+    if ignored { Ok(()) } else { args.none(base(slf, name)) }
+}
+
+fastcall!(pub_get_loop, |slf, args| {
+    takes_none(slf, &args, c"get_loop")?;
     of(slf).check_alive()?;
     Ok(of(slf).owner.or_none())
 });

@@ -13,7 +13,6 @@ use super::task::{self, Task, coro_of, of};
 use super::{registry, step};
 use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
-use crate::ffi::error::type_name;
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
 use crate::ffi::held::{Held, fields};
@@ -117,10 +116,10 @@ fn check_context(context: Raw) -> Res<()> {
     if context.is_null() || context::is_context(context) || !layout().habits.checks_context {
         return Ok(());
     }
-    let name = type_name(context)?;
     // SAFETY: reads a static of the interpreter.
     let kind = unsafe { PyExc_TypeError };
-    error::raise_with(kind, c"a contextvars.Context was expected, got %S", name.as_ptr(), NULL)
+    // The type's name with its module; `%T` is older than this check.
+    error::raise_with(kind, c"a contextvars.Context was expected, got %T", context, NULL)
 }
 
 /// What stands in the base's name field: the name, or the number of which `get_name` makes one.
