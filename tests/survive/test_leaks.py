@@ -84,5 +84,7 @@ def test_nothing_grows(name, activity):
     ("activity", "kept"), [("forgotten_memory", "bytes"), ("forgotten_objects", "objects")]
 )
 def test_a_leak_would_be_seen(activity, kept):
-    with pytest.raises(AssertionError, match=f"'{kept}'"):
+    if kept == "objects" and hasattr(sys, "gettotalrefcount"):
+        kept = "references"  # a debug build counts them, and they are looked at first
+    with pytest.raises(AssertionError, match=rf"growth\(.*'{kept}'\)"):
         test_nothing_grows("asyncio", activity)
