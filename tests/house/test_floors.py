@@ -67,7 +67,7 @@ PYTHON_FLOORS = {
 CRATES = {
     "aioxide-core": set(),
     "aioxide-sys": {"rustix", "libc"},
-    "aioxide": {"aioxide-core", "aioxide-sys", "pyo3-ffi"},
+    "aioxide": {"aioxide-core", "aioxide-sys", "memchr", "pyo3-ffi"},
 }
 
 
