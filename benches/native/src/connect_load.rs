@@ -86,9 +86,9 @@ pub fn run(args: &Args) -> Result<()> {
             slots[slot] = Connection::open(&epoll, port, conns + count as usize, slot, &message)?;
         }
         match &mut window {
-            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count)?),
+            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count as f64)?),
             Some(window) if window.elapsed() >= length => {
-                window.close(count)?.print();
+                window.close(count as f64)?.print();
                 return Ok(());
             }
             _ => {}

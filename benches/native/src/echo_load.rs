@@ -28,9 +28,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Go on after an event; true when the whole message came back. Nothing more can be under way then, so the
-    /// edge needs no second recv.
-    fn ready(&mut self, message: &[u8], chunk: &mut [u8]) -> Result<bool> {
+    /// Go on after an event; how many bytes came back. When the whole message did, nothing more can be under way, so
+    /// the edge needs no second recv.
+    fn ready(&mut self, message: &[u8], chunk: &mut [u8]) -> Result<usize> {
         if self.sent < message.len() {
             self.send(message)?;
         }
@@ -42,11 +42,11 @@ impl Connection {
                     return Err("the server sent back something else".into());
                 }
                 self.received += received;
+                Ok(received)
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error.into()),
         }
-        Ok(self.received == message.len())
     }
 
     fn restart(&mut self, message: &[u8]) -> io::Result<()> {
@@ -75,14 +75,15 @@ pub fn run(args: &Args) -> Result<()> {
 
     let begin = Instant::now();
     let mut window: Option<Window> = None;
-    let (mut count, mut last, mut last_count) = (0, begin, 0);
+    let (mut bytes, mut last, mut last_bytes) = (0_u64, begin, 0);
+    let count = |bytes: u64| bytes as f64 / size as f64;
     let mut ready = Vec::new();
     loop {
         ready.clear();
         ready.extend(epoll.wait(1_000)?.map(|(key, _)| key));
         for &key in &ready {
-            if connections[key].ready(&message, &mut chunk)? {
-                count += 1;
+            bytes += connections[key].ready(&message, &mut chunk)? as u64;
+            if connections[key].received == size {
                 if let Some(window) = &mut window {
                     window.answered(connections[key].begun.elapsed());
                 }
@@ -90,15 +91,15 @@ pub fn run(args: &Args) -> Result<()> {
             }
         }
         match &mut window {
-            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count)?),
+            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count(bytes))?),
             Some(window) if window.elapsed() >= length => {
-                window.close(count)?.print();
+                window.close(count(bytes))?.print();
                 return Ok(());
             }
             _ => {}
         }
-        if count != last_count {
-            (last, last_count) = (Instant::now(), count);
+        if bytes != last_bytes {
+            (last, last_bytes) = (Instant::now(), bytes);
         } else if last.elapsed() > STALLED {
             return Err("no message came back for 3 s".into());
         }

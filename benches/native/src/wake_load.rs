@@ -74,13 +74,13 @@ pub fn run(args: &Args) -> Result<()> {
     let mut total = Totals::default();
     for _ in 0..times {
         sleep(pause);
-        let mut window = Window::open(server, 0)?;
+        let mut window = Window::open(server, 0.0)?;
         let begin = Instant::now();
         for stream in &mut streams {
             stream.write_all(&message)?;
         }
         collect(&mut epoll, &mut streams, &message, &mut || window.answered(begin.elapsed()))?;
-        total.add(window.close(conns as u64)?);
+        total.add(window.close(conns as f64)?);
     }
     total.print();
     Ok(())

@@ -8,7 +8,8 @@ use crate::net;
 /// What one window found, or several together.
 #[derive(Default)]
 pub struct Totals {
-    count: u64,
+    /// Of answers; a part of one counts as that part, as few large ones fit into a window.
+    count: f64,
     seconds: f64,
     server_cpu: f64,
     server_faults: u64,
@@ -52,12 +53,12 @@ pub struct Window {
     server_cpu: Duration,
     server_faults: u64,
     client_cpu: Duration,
-    count: u64,
+    count: f64,
     waits: Vec<u64>,
 }
 
 impl Window {
-    pub fn open(server: u32, count: u64) -> Result<Self> {
+    pub fn open(server: u32, count: f64) -> Result<Self> {
         // As many as the usual window has, so that the vector does not move within it.
         let waits = Vec::with_capacity(1 << 18);
         let client_cpu = net::cpu_time(std::process::id())?;
@@ -74,7 +75,7 @@ impl Window {
     }
 
     /// What happened since it was opened, when `count` was the count.
-    pub fn close(&mut self, count: u64) -> Result<Totals> {
+    pub fn close(&mut self, count: f64) -> Result<Totals> {
         let seconds = self.elapsed().as_secs_f64();
         Ok(Totals {
             count: count - self.count,
