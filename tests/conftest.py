@@ -9,13 +9,17 @@ Environment variables, all set by `.ci/run` or `make test-hard`:
 
 import gc
 import os
+import signal
 import sys
+import threading
 
 import pytest
 
 NO_SKIPS = os.environ.get("AIOXIDE_NO_SKIPS") == "1"
 COUNTS = os.environ.get("AIOXIDE_COUNTS")
 CONSTANT_GC = os.environ.get("AIOXIDE_GC") == "1"
+
+INTERRUPT = signal.getsignal(signal.SIGINT)
 
 # A skip whose reason starts so depends on the Python alone, not on what is installed on the machine.
 BY_VERSION = "by version: "
@@ -72,6 +76,21 @@ def pytest_runtest_call(item):
         return (yield)
     finally:
         gc.set_threshold(*before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    """A test that leaves Ctrl-C blocked or handled otherwise fails itself, not those that come after it."""
+    try:
+        return (yield)
+    finally:
+        blocked, handler = (
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT}),
+            signal.getsignal(signal.SIGINT),
+        )
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.signal(signal.SIGINT, INTERRUPT)
+        assert signal.SIGINT not in blocked and handler == INTERRUPT, (blocked, handler)
 
 
 def pytest_report_header(config):

@@ -27,7 +27,7 @@ import _aioxide_worker
 
 from . import _aioxide, _by_value
 from ._process_errors import Errors, WorkerDied, remote_traceback
-from ._process_signals import how_it_ended, no_interrupt, reap
+from ._process_signals import how_it_ended, no_interrupt, reap, restore_mask
 from ._process_timers import Timers
 from ._process_waits import Flag, Room
 
@@ -181,6 +181,7 @@ class Manager(Timers, Errors):
 
     def undo_start(self, key: int) -> None:
         """End what there is of a worker whose start was cut short; nothing where it has started."""
+        restore_mask()
         if self.pool.is_started(key):
             return
         process = self._workers.get(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
+# By thread that starts a child: its signal mask before.
+_masks: dict[int, set[Any]] = {}
+
+
 @contextlib.contextmanager
 def no_interrupt(context: Any) -> Iterator[None]:
     """Keep Ctrl-C from a child that is not ready for it: the worker lets it through when it is.
 
-    Not for the fork server, which would hand the mask on to children of others.
+    Not for the fork server, which would hand the mask on to children of others. Whoever is cut short calls
+    `restore_mask`: the end of a `with` block is Python code too.
     """
     if context.get_start_method() == "forkserver":
         yield
@@ -27,13 +33,21 @@ def no_interrupt(context: Any) -> Iterator[None]:
 
         # Its start comes with the first worker's, and up to CPython 3.13 leaves SIGINT unblocked.
         resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         # Within: one that came just before is raised behind this, and it must not stay blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
+        restore_mask()
+
+
+def restore_mask() -> None:
+    """Let through again what `no_interrupt` keeps from this thread; may be cut short, and begun anew."""
+    before = _masks.get(threading.get_ident())
+    if before is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _masks.pop(threading.get_ident(), None)
 
 
 def reap(process: BaseProcess) -> None:

@@ -6,13 +6,16 @@ once; then the pool has to do all that it would have done: no call is lost, no w
 import asyncio
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 
 import aioxide
 import pytest
+from aioxide import _process_signals
 
+from . import cut_short
 from .cut_short import DEADLINE, Other, Raises, outcome, same
 
 
@@ -96,6 +99,7 @@ class Program:
             time.sleep(0.005)
         left = [(child, _state_of(child.pid)) for child in multiprocessing.active_children()]
         assert not left, self.raises.place
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), self.raises.place
         return [outcome(future) for future in self.futures]
 
 
@@ -181,11 +185,11 @@ PROGRAMS = [Death, DeathThatBreaks, Retirement, Idleness, Stopping, Schedule, Ca
 HARD = bool(os.environ.get("AIOXIDE_HARD"))
 
 
-def lines_of(program):
+def lines_of(program, least=10):
     """How many lines there are, and what the calls end in."""
     seen = Raises(KeyboardInterrupt)
     outcomes = program(seen).run()
-    assert seen.count > 10, "nothing of it runs in this thread"
+    assert seen.count > least, "nothing of it runs in this thread"
     return seen.count, outcomes
 
 
@@ -203,6 +207,18 @@ def test_what_is_cut_short_at_any_line_is_done_all_the_same(program):
         else:
             assert outcomes == expected, raises.place
         assert this.caught == (raises.place != ""), raises.place
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+def test_ctrl_c_goes_on_coming_where_the_start_of_a_worker_is_cut_short(monkeypatch):
+    lines = _process_signals.no_interrupt.__wrapped__, _process_signals.restore_mask
+    codes, in_one_piece = [function.__code__ for function in lines], cut_short._is_in_one_piece
+    monkeypatch.setattr(
+        cut_short, "_is_in_one_piece", lambda frame: frame.f_code in codes and in_one_piece(frame)
+    )
+    count, expected = lines_of(Death, least=4)
+    for at in range(1, count + 1):
+        assert Death(Raises(KeyboardInterrupt, at)).run() == expected
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork")
