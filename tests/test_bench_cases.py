@@ -1,5 +1,6 @@
 """The benchmarks' cases of reads, connections and memory measure what they are about."""
 
+import platform
 import socket
 import threading
 import types
@@ -15,6 +16,7 @@ from benches.runner import Runner
 
 CASES = load_all()
 QUICK = Settings(quick=True)
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the two states are glibc's")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,6 +33,7 @@ def run_one(case, lanes):
     return made
 
 
+@of_glibc
 @pytest.mark.parametrize("name", ["datagrams@200", "pipe_echo@200", "sock_echo@102400", "echo@102400"])
 def test_a_read_of_ours_costs_no_page_fault_in_a_fresh_process_and_the_case_would_show_it(name):
     made = run_one(CASES[name], ["asyncio", "aioxide"])
@@ -86,6 +89,7 @@ def test_an_allocator_that_is_not_installed_is_left_out_with_the_reason():
     assert (found, problems) == ({}, []) and missing == {"none": "libnosuchmalloc is not installed"}
 
 
+@of_glibc
 def test_glibcs_two_states_are_columns_of_their_own():
     states = [allocator for allocator in allocators.ALLOCATORS if allocator.library is None]
     cases = [CASES["pipe_echo@200"]]
