@@ -9,6 +9,7 @@ import ctypes.util
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ class Allocator:
     """`library` finds what is preloaded, or raises `Missing`; None: glibc's own malloc, in a `state`."""
 
     name: str
-    library: partial[str] | None = None
+    library: Callable[[], str] | None = None
     state: str = FRESH
 
 
@@ -81,7 +82,7 @@ ALLOCATORS = (
     Allocator("jemalloc", partial(shared, "jemalloc")),
     Allocator("mimalloc", partial(shared, "mimalloc")),
     Allocator("tcmalloc", partial(shared, "tcmalloc_minimal")),
-    Allocator("musl", partial(musl)),
+    Allocator("musl", musl),
 )
 
 
