@@ -1,11 +1,11 @@
-"""The command line: `python -m benches [options]`, and the helpers `report`, `profile`, `install`, `list`."""
+"""The command line: `python -m benches [options]`, and the helpers `report`, `profile`, `malloc`, `install`, `list`."""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
 
-from . import floor, install, machine, profiling, report, training
+from . import allocators, floor, install, machine, profiling, report, training
 from .case import Case, Settings
 from .lanes import FLOOR, LANES, NAMESPACE, OURS
 from .processes import build_native
@@ -21,6 +21,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="python -m benches",
         description="Time every event loop on this Python, side by side.",
         epilog="also: `report` (tables and picture of the saved run), `profile CASE` (where the time goes), "
+        "`malloc` (reads under other allocators), "
         "`install` (requirements and peers into this environment), `list` (all cases); each takes --help",
     )
     parser.add_argument(
@@ -173,6 +174,7 @@ COMMANDS = {
     "report": report_saved,
     "profile": profiling.main,
     "train": training.main,
+    "malloc": allocators.main,
     "install": install.main,
     "list": list_cases,
 }

@@ -211,7 +211,8 @@ class Served(Case):
     with_transports = True
     warm_up = False
     share = 0.2
-    # What the native server is told, where it is the limit.
+    # Which native server is the limit, where one is, and what it is told.
+    native_server = "echo-server"
     manners: tuple[str, ...] = ()
 
     def __init__(self, *names: object, serve: Callable, load: Callable, **options: object) -> None:

@@ -179,7 +179,7 @@ class Worker(Process):
 
 class LimitServer(Process):
     def __init__(self, case, timeout: float) -> None:
-        super().__init__([str(native_program()), "echo-server", *case.manners], case.place)
+        super().__init__([str(native_program()), case.native_server, *case.manners], case.place)
         self.port = int(self.receive(timeout).split()[1])
         self.said: dict = {}
 

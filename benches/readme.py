@@ -9,6 +9,7 @@ from .series import FREED, STATES
 
 README, REPORT = machine.ROOT / "README.md", machine.ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: written by `python -m benches --write` -->", "<!-- end of figures -->"
+MARKS = (BEGIN, END)
 
 # Cases of I/O only as they are after one freed block: a gain over asyncio in a fresh process is mostly malloc's.
 CASES = """
@@ -87,12 +88,12 @@ def figures(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def block(text: str) -> str:
+def block(text: str, marks: tuple[str, str] = MARKS) -> str:
     """What stands between the two marks of a page. Raises `ValueError` where they are not."""
-    _, begin, rest = text.partition(BEGIN)
-    found, end, _ = rest.partition(END)
+    _, begin, rest = text.partition(marks[0])
+    found, end, _ = rest.partition(marks[1])
     if not (begin and end):
-        raise ValueError(f"there is no block from '{BEGIN}' to '{END}'")
+        raise ValueError("there is no block from '{}' to '{}'".format(*marks))
     return found.strip()
 
 
@@ -101,13 +102,14 @@ def for_report(content: str) -> str:
     return content.replace("(docs/benchmarks.md#", "(#").replace("(docs/", "(")
 
 
-def enclosed(content: str) -> str:
-    return f"{BEGIN}\n\n{content}\n\n{END}" if content else f"{BEGIN}\n{END}"
+def enclosed(content: str, marks: tuple[str, str] = MARKS) -> str:
+    begin, end = marks
+    return f"{begin}\n\n{content}\n\n{end}" if content else f"{begin}\n{end}"
 
 
-def update(page: Path, content: str) -> None:
+def update(page: Path, content: str, marks: tuple[str, str] = MARKS) -> None:
     """Put `content` between the marks of `page`."""
     text = page.read_text()
-    block(text)
-    before, _, rest = text.partition(BEGIN)
-    page.write_text(before + enclosed(content) + rest.partition(END)[2])
+    block(text, marks)
+    before, _, rest = text.partition(marks[0])
+    page.write_text(before + enclosed(content, marks) + rest.partition(marks[1])[2])

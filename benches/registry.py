@@ -9,7 +9,18 @@ from .case import Case, InLoop
 from .pooled import Pooled
 from .series import Series
 
-GROUPS = ("callbacks", "timers", "tasks", "memory", "echo", "accept", "beside", "http", "executors")
+GROUPS = (
+    "callbacks",
+    "timers",
+    "tasks",
+    "memory",
+    "echo",
+    "sockets",
+    "accept",
+    "beside",
+    "http",
+    "executors",
+)
 
 
 class Group:

@@ -16,6 +16,7 @@ NAMES = {
     "tasks": "Tasks and futures",
     "memory": "Memory of what waits",
     "echo": "Echo",
+    "sockets": "sock_recv, datagrams and pipes",
     "accept": "Connections that come and go",
     "beside": "Beside a computing thread",
     "http": "HTTP servers",
@@ -159,7 +160,7 @@ def group_section(group: str, entries: list[Entry]) -> list[str]:
         parts += ["CPU time of a request in times of what it costs without a loop:", without]
     if group == "executors" and (warm := tables.warm_table(entries)):
         parts += ["The first calls with much data, in times of a warm one:", warm]
-    if group in ("echo", "accept", "http") and (busy := tables.busy_table(entries)):
+    if group in ("echo", "sockets", "accept", "http") and (busy := tables.busy_table(entries)):
         parts += [BUSY, busy]
     return parts
 

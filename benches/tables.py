@@ -6,7 +6,7 @@ from .lanes import BASELINE, BEFORE, COLUMNS, FLOOR, LIMIT, NAMESPACE, OURS
 from .results import Entry, Verdict, bends, human, verdicts
 from .series import FREED, FRESH, STATES
 
-SERVED = ("echo", "accept", "beside", "http")
+SERVED = ("echo", "sockets", "accept", "beside", "http")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -22,6 +22,7 @@ CASES = """
     sleep0@1 sleep0@100 create_task@1 future_ping_pong@2 gather@1000 taskgroup@1000 wait@100 wait_for@1 timeout@1
     lock@10 event@2 queue@1
     echo@1024 echo@20480+freed echo@102400 echo_buffered@20480 echo_streams@1024+freed echo_connections@100
+    sock_echo@1024 datagrams@200+freed pipe_echo@2000+freed
     accepted@10 connect_echo@10 open_connection@10 beside_protocol_2@10 beside_streams_2@10
     to_thread@1 to_thread@10 thread_gather@1000 thread_submit@10 process_call@100 process_gather@500 process_map@1000
 """.split()

@@ -56,7 +56,8 @@ def test_cases_of_input_and_output_come_in_both_states_of_malloc():
     states = {}
     for case in CASES.values():
         states.setdefault((case.family, case.size), set()).add(case.point.state)
-    for family in ("echo", "echo_buffered", "echo_streams", "echo_connections", "connect_echo", "accepted"):
+    streams = ("echo", "echo_buffered", "echo_streams", "echo_connections", "connect_echo", "accepted")
+    for family in (*streams, "open_connection", "sock_echo", "datagrams", "pipe_echo"):
         found = {frozenset(of) for (name, _), of in states.items() if name == family}
         assert found == {frozenset(BOTH)}
     assert CASES["echo@102400"].fresh and not CASES["echo@102400+freed"].fresh

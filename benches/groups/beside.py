@@ -5,6 +5,7 @@ are the rate, how late the latest answers are, and what is left of the computing
 has a process of its own: of the others none may compute meanwhile.
 """
 
+import functools
 import mmap
 import os
 import struct
@@ -16,12 +17,14 @@ from ..lanes import LIMIT
 from ..processes import native, on_all_cores, on_server_core
 from ..registry import Group
 from ..series import Series
-from .echo import BACKLOG, serve_protocol, serve_streams
+from .echo import serve_protocol, serve_streams
+from .sockets import serve_sock
 
 GROUP = Group("beside")
 SIZE = 1024
 # So much is computed between two notes of it: some 20 microseconds.
 CHUNK = 1_000
+SOCK = functools.partial(serve_sock, most=64 * 1024)
 
 
 def compute(shared, seconds=float("inf")):
@@ -51,30 +54,6 @@ def beside(serve):
         await serve(aio, announce_both)
 
     return serve_beside
-
-
-async def serve_sock(aio, announce):
-    """By sock_accept, sock_recv and sock_sendall, a task a connection."""
-    import socket
-
-    loop = aio.get_running_loop()
-    tasks = set()
-
-    async def echo(connection):
-        with connection:
-            while data := await loop.sock_recv(connection, 64 * 1024):
-                await loop.sock_sendall(connection, data)
-
-    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
-        listener.setblocking(False)
-        announce(listener.getsockname()[1])
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            connection.setblocking(False)
-            # Where the listener's protocol is 0, asyncio leaves Nagle's delay on, which is not the question here.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tasks.add(task := aio.create_task(echo(connection)))
-            task.add_done_callback(tasks.discard)
 
 
 class Counter:
@@ -113,7 +92,7 @@ def load(case, server, settings):
 
 
 for cores, place in ((2, on_all_cores), (1, on_server_core)):
-    for how, serve in (("protocol", serve_protocol), ("streams", serve_streams), ("sock", serve_sock)):
+    for how, serve in (("protocol", serve_protocol), ("streams", serve_streams), ("sock", SOCK)):
         GROUP.add(
             Served,
             f"beside_{how}_{cores}",

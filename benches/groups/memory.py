@@ -21,7 +21,8 @@ async def grown_by(aio, n, make, waits):
     """By how many bytes the process grows with `n` of what `make()` makes; `waits(thing)` tells whether it does.
 
     Others go first: these fill what the process had free already. The list of them is paid for before. No garbage is
-    looked for on the way, which would take most of the time.
+    looked for on the way, which would take most of the time. Memory is read when the loop has waited: in the turn in
+    which they begin, a loop may still have what their queue needed.
     """
     fill = min(n // 2, 50_000)
     gc.disable()
@@ -30,7 +31,7 @@ async def grown_by(aio, n, make, waits):
     async def add(some):
         for i in some:
             things[i] = make()
-        await aio.sleep(0)
+        await aio.sleep(0.01)
         gc.collect()
         return resident_bytes()
 

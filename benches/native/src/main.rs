@@ -3,6 +3,7 @@
 
 mod args;
 mod connect_load;
+mod datagrams;
 mod echo_load;
 mod echo_server;
 mod epoll;
@@ -17,7 +18,9 @@ const USAGE: &str = "usage: benchnet COMMAND [--OPTION VALUE]...
   echo-server  [--greet 1] [--answer BYTES]     a level-triggered epoll server; prints `port N`. It sends back what it
                                                 gets; or greets each connection with one byte; or answers each read
                                                 with an HTTP response whose body has so many bytes
+  datagram-server                               the same for datagrams, which it sends back
   echo-load    --port P --pid PID --conns N --size BYTES --warmup S --seconds S
+  datagram-load --port P --pid PID --conns N --size BYTES --warmup S --seconds S
   connect-load --port P --pid PID --conns N [--size BYTES] --warmup S --seconds S
                                                 connect, get one byte (or have BYTES echoed), close
   wake-load    --port P --pid PID --conns N --size BYTES --pause S --times T
@@ -30,7 +33,9 @@ fn main() -> ExitCode {
     let command = words.next().unwrap_or_default();
     let result = args::Args::parse(words).and_then(|args| match command.as_str() {
         "echo-server" => echo_server::run(&args),
+        "datagram-server" => datagrams::serve(&args),
         "echo-load" => echo_load::run(&args),
+        "datagram-load" => datagrams::load(&args),
         "connect-load" => connect_load::run(&args),
         "wake-load" => wake_load::run(&args),
         "hold" => hold::run(&args),
