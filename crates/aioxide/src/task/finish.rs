@@ -2,29 +2,10 @@
 //! sets it. A future changes in its loop's thread only: code between two awaits relies on that.
 
 use super::future::of;
+pub use super::outcome::Outcome;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
-
-/// What became of a call in another thread or process.
-pub enum Outcome {
-    Returned(Obj),
-    Raised(Obj),
-    Cancelled,
-}
-
-impl Outcome {
-    /// What a call has returned or, the exception being set, raised.
-    pub fn of(result: Res) -> Outcome {
-        match result {
-            Ok(value) => Outcome::Returned(value),
-            Err(Raised) => match error::take() {
-                Some(exception) => Outcome::Raised(exception),
-                None => Outcome::Cancelled,
-            },
-        }
-    }
-}
 
 /// Finishes `future` (one of ours), unless it is done: whoever waited for it may have cancelled it.
 ///

@@ -12,8 +12,8 @@ use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::loop_state::{LoopHead, LoopState};
-use super::ready::{Call, Item, Place, Shown};
+use super::loop_state::{Item, LoopHead, LoopState};
+use super::ready::{Call, Place, Shown};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{guarded, visit, visit_opt};
 use crate::ffi::names::stdlib;

@@ -7,13 +7,13 @@ use pyo3_ffi::*;
 
 use super::handle;
 use super::overrides::Overrides;
-pub use super::ready::Item;
-use super::ready::{Call, Place, Ready, Shown};
+use super::ready::{self, Call, Place, Shown};
 use crate::ffi::error::{self, Res, runtime_error};
 use crate::ffi::{Leaf, Obj, Raw, Slot};
 
-/// Runs one piece of work of a higher floor: given the object it was queued with.
-pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
+pub type Item = ready::Item<LoopState>;
+pub type JobFn = ready::JobFn<LoopState>;
+type Ready = ready::Ready<LoopState>;
 
 /// The part of a loop that tasks and futures know. Every field is a cell: user code may re-enter at any call.
 pub struct LoopState {

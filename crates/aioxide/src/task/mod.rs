@@ -13,6 +13,7 @@ pub mod handle_type;
 pub mod iter;
 pub mod loop_state;
 pub mod marks;
+pub mod outcome;
 pub mod overrides;
 pub mod ready;
 pub mod registry;
