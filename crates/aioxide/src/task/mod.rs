@@ -19,6 +19,7 @@ pub mod ready;
 pub mod registry;
 pub mod report;
 pub mod run_hook;
+pub mod scheduled;
 pub mod step;
 #[cfg(Py_3_12)]
 pub mod stop_iteration;
