@@ -33,8 +33,8 @@ fn load(module: Raw) -> Res<()> {
         task::future_type::load()?;
         task::task_type::load()?;
         task::classes::load()?;
-        add(module, c"Future", &Obj::new(task::future_type::type_object()))?;
-        add(module, c"Task", &Obj::new(task::task_type::exact().cast()))?;
+        add(module, c"Future", &Obj::new(task::classes::future().cast()))?;
+        add(module, c"Task", &Obj::new(task::classes::task().cast()))?;
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;

@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 use super::loop_state::{Item, LoopState, native_state, state_in};
 use super::marks::{Mark, Marks};
 use super::overrides::CALL_SOON;
-use super::{future_type, registry, task, task_type};
+use super::{classes, registry, task, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
@@ -76,9 +76,9 @@ pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
     // fields are cells.
     unsafe {
         let kind = Py_TYPE(raw);
-        let at = if kind == future_type::exact() {
+        let at = if kind == classes::future() {
             layout().future_body
-        } else if kind == task_type::exact() {
+        } else if kind == classes::task() {
             layout().task_body
         } else {
             body_in_subclass(kind)
@@ -106,8 +106,8 @@ pub unsafe fn of_plain<'a>(raw: Raw) -> &'a Future {
 unsafe fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
     // SAFETY: the instance keeps its class alive, and a class its bases.
     unsafe {
-        while !kind.is_null() && kind != task_type::exact() {
-            if kind == future_type::exact() {
+        while !kind.is_null() && kind != classes::task() {
+            if kind == classes::future() {
                 return layout().future_body;
             }
             kind = (*kind).tp_base;

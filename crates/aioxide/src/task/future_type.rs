@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
-use super::{iter, task_type};
+use super::{classes, iter, task_type};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -18,24 +18,16 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
+use crate::ffi::{NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
 
-static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
-
-/// The type itself, not a subclass.
-#[inline(always)]
-pub fn exact() -> *mut PyTypeObject {
-    // SAFETY: set at import.
-    unsafe { *TYPE.get() }
-}
 
 /// A new pending future of a loop of ours.
 #[inline(always)]
 pub fn new(state: &LoopState) -> Res {
     // SAFETY: the list holds futures of exactly this type, whose fields were emptied.
     unsafe {
-        let (made, tracked) = FREE.get(exact())?;
+        let (made, tracked) = FREE.get(classes::future())?;
         of_plain(made.as_ptr()).bind(state);
         if !tracked {
             PyObject_GC_Track(made.as_ptr().cast());
@@ -423,11 +415,11 @@ unsafe fn release(slf: Raw) {
             return;
         }
         PyObject_GC_UnTrack(slf.cast());
-        compat::clear_weakrefs(slf, exact());
+        compat::clear_weakrefs(slf, classes::future());
         this.release();
         this.release_owner();
         clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
-        if Py_TYPE(slf) == exact() {
+        if Py_TYPE(slf) == classes::future() {
             FREE.put(slf, this.marks.has(Mark::Finalised));
         } else {
             free_subclass(slf);
@@ -497,11 +489,6 @@ pub fn load() -> Res<()> {
         .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")
         .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.");
     let made = common(def).build(stdlib().future_type)?;
-    TYPE.set(made);
+    classes::set_future(made);
     Ok(())
-}
-
-/// The type, for the module's namespace.
-pub fn type_object() -> Raw {
-    exact().cast()
 }

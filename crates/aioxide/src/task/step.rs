@@ -7,7 +7,7 @@ use super::loop_state::{Item, LoopState};
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
 use super::task::{self, Task, raw_or_null};
-use super::{handle, handle_run, registry, task_type};
+use super::{classes, handle, handle_run, registry, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
@@ -126,7 +126,7 @@ pub unsafe fn wake(state: &LoopState, task: Obj, future: Obj) -> Res<()> {
 
 /// The exception that `future.result()` raises, if it does.
 fn exception_of(future: Obj) -> Res<Option<Obj>> {
-    let result = if task_type::is_exactly_ours(future.as_ptr()) {
+    let result = if classes::is_exactly_ours(future.as_ptr()) {
         // SAFETY: the type was just looked at.
         unsafe { future::of(future.as_ptr()) }.result()
     } else {
@@ -274,7 +274,7 @@ unsafe fn stop_waiting(raw: Raw, this: &Task) {
     unsafe {
         let Some(waited) = this.waits_for.take() else { return };
         if let Some(at) = layout().awaited_by {
-            let ours = task_type::is_exactly_ours(waited.as_ptr()) || task_type::is_ours(waited.as_ptr());
+            let ours = classes::is_exactly_ours(waited.as_ptr()) || classes::is_ours(waited.as_ptr());
             if ours && task::base_slot(waited.as_ptr(), at).get() == raw {
                 task::base_slot(waited.as_ptr(), at).clear();
             } else {
@@ -421,7 +421,7 @@ unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
         if is_none(raw) {
             return schedule(task, None);
         }
-        if task_type::is_exactly_ours(raw) && raw != task.as_ptr() {
+        if classes::is_exactly_ours(raw) && raw != task.as_ptr() {
             let future = future::of(raw);
             if future.owner.get() == this.future.owner.get() && future.blocking.replace(false) {
                 note_awaited_by(raw, task.as_ptr());

@@ -5,9 +5,9 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use super::classes;
 use super::future::{self, Future, State};
 use super::marks::Mark;
-use super::{future_type, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::object::{call_method, call_method_kw, truth};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names};
@@ -103,10 +103,10 @@ pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
     // SAFETY: a live object, whose type is looked at before it is taken for one of ours.
     unsafe {
         let kind = Py_TYPE(raw);
-        if kind == future_type::exact() {
+        if kind == classes::future() {
             return future::of_plain(raw).cancel(raw, message);
         }
-        if kind == task_type::exact() {
+        if kind == classes::task() {
             // Tasks that wait for each other in a ring, or in a chain as long as one likes: as deep as Python code may go.
             if Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) != 0 {
                 return Err(Raised);

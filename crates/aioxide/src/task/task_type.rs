@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::overrides::GET_DEBUG;
 use super::task::{self, Task, coro_of, of};
-use super::{registry, step};
+use super::{classes, registry, step};
 use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -23,33 +23,8 @@ use crate::ffi::{
     Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, task_names,
 };
 
-static TYPE: Global<*mut PyTypeObject> = Global::new();
 static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
-
-/// The type itself, not a subclass.
-#[inline(always)]
-pub fn exact() -> *mut PyTypeObject {
-    // SAFETY: set at import.
-    unsafe { *TYPE.get() }
-}
-
-/// Whether `object` is a future or task of exactly our types.
-#[inline(always)]
-pub fn is_exactly_ours(object: Raw) -> bool {
-    // SAFETY: a live object.
-    let kind = unsafe { Py_TYPE(object) };
-    kind == future_type::exact() || kind == exact()
-}
-
-/// Whether `object` is a future or task of ours, or of a subclass.
-pub fn is_ours(object: Raw) -> bool {
-    // SAFETY: a live object.
-    let kind = unsafe { Py_TYPE(object) };
-    is_exactly_ours(object)
-        || compat::is_subtype(kind, future_type::exact())
-        || compat::is_subtype(kind, exact())
-}
 
 /// What `create_task` gives a new task besides its coroutine; null stands for absent.
 #[derive(Clone, Copy)]
@@ -67,7 +42,7 @@ pub fn new(state: &LoopState, coro: Raw, options: Options) -> Res {
         check_coroutine(coro)?;
         check_context(options.context)?;
         let context = context::given_or_copy(options.context)?;
-        let (made, tracked) = FREE.get(exact())?;
+        let (made, tracked) = FREE.get(classes::task())?;
         let raw = made.as_ptr();
         of(raw).future.bind(state);
         fill(raw, coro, context);
@@ -453,7 +428,7 @@ unsafe fn release(slf: Raw) {
             return;
         }
         PyObject_GC_UnTrack(slf.cast());
-        compat::clear_weakrefs(slf, exact());
+        compat::clear_weakrefs(slf, classes::task());
         registry::unregister(slf);
         this.waits_for.clear();
         for offset in [layout().coro, layout().name, layout().context] {
@@ -465,7 +440,7 @@ unsafe fn release(slf: Raw) {
             // The exception handler may have registered the task that was on its way out.
             registry::unlink_foreign(slf);
         }
-        if Py_TYPE(slf) == exact() {
+        if Py_TYPE(slf) == classes::task() {
             FREE.put(slf, this.future.marks.has(Mark::Finalised));
         } else {
             future_type::free_subclass(slf);
@@ -502,7 +477,7 @@ pub fn load() -> Res<()> {
         .get(c"_must_cancel", get_must_cancel)
         .getset(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending);
     let made = common(def).build(stdlib().task_type)?;
-    TYPE.set(made);
+    classes::set_task(made);
     let step =
         TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
             .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
