@@ -26,6 +26,7 @@ fn load(module: Raw) -> Res<()> {
     task::handle_type::load()?;
     task::iter::load()?;
     task::step::load()?;
+    task::callables::load(task::step::run_called, task::step::wake_called)?;
     task::run_hook::load()?;
     engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();

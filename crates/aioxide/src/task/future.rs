@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 use super::loop_state::{Item, LoopState, native_state, state_in};
 use super::marks::{Mark, Marks};
 use super::overrides::CALL_SOON;
-use super::{classes, registry, task, task_type};
+use super::{callables, classes, registry, task};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
@@ -494,7 +494,7 @@ impl Future {
             None => {
                 // SAFETY: a waiter without context is a task.
                 let context = unsafe { task::context_of(waiter.callback.as_ptr()) };
-                (task_type::wakeup_callable(waiter.callback.as_ptr())?, context)
+                (callables::wakeup(waiter.callback.as_ptr())?, context)
             }
         };
         let args = [self.owner.get(), callback.as_ptr(), slf, context.as_ptr()];
@@ -554,7 +554,7 @@ fn is_equal(waiter: &Obj, is_callback: bool, callback: Raw) -> Res<bool> {
         if unsafe { PyCFunction_CheckExact(callback) } == 0 {
             return Ok(false);
         }
-        task_type::wakeup_callable(waiter.as_ptr())?
+        callables::wakeup(waiter.as_ptr())?
     };
     // SAFETY: both are alive.
     match unsafe { PyObject_RichCompareBool(shown.as_ptr(), callback, Py_EQ) } {

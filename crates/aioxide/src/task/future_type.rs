@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
-use super::{classes, iter, task_type};
+use super::{callables, classes, iter};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -236,7 +236,7 @@ getter!(get_callbacks, |slf| {
             Some(context) => (waiter.callback, snapshot::shown(context)?),
             None => {
                 let task = waiter.callback.as_ptr();
-                (task_type::wakeup_callable(task)?, task::context_of(task))
+                (callables::wakeup(task)?, task::context_of(task))
             }
         };
         let pair = tuple(&[callback.as_ptr(), context.as_ptr()])?;

@@ -2,6 +2,7 @@
 //! timers, nothing that waits.
 
 mod blocks;
+pub mod callables;
 pub mod classes;
 pub mod finish;
 pub mod foreign;

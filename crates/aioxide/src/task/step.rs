@@ -7,7 +7,7 @@ use super::loop_state::{Item, LoopState};
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
 use super::task::{self, Task, raw_or_null};
-use super::{classes, handle, handle_run, registry, task_type};
+use super::{callables, classes, handle, handle_run, registry};
 use crate::ffi::compat::layout;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
@@ -86,7 +86,7 @@ unsafe fn refused(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<(
         let context = task::context_of(task.as_ptr());
         if !context::is_context(context.as_ptr()) {
             error::clear();
-            let step = task_type::step_callable(task.as_ptr(), exception)?;
+            let step = callables::step(task.as_ptr(), exception)?;
             if context::run_by_method(context.as_ptr(), step.as_ptr(), &[]).is_ok() {
                 return Ok(());
             }
@@ -106,7 +106,7 @@ unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
-    let step = task_type::step_callable(task.as_ptr(), None)?;
+    let step = callables::step(task.as_ptr(), None)?;
     // SAFETY: a task of ours, held here.
     let context = unsafe { task::context_of(task.as_ptr()) };
     let handle = handle::new(state.object, step.as_ptr(), &[], context.as_ptr())?;
@@ -451,7 +451,7 @@ unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
     unsafe {
         let waited = task::of(task.as_ptr()).waits_for.or_none();
         let context = task::context_of(task.as_ptr());
-        let callback = task_type::wakeup_callable(task.as_ptr())?;
+        let callback = callables::wakeup(task.as_ptr())?;
         future.add_done_callback(waited.as_ptr(), callback, context)
     }
 }
@@ -506,7 +506,7 @@ unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
     unsafe {
         let owner = task::of(task.as_ptr()).future.owner.or_none();
         let context = task::context_of(task.as_ptr());
-        let step = task_type::step_callable(task.as_ptr(), exception)?;
+        let step = callables::step(task.as_ptr(), exception)?;
         let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
         call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
     }
@@ -554,7 +554,7 @@ unsafe fn wait_for_other(task: Obj, this: &Task, out: Obj) -> Res<()> {
         }
         setattr(raw, names().asyncio_future_blocking, Py_False())?;
         note_awaited_by_any(raw, slf);
-        let wakeup = task_type::wakeup_callable(slf)?;
+        let wakeup = callables::wakeup(slf)?;
         let context = task::context_of(slf);
         let args = [raw, wakeup.as_ptr(), context.as_ptr()];
         call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;

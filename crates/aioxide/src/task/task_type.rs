@@ -15,15 +15,11 @@ use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
-use crate::ffi::held::{Held, fields};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{
-    Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, task_names,
-};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, nesting, none, task_names};
 
-static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
 
 /// What `create_task` gives a new task besides its coroutine; null stands for absent.
@@ -295,77 +291,6 @@ setter!(set_log_destroy_pending, |slf, value| {
     Ok(())
 });
 
-// ------------------------------------------------------------------------------- steps as Python callables
-
-/// `task_wakeup`, bound to a task: what a foreign future or loop calls when the future is done.
-pub fn wakeup_callable(task: Raw) -> Res {
-    struct Definition(std::cell::UnsafeCell<PyMethodDef>);
-    // SAFETY: never written.
-    unsafe impl Sync for Definition {}
-    static WAKEUP: Definition = Definition(std::cell::UnsafeCell::new(PyMethodDef {
-        ml_name: c"task_wakeup".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_wakeup },
-        ml_flags: METH_O,
-        ml_doc: std::ptr::null(),
-    }));
-    // SAFETY: a static definition and a live receiver.
-    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.0.get(), task, NULL) })
-}
-
-onearg!(py_wakeup, |slf, future| {
-    step::wake_called(Obj::new(slf), Obj::new(future))?;
-    Ok(none())
-});
-
-/// A step of a task, with an exception to throw or without: what a foreign loop is given to call.
-#[repr(C)]
-struct StepCallable {
-    header: PyObject,
-    task: Slot,
-    exception: Slot,
-}
-
-/// # Safety
-/// `raw` is a `StepCallable` that lives for `'a`.
-unsafe fn step_of<'a>(raw: Raw) -> &'a StepCallable {
-    // SAFETY: the type of `raw` was made for it.
-    unsafe { fields(raw) }
-}
-
-// SAFETY: as laid out above.
-unsafe impl Held for StepCallable {
-    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
-        [&self.task, &self.exception]
-    }
-}
-
-pub fn step_callable(task: Raw, exception: Option<Obj>) -> Res {
-    // SAFETY: a zeroed object of the type, whose slots are filled before anyone sees it.
-    unsafe {
-        let made = Obj::steal(PyType_GenericAlloc(*STEP_TYPE.get(), 0))?;
-        step_of(made.as_ptr()).task.set(Obj::new(task));
-        drop(step_of(made.as_ptr()).exception.replace(exception));
-        Ok(made)
-    }
-}
-
-/// # Safety
-/// `slf` is a `StepCallable`, `args` a tuple, `kwargs` a dict or null.
-unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    guarded(NULL, || unsafe {
-        let given = PyTuple_GET_SIZE(args) > 0 || (!kwargs.is_null() && PyDict_Size(kwargs) > 0);
-        if given {
-            return ret(error::type_error(c"function takes no positional arguments"));
-        }
-        let Some(task) = step_of(slf).task.share() else { return none().into_raw() };
-        let exception = step_of(slf).exception.share();
-        ret(step::run_called(task, exception).map(|()| none()))
-    })
-}
-
-getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
-
 // --------------------------------------------------------------------------------------------- the end of a task
 
 /// # Safety
@@ -478,13 +403,5 @@ pub fn load() -> Res<()> {
         .getset(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending);
     let made = common(def).build(stdlib().task_type)?;
     classes::set_task(made);
-    let step =
-        TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
-            .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-            .held::<StepCallable>()
-            .slot(Py_tp_call, step_call as *mut c_void)
-            .get(c"__self__", step_self)
-            .build(NULL)?;
-    STEP_TYPE.set(step);
     Ok(())
 }
