@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::report::report_context;
 use super::task::{self, raw_or_null};
-use super::{callables, classes, iter};
+use super::{cancel, classes, iter, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -95,13 +95,13 @@ fastcall!(py_exception, |slf, args| {
 
 overriding!(py_set_result, base, c"set_result", |slf, value| {
     of(slf).check_alive()?;
-    of(slf).set_result(slf, Obj::new(value))?;
+    waiters::wake(slf, of(slf).set_result(Obj::new(value))?)?;
     Ok(none())
 });
 
 overriding!(py_set_exception, base, c"set_exception", |slf, value| {
     of(slf).check_alive()?;
-    of(slf).set_exception(slf, value)?;
+    waiters::wake(slf, of(slf).set_exception(value)?)?;
     Ok(none())
 });
 
@@ -114,20 +114,20 @@ fastcall!(pub_add_done_callback, |slf, args| {
         return error::runtime_error(c"uninitialized Future object");
     }
     let context = snapshot::given_or_current(given)?;
-    this.add_done_callback(slf, Obj::new(args.positional()[0]), context)?;
+    waiters::add_callback(slf, this, Obj::new(args.positional()[0]), context)?;
     Ok(none())
 });
 
 overriding!(pub_remove_done_callback, base, c"remove_done_callback", |slf, callback| {
     of(slf).check_alive()?;
-    int(of(slf).remove_done_callback(callback)? as i64)
+    int(waiters::remove_callback(of(slf), callback)? as i64)
 });
 
 fastcall!(py_cancel, |slf, args| {
     of(slf).check_alive()?;
     let mut message = [NULL];
     args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
-    Ok(boolean(of(slf).cancel(slf, message[0])?))
+    Ok(boolean(cancel::end(slf, of(slf), message[0])?))
 });
 
 noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
@@ -232,13 +232,7 @@ getter!(get_callbacks, |slf| {
     }
     let list = Obj::steal(PyList_New(0))?;
     for waiter in waiters {
-        let (callback, context) = match waiter.context {
-            Some(context) => (waiter.callback, snapshot::shown(context)?),
-            None => {
-                let task = waiter.callback.as_ptr();
-                (callables::wakeup(task)?, task::context_of(task))
-            }
-        };
+        let (callback, context) = waiters::shown(waiter)?;
         let pair = tuple(&[callback.as_ptr(), context.as_ptr()])?;
         check(PyList_Append(list.as_ptr(), pair.as_ptr()))?;
     }

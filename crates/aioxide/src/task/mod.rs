@@ -3,6 +3,7 @@
 
 mod blocks;
 pub mod callables;
+pub mod cancel;
 pub mod classes;
 pub mod finish;
 pub mod foreign;
@@ -27,3 +28,4 @@ pub mod stop_iteration;
 #[expect(clippy::module_inception)]
 pub mod task;
 pub mod task_type;
+pub mod waiters;

@@ -7,7 +7,7 @@ use super::loop_state::{Item, LoopState};
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
 use super::task::{self, Task, raw_or_null};
-use super::{callables, classes, handle, handle_run, registry};
+use super::{callables, cancel, classes, handle, handle_run, registry, waiters};
 use crate::ffi::compat::layout;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
@@ -379,9 +379,9 @@ unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
                 drop(value);
                 this.future.marks.put(Mark::MustCancel, false);
                 let message = this.future.cancel_message();
-                this.future.cancel(task.as_ptr(), raw_or_null(&message)).map(drop)
+                cancel::end(task.as_ptr(), &this.future, raw_or_null(&message)).map(drop)
             }
-            Outcome::Returned(value) => this.future.set_result(task.as_ptr(), value),
+            Outcome::Returned(value) => waiters::wake(task.as_ptr(), this.future.set_result(value)?),
             Outcome::Raised => end_with_exception(task.as_ptr(), &this.future),
         }
     }
@@ -394,14 +394,14 @@ unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
     let Some(exception) = error::take() else { return Ok(()) };
     if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) {
         future.keep_cancelled_error(exception);
-        return future.cancel(raw, NULL).map(drop);
+        return cancel::end(raw, future, NULL).map(drop);
     }
     // SAFETY: reads statics of the interpreter.
     let leaves = unsafe {
         error::is_instance(exception.as_ptr(), PyExc_KeyboardInterrupt)
             || error::is_instance(exception.as_ptr(), PyExc_SystemExit)
     };
-    future.set_exception(raw, exception.as_ptr())?;
+    waiters::wake(raw, future.set_exception(exception.as_ptr())?)?;
     if leaves {
         error::restore(Some(exception));
         return Err(Raised);
@@ -452,7 +452,7 @@ unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
         let waited = task::of(task.as_ptr()).waits_for.or_none();
         let context = task::context_of(task.as_ptr());
         let callback = callables::wakeup(task.as_ptr())?;
-        future.add_done_callback(waited.as_ptr(), callback, context)
+        waiters::add_callback(waited.as_ptr(), future, callback, context)
     }
 }
 
@@ -466,7 +466,7 @@ unsafe fn cancel_waited(this: &Task) -> Res<()> {
     unsafe {
         let message = this.future.cancel_message();
         if let Some(waited) = this.waits_for.share()
-            && task::cancel_any(waited.as_ptr(), raw_or_null(&message))?
+            && cancel::any(waited.as_ptr(), raw_or_null(&message))?
         {
             this.future.marks.put(Mark::MustCancel, false);
         }

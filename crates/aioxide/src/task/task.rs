@@ -1,16 +1,11 @@
-//! Tasks: our fields, and cancellation. How a task runs is `step`; the Python type around it is `task_type`.
+//! Tasks: our fields. How a task runs is `step`, how it is cancelled `cancel`; the Python type around it is `task_type`.
 
 #[cfg(not(Py_3_14))]
 use std::cell::Cell;
 
-use pyo3_ffi::*;
-
-use super::classes;
-use super::future::{self, Future, State};
-use super::marks::Mark;
+use super::future::Future;
 use crate::ffi::compat::layout;
-use crate::ffi::object::{call_method, call_method_kw, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names};
+use crate::ffi::{NULL, Obj, Raw, Slot};
 
 /// Our fields: a future's, and behind them a task's own. Coroutine, name and context stand in the base's fields, where
 /// foreign code reads them.
@@ -68,77 +63,6 @@ pub unsafe fn context_of(raw: Raw) -> Obj {
 pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
     // SAFETY: the offset is the layout's.
     unsafe { base_slot(raw, layout().context) }
-}
-
-/// Requests cancellation: `Task.cancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn cancel(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: a task, which the caller holds; what it waits for is held while its `cancel` runs.
-    unsafe {
-        let this = of(raw);
-        // Also for one that is done: whoever cancels it has taken notice of it.
-        this.future.log_traceback.set(false);
-        if this.future.state() != State::Pending {
-            return Ok(false);
-        }
-        this.future.cancels.set(this.future.cancels.get() + 1);
-        if let Some(waits_for) = this.waits_for.share()
-            && cancel_any(waits_for.as_ptr(), message)?
-        {
-            return Ok(true);
-        }
-        this.future.marks.put(Mark::MustCancel, true);
-        this.future.set_cancel_message(message);
-        Ok(true)
-    }
-}
-
-/// Cancels what a task waits for: a future of ours directly, anything else by its method.
-///
-/// # Safety
-/// `raw` is a live object.
-pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: a live object, whose type is looked at before it is taken for one of ours.
-    unsafe {
-        let kind = Py_TYPE(raw);
-        if kind == classes::future() {
-            return future::of_plain(raw).cancel(raw, message);
-        }
-        if kind == classes::task() {
-            // Tasks that wait for each other in a ring, or in a chain as long as one likes: as deep as Python code may go.
-            if Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) != 0 {
-                return Err(Raised);
-            }
-            let result = cancel(raw, message);
-            Py_LeaveRecursiveCall();
-            return result;
-        }
-        let n = names();
-        let answer = if message.is_null() || crate::ffi::object::is_none(message) {
-            call_method(n.cancel, &[raw])?
-        } else {
-            call_method_kw(n.cancel, &[raw, message], 1, n.kw_msg)?
-        };
-        truth(answer.as_ptr())
-    }
-}
-
-/// `Task.uncancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn uncancel(raw: Raw) -> i32 {
-    // SAFETY: a task, alive for the call: no Python runs here.
-    unsafe {
-        let this = of(raw);
-        let left = (this.future.cancels.get() - 1).max(0);
-        if this.future.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
-            this.future.marks.put(Mark::MustCancel, false);
-        }
-        left
-    }
 }
 
 /// Null or an object, as the C API has it.

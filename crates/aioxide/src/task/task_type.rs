@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::overrides::GET_DEBUG;
 use super::task::{self, Task, coro_of, of};
-use super::{classes, registry, step};
+use super::{cancel, classes, registry, step};
 use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -227,11 +227,11 @@ overriding!(py_set_exception, base, c"set_exception", |slf, _value| {
 fastcall!(py_cancel, |slf, args| {
     let mut message = [NULL];
     args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
-    Ok(boolean(task::cancel(slf, message[0])?))
+    Ok(boolean(cancel::request(slf, message[0])?))
 });
 
 noargs!(py_cancelling, |slf| int(of(slf).future.cancels.get().into()));
-noargs!(py_uncancel, |slf| int(task::uncancel(slf).into()));
+noargs!(py_uncancel, |slf| int(cancel::uncancel(slf).into()));
 noargs!(py_get_coro, |slf| Ok(coro_of(slf).or_none()));
 noargs!(py_get_context, |slf| Ok(task::context_of(slf)));
 
