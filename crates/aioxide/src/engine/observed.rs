@@ -56,7 +56,7 @@ fn run_for_program(state: &LoopState, item: Item) -> Res<()> {
 fn as_handle(state: &LoopState, item: Item) -> Res {
     let of_task = |task: Obj, callback: Obj, args: &[crate::ffi::Raw]| {
         // SAFETY: the items of tasks hold tasks of ours.
-        let context = unsafe { task::context_of(task.as_ptr()) };
+        let context = unsafe { task::of(task.as_ptr()) }.context();
         handle::new(state.object, callback.as_ptr(), args, context.as_ptr())
     };
     match item {
@@ -66,7 +66,7 @@ fn as_handle(state: &LoopState, item: Item) -> Res {
         }
         Item::Step(task) => {
             // SAFETY: an item of a task holds a task of ours.
-            let waited = unsafe { task::of(task.as_ptr()).waits_for.share() };
+            let waited = unsafe { task::of(task.as_ptr()) }.waits_for.share();
             match waited {
                 Some(future) => {
                     let wakeup = callables::wakeup(task.as_ptr())?;

@@ -4,6 +4,7 @@ use pyo3_ffi::*;
 
 use crate::ffi::{Obj, Raised, Raw, Res, context, error, names, snapshot};
 use crate::task::loop_state::{Item, LoopState};
+use crate::task::task::TaskObj;
 use crate::task::{finish, handle, handle_run, registry, report, step};
 
 pub fn registry_leave(state: &LoopState) {
@@ -25,7 +26,9 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
     // SAFETY: items hold what their names say; tasks exist only where the layout is known.
     unsafe {
         match item {
-            Item::Step(task) => step::run(state, task, None).or_else(|Raised| step_failed(state)),
+            Item::Step(task) => {
+                step::run(state, TaskObj::new(task), None).or_else(|Raised| step_failed(state))
+            }
             Item::Call(call) => {
                 registry_leave(state);
                 handle_run::run_call(state, call)
@@ -51,10 +54,10 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
                 run(state, object.as_ptr()).or_else(|Raised| job_failed(object.as_ptr()))
             }
             Item::Wake { task, future } => {
-                step::wake(state, task, future).or_else(|Raised| step_failed(state))
+                step::wake(state, TaskObj::new(task), future).or_else(|Raised| step_failed(state))
             }
             Item::Throw { task, exception } => {
-                step::run_throwing(state, task, exception).or_else(|Raised| step_failed(state))
+                step::run_throwing(state, TaskObj::new(task), exception).or_else(|Raised| step_failed(state))
             }
         }
     }

@@ -7,6 +7,7 @@ use std::ptr::null;
 
 use pyo3_ffi::*;
 
+use super::task::{self, TaskObj};
 use crate::ffi::guard::{getter, guarded, onearg};
 use crate::ffi::held::{Held, fields};
 use crate::ffi::object::ret;
@@ -14,9 +15,9 @@ use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raw, Res, Slot, error, none};
 
 /// `step::run_called`: a step of a task, with an exception to throw or without.
-type Run = unsafe fn(Obj, Option<Obj>) -> Res<()>;
+type Run = fn(TaskObj, Option<Obj>) -> Res<()>;
 /// `step::wake_called`: a step of a task that waited for a future, with that.
-type Wake = unsafe fn(Obj, Obj) -> Res<()>;
+type Wake = fn(TaskObj, Obj) -> Res<()>;
 
 static RUN: Global<Run> = Global::new();
 static WAKE: Global<Wake> = Global::new();
@@ -38,7 +39,7 @@ pub fn wakeup(task: Raw) -> Res {
 }
 
 onearg!(py_wakeup, |slf, future| {
-    WAKE.get()(Obj::new(slf), Obj::new(future))?;
+    WAKE.get()(task::of(slf).hold(), Obj::new(future))?;
     Ok(none())
 });
 
@@ -85,7 +86,7 @@ unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
         }
         let Some(task) = step_of(slf).task.share() else { return none().into_raw() };
         let exception = step_of(slf).exception.share();
-        ret(RUN.get()(task, exception).map(|()| none()))
+        ret(RUN.get()(TaskObj::new(task), exception).map(|()| none()))
     })
 }
 

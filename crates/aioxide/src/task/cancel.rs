@@ -2,9 +2,9 @@
 
 use pyo3_ffi::*;
 
-use super::future::{self, CALLED_OFF, Future, State};
+use super::future::{self, CALLED_OFF, Future, given};
 use super::marks::Mark;
-use super::task::of;
+use super::task::{self, Task};
 use super::{classes, waiters};
 use crate::ffi::compat::layout;
 use crate::ffi::object::{call_method, call_method_kw, truth};
@@ -23,35 +23,25 @@ pub fn end(slf: Raw, this: &Future, message: Raw) -> Res<bool> {
 }
 
 /// Requests cancellation: `Task.cancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn request(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: a task, which the caller holds; what it waits for is held while its `cancel` runs.
-    unsafe {
-        let this = of(raw);
-        // Also for one that is done: whoever cancels it has taken notice of it.
-        this.future.log_traceback.set(false);
-        if this.future.state() != State::Pending {
-            return Ok(false);
-        }
-        this.future.cancels.set(this.future.cancels.get() + 1);
-        if let Some(waits_for) = this.waits_for.share()
-            && any(waits_for.as_ptr(), message)?
-        {
-            return Ok(true);
-        }
-        this.future.marks.put(Mark::MustCancel, true);
-        this.future.set_cancel_message(message);
-        Ok(true)
+pub fn request(task: &Task, message: Raw) -> Res<bool> {
+    // Also for one that is done: whoever cancels it has taken notice of it.
+    task.future.log_traceback.set(false);
+    if !task.future.is_pending() {
+        return Ok(false);
     }
+    task.future.cancels.set(task.future.cancels.get() + 1);
+    if let Some(waits_for) = task.waits_for.share()
+        && any(waits_for.as_ptr(), message)?
+    {
+        return Ok(true);
+    }
+    task.future.marks.put(Mark::MustCancel, true);
+    task.future.set_cancel_message(message);
+    Ok(true)
 }
 
 /// Cancels what a task waits for: a future of ours directly, anything else by its method.
-///
-/// # Safety
-/// `raw` is a live object.
-pub unsafe fn any(raw: Raw, message: Raw) -> Res<bool> {
+pub fn any(raw: Raw, message: Raw) -> Res<bool> {
     // SAFETY: a live object, whose type is looked at before it is taken for one of ours.
     unsafe {
         let kind = Py_TYPE(raw);
@@ -63,32 +53,25 @@ pub unsafe fn any(raw: Raw, message: Raw) -> Res<bool> {
             if Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) != 0 {
                 return Err(Raised);
             }
-            let result = request(raw, message);
+            let result = request(&task::of(raw), message);
             Py_LeaveRecursiveCall();
             return result;
         }
-        let n = names();
-        let answer = if message.is_null() || crate::ffi::object::is_none(message) {
-            call_method(n.cancel, &[raw])?
-        } else {
-            call_method_kw(n.cancel, &[raw, message], 1, n.kw_msg)?
-        };
-        truth(answer.as_ptr())
     }
+    let n = names();
+    let answer = if given(message).is_null() {
+        call_method(n.cancel, &[raw])?
+    } else {
+        call_method_kw(n.cancel, &[raw, message], 1, n.kw_msg)?
+    };
+    truth(answer.as_ptr())
 }
 
 /// `Task.uncancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn uncancel(raw: Raw) -> i32 {
-    // SAFETY: a task, alive for the call: no Python runs here.
-    unsafe {
-        let this = of(raw);
-        let left = (this.future.cancels.get() - 1).max(0);
-        if this.future.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
-            this.future.marks.put(Mark::MustCancel, false);
-        }
-        left
+pub fn uncancel(task: &Task) -> i32 {
+    let left = (task.future.cancels.get() - 1).max(0);
+    if task.future.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
+        task.future.marks.put(Mark::MustCancel, false);
     }
+    left
 }

@@ -5,7 +5,7 @@ use pyo3_ffi::*;
 use super::handle::{Handle, Kind, of, of_call, retire};
 use super::loop_state::{LoopState, thread_ident};
 use super::ready::Call;
-use super::report::{callback_message, report_context};
+use super::report::{callback_message, report_context, unless_exit};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method};
 use crate::ffi::refcount::refcount;
@@ -45,13 +45,11 @@ unsafe fn call_failed(
     several: bool,
     context: &Obj,
 ) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let call = Call { callback, args, several, context: context.clone(), handle: std::ptr::null() };
-    // SAFETY: the call is no more queued, and has no handle.
-    report_failure(&unsafe { of_call(state, call) }?, exception)
+    unless_exit(|exception| {
+        let call = Call { callback, args, several, context: context.clone(), handle: std::ptr::null() };
+        // SAFETY: the call is no more queued, and has no handle.
+        report_failure(&unsafe { of_call(state, call) }?, exception)
+    })
 }
 
 /// Runs a handle in its context, unless it was cancelled. An exception of the callback goes to the loop's exception
@@ -234,10 +232,7 @@ unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
 /// `handle` is a handle; an exception is set.
 #[cold]
 unsafe fn failed(handle: &Obj) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    error::take().map_or(Ok(()), |exception| report_failure(handle, exception))
+    unless_exit(|exception| report_failure(handle, exception))
 }
 
 /// Tells the loop's exception handler that the callback of `handle` raised.

@@ -7,6 +7,15 @@ use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, dict, getattr, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error, names};
 
+/// Has `report` tell of the exception that is set, unless that must leave the loop.
+#[cold]
+pub fn unless_exit(report: impl FnOnce(Obj) -> Res<()>) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    error::take().map_or(Ok(()), report)
+}
+
 /// "Exception in callback ...", with the text that asyncio of the running version gives for a callback.
 pub fn callback_message(state: &LoopState, callback: Raw, args: Raw) -> Res {
     let text = if cfg!(Py_3_13) {

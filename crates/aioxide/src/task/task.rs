@@ -2,6 +2,8 @@
 
 #[cfg(not(Py_3_14))]
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use super::future::Future;
 use crate::ffi::compat::layout;
@@ -22,11 +24,10 @@ pub struct Task {
 }
 
 /// # Safety
-/// `raw` is an instance of our Task, alive for the time of use.
+/// `raw` is an instance of our Task that somebody holds for `'a`.
 #[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a Task {
-    // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
-    unsafe { &*raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
+pub unsafe fn of<'a>(raw: Raw) -> TaskRef<'a> {
+    TaskRef { raw, held: PhantomData }
 }
 
 /// A field of the base that holds a reference.
@@ -39,30 +40,90 @@ pub unsafe fn base_slot<'a>(raw: Raw, offset: usize) -> &'a Slot {
     unsafe { &*raw.cast::<u8>().add(offset).cast::<Slot>() }
 }
 
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: the offset is the layout's.
-    unsafe { base_slot(raw, layout().coro) }
+/// A reference to a task of ours, owned.
+#[repr(transparent)]
+pub struct TaskObj(Obj);
+
+impl TaskObj {
+    /// # Safety
+    /// `task` is an instance of our Task.
+    #[inline(always)]
+    pub unsafe fn new(task: Obj) -> TaskObj {
+        TaskObj(task)
+    }
+
+    #[inline(always)]
+    pub fn borrow(&self) -> TaskRef<'_> {
+        TaskRef { raw: self.0.as_ptr(), held: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn into_obj(self) -> Obj {
+        self.0
+    }
 }
 
-/// The context of an initialised task.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn context_of(raw: Raw) -> Obj {
-    // SAFETY: a live task; the reference is shared before anything runs.
-    unsafe { context_slot(raw).or_none() }
+/// A task of ours that somebody holds for `'a`.
+#[derive(Clone, Copy)]
+pub struct TaskRef<'a> {
+    raw: Raw,
+    held: PhantomData<&'a TaskObj>,
 }
 
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: the offset is the layout's.
-    unsafe { base_slot(raw, layout().context) }
+impl Deref for TaskRef<'_> {
+    type Target = Task;
+
+    #[inline(always)]
+    fn deref(&self) -> &Task {
+        // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
+        unsafe { &*self.raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
+    }
+}
+
+impl<'a> TaskRef<'a> {
+    #[inline(always)]
+    pub fn as_ptr(self) -> Raw {
+        self.raw
+    }
+
+    #[inline(always)]
+    pub fn hold(self) -> TaskObj {
+        TaskObj(Obj::new(self.raw))
+    }
+
+    /// A field of the base, at one of the layout's offsets.
+    #[inline(always)]
+    fn slot(self, offset: usize) -> &'a Slot {
+        // SAFETY: a task of ours, which is held.
+        unsafe { base_slot(self.raw, offset) }
+    }
+
+    #[inline(always)]
+    pub fn coro(self) -> &'a Slot {
+        self.slot(layout().coro)
+    }
+
+    #[inline(always)]
+    pub fn context_slot(self) -> &'a Slot {
+        self.slot(layout().context)
+    }
+
+    #[inline(always)]
+    pub fn name(self) -> &'a Slot {
+        self.slot(layout().name)
+    }
+
+    /// The fields of the base that a task fills.
+    #[inline(always)]
+    pub fn slots(self) -> [&'a Slot; 3] {
+        [self.coro(), self.name(), self.context_slot()]
+    }
+
+    /// The context of an initialised task.
+    #[inline(always)]
+    pub fn context(self) -> Obj {
+        self.context_slot().or_none()
+    }
 }
 
 /// Null or an object, as the C API has it.

@@ -6,7 +6,8 @@ use super::future::{Future, State, Waiter, Woken};
 use super::loop_state::Item;
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
-use super::{callables, registry, task};
+use super::task::TaskObj;
+use super::{callables, registry};
 use crate::ffi::object::call_method_kw;
 use crate::ffi::{Obj, Raised, Raw, Res, error, names, snapshot};
 
@@ -62,9 +63,10 @@ pub fn shown(waiter: Waiter) -> Res<(Obj, Obj)> {
     match waiter.context {
         Some(context) => Ok((waiter.callback, snapshot::shown(context)?)),
         None => {
-            let task = waiter.callback.as_ptr();
             // SAFETY: a waiter without context is a task.
-            Ok((callables::wakeup(task)?, unsafe { task::context_of(task) }))
+            let task = unsafe { TaskObj::new(waiter.callback) };
+            let task = task.borrow();
+            Ok((callables::wakeup(task.as_ptr())?, task.context()))
         }
     }
 }
