@@ -1,9 +1,12 @@
 //! Running what is queued: one entry.
 
+use std::ptr::null;
+
 use pyo3_ffi::*;
 
-use crate::ffi::{Obj, Raised, Raw, Res, context, error, names, snapshot};
+use crate::ffi::{Obj, Raised, Raw, Res, error, names};
 use crate::task::loop_state::{Item, LoopState};
+use crate::task::ready::Call;
 use crate::task::task::TaskObj;
 use crate::task::{finish, handle, handle_run, registry, report, step};
 
@@ -43,7 +46,8 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
             Item::Done { callback, future, context } => {
                 registry_leave(state);
-                run_done(state, callback, future, context)
+                let args = Some(future);
+                handle_run::run_call(state, Call { callback, args, several: false, context, handle: null() })
             }
             Item::Finish { future, outcome } => {
                 registry_leave(state);
@@ -61,55 +65,6 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn run_done(state: &LoopState, callback: Obj, future: Obj, context: Obj) -> Res<()> {
-    if !snapshot::is_snapshot(context.as_ptr()) {
-        return run_done_in(state, callback, future, context);
-    }
-    let entered = snapshot::enter(&state.spare_context, context)?;
-    // SAFETY: live objects.
-    let result = Obj::steal(unsafe { PyObject_CallOneArg(callback.as_ptr(), future.as_ptr()) });
-    context::exit(entered.as_ptr());
-    let result = match result {
-        Ok(_) => Ok(()),
-        Err(Raised) => done_failed(state, &callback, &future, &entered),
-    };
-    snapshot::put_back(&state.spare_context, entered);
-    result
-}
-
-/// The callback was given its context.
-fn run_done_in(state: &LoopState, callback: Obj, future: Obj, context: Obj) -> Res<()> {
-    let result = match context::enter(context.as_ptr()) {
-        Err(Raised) if context::is_context(context.as_ptr()) => Err(Raised),
-        Err(Raised) => {
-            error::clear();
-            context::run_by_method(context.as_ptr(), callback.as_ptr(), &[future.as_ptr()])
-        }
-        Ok(()) => {
-            // SAFETY: live objects.
-            let result = Obj::steal(unsafe { PyObject_CallOneArg(callback.as_ptr(), future.as_ptr()) });
-            context::exit(context.as_ptr());
-            result
-        }
-    };
-    match result {
-        Ok(_) => Ok(()),
-        Err(Raised) => done_failed(state, &callback, &future, &context),
-    }
-}
-
-/// As if a handle had run the callback: makes one, for the report.
-#[cold]
-fn done_failed(state: &LoopState, callback: &Obj, future: &Obj, context: &Obj) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let handle = handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())?;
-    handle_run::report_failure(&handle, exception)
 }
 
 /// A step that failed after the coroutine's part in it, when its outcome was to be told: reported as asyncio reports a

@@ -20,7 +20,7 @@ fn is_cancelled(timer: &Obj) -> bool {
 fn drop_timer(timer: Obj) {
     // SAFETY: a timer handle, as all that the heap holds.
     unsafe {
-        handle::set_unscheduled(timer.as_ptr());
+        handle::of(timer.as_ptr()).scheduled.set(false);
         handle::retire(timer.as_ptr());
     }
 }
@@ -55,7 +55,7 @@ pub fn take_due_timers(state: &LoopState, now: f64) {
                 return Err(timer);
             }
             // SAFETY: a timer handle, as all that the heap holds.
-            unsafe { handle::set_unscheduled(timer.as_ptr()) };
+            unsafe { handle::of(timer.as_ptr()) }.scheduled.set(false);
             if cancelled {
                 stale.push(timer);
             } else {
