@@ -39,8 +39,8 @@ pub struct Woken<'a> {
     pub more: Vec<Waiter>,
 }
 
-/// Our fields, behind those of `_asyncio.Future` or `Task`. All cells: user code may re-enter at any call. A word here is a
-/// word in each future that somebody waits for: what is a bit is kept as one, and what can be worked out is not kept.
+/// Our fields, behind those of `_asyncio.Future` or `Task`. A word here is a word in each future that somebody waits for: what
+/// is a bit is kept as one, and what can be worked out is not kept.
 #[repr(C)]
 pub struct Future {
     /// Null in an object that was not initialised.
@@ -79,8 +79,7 @@ struct Rare {
 /// `raw` is an instance of our Future or Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end. All
-    // fields are cells.
+    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
     unsafe {
         let kind = Py_TYPE(raw);
         let at = if kind == classes::future() {

@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::future::{Future, State, given, of, of_plain};
 use super::loop_state::LoopState;
 use super::marks::Mark;
-use super::report::report_context;
+use super::report::report_made;
 use super::task::{self, raw_or_null};
 use super::{cancel, classes, iter, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
@@ -284,16 +284,10 @@ pub unsafe fn report_unretrieved(slf: Raw) {
 /// # Safety
 /// As `report_unretrieved`.
 pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
-    let n = names();
-    // SAFETY: as above; `of` lends cells only.
+    // SAFETY: as the caller says.
     let this = unsafe { of(slf) };
-    let frames = this.source_traceback();
-    let mut all = pairs.to_vec();
-    all.push((n.message, message.as_ptr()));
-    if let Some(frames) = &frames {
-        all.push((n.source_traceback, frames.as_ptr()));
-    }
-    report_context(this.owner.get(), &all)
+    let all = [pairs, &[(names().message, message.as_ptr())]].concat();
+    report_made(this.owner.get(), &all, this.source_traceback())
 }
 
 /// Runs a finaliser's report with the error indicator put aside.

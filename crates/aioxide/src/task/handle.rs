@@ -1,7 +1,7 @@
 //! Handles: what `call_soon`, `call_later` and `add_reader` return.
 //!
-//! What `call_soon` queues is a call, not its handle: mostly nobody keeps that, and then it is gone before the call runs. One
-//! that is kept has the call's parts from when somebody asks for them, or from when the call runs.
+//! Mostly nobody keeps one, and then it is gone before its call runs. One that is kept has the call's parts from when somebody
+//! asks for them, or from when the call runs.
 //!
 //! The garbage collector learns of a handle only when somebody has kept it beyond its use: nearly none are, and a batch
 //! of callbacks is twice as fast for it. Until then the loop visits what a queued handle holds. `__class__` says
@@ -93,7 +93,7 @@ const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
 /// `raw` is a handle that lives for `'a`.
 #[inline(always)]
 pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
-    // SAFETY: callers pass a handle, alive for the time of use.
+    // SAFETY: as the caller says.
     unsafe { &*raw.cast::<Handle>() }
 }
 

@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 use super::handle::{Handle, Kind, of, of_call, retire};
 use super::loop_state::{LoopState, thread_ident};
 use super::ready::Call;
-use super::report::{callback_message, report_context, unless_exit};
+use super::report::{callback_message, report_made, unless_exit};
 use super::task::raw_or_null;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method};
@@ -244,11 +244,7 @@ pub fn report_failure(handle: &Obj, exception: Obj) -> Res<()> {
     let (callback, args) = (this.callback.or_none(), this.args_tuple()?);
     let message = callback_message(this.state(), callback.as_ptr(), args.as_ptr())?;
     let n = names();
-    let mut pairs =
-        vec![(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
-    let frames = this.source_traceback();
-    if let Some(frames) = &frames {
-        pairs.push((n.source_traceback, frames.as_ptr()));
-    }
-    report_context(this.owner.get(), &pairs)
+    let pairs =
+        [(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
+    report_made(this.owner.get(), &pairs, this.source_traceback())
 }

@@ -15,7 +15,7 @@ pub type Item = ready::Item<LoopState>;
 pub type JobFn = ready::JobFn<LoopState>;
 type Ready = ready::Ready<LoopState>;
 
-/// The part of a loop that tasks and futures know. Every field is a cell: user code may re-enter at any call.
+/// The part of a loop that tasks and futures know.
 pub struct LoopState {
     /// The loop object, borrowed: this state is a part of it.
     pub object: Raw,

@@ -36,6 +36,13 @@ pub fn report_context(owner: Raw, pairs: &[(Raw, Raw)]) -> Res<()> {
     crate::ffi::object::call_method(names().call_exception_handler, &[owner, details.as_ptr()]).map(drop)
 }
 
+/// The same, with where the object was made that it is about, if that is known.
+pub fn report_made(owner: Raw, pairs: &[(Raw, Raw)], made: Option<Obj>) -> Res<()> {
+    let made = made.as_ref().map(|frames| (names().source_traceback, frames.as_ptr()));
+    let all: Vec<_> = pairs.iter().copied().chain(made).collect();
+    report_context(owner, &all)
+}
+
 /// The loop's attribute `name` as a number of seconds, for the debug mode's limits.
 pub fn seconds_attr(owner: Raw, name: Raw) -> Res<f64> {
     let value = getattr(owner, name)?;

@@ -75,7 +75,7 @@ impl Deref for TaskRef<'_> {
 
     #[inline(always)]
     fn deref(&self) -> &Task {
-        // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
+        // SAFETY: as `future::of`: a task's body stands where the fields of the base end.
         unsafe { &*self.raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
     }
 }
