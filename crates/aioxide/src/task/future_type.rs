@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::future::{Future, State, given, of, of_plain};
 use super::loop_state::LoopState;
 use super::marks::Mark;
-use super::report::report_made;
+use super::report::{aside, report_made};
 use super::task::{self, raw_or_null};
 use super::{cancel, classes, iter, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
@@ -275,7 +275,7 @@ pub unsafe fn report_unretrieved(slf: Raw) {
             let pairs = [(names().exception, raw_or_null(&exception)), (names().future, slf)];
             report(slf, message, &pairs)
         };
-        run_finaliser(slf, report);
+        aside(slf, report);
     }
 }
 
@@ -288,15 +288,6 @@ pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
     let this = unsafe { of(slf) };
     let all = [pairs, &[(names().message, message.as_ptr())]].concat();
     report_made(this.owner.get(), &all, this.source_traceback())
-}
-
-/// Runs a finaliser's report with the error indicator put aside.
-pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
-    let pending = error::take();
-    if report().is_err() {
-        error::unraisable(slf);
-    }
-    error::restore(pending);
 }
 
 /// # Safety

@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 use super::handle::{Handle, Kind, of, of_call, retire};
 use super::loop_state::{LoopState, thread_ident};
 use super::ready::Call;
-use super::report::{callback_message, report_made, unless_exit};
+use super::report::{aside, callback_message, report_made, unless_exit};
 use super::task::raw_or_null;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method};
@@ -154,11 +154,7 @@ unsafe fn run_in_own(handle: &Obj, callback: Raw) -> Res<()> {
 fn ended(this: &Handle) {
     this.running.set(false);
     if let Some(lock) = this.extra.with(|extra| extra.as_mut().and_then(|extra| extra.ended.take())) {
-        let pending = error::take();
-        if call_method(names().release, &[lock.as_ptr()]).is_err() {
-            error::unraisable(lock.as_ptr());
-        }
-        error::restore(pending);
+        aside(lock.as_ptr(), || call_method(names().release, &[lock.as_ptr()]).map(drop));
     }
 }
 

@@ -380,6 +380,24 @@ impl Entry {
         }
     }
 
+    /// A queued call, with references of the caller's own.
+    ///
+    /// # Safety
+    /// `entry` is a call.
+    unsafe fn call(entry: *const Entry) -> Call {
+        // SAFETY: `push_call` has filled these words.
+        unsafe {
+            let [callback, args, context, handle] = (*entry).words;
+            Call {
+                callback: Obj::new(callback.cast()),
+                args: Obj::maybe(args.cast()),
+                several: (*entry).kind == Kind::CallSeveral,
+                context: Obj::new(context.cast()),
+                handle: handle.cast_const().cast(),
+            }
+        }
+    }
+
     /// # Safety
     /// `entry` is filled.
     unsafe fn shown(entry: *const Entry) -> Option<Shown> {
@@ -389,13 +407,7 @@ impl Entry {
             let place = words[HANDLE].cast_const().cast::<Place>();
             match kind {
                 Kind::Run => Some(Shown::Handle(Obj::new(words[0].cast()))),
-                Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Call {
-                    callback: Obj::new(words[0].cast()),
-                    args: Obj::maybe(words[1].cast()),
-                    several: kind == Kind::CallSeveral,
-                    context: Obj::new(words[2].cast()),
-                    handle: place,
-                })),
+                Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Entry::call(entry))),
                 Kind::Call | Kind::CallSeveral => Some(Shown::Place(place)),
                 Kind::Cancelled if !place.is_null() => Some(Shown::Place(place)),
                 _ => None,
@@ -427,16 +439,7 @@ impl Place {
             return None;
         }
         // SAFETY: as `leave`; an entry of a place is a call, or was one that is cancelled.
-        unsafe {
-            let (kind, words) = ((*entry).kind, (*entry).words);
-            (kind != Kind::Cancelled).then(|| Call {
-                callback: Obj::new(words[0].cast()),
-                args: Obj::maybe(words[1].cast()),
-                several: kind == Kind::CallSeveral,
-                context: Obj::new(words[2].cast()),
-                handle: self,
-            })
-        }
+        unsafe { ((*entry).kind != Kind::Cancelled).then(|| Entry::call(entry)) }
     }
 
     /// Gives the queued call, if there is one, another context to run in; returns the one that is to be released.

@@ -16,6 +16,15 @@ pub fn unless_exit(report: impl FnOnce(Obj) -> Res<()>) -> Res<()> {
     error::take().map_or(Ok(()), report)
 }
 
+/// Runs `body` with the exception that is set put aside; `sys.unraisablehook` is told what it raises, about `object`.
+pub fn aside(object: Raw, body: impl FnOnce() -> Res<()>) {
+    let pending = error::take();
+    if body().is_err() {
+        error::unraisable(object);
+    }
+    error::restore(pending);
+}
+
 /// "Exception in callback ...", with the text that asyncio of the running version gives for a callback.
 pub fn callback_message(state: &LoopState, callback: Raw, args: Raw) -> Res {
     let text = if cfg!(Py_3_13) {

@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::overrides::GET_DEBUG;
 use super::task::{Task, TaskRef, of};
-use super::{cancel, classes, registry, step};
+use super::{cancel, classes, registry, report, step};
 use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -277,7 +277,7 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
             && this.future.marks.has(Mark::LogDestroyPending)
             && this.future.owner.is_set()
         {
-            future_type::run_finaliser(slf, || {
+            report::aside(slf, || {
                 let message = string("Task was destroyed but it is pending!")?;
                 future_type::report(slf, message, &[(names().task, slf)])
             });
