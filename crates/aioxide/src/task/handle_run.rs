@@ -25,16 +25,31 @@ pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
         if !call.handle.is_null() {
             return run(of_call(state, call)?);
         }
+        if !snapshot::is_snapshot(call.context.as_ptr()) {
+            return run_given(state, call);
+        }
         let Call { callback, args, several, context, .. } = call;
         let (raw, given) = (callback.as_ptr(), raw_or_null(&args));
-        let failed = move |context| call_failed(state, callback, args, several, context);
-        if snapshot::is_snapshot(context.as_ptr()) {
-            return run_in_spare(&state.spare_context, context, || invoke(raw, given, several), failed);
-        }
-        match invoke_in(context.as_ptr(), raw, given, several) {
-            Ok(_) => Ok(()),
-            Err(Raised) => failed(context),
-        }
+        run_in_spare(
+            &state.spare_context,
+            context,
+            || invoke(raw, given, several),
+            move |context| call_failed(state, callback, args, several, context),
+        )
+    }
+}
+
+/// As `run_call`, in the context that the caller gave.
+///
+/// # Safety
+/// As `run_call`; no handle stands for the call.
+#[inline(never)]
+unsafe fn run_given(state: &LoopState, call: Call) -> Res<()> {
+    let Call { callback, args, several, context, .. } = call;
+    // SAFETY: as in `run_call`.
+    match unsafe { invoke_in(context.as_ptr(), callback.as_ptr(), raw_or_null(&args), several) } {
+        Ok(_) => Ok(()),
+        Err(Raised) => call_failed(state, callback, args, several, context),
     }
 }
 
@@ -183,29 +198,40 @@ fn wait_for_other_thread(this: &Handle) -> Res<()> {
     Ok(())
 }
 
-/// As `invoke`, in a context that others may know: it can be entered already, or be no context but something with its
-/// method `run`.
+/// As `invoke`, in a context that others may know.
 ///
 /// # Safety
 /// As `invoke`; `context` is a live object.
+#[inline(always)]
 unsafe fn invoke_in(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
     // SAFETY: as the caller says.
     unsafe {
-        if context::enter(context).is_ok() {
-            let result = invoke(callback, args, several);
-            context::exit(context);
-            return result;
+        if context::enter(context).is_err() {
+            return refused(context, callback, args, several);
         }
-        if context::is_context(context) {
-            return Err(Raised);
-        }
-        error::clear();
-        let items: Vec<Raw> = match several {
-            true => (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect(),
-            false => Some(args).into_iter().filter(|args| !args.is_null()).collect(),
-        };
-        context::run_by_method(context, callback, &items)
+        let result = invoke(callback, args, several);
+        context::exit(context);
+        result
     }
+}
+
+/// The context was refused: it is entered already, or it is no context but something with its method `run`.
+///
+/// # Safety
+/// As `invoke_in`.
+#[cold]
+unsafe fn refused(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
+    if context::is_context(context) {
+        return Err(Raised);
+    }
+    error::clear();
+    let items: Vec<Raw> = if several {
+        // SAFETY: a tuple, whose items are borrowed for the call.
+        unsafe { (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect() }
+    } else {
+        Some(args).into_iter().filter(|args| !args.is_null()).collect()
+    };
+    context::run_by_method(context, callback, &items)
 }
 
 /// # Safety
