@@ -102,7 +102,7 @@ OTHER_CELLS = {
     "engine/loop_object.rs": "RefCell checks it, and nothing is called meanwhile",
     "engine/signals.rs": "RefCell checks it, and holds no object of Python's",
     "engine/turn.rs": "a local list of numbers",
-    "task/task_type.rs": "never written",
+    "task/callables.rs": "never written",
     "net/recv.rs": "bytes",
     "net/stream.rs": "chunks are exact bytes, whose end runs no code",
     "net/stream_type.rs": "as net/stream.rs",

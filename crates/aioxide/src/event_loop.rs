@@ -23,7 +23,7 @@ use crate::net::{connect, server, stream_type};
 use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
-use crate::task::{future_type, handle, registry, task_type};
+use crate::task::{future_type, handle, registry, scheduled, task_type};
 
 /// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
 #[inline(always)]
@@ -432,12 +432,12 @@ noargs!(close_engine, |slf| {
 });
 
 noargs!(clear_ready, |slf| {
-    of(slf).state.clear_ready();
+    scheduled::clear_ready(&of(slf).state);
     Ok(none())
 });
 
 noargs!(clear_timers, |slf| {
-    of(slf).state.clear_timers();
+    scheduled::clear_timers(&of(slf).state);
     Ok(none())
 });
 
@@ -490,7 +490,7 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
     unsafe {
         crate::ffi::guard::visit!(Py_TYPE(slf).cast(), visit, arg);
-        let stop = of(slf).state.traverse(visit, arg);
+        let stop = scheduled::traverse(&of(slf).state, visit, arg);
         if stop != 0 { stop } else { of(slf).engine.sources.traverse(visit, arg) }
     }
 }
@@ -500,7 +500,7 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
-        of(slf).state.clear();
+        scheduled::clear(&of(slf).state);
         of(slf).engine.close();
     });
     0

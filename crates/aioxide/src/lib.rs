@@ -26,6 +26,7 @@ fn load(module: Raw) -> Res<()> {
     task::handle_type::load()?;
     task::iter::load()?;
     task::step::load()?;
+    task::callables::load(task::step::run_called, task::step::wake_called)?;
     task::run_hook::load()?;
     engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();
@@ -33,8 +34,8 @@ fn load(module: Raw) -> Res<()> {
         task::future_type::load()?;
         task::task_type::load()?;
         task::classes::load()?;
-        add(module, c"Future", &Obj::new(task::future_type::type_object()))?;
-        add(module, c"Task", &Obj::new(task::task_type::exact().cast()))?;
+        add(module, c"Future", &Obj::new(task::classes::future().cast()))?;
+        add(module, c"Task", &Obj::new(task::classes::task().cast()))?;
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;

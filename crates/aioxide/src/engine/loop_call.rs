@@ -8,7 +8,7 @@ use crate::ffi::{Obj, Res, compat, names};
 use crate::task::finish::Outcome;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{CALL_SOON_THREADSAFE, CREATE_FUTURE};
-use crate::task::{future, future_type};
+use crate::task::{classes, future, future_type};
 
 /// A call whose outcome a loop waits for: one of its futures. The loop counts it until this value is gone.
 pub struct LoopCall {
@@ -29,7 +29,7 @@ impl LoopCall {
             }
             // Notes in debug mode where it was made.
             let future = call_method(names().create_future, &[state.object])?;
-            if !compat::has_layout() || future.type_of() != future_type::exact() {
+            if !compat::has_layout() || future.type_of() != classes::future() {
                 return Ok(None);
             }
             future

@@ -10,7 +10,7 @@ use crate::ffi::object::{call, call_method, import_from};
 use crate::ffi::{NULL, Obj, Res, names, none};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::report::seconds_attr;
-use crate::task::{handle, handle_run, run_hook, task, task_type};
+use crate::task::{callables, handle, handle_run, run_hook, task};
 
 /// Runs the next entry, if there is one.
 #[cold]
@@ -56,7 +56,7 @@ fn run_for_program(state: &LoopState, item: Item) -> Res<()> {
 fn as_handle(state: &LoopState, item: Item) -> Res {
     let of_task = |task: Obj, callback: Obj, args: &[crate::ffi::Raw]| {
         // SAFETY: the items of tasks hold tasks of ours.
-        let context = unsafe { task::context_of(task.as_ptr()) };
+        let context = unsafe { task::of(task.as_ptr()) }.context();
         handle::new(state.object, callback.as_ptr(), args, context.as_ptr())
     };
     match item {
@@ -66,24 +66,24 @@ fn as_handle(state: &LoopState, item: Item) -> Res {
         }
         Item::Step(task) => {
             // SAFETY: an item of a task holds a task of ours.
-            let waited = unsafe { task::of(task.as_ptr()).waits_for.share() };
+            let waited = unsafe { task::of(task.as_ptr()) }.waits_for.share();
             match waited {
                 Some(future) => {
-                    let wakeup = task_type::wakeup_callable(task.as_ptr())?;
+                    let wakeup = callables::wakeup(task.as_ptr())?;
                     of_task(task, wakeup, &[future.as_ptr()])
                 }
                 None => {
-                    let step = task_type::step_callable(task.as_ptr(), None)?;
+                    let step = callables::step(task.as_ptr(), None)?;
                     of_task(task, step, &[])
                 }
             }
         }
         Item::Wake { task, future } => {
-            let wakeup = task_type::wakeup_callable(task.as_ptr())?;
+            let wakeup = callables::wakeup(task.as_ptr())?;
             of_task(task, wakeup, &[future.as_ptr()])
         }
         Item::Throw { task, exception } => {
-            let step = task_type::step_callable(task.as_ptr(), Some(exception))?;
+            let step = callables::step(task.as_ptr(), Some(exception))?;
             of_task(task, step, &[])
         }
         Item::Call(_) | Item::Cancelled(_) | Item::Job { .. } | Item::Finish { .. } => {
@@ -101,7 +101,7 @@ fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
             handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
         }
         Item::Step(task) | Item::Wake { task, .. } | Item::Throw { task, .. } => {
-            let step = task_type::step_callable(task.as_ptr(), None)?;
+            let step = callables::step(task.as_ptr(), None)?;
             handle::new(state.object, step.as_ptr(), &[], NULL)
         }
         // These have become handles, or have run.

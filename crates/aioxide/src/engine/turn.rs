@@ -11,7 +11,7 @@ use super::run::{registry_leave, run_item};
 use super::{observed, signals, watch};
 use crate::ffi::{NULL, Raised, Res, async_exc, error};
 use crate::task::loop_state::{Item, LoopState};
-use crate::task::{handle, run_hook};
+use crate::task::{handle, run_hook, scheduled};
 
 /// asyncio's `MAXIMUM_SELECT_TIMEOUT`, in seconds.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -88,10 +88,10 @@ pub fn turn(this: &LoopObject) -> Res<()> {
 #[inline(never)]
 fn run_due_timers(this: &LoopObject) {
     let state = &this.state;
-    if let Some(when) = state.next_timer()
+    if let Some(when) = scheduled::next_timer(state)
         && when <= state.now.get()
     {
-        state.take_due_timers(state.now.get());
+        scheduled::take_due_timers(state, state.now.get());
     }
 }
 
@@ -102,7 +102,7 @@ fn poll(this: &LoopObject) -> Res<()> {
     check_open(engine)?;
     state.trim_ready();
     let nothing_to_do = || state.ready_len() == 0 && !state.stopping.get() && !engine.has_to_flush();
-    let timeout = match state.next_timer() {
+    let timeout = match scheduled::next_timer(state) {
         Some(when) if nothing_to_do() => Some((when - now(state)?).clamp(0.0, LONGEST_WAIT)),
         _ => None,
     };

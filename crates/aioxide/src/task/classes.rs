@@ -1,4 +1,4 @@
-//! What `isinstance` and `issubclass` say of `aioxide.Future` and `aioxide.Task`.
+//! The two types themselves, and what `isinstance` and `issubclass` say of `aioxide.Future` and `aioxide.Task`.
 //!
 //! Both inherit from `_asyncio`'s; that Task is a Future as well, two layouts in one object, the interpreter's own rules
 //! cannot express. Our methods ask where in an object its fields are, so Future's serve tasks too, and Future is put into
@@ -9,12 +9,53 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
-use super::{future_type, task_type};
 use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, import_from};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, Obj, Raised, Raw, Res, compat};
+
+static FUTURE: Global<*mut PyTypeObject> = Global::new();
+static TASK: Global<*mut PyTypeObject> = Global::new();
+
+/// Tells this file the type that `future_type` makes.
+pub fn set_future(kind: *mut PyTypeObject) {
+    FUTURE.set(kind);
+}
+
+/// Tells this file the type that `task_type` makes.
+pub fn set_task(kind: *mut PyTypeObject) {
+    TASK.set(kind);
+}
+
+/// `aioxide.Future` itself, not a subclass.
+#[inline(always)]
+pub fn future() -> *mut PyTypeObject {
+    // SAFETY: set at import.
+    unsafe { *FUTURE.get() }
+}
+
+/// `aioxide.Task` itself, not a subclass.
+#[inline(always)]
+pub fn task() -> *mut PyTypeObject {
+    // SAFETY: set at import.
+    unsafe { *TASK.get() }
+}
+
+/// Whether `object` is a future or task of exactly our types.
+#[inline(always)]
+pub fn is_exactly_ours(object: Raw) -> bool {
+    // SAFETY: a live object.
+    let kind = unsafe { Py_TYPE(object) };
+    kind == future() || kind == task()
+}
+
+/// Whether `object` is a future or task of ours, or of a subclass.
+pub fn is_ours(object: Raw) -> bool {
+    // SAFETY: a live object.
+    let kind = unsafe { Py_TYPE(object) };
+    is_exactly_ours(object) || compat::is_subtype(kind, future()) || compat::is_subtype(kind, task())
+}
 
 /// `abc.ABCMeta`, the base of our metaclass: with `type` as its base, no class could derive from a future and an
 /// abstract class, `collections.abc.Awaitable` say.
@@ -26,8 +67,8 @@ static MRO: Global<Obj> = Global::new();
 /// Whose instances count as instances of `class`, if it is exactly our Future or Task.
 fn stands_for(class: Raw) -> Option<Raw> {
     match class.cast() {
-        kind if kind == future_type::exact() => Some(stdlib().future_type),
-        kind if kind == task_type::exact() => Some(stdlib().task_type),
+        kind if kind == future() => Some(stdlib().future_type),
+        kind if kind == task() => Some(stdlib().task_type),
         _ => None,
     }
 }
@@ -99,9 +140,8 @@ pub fn load() -> Res<()> {
         .build(base.as_ptr())?;
     // SAFETY: the type that was just made.
     MRO.set(Obj::steal(unsafe { PyObject_GetAttrString(meta.cast(), c"mro".as_ptr()) })?);
-    let (future, task) = (future_type::exact(), task_type::exact());
-    compat::insert_base(task, stdlib().future_type, future.cast())?;
-    for kind in [future, task] {
+    compat::insert_base(task(), stdlib().future_type, future().cast())?;
+    for kind in [future(), task()] {
         // SAFETY: heap types without instances, whose metaclass was `type`, of which ours is a subclass without fields of
         // its own.
         unsafe {

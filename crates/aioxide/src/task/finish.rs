@@ -2,29 +2,11 @@
 //! sets it. A future changes in its loop's thread only: code between two awaits relies on that.
 
 use super::future::of;
+pub use super::outcome::Outcome;
+use super::{cancel, waiters};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, import_from};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
-
-/// What became of a call in another thread or process.
-pub enum Outcome {
-    Returned(Obj),
-    Raised(Obj),
-    Cancelled,
-}
-
-impl Outcome {
-    /// What a call has returned or, the exception being set, raised.
-    pub fn of(result: Res) -> Outcome {
-        match result {
-            Ok(value) => Outcome::Returned(value),
-            Err(Raised) => match error::take() {
-                Some(exception) => Outcome::Raised(exception),
-                None => Outcome::Cancelled,
-            },
-        }
-    }
-}
 
 /// Finishes `future` (one of ours), unless it is done: whoever waited for it may have cancelled it.
 ///
@@ -37,21 +19,22 @@ pub unsafe fn finish(future: Raw, outcome: Outcome) -> Res<()> {
         return Ok(());
     }
     match outcome {
-        Outcome::Returned(value) => this.set_result(future, value),
-        Outcome::Cancelled => this.cancel(future, NULL).map(drop),
+        Outcome::Returned(value) => waiters::wake(future, this.set_result(value)?),
+        Outcome::Cancelled => cancel::end(future, this, NULL).map(drop),
         Outcome::Raised(exception) => {
             let exception = as_asyncio(exception)?;
-            this.set_exception(future, exception.as_ptr()).or_else(|Raised| {
+            let set = this.set_exception(exception.as_ptr()).or_else(|Raised| {
                 // A StopIteration, where this version refuses one. asyncio logs it and leaves the future pending for
                 // ever; its waiter gets the TypeError that says so.
                 match error::take() {
-                    Some(refused) if this.is_pending() => this.finish_exception(future, refused),
+                    Some(refused) if this.is_pending() => Ok(this.finish_exception(refused)),
                     other => {
                         error::restore(other);
                         Err(Raised)
                     }
                 }
-            })
+            });
+            waiters::wake(future, set?)
         }
     }
 }

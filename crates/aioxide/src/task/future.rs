@@ -1,18 +1,17 @@
-//! Futures: the state, its transitions, and who is told of them. The Python type around it is `future_type`.
+//! Futures: the state and its transitions. Who is told of them is in `waiters`, the Python type in `future_type`.
 
 use std::cell::Cell;
 
 use pyo3_ffi::*;
 
-use super::loop_state::{Item, LoopState, native_state, state_in};
+use super::classes;
+use super::loop_state::{LoopState, native_state, state_in};
 use super::marks::{Mark, Marks};
-use super::overrides::CALL_SOON;
-use super::{future_type, registry, task, task_type};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::stdlib;
-use crate::ffi::object::{call, call_method, call_method_kw, is_none, truth};
-use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, room, snapshot};
+use crate::ffi::object::{call, call_method, is_none, truth};
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, room};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -32,8 +31,16 @@ pub struct Waiter {
     pub context: Option<Obj>,
 }
 
-/// Our fields, behind those of `_asyncio.Future` or `Task`. All cells: user code may re-enter at any call. A word here is a
-/// word in each future that somebody waits for: what is a bit is kept as one, and what can be worked out is not kept.
+/// A future is done: what waited for it, taken out. `waiters::wake` tells them.
+#[must_use = "whoever waits for the future has not been told"]
+pub struct Woken<'a> {
+    pub future: &'a Future,
+    pub first: Option<Waiter>,
+    pub more: Vec<Waiter>,
+}
+
+/// Our fields, behind those of `_asyncio.Future` or `Task`. A word here is a word in each future that somebody waits for: what
+/// is a bit is kept as one, and what can be worked out is not kept.
 #[repr(C)]
 pub struct Future {
     /// Null in an object that was not initialised.
@@ -72,13 +79,12 @@ struct Rare {
 /// `raw` is an instance of our Future or Task, alive for the time of use.
 #[inline(always)]
 pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end. All
-    // fields are cells.
+    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
     unsafe {
         let kind = Py_TYPE(raw);
-        let at = if kind == future_type::exact() {
+        let at = if kind == classes::future() {
             layout().future_body
-        } else if kind == task_type::exact() {
+        } else if kind == classes::task() {
             layout().task_body
         } else {
             body_in_subclass(kind)
@@ -106,8 +112,8 @@ pub unsafe fn of_plain<'a>(raw: Raw) -> &'a Future {
 unsafe fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
     // SAFETY: the instance keeps its class alive, and a class its bases.
     unsafe {
-        while !kind.is_null() && kind != task_type::exact() {
-            if kind == future_type::exact() {
+        while !kind.is_null() && kind != classes::task() {
+            if kind == classes::future() {
                 return layout().future_body;
             }
             kind = (*kind).tp_base;
@@ -233,26 +239,35 @@ impl Future {
         if self.is_pending() { Ok(()) } else { raise(stdlib().invalid_state_error, c"invalid state") }
     }
 
+    // --------------------------------------------------------------------------------------------- transitions
+
+    /// Takes out what waited: the future is done.
+    #[inline(always)]
+    fn woken(&self) -> Woken<'_> {
+        let more = if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() };
+        Woken { future: self, first: self.take_first(), more }
+    }
+
     /// Finishes with a result.
     #[inline(always)]
-    pub fn set_result(&self, slf: Raw, result: Obj) -> Res<()> {
+    pub fn set_result(&self, result: Obj) -> Res<Woken<'_>> {
         self.check_pending()?;
         self.outcome.replace(Some(result));
         self.state.set(State::Returned);
-        self.tell(slf)
+        Ok(self.woken())
     }
 
     /// Finishes with an exception instance or class, checked as `Future.set_exception` checks it.
-    pub fn set_exception(&self, slf: Raw, given: Raw) -> Res<()> {
+    pub fn set_exception(&self, given: Raw) -> Res<Woken<'_>> {
         self.check_pending()?;
         let exception = instance_of(given)?;
         // Making the instance ran user code.
         self.check_pending()?;
-        self.finish_exception(slf, exception)
+        Ok(self.finish_exception(exception))
     }
 
     /// Finishes with an exception instance.
-    pub fn finish_exception(&self, slf: Raw, exception: Obj) -> Res<()> {
+    pub fn finish_exception(&self, exception: Obj) -> Woken<'_> {
         // SAFETY: an exception instance.
         let traceback = Obj::steal(unsafe { PyException_GetTraceback(exception.as_ptr()) }).ok();
         if traceback.is_some() {
@@ -261,24 +276,18 @@ impl Future {
         self.outcome.replace(Some(exception));
         self.state.set(State::Raised);
         self.log_traceback.set(true);
-        self.tell(slf)
+        self.woken()
     }
 
-    /// Cancels; false if it was done.
-    pub fn cancel(&self, slf: Raw, message: Raw) -> Res<bool> {
+    /// Finishes as cancelled; nothing if it was done.
+    pub fn set_cancelled(&self, message: Raw) -> Option<Woken<'_>> {
         self.log_traceback.set(false);
         if !self.is_pending() {
-            return Ok(false);
+            return None;
         }
         self.state.set(State::Cancelled);
         self.set_cancel_message(message);
-        self.tell(slf)?;
-        if self.marks.take(Mark::Sent) {
-            // SAFETY: whoever sets the mark has set this before.
-            let called_off = unsafe { CALLED_OFF.get() };
-            called_off(slf);
-        }
-        Ok(true)
+        Some(self.woken())
     }
 
     /// Keeps the `CancelledError` that ended a task, so that whoever asks for the result gets that very one.
@@ -364,38 +373,29 @@ impl Future {
         })
     }
 
-    /// Takes all waiters out, first to last.
-    fn take_waiters(&self) -> Vec<Waiter> {
-        let first = self.first.take().map(|callback| Waiter { callback, context: self.first_context.take() });
-        first.into_iter().chain(self.with_more(std::mem::take)).collect()
+    #[inline(always)]
+    fn take_first(&self) -> Option<Waiter> {
+        self.first.take().map(|callback| Waiter { callback, context: self.first_context.take() })
     }
 
     /// Copies of all waiters.
     pub fn waiters(&self) -> Vec<Waiter> {
-        let first =
-            self.first.share().map(|callback| Waiter { callback, context: self.first_context.share() });
-        let more = self.with_more(|more| more.clone());
-        first.into_iter().chain(more).collect()
+        self.first_waiter().into_iter().chain(self.with_more(|more| more.clone())).collect()
     }
 
-    /// Calls `add_done_callback`'s rule: at once by the loop if it is done, else when it is.
-    pub fn add_done_callback(&self, slf: Raw, callback: Obj, context: Obj) -> Res<()> {
-        let waiter = Waiter { callback, context: Some(context) };
-        if self.is_pending() {
-            return self.add_waiter(waiter).or_else(|_| error::no_memory());
-        }
-        self.tell_one(slf, waiter)
+    fn first_waiter(&self) -> Option<Waiter> {
+        self.first.share().map(|callback| Waiter { callback, context: self.first_context.share() })
     }
 
-    /// Removes the callbacks equal to `callback`, and counts them. Comparing runs user code, which may come back here, add or
+    /// Removes the waiters that are meant, and counts them. Comparing runs user code, which may come back here, add or
     /// remove callbacks, or finish the future: the waiters stay in place while they are looked at, and what is counted then
     /// is what `_asyncio` counts (future_remove_done_callback in Modules/_asynciomodule.c).
-    pub fn remove_done_callback(&self, callback: Raw) -> Res<isize> {
+    pub fn remove_waiters(&self, meant: impl Fn(&Waiter) -> Res<bool>) -> Res<isize> {
         let mut removed = 0;
-        if let Some(first) = self.first.share()
-            && is_equal(&first, self.first_context.is_set(), callback)?
+        if let Some(first) = self.first_waiter()
+            && meant(&first)?
         {
-            drop((self.first.take(), self.first_context.take()));
+            drop(self.take_first());
             removed = 1;
         }
         let before = self.with_more(|more| more.len());
@@ -404,12 +404,12 @@ impl Future {
             1 => {
                 // A single one is looked at alone: what its comparison adds is not compared, and goes with it.
                 let Some(only) = self.with_more(|more| more.first().cloned()) else { return Ok(removed) };
-                if !is_equal(&only.callback, only.context.is_some(), callback)? {
+                if !meant(&only)? {
                     return Ok(removed);
                 }
                 Vec::new()
             }
-            _ => self.unequal_to(callback)?,
+            _ => self.not_meant(meant)?,
         };
         let (left, there) = (kept.len(), self.with_more(|more| more.len()));
         if left == 0 || there == 0 {
@@ -423,11 +423,10 @@ impl Future {
         Ok(removed + there as isize - left as isize)
     }
 
-    /// The waiters behind the first that are not equal to `callback`.
-    fn unequal_to(&self, callback: Raw) -> Res<Vec<Waiter>> {
+    fn not_meant(&self, meant: impl Fn(&Waiter) -> Res<bool>) -> Res<Vec<Waiter>> {
         let (mut kept, mut at) = (Vec::new(), 0);
         while let Some(waiter) = self.with_more(|more| more.get(at).cloned()) {
-            if !is_equal(&waiter.callback, waiter.context.is_some(), callback)? {
+            if !meant(&waiter)? {
                 kept.push(waiter);
             }
             at += 1;
@@ -441,64 +440,6 @@ impl Future {
             Some(rare) => body(&mut rare.more),
             None => body(&mut Vec::new()),
         })
-    }
-
-    /// Schedules all waiters: the future is done.
-    #[inline(always)]
-    fn tell(&self, slf: Raw) -> Res<()> {
-        if self.marks.has(Mark::IsTask) {
-            // SAFETY: the mark says that `slf` is a task.
-            unsafe { registry::unregister(slf) };
-        }
-        let more = if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() };
-        if let Some(callback) = self.first.take() {
-            self.tell_one(slf, Waiter { callback, context: self.first_context.take() })?;
-        }
-        if more.is_empty() { Ok(()) } else { self.tell_rest(slf, more) }
-    }
-
-    #[inline(never)]
-    fn tell_rest(&self, slf: Raw, more: Vec<Waiter>) -> Res<()> {
-        more.into_iter().try_for_each(|waiter| self.tell_one(slf, waiter))
-    }
-
-    #[inline(always)]
-    fn tell_one(&self, slf: Raw, waiter: Waiter) -> Res<()> {
-        if let Some(state) = self.native() {
-            if !state.is_plain() {
-                // In debug mode the method looks at the callback, and notes where it was called.
-                let noted = state.debug.get() && waiter.context.is_some();
-                if noted || state.overrides.has(state.object, CALL_SOON) {
-                    return self.tell_by_method(slf, waiter);
-                }
-                state.check_schedule()?;
-            }
-            return match waiter.context {
-                Some(context) => {
-                    state.push(Item::Done { callback: waiter.callback, future: Obj::new(slf), context })
-                }
-                None if self.state.get() == State::Returned => state.push(Item::Step(waiter.callback)),
-                // What the future ended with is thrown in, even where it was yielded by our own iterator: that need
-                // not be in the chain of awaits any more.
-                None => state.push(Item::Wake { task: waiter.callback, future: Obj::new(slf) }),
-            };
-        }
-        self.tell_by_method(slf, waiter)
-    }
-
-    /// `loop.call_soon(callback, self, context=context)`: for loops that are not ours, and methods that are not.
-    #[cold]
-    fn tell_by_method(&self, slf: Raw, waiter: Waiter) -> Res<()> {
-        let (callback, context) = match waiter.context {
-            Some(context) => (waiter.callback, snapshot::shown(context)?),
-            None => {
-                // SAFETY: a waiter without context is a task.
-                let context = unsafe { task::context_of(waiter.callback.as_ptr()) };
-                (task_type::wakeup_callable(waiter.callback.as_ptr())?, context)
-            }
-        };
-        let args = [self.owner.get(), callback.as_ptr(), slf, context.as_ptr()];
-        call_method_kw(names().call_soon, &args, 3, names().kw_context).map(drop)
     }
 
     // --------------------------------------------------------------------------------------- garbage collection
@@ -531,7 +472,7 @@ impl Future {
     pub fn release(&self) {
         self.outcome.clear();
         if self.first.is_set() || self.look_at_rare(|rare| !rare.more.is_empty()) == Some(true) {
-            drop(self.take_waiters());
+            drop((self.take_first(), self.with_more(std::mem::take)));
         }
         drop(self.rare.with(Option::take));
     }
@@ -541,25 +482,6 @@ impl Future {
     pub fn release_owner(&self) {
         self.marks.put(Mark::Native, false);
         self.owner.clear();
-    }
-}
-
-/// Whether `remove_done_callback` means this waiter: a callback that compares equal, or the method by which a task is
-/// shown in `_callbacks`.
-fn is_equal(waiter: &Obj, is_callback: bool, callback: Raw) -> Res<bool> {
-    let shown = if is_callback {
-        waiter.clone()
-    } else {
-        // SAFETY: looks at the type of a live object.
-        if unsafe { PyCFunction_CheckExact(callback) } == 0 {
-            return Ok(false);
-        }
-        task_type::wakeup_callable(waiter.as_ptr())?
-    };
-    // SAFETY: both are alive.
-    match unsafe { PyObject_RichCompareBool(shown.as_ptr(), callback, Py_EQ) } {
-        -1 => Err(Raised),
-        answer => Ok(answer == 1),
     }
 }
 

@@ -8,9 +8,9 @@ use pyo3_ffi::*;
 use super::future::{Future, State, given, of, of_plain};
 use super::loop_state::LoopState;
 use super::marks::Mark;
-use super::report::report_context;
+use super::report::{aside, report_made};
 use super::task::{self, raw_or_null};
-use super::{iter, task_type};
+use super::{cancel, classes, iter, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
@@ -18,24 +18,16 @@ use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
+use crate::ffi::{NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
 
-static TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
-
-/// The type itself, not a subclass.
-#[inline(always)]
-pub fn exact() -> *mut PyTypeObject {
-    // SAFETY: set at import.
-    unsafe { *TYPE.get() }
-}
 
 /// A new pending future of a loop of ours.
 #[inline(always)]
 pub fn new(state: &LoopState) -> Res {
     // SAFETY: the list holds futures of exactly this type, whose fields were emptied.
     unsafe {
-        let (made, tracked) = FREE.get(exact())?;
+        let (made, tracked) = FREE.get(classes::future())?;
         of_plain(made.as_ptr()).bind(state);
         if !tracked {
             PyObject_GC_Track(made.as_ptr().cast());
@@ -103,13 +95,13 @@ fastcall!(py_exception, |slf, args| {
 
 overriding!(py_set_result, base, c"set_result", |slf, value| {
     of(slf).check_alive()?;
-    of(slf).set_result(slf, Obj::new(value))?;
+    waiters::wake(slf, of(slf).set_result(Obj::new(value))?)?;
     Ok(none())
 });
 
 overriding!(py_set_exception, base, c"set_exception", |slf, value| {
     of(slf).check_alive()?;
-    of(slf).set_exception(slf, value)?;
+    waiters::wake(slf, of(slf).set_exception(value)?)?;
     Ok(none())
 });
 
@@ -122,20 +114,20 @@ fastcall!(pub_add_done_callback, |slf, args| {
         return error::runtime_error(c"uninitialized Future object");
     }
     let context = snapshot::given_or_current(given)?;
-    this.add_done_callback(slf, Obj::new(args.positional()[0]), context)?;
+    waiters::add_callback(slf, this, Obj::new(args.positional()[0]), context)?;
     Ok(none())
 });
 
 overriding!(pub_remove_done_callback, base, c"remove_done_callback", |slf, callback| {
     of(slf).check_alive()?;
-    int(of(slf).remove_done_callback(callback)? as i64)
+    int(waiters::remove_callback(of(slf), callback)? as i64)
 });
 
 fastcall!(py_cancel, |slf, args| {
     of(slf).check_alive()?;
     let mut message = [NULL];
     args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
-    Ok(boolean(of(slf).cancel(slf, message[0])?))
+    Ok(boolean(cancel::end(slf, of(slf), message[0])?))
 });
 
 noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
@@ -240,13 +232,7 @@ getter!(get_callbacks, |slf| {
     }
     let list = Obj::steal(PyList_New(0))?;
     for waiter in waiters {
-        let (callback, context) = match waiter.context {
-            Some(context) => (waiter.callback, snapshot::shown(context)?),
-            None => {
-                let task = waiter.callback.as_ptr();
-                (task_type::wakeup_callable(task)?, task::context_of(task))
-            }
-        };
+        let (callback, context) = waiters::shown(waiter)?;
         let pair = tuple(&[callback.as_ptr(), context.as_ptr()])?;
         check(PyList_Append(list.as_ptr(), pair.as_ptr()))?;
     }
@@ -289,7 +275,7 @@ pub unsafe fn report_unretrieved(slf: Raw) {
             let pairs = [(names().exception, raw_or_null(&exception)), (names().future, slf)];
             report(slf, message, &pairs)
         };
-        run_finaliser(slf, report);
+        aside(slf, report);
     }
 }
 
@@ -298,25 +284,10 @@ pub unsafe fn report_unretrieved(slf: Raw) {
 /// # Safety
 /// As `report_unretrieved`.
 pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
-    let n = names();
-    // SAFETY: as above; `of` lends cells only.
+    // SAFETY: as the caller says.
     let this = unsafe { of(slf) };
-    let frames = this.source_traceback();
-    let mut all = pairs.to_vec();
-    all.push((n.message, message.as_ptr()));
-    if let Some(frames) = &frames {
-        all.push((n.source_traceback, frames.as_ptr()));
-    }
-    report_context(this.owner.get(), &all)
-}
-
-/// Runs a finaliser's report with the error indicator put aside.
-pub fn run_finaliser(slf: Raw, report: impl FnOnce() -> Res<()>) {
-    let pending = error::take();
-    if report().is_err() {
-        error::unraisable(slf);
-    }
-    error::restore(pending);
+    let all = [pairs, &[(names().message, message.as_ptr())]].concat();
+    report_made(this.owner.get(), &all, this.source_traceback())
 }
 
 /// # Safety
@@ -423,11 +394,11 @@ unsafe fn release(slf: Raw) {
             return;
         }
         PyObject_GC_UnTrack(slf.cast());
-        compat::clear_weakrefs(slf, exact());
+        compat::clear_weakrefs(slf, classes::future());
         this.release();
         this.release_owner();
         clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
-        if Py_TYPE(slf) == exact() {
+        if Py_TYPE(slf) == classes::future() {
             FREE.put(slf, this.marks.has(Mark::Finalised));
         } else {
             free_subclass(slf);
@@ -497,11 +468,6 @@ pub fn load() -> Res<()> {
         .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")
         .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.");
     let made = common(def).build(stdlib().future_type)?;
-    TYPE.set(made);
+    classes::set_future(made);
     Ok(())
-}
-
-/// The type, for the module's namespace.
-pub fn type_object() -> Raw {
-    exact().cast()
 }

@@ -1,7 +1,7 @@
 //! Handles: what `call_soon`, `call_later` and `add_reader` return.
 //!
-//! What `call_soon` queues is a call, not its handle: mostly nobody keeps that, and then it is gone before the call runs. One
-//! that is kept has the call's parts from when somebody asks for them, or from when the call runs.
+//! Mostly nobody keeps one, and then it is gone before its call runs. One that is kept has the call's parts from when somebody
+//! asks for them, or from when the call runs.
 //!
 //! The garbage collector learns of a handle only when somebody has kept it beyond its use: nearly none are, and a batch
 //! of callbacks is twice as fast for it. Until then the loop visits what a queued handle holds. `__class__` says
@@ -12,8 +12,8 @@ use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::loop_state::{LoopHead, LoopState};
-use super::ready::{Call, Item, Place, Shown};
+use super::loop_state::{Item, LoopHead, LoopState};
+use super::ready::{Call, Place, Shown};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{guarded, visit, visit_opt};
 use crate::ffi::names::stdlib;
@@ -54,6 +54,8 @@ pub(super) enum Kind {
     Repeats,
     /// Of `call_soon_threadsafe` from 3.14 on: another thread that cancels it waits while it runs.
     ThreadSafe,
+    /// Of `call_later` and `call_at`.
+    Timer,
 }
 
 /// What few handles need: those of debug mode, and those for whose end another thread waits.
@@ -91,7 +93,7 @@ const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
 /// `raw` is a handle that lives for `'a`.
 #[inline(always)]
 pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
-    // SAFETY: callers pass a handle, alive for the time of use.
+    // SAFETY: as the caller says.
     unsafe { &*raw.cast::<Handle>() }
 }
 
@@ -100,24 +102,19 @@ pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
 pub fn queue(state: &LoopState, thread_safe: bool, callback: Raw, args: &[Raw], context: Raw) -> Res {
     let context = snapshot::given_or_current(context)?;
     let (args, several) = gathered(args)?;
-    let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
-    // SAFETY: types are set at import; the handle is alive for the call, and leaves its place before it goes.
+    let kind = if thread_safe { thread_safe_kind() } else { Kind::Once };
+    // SAFETY: the handle is alive for the call, and leaves its place before it goes.
     unsafe {
-        let types = types();
-        let handle = blank(if thread_safe { types.thread_safe } else { types.handle }, state.object)?;
-        let this = of(handle.as_ptr());
-        if thread_safe {
-            this.kind.set(Kind::ThreadSafe);
-        }
-        state.push_call(Call {
-            callback: Obj::new(callback),
-            args,
-            several,
-            context,
-            handle: &this.place,
-        })?;
+        let handle = blank(kind, state.object)?;
+        let place = &of(handle.as_ptr()).place;
+        state.push_call(Call { callback: Obj::new(callback), args, several, context, handle: place })?;
         Ok(handle)
     }
+}
+
+#[inline(always)]
+fn thread_safe_kind() -> Kind {
+    if stdlib().has_thread_safe_handles() { Kind::ThreadSafe } else { Kind::Once }
 }
 
 /// As `queue`, in debug mode: the handle knows where it was made, and the queue keeps it.
@@ -129,19 +126,11 @@ pub fn queue_in_debug(
     args: &[Raw],
     context: Raw,
 ) -> Res {
-    let thread_safe = thread_safe && stdlib().has_thread_safe_handles();
-    // SAFETY: types are set at import; a new handle.
-    unsafe {
-        let types = types();
-        let kind = if thread_safe { types.thread_safe } else { types.handle };
-        let handle = fill(kind, state.object, callback, args, context)?;
-        if thread_safe {
-            of(handle.as_ptr()).kind.set(Kind::ThreadSafe);
-        }
-        record_source(&handle)?;
-        state.push(Item::Run(handle.clone()))?;
-        Ok(handle)
-    }
+    let kind = if thread_safe { thread_safe_kind() } else { Kind::Once };
+    let handle = fill(kind, state.object, callback, args, context)?;
+    record_source(&handle)?;
+    state.push(Item::Run(handle.clone()))?;
+    Ok(handle)
 }
 
 /// The arguments of a call as one object, and whether they are several.
@@ -157,29 +146,23 @@ fn gathered(args: &[Raw]) -> Res<(Option<Obj>, bool)> {
 /// Makes a handle that is not queued; `context` null copies the current one.
 #[inline(always)]
 pub fn new(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    fill(types().handle, owner, callback, args, context)
+    fill(Kind::Once, owner, callback, args, context)
 }
 
 /// Makes a timer handle; arming it is the caller's part.
 #[inline(always)]
 pub fn new_timer(owner: Raw, when: f64, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    // SAFETY: as `new`.
-    unsafe {
-        let timer = fill(types().timer, owner, callback, args, context)?;
-        of(timer.as_ptr()).when.set(when);
-        of(timer.as_ptr()).scheduled.set(true);
-        Ok(timer)
-    }
+    let timer = fill(Kind::Timer, owner, callback, args, context)?;
+    // SAFETY: just made.
+    unsafe { of(timer.as_ptr()) }.when.set(when);
+    Ok(timer)
 }
 
 /// Makes a handle that runs each time its file descriptor is ready.
 pub fn new_repeating(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    let handle = new(owner, callback, args, context)?;
+    let handle = fill(Kind::Repeats, owner, callback, args, context)?;
     // SAFETY: just made. What a callback does to its context holds for the next time.
-    unsafe {
-        of(handle.as_ptr()).kind.set(Kind::Repeats);
-        of(handle.as_ptr()).true_context()?;
-    }
+    unsafe { of(handle.as_ptr()) }.true_context()?;
     Ok(handle)
 }
 
@@ -189,27 +172,26 @@ pub fn cancel(handle: &Obj) -> Res<()> {
 }
 
 #[inline(always)]
-fn fill(kind: *mut PyTypeObject, owner: Raw, callback: Raw, args: &[Raw], given: Raw) -> Res {
+fn fill(kind: Kind, owner: Raw, callback: Raw, args: &[Raw], given: Raw) -> Res {
     let context = snapshot::given_or_current(given)?;
     let (args, several) = gathered(args)?;
-    // SAFETY: the slots of a blank handle are empty: nothing is released.
-    unsafe {
-        let handle = blank(kind, owner)?;
-        let this = of(handle.as_ptr());
-        this.hold(Obj::new(callback), args, several, context);
-        Ok(handle)
-    }
+    let handle = blank(kind, owner)?;
+    // SAFETY: just made.
+    unsafe { of(handle.as_ptr()) }.hold(Obj::new(callback), args, several, context);
+    Ok(handle)
 }
 
-/// A handle without a call.
-///
-/// # Safety
-/// `kind` is one of the two types of handles, `owner` a loop of ours.
+/// A handle without a call, of a loop of ours.
 #[inline(always)]
-unsafe fn blank(kind: *mut PyTypeObject, owner: Raw) -> Res {
-    // SAFETY: the list holds handles of either type, which share a layout; every slot was empty when it was put away.
+fn blank(kind: Kind, owner: Raw) -> Res {
+    let class = match kind {
+        Kind::Once | Kind::Repeats => types().handle,
+        Kind::ThreadSafe => types().thread_safe,
+        Kind::Timer => types().timer,
+    };
+    // SAFETY: the list holds handles of these types, which share a layout; every slot was empty when it was put away.
     unsafe {
-        let (handle, tracked) = HANDLES.get(kind)?;
+        let (handle, tracked) = HANDLES.get(class)?;
         if tracked {
             PyObject_GC_UnTrack(handle.as_ptr().cast());
         }
@@ -217,8 +199,8 @@ unsafe fn blank(kind: *mut PyTypeObject, owner: Raw) -> Res {
         this.owner.replace(Some(Obj::new(owner)));
         this.several.set(false);
         this.cancelled.set(false);
-        this.scheduled.set(false);
-        this.kind.set(Kind::Once);
+        this.scheduled.set(kind == Kind::Timer);
+        this.kind.set(kind);
         this.running.set(false);
         Ok(handle)
     }
@@ -240,13 +222,6 @@ pub fn record_source(handle: &Obj) -> Res<()> {
 pub unsafe fn is_cancelled(raw: Raw) -> bool {
     // SAFETY: a handle, alive for this line.
     unsafe { of(raw).cancelled.get() }
-}
-
-/// # Safety
-/// `raw` is a handle.
-pub unsafe fn set_unscheduled(raw: Raw) {
-    // SAFETY: a handle, alive for this line.
-    unsafe { of(raw).scheduled.set(false) }
 }
 
 /// Takes leave of a handle that will not run again: if others hold it, it is theirs and the collector's from now on.
@@ -389,7 +364,7 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
     unsafe {
         let handle = match at(call.handle) {
             Some(handle) => handle,
-            None => blank(types().handle, state.object)?,
+            None => blank(Kind::Once, state.object)?,
         };
         if !of(handle.as_ptr()).callback.is_set() {
             of(handle.as_ptr()).hold(call.callback, call.args, call.several, call.context);
@@ -442,14 +417,12 @@ pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
 
 /// A handle for a queued call that has none.
 fn stand_for(state: &LoopState, index: usize, call: Call) -> Res {
-    // SAFETY: types are set at import; the handle leaves its place before it goes.
-    unsafe {
-        let handle = blank(types().handle, state.object)?;
-        let this = of(handle.as_ptr());
-        state.link_ready(index, call.callback.as_ptr(), &this.place);
-        this.hold(call.callback, call.args, call.several, call.context);
-        Ok(handle)
-    }
+    let handle = blank(Kind::Once, state.object)?;
+    // SAFETY: just made; it leaves its place before it goes.
+    let this = unsafe { of(handle.as_ptr()) };
+    state.link_ready(index, call.callback.as_ptr(), &this.place);
+    this.hold(call.callback, call.args, call.several, call.context);
+    Ok(handle)
 }
 
 /// Whether `object` is a handle of ours.

@@ -1,57 +1,84 @@
 //! How a handle, or a call that has none, is run: in its context, and what its exception does.
 
+use std::ptr::null;
+
 use pyo3_ffi::*;
 
 use super::handle::{Handle, Kind, of, of_call, retire};
 use super::loop_state::{LoopState, thread_ident};
 use super::ready::Call;
-use super::report::{callback_message, report_context};
+use super::report::{aside, callback_message, report_made, unless_exit};
+use super::task::raw_or_null;
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{call, call_method};
 use crate::ffi::refcount::refcount;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names, snapshot};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names, snapshot};
 
 /// Calls what was queued, in its context. Errors as `run`.
 ///
 /// # Safety
-/// `call` has just left the queue of the loop of `state`.
+/// `call` has just left the queue of the loop of `state`, or was in none.
 #[inline(always)]
 pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
-    // SAFETY: the call owns its callback, arguments and context until they are moved out here.
+    // SAFETY: the call owns its callback and arguments until both have been used.
     unsafe {
-        if !call.handle.is_null() || !snapshot::is_snapshot(call.context.as_ptr()) {
+        if !call.handle.is_null() {
             return run(of_call(state, call)?);
         }
+        if !snapshot::is_snapshot(call.context.as_ptr()) {
+            return run_given(state, call);
+        }
         let Call { callback, args, several, context, .. } = call;
-        let entered = snapshot::enter(&state.spare_context, context)?;
-        let result = invoke(callback.as_ptr(), args.as_ref(), several);
-        context::exit(entered.as_ptr());
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => call_failed(state, callback, args, several, &entered),
-        };
-        snapshot::put_back(&state.spare_context, entered);
-        result
+        let (raw, given) = (callback.as_ptr(), raw_or_null(&args));
+        run_in_spare(
+            &state.spare_context,
+            context,
+            || invoke(raw, given, several),
+            move |context| call_failed(state, callback, args, several, context),
+        )
     }
 }
 
+/// As `run_call`, in the context that the caller gave.
+///
 /// # Safety
-/// An exception is set; `args` is a tuple where there are `several`.
-#[cold]
-unsafe fn call_failed(
-    state: &LoopState,
-    callback: Obj,
-    args: Option<Obj>,
-    several: bool,
-    context: &Obj,
-) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
+/// As `run_call`; no handle stands for the call.
+#[inline(never)]
+unsafe fn run_given(state: &LoopState, call: Call) -> Res<()> {
+    let Call { callback, args, several, context, .. } = call;
+    // SAFETY: as in `run_call`.
+    match unsafe { invoke_in(context.as_ptr(), callback.as_ptr(), raw_or_null(&args), several) } {
+        Ok(_) => Ok(()),
+        Err(Raised) => call_failed(state, callback, args, several, context),
     }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let call = Call { callback, args, several, context: context.clone(), handle: std::ptr::null() };
-    // SAFETY: the call is no more queued, and has no handle.
-    report_failure(&unsafe { of_call(state, call) }?, exception)
+}
+
+#[cold]
+fn call_failed(state: &LoopState, callback: Obj, args: Option<Obj>, several: bool, context: Obj) -> Res<()> {
+    unless_exit(|exception| {
+        let call = Call { callback, args, several, context, handle: null() };
+        // SAFETY: the call is in no queue, and has no handle.
+        report_failure(&unsafe { of_call(state, call) }?, exception)
+    })
+}
+
+/// Runs `body` in what a snapshot stands for. `failed` is told in which context it raised.
+#[inline(always)]
+fn run_in_spare(
+    spare: &Slot,
+    snapshot: Obj,
+    body: impl FnOnce() -> Res,
+    failed: impl FnOnce(Obj) -> Res<()>,
+) -> Res<()> {
+    let entered = snapshot::enter(spare, snapshot)?;
+    let result = body();
+    context::exit(entered.as_ptr());
+    let result = match result {
+        Ok(_) => Ok(()),
+        Err(Raised) => failed(entered.clone()),
+    };
+    snapshot::put_back(spare, entered);
+    result
 }
 
 /// Runs a handle in its context, unless it was cancelled. An exception of the callback goes to the loop's exception
@@ -76,7 +103,16 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         let alone = refcount(handle.as_ptr()) == 1 && !this.weakrefs.is_set();
         let spare = alone && snapshot::is_snapshot(held.as_ptr());
         run_once(&handle, this, || {
-            if spare { run_in_spare(&handle, callback, held) } else { run_in_own(&handle, callback) }
+            let callback = callback;
+            if !spare {
+                return run_in_own(&handle, callback.as_ptr());
+            }
+            let args = this.args.share();
+            let body = || invoke(callback.as_ptr(), raw_or_null(&args), this.several.get());
+            run_in_spare(&this.state().spare_context, held, body, |entered| {
+                this.context.set(entered);
+                failed(&handle)
+            })
         })
     }
 }
@@ -99,29 +135,6 @@ unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) 
     result
 }
 
-/// # Safety
-/// `handle` is a handle, and `held` the snapshot that it had.
-#[inline(always)]
-unsafe fn run_in_spare(handle: &Obj, callback: Obj, held: Obj) -> Res<()> {
-    // SAFETY: a handle, held by the caller; the spare context is nobody else's while it is taken out of its slot.
-    unsafe {
-        let this = of(handle.as_ptr());
-        let spare = &this.state().spare_context;
-        let entered = snapshot::enter(spare, held)?;
-        let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
-        context::exit(entered.as_ptr());
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err(Raised) => {
-                this.context.set(entered.clone());
-                failed(handle)
-            }
-        };
-        snapshot::put_back(spare, entered);
-        result
-    }
-}
-
 /// As `run`, but by a function that the program has put in place of `asyncio.Handle._run`. What that raises is raised.
 ///
 /// # Safety
@@ -138,21 +151,14 @@ pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
 }
 
 /// # Safety
-/// `handle` is a handle.
-unsafe fn run_in_own(handle: &Obj, callback: Obj) -> Res<()> {
-    // SAFETY: a handle, held by the caller; its context is held here.
+/// As `run`; `callback` is held.
+unsafe fn run_in_own(handle: &Obj, callback: Raw) -> Res<()> {
+    // SAFETY: a handle, held by the caller; its context and arguments are held here.
     unsafe {
         let this = of(handle.as_ptr());
         let context = this.true_context()?;
-        let result = match context::enter(context.as_ptr()) {
-            Err(Raised) => refused(callback.as_ptr(), this, &context),
-            Ok(()) => {
-                let result = invoke(callback.as_ptr(), this.args.share().as_ref(), this.several.get());
-                context::exit(context.as_ptr());
-                result
-            }
-        };
-        match result {
+        let args = this.args.share();
+        match invoke_in(context.as_ptr(), callback, raw_or_null(&args), this.several.get()) {
             Ok(_) => Ok(()),
             Err(Raised) => failed(handle),
         }
@@ -163,11 +169,7 @@ unsafe fn run_in_own(handle: &Obj, callback: Obj) -> Res<()> {
 fn ended(this: &Handle) {
     this.running.set(false);
     if let Some(lock) = this.extra.with(|extra| extra.as_mut().and_then(|extra| extra.ended.take())) {
-        let pending = error::take();
-        if call_method(names().release, &[lock.as_ptr()]).is_err() {
-            error::unraisable(lock.as_ptr());
-        }
-        error::restore(pending);
+        aside(lock.as_ptr(), || call_method(names().release, &[lock.as_ptr()]).map(drop));
     }
 }
 
@@ -196,48 +198,64 @@ fn wait_for_other_thread(this: &Handle) -> Res<()> {
     Ok(())
 }
 
+/// As `invoke`, in a context that others may know.
+///
+/// # Safety
+/// As `invoke`; `context` is a live object.
+#[inline(always)]
+unsafe fn invoke_in(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
+    // SAFETY: as the caller says.
+    unsafe {
+        if context::enter(context).is_err() {
+            return refused(context, callback, args, several);
+        }
+        let result = invoke(callback, args, several);
+        context::exit(context);
+        result
+    }
+}
+
 /// The context was refused: it is entered already, or it is no context but something with its method `run`.
+///
+/// # Safety
+/// As `invoke_in`.
 #[cold]
-fn refused(callback: Raw, this: &Handle, context: &Obj) -> Res {
-    if context::is_context(context.as_ptr()) {
+unsafe fn refused(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
+    if context::is_context(context) {
         return Err(Raised);
     }
     error::clear();
-    let args = this.args_tuple()?;
-    // SAFETY: a live tuple, whose items are borrowed for the call.
-    let items: Vec<Raw> =
-        unsafe { (0..PyTuple_GET_SIZE(args.as_ptr())).map(|i| PyTuple_GET_ITEM(args.as_ptr(), i)).collect() };
-    context::run_by_method(context.as_ptr(), callback, &items)
+    let items: Vec<Raw> = if several {
+        // SAFETY: a tuple, whose items are borrowed for the call.
+        unsafe { (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect() }
+    } else {
+        Some(args).into_iter().filter(|args| !args.is_null()).collect()
+    };
+    context::run_by_method(context, callback, &items)
 }
 
 /// # Safety
-/// `callback` is a live object; `args` is a tuple where there are `several`.
+/// `callback` is a live object; `args` is its one argument, a tuple where there are `several`, or null.
 #[inline(always)]
-unsafe fn invoke(callback: Raw, args: Option<&Obj>, several: bool) -> Res {
+unsafe fn invoke(callback: Raw, args: Raw, several: bool) -> Res {
     // SAFETY: live objects; several arguments are a tuple.
     unsafe {
-        match args {
-            None => Obj::steal(PyObject_CallNoArgs(callback)),
-            Some(args) if several => Obj::steal(PyObject_Call(callback, args.as_ptr(), NULL)),
-            Some(only) => {
-                let args = [NULL, only.as_ptr()];
-                let count = 1 | PY_VECTORCALL_ARGUMENTS_OFFSET;
-                Obj::steal(PyObject_Vectorcall(callback, args.as_ptr().add(1), count, NULL))
-            }
+        if args.is_null() {
+            return Obj::steal(PyObject_CallNoArgs(callback));
         }
+        if several {
+            return Obj::steal(PyObject_Call(callback, args, NULL));
+        }
+        let args = [NULL, args];
+        let count = 1 | PY_VECTORCALL_ARGUMENTS_OFFSET;
+        Obj::steal(PyObject_Vectorcall(callback, args.as_ptr().add(1), count, NULL))
     }
 }
 
 /// What `asyncio.Handle._run` does with an exception.
-///
-/// # Safety
-/// `handle` is a handle; an exception is set.
 #[cold]
-unsafe fn failed(handle: &Obj) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    error::take().map_or(Ok(()), |exception| report_failure(handle, exception))
+fn failed(handle: &Obj) -> Res<()> {
+    unless_exit(|exception| report_failure(handle, exception))
 }
 
 /// Tells the loop's exception handler that the callback of `handle` raised.
@@ -248,11 +266,7 @@ pub fn report_failure(handle: &Obj, exception: Obj) -> Res<()> {
     let (callback, args) = (this.callback.or_none(), this.args_tuple()?);
     let message = callback_message(this.state(), callback.as_ptr(), args.as_ptr())?;
     let n = names();
-    let mut pairs =
-        vec![(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
-    let frames = this.source_traceback();
-    if let Some(frames) = &frames {
-        pairs.push((n.source_traceback, frames.as_ptr()));
-    }
-    report_context(this.owner.get(), &pairs)
+    let pairs =
+        [(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
+    report_made(this.owner.get(), &pairs, this.source_traceback())
 }

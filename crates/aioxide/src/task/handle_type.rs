@@ -7,6 +7,7 @@ use pyo3_ffi::*;
 use super::handle::{self, HANDLES, Handle, Types, of, tp_clear, tp_traverse, types};
 use super::handle_run::{run, wait_until_ended};
 use super::overrides::GET_DEBUG;
+use super::scheduled;
 use crate::ffi::args::Overriding;
 use crate::ffi::guard::{getter, guarded, noargs, overriding, setter};
 use crate::ffi::names::stdlib;
@@ -35,7 +36,7 @@ overriding!(py_cancel, base, c"cancel", |slf| {
     drop(this.place.cancel());
     this.forget();
     if this.scheduled.get() {
-        state.timer_cancelled();
+        scheduled::timer_cancelled(state);
     }
     Ok(none())
 });

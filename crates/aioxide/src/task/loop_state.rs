@@ -1,26 +1,26 @@
-//! What a loop has to run: the ready queue, the timers, and the flags that every schedule looks at.
+//! What a loop has to run: the ready queue, the timers, and the flags that every schedule looks at. What looks into the
+//! handles that are queued is in `scheduled`.
 
 use std::cell::Cell;
 
 use aioxide_core::timers::Timers;
 use pyo3_ffi::*;
 
-use super::handle;
 use super::overrides::Overrides;
-pub use super::ready::Item;
-use super::ready::{Call, Place, Ready, Shown};
+use super::ready::{self, Call, Place, Shown};
 use crate::ffi::error::{self, Res, runtime_error};
 use crate::ffi::{Leaf, Obj, Raw, Slot};
 
-/// Runs one piece of work of a higher floor: given the object it was queued with.
-pub type JobFn = unsafe fn(&LoopState, Raw) -> Res<()>;
+pub type Item = ready::Item<LoopState>;
+pub type JobFn = ready::JobFn<LoopState>;
+type Ready = ready::Ready<LoopState>;
 
-/// The part of a loop that tasks and futures know. Every field is a cell: user code may re-enter at any call.
+/// The part of a loop that tasks and futures know.
 pub struct LoopState {
     /// The loop object, borrowed: this state is a part of it.
     pub object: Raw,
-    ready: Leaf<Ready>,
-    timers: Leaf<Timers<Obj>>,
+    pub(super) ready: Leaf<Ready>,
+    pub(super) timers: Leaf<Timers<Obj>>,
     /// Timers that were cancelled and are still in the heap.
     pub cancelled_timers: Cell<usize>,
     /// Callbacks to be called by attribute because the user has put their own in place, and what else is not plain.
@@ -160,115 +160,13 @@ impl LoopState {
         }
     }
 
-    /// When the next timer is due, cancelled ones at the head having been dropped.
-    pub fn next_timer(&self) -> Option<f64> {
-        loop {
-            // SAFETY: the heap holds a reference to the handle that is looked at.
-            let stale = self.timers.with(|timers| match timers.first() {
-                // SAFETY: live objects, under the GIL.
-                Some(timer) if unsafe { handle::is_cancelled(timer.as_ptr()) } => timers.pop(),
-                _ => None,
-            });
-            match stale {
-                Some(timer) => self.drop_stale_timer(timer),
-                None => return self.timers.with(|timers| timers.next()),
-            }
-        }
-    }
-
-    fn drop_stale_timer(&self, timer: Obj) {
-        self.cancelled_timers.set(self.cancelled_timers.get().saturating_sub(1));
-        // SAFETY: a timer handle, as all that the heap holds.
-        unsafe {
-            handle::set_unscheduled(timer.as_ptr());
-            handle::retire(timer.as_ptr());
-        }
-    }
-
-    /// Moves all timers that are due at `now` to the ready queue; those that it has no memory for stay for the next turn.
-    pub fn take_due_timers(&self, now: f64) {
-        let mut stale: Vec<Obj> = Vec::new();
-        self.timers.with(|timers| {
-            timers.take_due(now, |timer| {
-                // SAFETY: a timer handle, as all that the heap holds.
-                unsafe {
-                    let cancelled = handle::is_cancelled(timer.as_ptr());
-                    let room = if cancelled { stale.try_reserve(1).is_ok() } else { self.make_room(1) };
-                    if !room {
-                        return Err(timer);
-                    }
-                    handle::set_unscheduled(timer.as_ptr());
-                    if cancelled {
-                        stale.push(timer);
-                    } else {
-                        self.push_or_report(Item::Run(timer));
-                    }
-                }
-                Ok(())
-            });
-        });
-        stale.into_iter().for_each(|timer| self.drop_stale_timer(timer));
-    }
-
     pub fn timer_count(&self) -> usize {
         self.timers.with(|timers| timers.len())
     }
 
-    /// A timer in the heap was cancelled. Sweeps when most of a large heap is: the rule of `BaseEventLoop._run_once`.
-    pub fn timer_cancelled(&self) {
-        let cancelled = self.cancelled_timers.get() + 1;
-        self.cancelled_timers.set(cancelled);
-        let total = self.timer_count();
-        if total > 100 && cancelled * 2 > total {
-            self.sweep_timers();
-        }
-    }
-
-    fn sweep_timers(&self) {
-        // SAFETY: a timer handle, as all that the heap holds.
-        let is_stale = |timer: &Obj| unsafe { handle::is_cancelled(timer.as_ptr()) };
-        // Where there is no memory to list them in, a later one sweeps.
-        let Ok(stale) = self.timers.with(|timers| timers.take_out(is_stale)) else { return };
-        self.cancelled_timers.set(0);
-        for timer in stale {
-            // SAFETY: as above.
-            unsafe {
-                handle::set_unscheduled(timer.as_ptr());
-                handle::retire(timer.as_ptr());
-            }
-        }
-    }
-
-    /// Forgets all that was to run, as `close` does.
-    pub fn clear_ready(&self) {
-        let mut items = self.ready.with(std::mem::take);
-        while let Some(item) = items.pop() {
-            // SAFETY: a handle; and what has just left the queue.
-            unsafe {
-                match item {
-                    Item::Run(handle) => handle::retire(handle.as_ptr()),
-                    Item::Call(call) if !call.handle.is_null() => {
-                        if let Ok(handle) = handle::of_call(self, call) {
-                            handle::retire(handle.as_ptr());
-                        }
-                    }
-                    Item::Cancelled(place) => handle::retire_cancelled(place),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    pub fn clear_timers(&self) {
-        let timers = self.timers.with(Timers::drain);
-        self.cancelled_timers.set(0);
-        for timer in timers {
-            // SAFETY: a timer handle.
-            unsafe {
-                handle::set_unscheduled(timer.as_ptr());
-                handle::retire(timer.as_ptr());
-            }
-        }
+    /// What is held beside the queues.
+    pub(super) fn slots(&self) -> [&Slot; 4] {
+        [&self.task_factory, &self.current_handle, &self.debug_as_set, &self.spare_context]
     }
 
     /// What `_ready` has to show; see `handle::ready`.
@@ -283,48 +181,6 @@ impl LoopState {
 
     pub fn timer_handles(&self) -> Vec<Obj> {
         self.timers.with(|timers| timers.iter().cloned().collect())
-    }
-
-    /// Visits what the queues hold.
-    ///
-    /// # Safety
-    /// Called from the loop's `tp_traverse`.
-    pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
-        // SAFETY: the visitor neither calls back into us nor changes references.
-        unsafe {
-            for (is_handle, objects) in self.ready.visited().iter() {
-                if is_handle {
-                    let stop = handle::traverse_queued(objects[0], visit, arg);
-                    if stop != 0 {
-                        return stop;
-                    }
-                    continue;
-                }
-                for object in objects {
-                    crate::ffi::guard::visit!(*object, visit, arg);
-                }
-            }
-            for timer in self.timers.visited().iter() {
-                let stop = handle::traverse_queued(timer.as_ptr(), visit, arg);
-                if stop != 0 {
-                    return stop;
-                }
-            }
-            for slot in [&self.task_factory, &self.current_handle, &self.debug_as_set, &self.spare_context] {
-                crate::ffi::guard::visit!(slot.get(), visit, arg);
-            }
-        }
-        0
-    }
-
-    pub fn clear(&self) {
-        self.clear_ready();
-        self.clear_timers();
-        self.task_factory.clear();
-        self.entered.set(std::ptr::null_mut());
-        self.current_handle.clear();
-        self.debug_as_set.clear();
-        self.spare_context.clear();
     }
 }
 

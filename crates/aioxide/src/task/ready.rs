@@ -8,15 +8,18 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr::null_mut;
 
 use super::blocks::{BLOCK, Blocks};
-use super::finish::Outcome;
-use super::loop_state::JobFn;
-use crate::ffi::{Obj, Raw};
+use super::outcome::Outcome;
+use crate::ffi::{Obj, Raw, Res};
+
+/// Runs one piece of work of a higher floor: given the loop's state, `S`, and the object it was queued with.
+pub type JobFn<S> = unsafe fn(&S, Raw) -> Res<()>;
 
 /// One entry of the ready queue. Not a handle with a bound method: a task's step or a future's callback needs none.
-pub enum Item {
+pub enum Item<S> {
     /// Call what `call_soon` was given.
     Call(Call),
     /// A call that was cancelled; its handle, if somebody keeps that.
@@ -34,7 +37,7 @@ pub enum Item {
     /// Finish a future with what another thread has worked out.
     Finish { future: Obj, outcome: Outcome },
     /// Work of a higher floor.
-    Job { object: Obj, run: JobFn },
+    Job { object: Obj, run: JobFn<S> },
 }
 
 /// A callback with its arguments and the context to call it in.
@@ -88,7 +91,7 @@ enum Kind {
 }
 
 /// `len` entries from `head` on, which is in the first block, up to `tail` in the last.
-pub struct Ready {
+pub struct Ready<S> {
     head: *mut Entry,
     head_end: *mut Entry,
     tail: *mut Entry,
@@ -97,10 +100,11 @@ pub struct Ready {
     /// Where the first block begins; null before the first push.
     start: *mut Entry,
     blocks: Blocks<Entry>,
+    jobs: PhantomData<JobFn<S>>,
 }
 
-impl Default for Ready {
-    fn default() -> Ready {
+impl<S> Default for Ready<S> {
+    fn default() -> Self {
         let none = null_mut();
         Ready {
             head: none,
@@ -110,11 +114,12 @@ impl Default for Ready {
             len: 0,
             start: none,
             blocks: Blocks::default(),
+            jobs: PhantomData,
         }
     }
 }
 
-impl Ready {
+impl<S> Ready<S> {
     #[inline(always)]
     pub fn len(&self) -> usize {
         self.len
@@ -125,7 +130,7 @@ impl Ready {
     /// # Safety
     /// `has_room`.
     #[inline(always)]
-    pub unsafe fn push(&mut self, item: Item) {
+    pub unsafe fn push(&mut self, item: Item<S>) {
         let word = |object: Obj| object.into_raw().cast::<c_void>();
         match item {
             // SAFETY: the caller has seen that there is room.
@@ -188,7 +193,7 @@ impl Ready {
     }
 
     #[inline(always)]
-    pub fn pop(&mut self) -> Option<Item> {
+    pub fn pop(&mut self) -> Option<Item<S>> {
         if self.len == 0 {
             return None;
         }
@@ -327,9 +332,9 @@ impl Entry {
     /// Puts an item together again, and tells its handle that it is queued no more.
     ///
     /// # Safety
-    /// `entry` is filled, and what it owns is not taken out a second time.
+    /// `entry` is filled by a `Ready<S>`, and what it owns is not taken out a second time.
     #[inline(always)]
-    unsafe fn item(entry: *const Entry) -> Item {
+    unsafe fn item<S>(entry: *const Entry) -> Item<S> {
         // SAFETY: `push` has filled the words that the kind says, each with a reference of its own, and they are taken
         // out once.
         unsafe {
@@ -352,7 +357,7 @@ impl Entry {
                 Kind::Raise => Item::Finish { future: object(0), outcome: Outcome::Raised(object(1)) },
                 Kind::Cancel => Item::Finish { future: object(0), outcome: Outcome::Cancelled },
                 Kind::Job => {
-                    let run = std::mem::transmute::<*mut c_void, JobFn>((*entry).words[1]);
+                    let run = std::mem::transmute::<*mut c_void, JobFn<S>>((*entry).words[1]);
                     Item::Job { object: object(0), run }
                 }
             }
@@ -375,6 +380,24 @@ impl Entry {
         }
     }
 
+    /// A queued call, with references of the caller's own.
+    ///
+    /// # Safety
+    /// `entry` is a call.
+    unsafe fn call(entry: *const Entry) -> Call {
+        // SAFETY: `push_call` has filled these words.
+        unsafe {
+            let [callback, args, context, handle] = (*entry).words;
+            Call {
+                callback: Obj::new(callback.cast()),
+                args: Obj::maybe(args.cast()),
+                several: (*entry).kind == Kind::CallSeveral,
+                context: Obj::new(context.cast()),
+                handle: handle.cast_const().cast(),
+            }
+        }
+    }
+
     /// # Safety
     /// `entry` is filled.
     unsafe fn shown(entry: *const Entry) -> Option<Shown> {
@@ -384,13 +407,7 @@ impl Entry {
             let place = words[HANDLE].cast_const().cast::<Place>();
             match kind {
                 Kind::Run => Some(Shown::Handle(Obj::new(words[0].cast()))),
-                Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Call {
-                    callback: Obj::new(words[0].cast()),
-                    args: Obj::maybe(words[1].cast()),
-                    several: kind == Kind::CallSeveral,
-                    context: Obj::new(words[2].cast()),
-                    handle: place,
-                })),
+                Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Entry::call(entry))),
                 Kind::Call | Kind::CallSeveral => Some(Shown::Place(place)),
                 Kind::Cancelled if !place.is_null() => Some(Shown::Place(place)),
                 _ => None,
@@ -422,16 +439,7 @@ impl Place {
             return None;
         }
         // SAFETY: as `leave`; an entry of a place is a call, or was one that is cancelled.
-        unsafe {
-            let (kind, words) = ((*entry).kind, (*entry).words);
-            (kind != Kind::Cancelled).then(|| Call {
-                callback: Obj::new(words[0].cast()),
-                args: Obj::maybe(words[1].cast()),
-                several: kind == Kind::CallSeveral,
-                context: Obj::new(words[2].cast()),
-                handle: self,
-            })
-        }
+        unsafe { ((*entry).kind != Kind::Cancelled).then(|| Entry::call(entry)) }
     }
 
     /// Gives the queued call, if there is one, another context to run in; returns the one that is to be released.
@@ -465,7 +473,7 @@ impl Place {
     }
 }
 
-impl Drop for Ready {
+impl<S> Drop for Ready<S> {
     fn drop(&mut self) {
         while let Some(item) = self.pop() {
             drop(item);

@@ -5,7 +5,7 @@ use pyo3_ffi::*;
 
 use super::loop_state::LoopState;
 use super::marks::Mark;
-use super::task;
+use super::task::{self, TaskRef};
 #[cfg(Py_3_14)]
 use crate::ffi::compat::AllTasks;
 use crate::ffi::compat::{CurrentTask, layout};
@@ -21,11 +21,9 @@ use crate::ffi::{NULL, Obj, Raw, Res};
 
 /// Makes `task` the current one of a loop of ours. The entry is kept over consecutive steps of tasks and replaced by
 /// the next: `leave` is for what is not a task.
-///
-/// # Safety
-/// `task` is an instance of our Task.
 #[inline(always)]
-pub unsafe fn enter(state: &LoopState, task: Raw) -> Res<()> {
+pub fn enter(state: &LoopState, task: TaskRef) -> Res<()> {
+    let task = task.as_ptr();
     if state.entered.get() == task {
         return Ok(());
     }
@@ -94,20 +92,17 @@ pub struct Swapped {
 }
 
 impl Swapped {
-    /// # Safety
-    /// `task` is an instance of our Task, `owner` its loop.
-    pub unsafe fn enter(owner: Raw, task: Raw) -> Res<Swapped> {
-        // SAFETY: a loop and its task, both held by the caller.
-        let before = unsafe { swap(owner, task)? };
-        Ok(Swapped { owner: Obj::new(owner), before })
+    /// `owner` is the task's loop.
+    pub fn enter(owner: Obj, task: TaskRef) -> Res<Swapped> {
+        let before = swap(owner.as_ptr(), task.as_ptr())?;
+        Ok(Swapped { owner, before })
     }
 
     /// Puts back what was current. The exception that is set, if one is, stays.
     pub fn leave(self) -> Res<()> {
         let pending = error::take();
         let before = self.before.as_ref().map_or(NULL, Obj::as_ptr);
-        // SAFETY: `before` is what was current: a task or nothing.
-        let result = unsafe { swap(self.owner.as_ptr(), before) };
+        let result = swap(self.owner.as_ptr(), before);
         if pending.is_some() {
             error::restore(pending);
         }
@@ -115,12 +110,9 @@ impl Swapped {
     }
 }
 
-/// `asyncio.tasks._swap_current_task`, which 3.11 lacks.
-///
-/// # Safety
-/// `owner` is a loop, `task` a task of its or null.
+/// `asyncio.tasks._swap_current_task`, which 3.11 lacks; null is no task.
 #[cfg(not(Py_3_14))]
-unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
+fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     let CurrentTask::Dict(dict) = layout().current;
     // SAFETY: a dict with live keys and values.
     unsafe {
@@ -134,11 +126,10 @@ unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     }
 }
 
-/// # Safety
 /// As before 3.14.
 #[cfg(Py_3_14)]
 #[inline(always)]
-unsafe fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
+fn swap(owner: Raw, task: Raw) -> Res<Option<Obj>> {
     match layout().places.as_ref().map(|places| places.swap(owner, task)) {
         Some(Ok(before)) => Ok(before),
         _ => swap_called(owner, task),
@@ -156,33 +147,28 @@ fn swap_called(owner: Raw, task: Raw) -> Res<Option<Obj>> {
 }
 
 /// Enters a task that is about to take its first step into the list of all tasks.
-///
-/// # Safety
-/// `raw` is an initialised instance of our Task.
 #[inline(always)]
-pub unsafe fn register(raw: Raw) -> Res<()> {
-    // SAFETY: an initialised task, which takes itself out of the list before it goes.
-    unsafe {
-        #[cfg(Py_3_14)]
-        match &layout().places {
-            Some(places) => places.append(raw),
-            None => {
-                let AllTasks::Register { add, .. } = layout().all;
-                add.call(&[raw])?;
-            }
+pub fn register(task: TaskRef) -> Res<()> {
+    #[cfg(Py_3_14)]
+    match &layout().places {
+        // SAFETY: a task, which takes itself out of the list before it goes.
+        Some(places) => unsafe { places.append(task.as_ptr()) },
+        None => {
+            let AllTasks::Register { add, .. } = layout().all;
+            add.call(&[task.as_ptr()])?;
         }
-        #[cfg(not(Py_3_14))]
-        match task::of(raw).future.native() {
-            Some(state) => link(state, raw),
-            None => {
-                let function = import_from(c"asyncio.tasks", c"_register_task")?;
-                crate::ffi::object::call(function.as_ptr(), &[raw])?;
-                return Ok(());
-            }
-        }
-        task::of(raw).future.marks.put(Mark::Registered, true);
-        Ok(())
     }
+    #[cfg(not(Py_3_14))]
+    match task.future.native() {
+        // SAFETY: a task of that loop, which is in no list.
+        Some(state) => unsafe { link(state, task.as_ptr()) },
+        None => {
+            let function = import_from(c"asyncio.tasks", c"_register_task")?;
+            return crate::ffi::object::call(function.as_ptr(), &[task.as_ptr()]).map(drop);
+        }
+    }
+    task.future.marks.put(Mark::Registered, true);
+    Ok(())
 }
 
 /// Takes a task that is done, or about to go, out of the list.

@@ -7,6 +7,24 @@ use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, dict, getattr, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error, names};
 
+/// Has `report` tell of the exception that is set, unless that must leave the loop.
+#[cold]
+pub fn unless_exit(report: impl FnOnce(Obj) -> Res<()>) -> Res<()> {
+    if error::is_exit() {
+        return Err(Raised);
+    }
+    error::take().map_or(Ok(()), report)
+}
+
+/// Runs `body` with the exception that is set put aside; `sys.unraisablehook` is told what it raises, about `object`.
+pub fn aside(object: Raw, body: impl FnOnce() -> Res<()>) {
+    let pending = error::take();
+    if body().is_err() {
+        error::unraisable(object);
+    }
+    error::restore(pending);
+}
+
 /// "Exception in callback ...", with the text that asyncio of the running version gives for a callback.
 pub fn callback_message(state: &LoopState, callback: Raw, args: Raw) -> Res {
     let text = if cfg!(Py_3_13) {
@@ -25,6 +43,13 @@ pub fn callback_message(state: &LoopState, callback: Raw, args: Raw) -> Res {
 pub fn report_context(owner: Raw, pairs: &[(Raw, Raw)]) -> Res<()> {
     let details = dict(pairs)?;
     crate::ffi::object::call_method(names().call_exception_handler, &[owner, details.as_ptr()]).map(drop)
+}
+
+/// The same, with where the object was made that it is about, if that is known.
+pub fn report_made(owner: Raw, pairs: &[(Raw, Raw)], made: Option<Obj>) -> Res<()> {
+    let made = made.as_ref().map(|frames| (names().source_traceback, frames.as_ptr()));
+    let all: Vec<_> = pairs.iter().copied().chain(made).collect();
+    report_context(owner, &all)
 }
 
 /// The loop's attribute `name` as a number of seconds, for the debug mode's limits.

@@ -1,16 +1,20 @@
 //! How a task runs: resume the coroutine in its context, then see what came out.
 
+use std::ffi::CStr;
+
 use pyo3_ffi::*;
 
-use super::future::{self, Future, State, Waiter};
+use super::future::{self, Future, Waiter};
 use super::loop_state::{Item, LoopState};
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
-use super::task::{self, Task, raw_or_null};
-use super::{handle, handle_run, registry, task_type};
-use crate::ffi::compat::layout;
+use super::task::{self, TaskObj, TaskRef, raw_or_null};
+use super::{callables, cancel, classes, handle, handle_run, registry, report, waiters};
+use crate::ffi::compat::{CFunction, layout};
 use crate::ffi::names::stdlib;
-use crate::ffi::object::{call_method, call_method_kw, getattr_opt, is_none, setattr, truth};
+use crate::ffi::object::{
+    call, call_method, call_method_kw, getattr_opt, import_from, is_none, setattr, truth,
+};
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, context, error, names, none};
 
 type SendFn = unsafe extern "C" fn(Raw, Raw, *mut Raw) -> PySendResult;
@@ -29,7 +33,7 @@ pub fn load() -> Res<()> {
 }
 
 /// What a coroutine did when it was resumed.
-enum Outcome {
+enum Resumed {
     Yielded(Obj),
     Returned(Obj),
     Raised,
@@ -37,96 +41,42 @@ enum Outcome {
 
 /// A step of a task on a loop of ours, from the ready queue: `exception` is thrown in if there is one. `Err` is what
 /// `asyncio.Handle._run` would see: `SystemExit` and `KeyboardInterrupt` leave the loop, the rest is reported.
-///
-/// # Safety
-/// `task` is an instance of our Task, `state` its loop's.
 #[inline(always)]
-pub unsafe fn run(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: `task` is held throughout, so its fields outlive whatever the coroutine does; `settle` takes it over
-    // last.
-    unsafe {
-        let raw = task.as_ptr();
-        let this = task::of(raw);
-        let exception = match prepare(raw, this, exception) {
-            Ok(exception) => exception,
-            Err(Raised) => return failed(state, task),
-        };
-        if registry::enter(state, raw).is_err() {
-            return failed(state, task);
-        }
-        // Borrowed: once entered, the interpreter holds it.
-        let context = task::context_slot(raw).get();
-        if context::enter(context).is_err() {
-            return refused(state, task, exception);
-        }
-        let outcome = resume(raw, exception);
-        context::exit(context);
-        settle(task, this, outcome)
+pub fn run(state: &LoopState, task: TaskObj, exception: Option<Obj>) -> Res<()> {
+    let this = task.borrow();
+    let exception = match prepare(this, exception) {
+        Ok(exception) => exception,
+        Err(Raised) => return failed(state, this),
+    };
+    if registry::enter(state, this).is_err() {
+        return failed(state, this);
     }
+    // Borrowed: once entered, the interpreter holds it.
+    let context = this.context_slot().get();
+    if context::enter(context).is_err() {
+        return refused(state, this, exception);
+    }
+    let resumed = resume(this, exception);
+    context::exit(context);
+    settle(task, resumed)
 }
 
 /// As `run`, apart from it: few steps throw, and a turn is faster for being short.
-///
-/// # Safety
-/// As `run`.
 #[inline(never)]
-pub unsafe fn run_throwing(state: &LoopState, task: Obj, exception: Obj) -> Res<()> {
-    // SAFETY: the same task and state, handed on.
-    unsafe { run(state, task, Some(exception)) }
-}
-
-/// The context was refused: it is entered already, or it is no context but something with its method `run`.
-///
-/// # Safety
-/// As `run`; the exception of the refusal is set.
-#[cold]
-unsafe fn refused(state: &LoopState, task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: a task of ours, as `run` was given it; it is held while its context is asked.
-    unsafe {
-        let context = task::context_of(task.as_ptr());
-        if !context::is_context(context.as_ptr()) {
-            error::clear();
-            let step = task_type::step_callable(task.as_ptr(), exception)?;
-            if context::run_by_method(context.as_ptr(), step.as_ptr(), &[]).is_ok() {
-                return Ok(());
-            }
-        }
-        failed(state, task)
-    }
-}
-
-/// Reports a step that failed for a reason that is not the coroutine's, as asyncio reports a failed callback: the task
-/// will not be stepped again.
-///
-/// # Safety
-/// As `run`.
-#[cold]
-unsafe fn failed(state: &LoopState, task: Obj) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let step = task_type::step_callable(task.as_ptr(), None)?;
-    // SAFETY: a task of ours, held here.
-    let context = unsafe { task::context_of(task.as_ptr()) };
-    let handle = handle::new(state.object, step.as_ptr(), &[], context.as_ptr())?;
-    handle_run::report_failure(&handle, exception)
+pub fn run_throwing(state: &LoopState, task: TaskObj, exception: Obj) -> Res<()> {
+    run(state, task, Some(exception))
 }
 
 /// Resumes a task whose future has ended in an exception or was cancelled, which is thrown in.
-///
-/// # Safety
-/// As `run`.
 #[inline(never)]
-pub unsafe fn wake(state: &LoopState, task: Obj, future: Obj) -> Res<()> {
+pub fn wake(state: &LoopState, task: TaskObj, future: Obj) -> Res<()> {
     let exception = exception_of(future)?;
-    // SAFETY: the same task and state, handed on; the future is released before the step.
-    unsafe { run(state, task, exception) }
+    run(state, task, exception)
 }
 
 /// The exception that `future.result()` raises, if it does.
 fn exception_of(future: Obj) -> Res<Option<Obj>> {
-    let result = if task_type::is_exactly_ours(future.as_ptr()) {
+    let result = if classes::is_exactly_ours(future.as_ptr()) {
         // SAFETY: the type was just looked at.
         unsafe { future::of(future.as_ptr()) }.result()
     } else {
@@ -138,196 +88,166 @@ fn exception_of(future: Obj) -> Res<Option<Obj>> {
     }
 }
 
-/// A step called as a Python function, in whatever context the caller is: on a foreign loop, or by a handle.
-///
-/// # Safety
-/// `task` is an instance of our Task.
-pub unsafe fn run_called(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: `task` is held throughout, as in `run`.
-    unsafe {
-        let raw = task.as_ptr();
-        let this = task::of(raw);
-        let exception = prepare(raw, this, exception)?;
-        let owner = this.future.owner.or_none();
-        if let Some(state) = this.future.native() {
-            registry::leave(state);
+/// The context was refused: it is entered already, or it is no context but something with its method `run`.
+#[cold]
+fn refused(state: &LoopState, task: TaskRef, exception: Option<Obj>) -> Res<()> {
+    let context = task.context();
+    if !context::is_context(context.as_ptr()) {
+        error::clear();
+        let step = callables::step(task.as_ptr(), exception)?;
+        if context::run_by_method(context.as_ptr(), step.as_ptr(), &[]).is_ok() {
+            return Ok(());
         }
-        enter_called(owner.as_ptr(), raw)?;
-        let outcome = resume(raw, exception);
-        let result = settle(task.clone(), this, outcome);
-        leave_called(owner.as_ptr(), raw, result)
     }
+    failed(state, task)
 }
 
-/// As `run_called`, with a finished future's outcome: what a foreign future calls back.
-///
-/// # Safety
-/// As `run_called`.
-pub unsafe fn wake_called(task: Obj, future: Obj) -> Res<()> {
-    let exception = exception_of(future)?;
-    // SAFETY: the same task, handed on.
-    unsafe { run_called(task, exception) }
+/// Reports a step that failed for a reason that is not the coroutine's, as asyncio reports a failed callback: the task
+/// will not be stepped again.
+#[cold]
+fn failed(state: &LoopState, task: TaskRef) -> Res<()> {
+    report::unless_exit(|exception| {
+        let step = callables::step(task.as_ptr(), None)?;
+        let handle = handle::new(state.object, step.as_ptr(), &[], task.context().as_ptr())?;
+        handle_run::report_failure(&handle, exception)
+    })
 }
 
-fn enter_called(owner: Raw, task: Raw) -> Res<()> {
-    let function = crate::ffi::object::import_from(c"asyncio.tasks", c"_enter_task")?;
-    crate::ffi::object::call(function.as_ptr(), &[owner, task]).map(drop)
-}
-
-fn leave_called(owner: Raw, task: Raw, result: Res<()>) -> Res<()> {
+/// A step called as a Python function, in whatever context the caller is: on a foreign loop, or by a handle.
+pub fn run_called(task: TaskObj, exception: Option<Obj>) -> Res<()> {
+    let this = task.borrow();
+    let exception = prepare(this, exception)?;
+    let owner = this.future.owner.or_none();
+    if let Some(state) = this.future.native() {
+        registry::leave(state);
+    }
+    let pair = [owner.as_ptr(), this.as_ptr()];
+    call(import_from(c"asyncio.tasks", c"_enter_task")?.as_ptr(), &pair)?;
+    let resumed = resume(this, exception);
+    let result = settle(this.hold(), resumed);
     let pending = if result.is_err() { error::take() } else { None };
-    let function = crate::ffi::object::import_from(c"asyncio.tasks", c"_leave_task")?;
-    crate::ffi::object::call(function.as_ptr(), &[owner, task])?;
+    call(import_from(c"asyncio.tasks", c"_leave_task")?.as_ptr(), &pair)?;
     if pending.is_some() {
         error::restore(pending);
     }
     result
 }
 
-/// The first step of an eager task, inside the call that makes it. True if it is done after that.
-///
-/// # Safety
-/// `task` is an initialised instance of our Task, not registered yet.
-pub unsafe fn start_eagerly(task: &Obj) -> Res<bool> {
-    // SAFETY: the caller holds `task` for longer than this runs.
-    unsafe {
-        let raw = task.as_ptr();
-        let this = task::of(raw);
-        let owner = this.future.owner.or_none();
-        let swapped = registry::Swapped::enter(owner.as_ptr(), raw)?;
-        registry::register(raw)?;
-        let context = task::context_of(raw);
-        let result = context::run(context.as_ptr(), || {
-            let outcome = resume(raw, None);
-            settle(task.clone(), this, outcome)
-        });
-        if let Some(state) = this.future.native() {
-            // `Swapped` puts asyncio's record back; ours must not claim that this task is still in it.
-            forget_entered(state, raw);
-        }
-        swapped.leave()?;
-        result?;
-        let done = this.future.state() != State::Pending;
-        if done {
-            // Not empty: `_asyncio.Task.get_coro` of 3.12 takes for granted that something stands there.
-            task::coro_of(raw).set(none());
-        }
-        Ok(done)
-    }
+/// As `run_called`, with a finished future's outcome: what a foreign future calls back.
+pub fn wake_called(task: TaskObj, future: Obj) -> Res<()> {
+    run_called(task, exception_of(future)?)
 }
 
-fn forget_entered(state: &LoopState, raw: Raw) {
-    if state.entered.get() == raw {
+/// The first step of an eager task that is not registered yet, inside the call that makes it.
+pub fn start_eagerly(task: TaskRef) -> Res<()> {
+    let swapped = registry::Swapped::enter(task.future.owner.or_none(), task)?;
+    registry::register(task)?;
+    let context = task.context();
+    let result = context::run(context.as_ptr(), || {
+        let resumed = resume(task, None);
+        settle(task.hold(), resumed)
+    });
+    if let Some(state) = task.future.native()
+        && state.entered.get() == task.as_ptr()
+    {
+        // `Swapped` puts asyncio's record back; ours must not claim that this task is still in it.
         state.entered.set(NULL);
     }
+    swapped.leave()?;
+    result?;
+    if !task.future.is_pending() {
+        // Not empty: `_asyncio.Task.get_coro` of 3.12 takes for granted that something stands there.
+        task.coro().set(none());
+    }
+    Ok(())
 }
 
 /// Takes the task out of its wait, and turns a cancellation that was asked for into an exception to throw.
-///
-/// # Safety
-/// `raw` is a task of ours, and `this` its fields.
 #[inline(always)]
-unsafe fn prepare(raw: Raw, this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
-    // SAFETY: what runs below may run Python, but the caller holds the task.
-    unsafe {
-        if !this.future.is_pending() {
-            return already_done(raw, exception);
-        }
-        let exception = if this.future.marks.has(Mark::MustCancel) {
-            cancelled_instead(this, exception)?
-        } else {
-            exception
-        };
-        if this.waits_for.is_set() {
-            stop_waiting(raw, this);
-        }
-        Ok(exception)
+fn prepare(task: TaskRef, exception: Option<Obj>) -> Res<Option<Obj>> {
+    if !task.future.is_pending() {
+        return already_done(task, exception);
     }
+    let exception = if task.future.marks.has(Mark::MustCancel) {
+        cancelled_instead(&task.future, exception)?
+    } else {
+        exception
+    };
+    if let Some(waited) = task.waits_for.take() {
+        stop_waiting(task, waited);
+    }
+    Ok(exception)
 }
 
-/// # Safety
-/// `raw` is a live object.
 #[cold]
-unsafe fn already_done(raw: Raw, exception: Option<Obj>) -> Res<Option<Obj>> {
-    let shown = raw_or_null(&exception);
-    // SAFETY: reads a static of the interpreter.
-    let shown = if shown.is_null() { unsafe { Py_None() } } else { shown };
-    error::raise_with(stdlib().invalid_state_error, c"__step(): already done: %R %R", raw, shown)
+fn already_done(task: TaskRef, exception: Option<Obj>) -> Res<Option<Obj>> {
+    let shown = exception.unwrap_or_else(none);
+    let text = c"__step(): already done: %R %R";
+    error::raise_with(stdlib().invalid_state_error, text, task.as_ptr(), shown.as_ptr())
 }
 
 #[cold]
-fn cancelled_instead(this: &Task, exception: Option<Obj>) -> Res<Option<Obj>> {
-    this.future.marks.put(Mark::MustCancel, false);
+fn cancelled_instead(future: &Future, exception: Option<Obj>) -> Res<Option<Obj>> {
+    future.marks.put(Mark::MustCancel, false);
     match exception {
         Some(exception) if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) => {
             Ok(Some(exception))
         }
-        _ => this.future.make_cancelled_error().map(Some),
+        _ => future.make_cancelled_error().map(Some),
     }
 }
 
-/// # Safety
-/// `raw` is a task of ours, and `this` its fields.
 #[inline(always)]
-unsafe fn stop_waiting(raw: Raw, this: &Task) {
-    // SAFETY: `waited` is held here; the offset is read in what was found to be of our types.
-    unsafe {
-        let Some(waited) = this.waits_for.take() else { return };
-        if let Some(at) = layout().awaited_by {
-            let ours = task_type::is_exactly_ours(waited.as_ptr()) || task_type::is_ours(waited.as_ptr());
-            if ours && task::base_slot(waited.as_ptr(), at).get() == raw {
-                task::base_slot(waited.as_ptr(), at).clear();
-            } else {
-                discard_awaited_by(waited.as_ptr(), raw);
-            }
+fn stop_waiting(task: TaskRef, waited: Obj) {
+    let Some(at) = layout().awaited_by else { return };
+    if classes::is_exactly_ours(waited.as_ptr()) || classes::is_ours(waited.as_ptr()) {
+        // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
+        let awaited_by = unsafe { task::base_slot(waited.as_ptr(), at) };
+        if awaited_by.get() == task.as_ptr() {
+            return awaited_by.clear();
         }
     }
+    tell_graph(layout().discard_awaited_by, waited.as_ptr(), task);
 }
 
+/// Records for the call graph that the task awaits `future`.
+///
+/// # Safety
+/// `future` is one of ours.
+#[inline(always)]
+unsafe fn note_awaited_by(future: Raw, task: TaskRef) {
+    let Some(at) = layout().awaited_by else { return };
+    // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
+    let awaited_by = unsafe { task::base_slot(future, at) };
+    if awaited_by.is_set() {
+        tell_graph(layout().add_awaited_by, future, task);
+    } else {
+        awaited_by.replace(Some(Obj::new(task.as_ptr())));
+    }
+}
+
+/// `future_add_to_awaited_by` or `future_discard_from_awaited_by`, which look themselves whether the two are futures.
 #[cold]
-fn discard_awaited_by(waited: Raw, raw: Raw) {
-    if let Some(discard) = layout().discard_awaited_by
-        && discard.call(&[waited, raw]).is_err()
+fn tell_graph(function: Option<CFunction>, future: Raw, task: TaskRef) {
+    if let Some(function) = function
+        && function.call(&[future, task.as_ptr()]).is_err()
     {
         error::clear();
     }
 }
 
-/// Records for the call graph that the task awaits `future`, one of ours.
-///
-/// # Safety
-/// `future` is a future of ours, `raw` a task.
-#[inline(always)]
-unsafe fn note_awaited_by(future: Raw, raw: Raw) {
-    // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
-    unsafe {
-        if let Some(at) = layout().awaited_by {
-            if !task::base_slot(future, at).is_set() {
-                task::base_slot(future, at).replace(Some(Obj::new(raw)));
-            } else if let Some(add) = layout().add_awaited_by
-                && add.call(&[future, raw]).is_err()
-            {
-                error::clear();
-            }
-        }
-    }
-}
-
 /// Sends `None` into the coroutine, or throws.
-///
-/// # Safety
-/// `raw` is a task of ours that the caller holds.
 #[inline(always)]
-unsafe fn resume(raw: Raw, exception: Option<Obj>) -> Outcome {
+fn resume(task: TaskRef, exception: Option<Obj>) -> Resumed {
+    // Held: the coroutine's own code can make the task let go of it.
+    let Some(coro) = task.coro().share() else { return no_coro() };
+    if let Some(exception) = exception {
+        return throw(coro.as_ptr(), exception);
+    }
     // SAFETY: the coroutine is held here; `out` is filled with a reference unless an error is told.
     unsafe {
-        // Held: the coroutine's own code can make the task let go of it.
-        let Some(coro) = task::coro_of(raw).share() else { return no_coro() };
-        if let Some(exception) = exception {
-            return throw(coro.as_ptr(), exception);
-        }
         let mut out = NULL;
-        let sent = if Py_TYPE(coro.as_ptr()) == &raw mut PyCoro_Type {
+        let sent = if coro.type_of() == &raw mut PyCoro_Type {
             CORO_SEND.get()(coro.as_ptr(), Py_None(), &mut out)
         } else {
             PyIter_Send(coro.as_ptr(), Py_None(), &mut out)
@@ -335,29 +255,29 @@ unsafe fn resume(raw: Raw, exception: Option<Obj>) -> Outcome {
         #[cfg(Py_3_12)]
         super::stop_iteration::release();
         match sent {
-            PySendResult::PYGEN_NEXT => Outcome::Yielded(Obj::own(out)),
-            PySendResult::PYGEN_RETURN => Outcome::Returned(Obj::own(out)),
-            PySendResult::PYGEN_ERROR => Outcome::Raised,
+            PySendResult::PYGEN_NEXT => Resumed::Yielded(Obj::own(out)),
+            PySendResult::PYGEN_RETURN => Resumed::Returned(Obj::own(out)),
+            PySendResult::PYGEN_ERROR => Resumed::Raised,
         }
     }
 }
 
 #[cold]
-fn no_coro() -> Outcome {
+fn no_coro() -> Resumed {
     let _ = error::runtime_error::<()>(c"Task object is not initialized.");
-    Outcome::Raised
+    Resumed::Raised
 }
 
 #[cold]
-fn throw(coro: Raw, exception: Obj) -> Outcome {
+fn throw(coro: Raw, exception: Obj) -> Resumed {
     match call_method(names().throw, &[coro, exception.as_ptr()]) {
-        Ok(yielded) => Outcome::Yielded(yielded),
+        Ok(yielded) => Resumed::Yielded(yielded),
         // SAFETY: reads a static of the interpreter.
         Err(Raised) if error::matches(unsafe { PyExc_StopIteration }) => match error::take() {
-            Some(stop) => Outcome::Returned(stop_value(&stop)),
-            None => Outcome::Raised,
+            Some(stop) => Resumed::Returned(stop_value(&stop)),
+            None => Resumed::Raised,
         },
-        Err(Raised) => Outcome::Raised,
+        Err(Raised) => Resumed::Raised,
     }
 }
 
@@ -366,43 +286,35 @@ fn stop_value(stop: &Obj) -> Obj {
     unsafe { Obj::maybe((*stop.as_ptr().cast::<PyStopIterationObject>()).value) }.unwrap_or_else(none)
 }
 
-/// # Safety
-/// `this` are the fields of `task`, a task of ours.
 #[inline(always)]
-unsafe fn settle(task: Obj, this: &Task, outcome: Outcome) -> Res<()> {
-    // SAFETY: `task` is held until one of these calls takes it, as its last act.
-    unsafe {
-        match outcome {
-            Outcome::Yielded(out) => wait_for(task, this, out),
-            Outcome::Returned(value) if this.future.marks.has(Mark::MustCancel) => {
-                // Cancelled in the very step that returned.
-                drop(value);
-                this.future.marks.put(Mark::MustCancel, false);
-                let message = this.future.cancel_message();
-                this.future.cancel(task.as_ptr(), raw_or_null(&message)).map(drop)
-            }
-            Outcome::Returned(value) => this.future.set_result(task.as_ptr(), value),
-            Outcome::Raised => end_with_exception(task.as_ptr(), &this.future),
+fn settle(task: TaskObj, resumed: Resumed) -> Res<()> {
+    let this = task.borrow();
+    match resumed {
+        Resumed::Yielded(out) => wait_for(task, out),
+        Resumed::Returned(value) if this.future.marks.has(Mark::MustCancel) => {
+            // Cancelled in the very step that returned.
+            drop(value);
+            this.future.marks.put(Mark::MustCancel, false);
+            let message = this.future.cancel_message();
+            cancel::end(this.as_ptr(), &this.future, raw_or_null(&message)).map(drop)
         }
+        Resumed::Returned(value) => waiters::wake(this.as_ptr(), this.future.set_result(value)?),
+        Resumed::Raised => end_with_exception(this),
     }
 }
 
-/// # Safety
-/// `raw` is a task of ours that the caller holds, `future` its fields.
 #[cold]
-unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
+fn end_with_exception(task: TaskRef) -> Res<()> {
     let Some(exception) = error::take() else { return Ok(()) };
+    let (raw, future) = (task.as_ptr(), &task.future);
     if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) {
         future.keep_cancelled_error(exception);
-        return future.cancel(raw, NULL).map(drop);
+        return cancel::end(raw, future, NULL).map(drop);
     }
+    waiters::wake(raw, future.set_exception(exception.as_ptr())?)?;
     // SAFETY: reads statics of the interpreter.
-    let leaves = unsafe {
-        error::is_instance(exception.as_ptr(), PyExc_KeyboardInterrupt)
-            || error::is_instance(exception.as_ptr(), PyExc_SystemExit)
-    };
-    future.set_exception(raw, exception.as_ptr())?;
-    if leaves {
+    let leaving = unsafe { [PyExc_KeyboardInterrupt, PyExc_SystemExit] };
+    if leaving.iter().any(|kind| error::is_instance(exception.as_ptr(), *kind)) {
         error::restore(Some(exception));
         return Err(Raised);
     }
@@ -410,178 +322,133 @@ unsafe fn end_with_exception(raw: Raw, future: &Future) -> Res<()> {
 }
 
 /// The coroutine yielded: a future of ours in nearly every case.
-///
-/// # Safety
-/// `this` are the fields of `task`, a task of ours.
 #[inline(always)]
-unsafe fn wait_for(task: Obj, this: &Task, out: Obj) -> Res<()> {
-    // SAFETY: `future` is looked at as ours after its type was; it is held by `out`, then by `waits_for`.
-    unsafe {
-        let raw = out.as_ptr();
-        if is_none(raw) {
-            return schedule(task, None);
-        }
-        if task_type::is_exactly_ours(raw) && raw != task.as_ptr() {
-            let future = future::of(raw);
-            if future.owner.get() == this.future.owner.get() && future.blocking.replace(false) {
-                note_awaited_by(raw, task.as_ptr());
-                this.waits_for.replace(Some(out));
-                if !future.is_pending() {
-                    // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
-                    return schedule_wake(task, future);
-                }
-                if let Err(waiter) = future.add_waiter(Waiter { callback: task, context: None }) {
-                    return cannot_wait(this, waiter.callback);
-                }
-                return if this.future.marks.has(Mark::MustCancel) { cancel_waited(this) } else { Ok(()) };
+fn wait_for(task: TaskObj, out: Obj) -> Res<()> {
+    let (this, raw) = (task.borrow(), out.as_ptr());
+    if is_none(raw) {
+        return schedule(task, None);
+    }
+    if classes::is_exactly_ours(raw) && raw != this.as_ptr() {
+        // SAFETY: the type was just looked at; `out` is held here, then by `waits_for`.
+        let future = unsafe { future::of(raw) };
+        if future.owner.get() == this.future.owner.get() && future.blocking.replace(false) {
+            // SAFETY: as above.
+            unsafe { note_awaited_by(raw, this) };
+            this.waits_for.replace(Some(out));
+            if !future.is_pending() {
+                // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
+                return schedule_wake(this, future);
             }
-        }
-        let kept = task.clone();
-        match (wait_for_other(task, this, out), this.future.native()) {
-            (Err(Raised), Some(state)) => failed(state, kept),
-            (result, _) => result,
+            // The future has the task from here on.
+            let cancelled = this.future.marks.has(Mark::MustCancel).then(|| this.hold());
+            if let Err(waiter) = future.add_waiter(Waiter { callback: task.into_obj(), context: None }) {
+                // SAFETY: the task, handed back.
+                return cannot_wait(unsafe { TaskObj::new(waiter.callback) });
+            }
+            return cancelled.map_or(Ok(()), |task| cancel_waited(task.borrow()));
         }
     }
+    wait_for_other(this, out).or_else(|Raised| match this.future.native() {
+        Some(state) => failed(state, this),
+        None => Err(Raised),
+    })
 }
 
-/// # Safety
-/// `task` is a task of ours that waits for `future`, one of ours.
-unsafe fn schedule_wake(task: Obj, future: &Future) -> Res<()> {
-    // SAFETY: `task` and `waited` are held here.
-    unsafe {
-        let waited = task::of(task.as_ptr()).waits_for.or_none();
-        let context = task::context_of(task.as_ptr());
-        let callback = task_type::wakeup_callable(task.as_ptr())?;
-        future.add_done_callback(waited.as_ptr(), callback, context)
-    }
+/// The task waits for `future`, which is done.
+fn schedule_wake(task: TaskRef, future: &Future) -> Res<()> {
+    let waited = task.waits_for.or_none();
+    let callback = callables::wakeup(task.as_ptr())?;
+    waiters::add_callback(waited.as_ptr(), future, callback, task.context())
 }
 
 /// A cancellation that came during the step is passed on to what the task waits for now.
-///
-/// # Safety
-/// `this` is the body of a task of ours that the caller holds.
 #[cold]
-unsafe fn cancel_waited(this: &Task) -> Res<()> {
-    // SAFETY: `waited` is held while its `cancel` runs, and the task by the caller.
-    unsafe {
-        let message = this.future.cancel_message();
-        if let Some(waited) = this.waits_for.share()
-            && task::cancel_any(waited.as_ptr(), raw_or_null(&message))?
-        {
-            this.future.marks.put(Mark::MustCancel, false);
-        }
-        Ok(())
+fn cancel_waited(task: TaskRef) -> Res<()> {
+    let message = task.future.cancel_message();
+    if let Some(waited) = task.waits_for.share()
+        && cancel::any(waited.as_ptr(), raw_or_null(&message))?
+    {
+        task.future.marks.put(Mark::MustCancel, false);
     }
+    Ok(())
 }
 
 /// Schedules a step: with `exception` thrown in if there is one.
-///
-/// # Safety
-/// `task` is an initialised instance of our Task.
 #[inline(always)]
-pub unsafe fn schedule(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: `task` is held here; its loop's state lives as long as the future, which has the loop.
-    unsafe {
-        if let Some(state) = task::of(task.as_ptr()).future.native() {
-            if !state.is_plain() {
-                if state.overrides.has(state.object, CALL_SOON) {
-                    return schedule_by_method(task, exception);
-                }
-                state.check_schedule()?;
-            }
-            return match exception {
-                None => state.push(Item::Step(task)),
-                Some(exception) => state.push(Item::Throw { task, exception }),
-            };
+pub fn schedule(task: TaskObj, exception: Option<Obj>) -> Res<()> {
+    // SAFETY: a task; it has its loop until it is done, and goes into that one's queue.
+    let this = unsafe { task::of(task.borrow().as_ptr()) };
+    let Some(state) = this.future.native() else { return schedule_by_method(this, exception) };
+    if !state.is_plain() {
+        if state.overrides.has(state.object, CALL_SOON) {
+            return schedule_by_method(this, exception);
         }
-        schedule_by_method(task, exception)
+        state.check_schedule()?;
+    }
+    match exception {
+        None => state.push(Item::Step(task.into_obj())),
+        Some(exception) => state.push(Item::Throw { task: task.into_obj(), exception }),
     }
 }
 
-/// # Safety
-/// `task` is an initialised instance of our Task.
 #[cold]
-unsafe fn schedule_by_method(task: Obj, exception: Option<Obj>) -> Res<()> {
-    // SAFETY: `task` is held here while the loop's method runs.
-    unsafe {
-        let owner = task::of(task.as_ptr()).future.owner.or_none();
-        let context = task::context_of(task.as_ptr());
-        let step = task_type::step_callable(task.as_ptr(), exception)?;
-        let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
-        call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
-    }
+fn schedule_by_method(task: TaskRef, exception: Option<Obj>) -> Res<()> {
+    let owner = task.future.owner.or_none();
+    let context = task.context();
+    let step = callables::step(task.as_ptr(), exception)?;
+    let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
+    call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
 }
 
 /// A future has no memory to note that `task` waits for it: asyncio's `add_done_callback` would have raised in the step.
-///
-/// # Safety
-/// `this` are the fields of `task`, a task of ours.
 #[cold]
 #[inline(never)]
-unsafe fn cannot_wait(this: &Task, task: Obj) -> Res<()> {
+fn cannot_wait(task: TaskObj) -> Res<()> {
+    let this = task.borrow();
     drop(this.waits_for.take());
-    let state = this.future.native();
-    // SAFETY: `task` is the caller's, a task of ours.
-    error::no_memory().or_else(|Raised| state.map_or(Err(Raised), |state| unsafe { failed(state, task) }))
+    error::no_memory().or_else(|Raised| this.future.native().map_or(Err(Raised), |state| failed(state, this)))
 }
 
 /// Something else was yielded: a future-like object, or a mistake, which is thrown back in.
-///
-/// # Safety
-/// `this` are the fields of `task`, a task of ours.
 #[cold]
-unsafe fn wait_for_other(task: Obj, this: &Task, out: Obj) -> Res<()> {
-    // SAFETY: `task` and `out` are held here while methods of the yielded object run.
-    unsafe {
-        let (raw, slf) = (out.as_ptr(), task.as_ptr());
-        if raw == slf {
-            return mistake(task, c"Task cannot await on itself: %R", raw, NULL);
-        }
-        let blocking = match getattr_opt(raw, names().asyncio_future_blocking)? {
-            Some(blocking) if !is_none(blocking.as_ptr()) => truth(blocking.as_ptr())?,
-            _ if PyGen_CheckExact(raw) != 0 => {
-                let text = c"yield was used instead of yield from for generator in task %R with %R";
-                return mistake(task, text, slf, raw);
-            }
-            _ => return mistake(task, c"Task got bad yield: %R", raw, NULL),
-        };
-        let owner = future::loop_of(raw)?;
-        if owner.as_ptr() != this.future.owner.get() {
-            return mistake(task, c"Task %R got Future %R attached to a different loop", slf, raw);
-        }
-        if !blocking {
-            return mistake(task, c"yield was used instead of yield from in task %R with %R", slf, raw);
-        }
-        setattr(raw, names().asyncio_future_blocking, Py_False())?;
-        note_awaited_by_any(raw, slf);
-        let wakeup = task_type::wakeup_callable(slf)?;
-        let context = task::context_of(slf);
-        let args = [raw, wakeup.as_ptr(), context.as_ptr()];
-        call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;
-        this.waits_for.set(out);
-        if this.future.marks.has(Mark::MustCancel) { cancel_waited(this) } else { Ok(()) }
+fn wait_for_other(task: TaskRef, out: Obj) -> Res<()> {
+    let (raw, slf) = (out.as_ptr(), task.as_ptr());
+    if raw == slf {
+        return mistake(task, c"Task cannot await on itself: %R", raw, NULL);
     }
+    let blocking = match getattr_opt(raw, names().asyncio_future_blocking)? {
+        Some(blocking) if !is_none(blocking.as_ptr()) => truth(blocking.as_ptr())?,
+        // SAFETY: looks at the type of a live object.
+        _ if unsafe { PyGen_CheckExact(raw) } != 0 => {
+            let text = c"yield was used instead of yield from for generator in task %R with %R";
+            return mistake(task, text, slf, raw);
+        }
+        _ => return mistake(task, c"Task got bad yield: %R", raw, NULL),
+    };
+    let owner = future::loop_of(raw)?;
+    if owner.as_ptr() != task.future.owner.get() {
+        return mistake(task, c"Task %R got Future %R attached to a different loop", slf, raw);
+    }
+    if !blocking {
+        return mistake(task, c"yield was used instead of yield from in task %R with %R", slf, raw);
+    }
+    // SAFETY: reads a static of the interpreter.
+    setattr(raw, names().asyncio_future_blocking, unsafe { Py_False() })?;
+    tell_graph(layout().add_awaited_by, raw, task);
+    let wakeup = callables::wakeup(slf)?;
+    let context = task.context();
+    let args = [raw, wakeup.as_ptr(), context.as_ptr()];
+    call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;
+    task.waits_for.set(out);
+    if task.future.marks.has(Mark::MustCancel) { cancel_waited(task) } else { Ok(()) }
 }
 
-/// `future_add_to_awaited_by` looks itself whether the two are futures.
-fn note_awaited_by_any(future: Raw, raw: Raw) {
-    if let Some(add) = layout().add_awaited_by
-        && add.call(&[future, raw]).is_err()
-    {
-        error::clear();
-    }
-}
-
-/// Has a RuntimeError thrown into the task in its next step.
-///
-/// # Safety
-/// `task` is a task of ours; `first` is a live object, `second` one where the format takes two.
+/// Has a RuntimeError thrown into the task in its next step. The format takes `first`, or both.
 #[cold]
-unsafe fn mistake(task: Obj, format: &std::ffi::CStr, first: Raw, second: Raw) -> Res<()> {
-    // SAFETY: what the format names is live: `task`'s and the yielded object's references are the caller's.
-    unsafe {
-        let _ = error::raise_with::<()>(PyExc_RuntimeError, format, first, second);
-        let exception = error::take();
-        schedule(task, exception)
-    }
+fn mistake(task: TaskRef, format: &CStr, first: Raw, second: Raw) -> Res<()> {
+    // SAFETY: reads a static of the interpreter.
+    let kind = unsafe { PyExc_RuntimeError };
+    let _ = error::raise_with::<()>(kind, format, first, second);
+    let exception = error::take();
+    schedule(task.hold(), exception)
 }

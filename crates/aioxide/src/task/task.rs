@@ -1,16 +1,13 @@
-//! Tasks: our fields, and cancellation. How a task runs is `step`; the Python type around it is `task_type`.
+//! Tasks: our fields. How a task runs is `step`, how it is cancelled `cancel`; the Python type around it is `task_type`.
 
 #[cfg(not(Py_3_14))]
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
-use pyo3_ffi::*;
-
-use super::future::{self, Future, State};
-use super::marks::Mark;
-use super::{future_type, task_type};
+use super::future::Future;
 use crate::ffi::compat::layout;
-use crate::ffi::object::{call_method, call_method_kw, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, names};
+use crate::ffi::{NULL, Obj, Raw, Slot};
 
 /// Our fields: a future's, and behind them a task's own. Coroutine, name and context stand in the base's fields, where
 /// foreign code reads them.
@@ -27,11 +24,10 @@ pub struct Task {
 }
 
 /// # Safety
-/// `raw` is an instance of our Task, alive for the time of use.
+/// `raw` is an instance of our Task that somebody holds for `'a`.
 #[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a Task {
-    // SAFETY: as `future::of`: a task's body stands where the fields of the base end, and all its fields are cells.
-    unsafe { &*raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
+pub unsafe fn of<'a>(raw: Raw) -> TaskRef<'a> {
+    TaskRef { raw, held: PhantomData }
 }
 
 /// A field of the base that holds a reference.
@@ -44,100 +40,89 @@ pub unsafe fn base_slot<'a>(raw: Raw, offset: usize) -> &'a Slot {
     unsafe { &*raw.cast::<u8>().add(offset).cast::<Slot>() }
 }
 
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn coro_of<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: the offset is the layout's.
-    unsafe { base_slot(raw, layout().coro) }
-}
+/// A reference to a task of ours, owned.
+#[repr(transparent)]
+pub struct TaskObj(Obj);
 
-/// The context of an initialised task.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn context_of(raw: Raw) -> Obj {
-    // SAFETY: a live task; the reference is shared before anything runs.
-    unsafe { context_slot(raw).or_none() }
-}
+impl TaskObj {
+    /// # Safety
+    /// `task` is an instance of our Task.
+    #[inline(always)]
+    pub unsafe fn new(task: Obj) -> TaskObj {
+        TaskObj(task)
+    }
 
-/// # Safety
-/// `raw` is an instance of our Task.
-#[inline(always)]
-pub unsafe fn context_slot<'a>(raw: Raw) -> &'a Slot {
-    // SAFETY: the offset is the layout's.
-    unsafe { base_slot(raw, layout().context) }
-}
+    #[inline(always)]
+    pub fn borrow(&self) -> TaskRef<'_> {
+        TaskRef { raw: self.0.as_ptr(), held: PhantomData }
+    }
 
-/// Requests cancellation: `Task.cancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn cancel(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: a task, which the caller holds; what it waits for is held while its `cancel` runs.
-    unsafe {
-        let this = of(raw);
-        // Also for one that is done: whoever cancels it has taken notice of it.
-        this.future.log_traceback.set(false);
-        if this.future.state() != State::Pending {
-            return Ok(false);
-        }
-        this.future.cancels.set(this.future.cancels.get() + 1);
-        if let Some(waits_for) = this.waits_for.share()
-            && cancel_any(waits_for.as_ptr(), message)?
-        {
-            return Ok(true);
-        }
-        this.future.marks.put(Mark::MustCancel, true);
-        this.future.set_cancel_message(message);
-        Ok(true)
+    #[inline(always)]
+    pub fn into_obj(self) -> Obj {
+        self.0
     }
 }
 
-/// Cancels what a task waits for: a future of ours directly, anything else by its method.
-///
-/// # Safety
-/// `raw` is a live object.
-pub unsafe fn cancel_any(raw: Raw, message: Raw) -> Res<bool> {
-    // SAFETY: a live object, whose type is looked at before it is taken for one of ours.
-    unsafe {
-        let kind = Py_TYPE(raw);
-        if kind == future_type::exact() {
-            return future::of_plain(raw).cancel(raw, message);
-        }
-        if kind == task_type::exact() {
-            // Tasks that wait for each other in a ring, or in a chain as long as one likes: as deep as Python code may go.
-            if Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) != 0 {
-                return Err(Raised);
-            }
-            let result = cancel(raw, message);
-            Py_LeaveRecursiveCall();
-            return result;
-        }
-        let n = names();
-        let answer = if message.is_null() || crate::ffi::object::is_none(message) {
-            call_method(n.cancel, &[raw])?
-        } else {
-            call_method_kw(n.cancel, &[raw, message], 1, n.kw_msg)?
-        };
-        truth(answer.as_ptr())
+/// A task of ours that somebody holds for `'a`.
+#[derive(Clone, Copy)]
+pub struct TaskRef<'a> {
+    raw: Raw,
+    held: PhantomData<&'a TaskObj>,
+}
+
+impl Deref for TaskRef<'_> {
+    type Target = Task;
+
+    #[inline(always)]
+    fn deref(&self) -> &Task {
+        // SAFETY: as `future::of`: a task's body stands where the fields of the base end.
+        unsafe { &*self.raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
     }
 }
 
-/// `Task.uncancel`.
-///
-/// # Safety
-/// `raw` is an instance of our Task.
-pub unsafe fn uncancel(raw: Raw) -> i32 {
-    // SAFETY: a task, alive for the call: no Python runs here.
-    unsafe {
-        let this = of(raw);
-        let left = (this.future.cancels.get() - 1).max(0);
-        if this.future.cancels.replace(left) > 0 && left == 0 && layout().habits.uncancel_forgets {
-            this.future.marks.put(Mark::MustCancel, false);
-        }
-        left
+impl<'a> TaskRef<'a> {
+    #[inline(always)]
+    pub fn as_ptr(self) -> Raw {
+        self.raw
+    }
+
+    #[inline(always)]
+    pub fn hold(self) -> TaskObj {
+        TaskObj(Obj::new(self.raw))
+    }
+
+    /// A field of the base, at one of the layout's offsets.
+    #[inline(always)]
+    fn slot(self, offset: usize) -> &'a Slot {
+        // SAFETY: a task of ours, which is held.
+        unsafe { base_slot(self.raw, offset) }
+    }
+
+    #[inline(always)]
+    pub fn coro(self) -> &'a Slot {
+        self.slot(layout().coro)
+    }
+
+    #[inline(always)]
+    pub fn context_slot(self) -> &'a Slot {
+        self.slot(layout().context)
+    }
+
+    #[inline(always)]
+    pub fn name(self) -> &'a Slot {
+        self.slot(layout().name)
+    }
+
+    /// The fields of the base that a task fills.
+    #[inline(always)]
+    pub fn slots(self) -> [&'a Slot; 3] {
+        [self.coro(), self.name(), self.context_slot()]
+    }
+
+    /// The context of an initialised task.
+    #[inline(always)]
+    pub fn context(self) -> Obj {
+        self.context_slot().or_none()
     }
 }
 

@@ -9,47 +9,18 @@ use super::future_type::{self, base, common, loop_or_current};
 use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::overrides::GET_DEBUG;
-use super::task::{self, Task, coro_of, of};
-use super::{registry, step};
+use super::task::{Task, TaskRef, of};
+use super::{cancel, classes, registry, report, step};
 use crate::ffi::args::{bind_init, refuse_init};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
-use crate::ffi::held::{Held, fields};
 use crate::ffi::names::stdlib;
 use crate::ffi::object::{boolean, call, call_method, int, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{
-    Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, task_names,
-};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names, nesting, none, task_names};
 
-static TYPE: Global<*mut PyTypeObject> = Global::new();
-static STEP_TYPE: Global<*mut PyTypeObject> = Global::new();
 static FREE: FreeList = FreeList::new();
-
-/// The type itself, not a subclass.
-#[inline(always)]
-pub fn exact() -> *mut PyTypeObject {
-    // SAFETY: set at import.
-    unsafe { *TYPE.get() }
-}
-
-/// Whether `object` is a future or task of exactly our types.
-#[inline(always)]
-pub fn is_exactly_ours(object: Raw) -> bool {
-    // SAFETY: a live object.
-    let kind = unsafe { Py_TYPE(object) };
-    kind == future_type::exact() || kind == exact()
-}
-
-/// Whether `object` is a future or task of ours, or of a subclass.
-pub fn is_ours(object: Raw) -> bool {
-    // SAFETY: a live object.
-    let kind = unsafe { Py_TYPE(object) };
-    is_exactly_ours(object)
-        || compat::is_subtype(kind, future_type::exact())
-        || compat::is_subtype(kind, exact())
-}
 
 /// What `create_task` gives a new task besides its coroutine; null stands for absent.
 #[derive(Clone, Copy)]
@@ -67,31 +38,28 @@ pub fn new(state: &LoopState, coro: Raw, options: Options) -> Res {
         check_coroutine(coro)?;
         check_context(options.context)?;
         let context = context::given_or_copy(options.context)?;
-        let (made, tracked) = FREE.get(exact())?;
-        let raw = made.as_ptr();
-        of(raw).future.bind(state);
-        fill(raw, coro, context);
+        let (made, tracked) = FREE.get(classes::task())?;
+        let this = of(made.as_ptr());
+        this.future.bind(state);
+        fill(this, coro, context);
         if !tracked {
-            PyObject_GC_Track(raw.cast());
+            PyObject_GC_Track(made.as_ptr().cast());
         }
         // Last: asking an object for its text runs its code, and a task that fails for it is one that was never run.
-        task::base_slot(raw, layout().name).set(name_slot(options.name)?);
-        if state.debug.get() || state.overrides.has(state.object, GET_DEBUG) {
-            record_source(raw)?;
+        this.name().set(name_slot(options.name)?);
+        if (state.debug.get() || state.overrides.has(state.object, GET_DEBUG))
+            && loop_says(this, names().get_debug)?
+        {
+            this.future.record_source()?;
         }
-        begin(made, options.eager_start)
+        begin(this, options.eager_start)?;
+        Ok(made)
     }
 }
 
-/// # Safety
-/// `raw` is a task of ours whose future has been initialised.
-#[cold]
-unsafe fn record_source(raw: Raw) -> Res<()> {
-    // SAFETY: the loop is asked while the task, which the caller holds, has it.
-    unsafe {
-        let debug = call_method(names().get_debug, &[of(raw).future.owner.get()])?;
-        if truth(debug.as_ptr())? { of(raw).future.record_source() } else { Ok(()) }
-    }
+/// What the task's loop answers to a method without arguments.
+fn loop_says(task: TaskRef, method: Raw) -> Res<bool> {
+    truth(call_method(method, &[task.future.owner.get()])?.as_ptr())
 }
 
 #[inline(always)]
@@ -126,62 +94,45 @@ fn check_context(context: Raw) -> Res<()> {
 #[inline(always)]
 fn name_slot(name: Raw) -> Res {
     let name = given(name);
-    // SAFETY: constructors and a type check on live objects.
+    if name.is_null() {
+        // SAFETY: plain constructor.
+        return Obj::steal(unsafe { PyLong_FromUnsignedLongLong(task_names::next()) });
+    }
+    text(name)
+}
+
+#[inline(always)]
+fn text(name: Raw) -> Res {
+    // SAFETY: a live object.
     unsafe {
-        if name.is_null() {
-            return Obj::steal(PyLong_FromUnsignedLongLong(task_names::next()));
-        }
         if PyUnicode_CheckExact(name) != 0 { Ok(Obj::new(name)) } else { Obj::steal(PyObject_Str(name)) }
     }
 }
 
-/// # Safety
-/// `raw` is a task of ours that nobody else has yet, `coro` a live object.
+/// Fills a task that nobody else has yet.
 #[inline(always)]
-unsafe fn fill(raw: Raw, coro: Raw, context: Obj) {
-    // SAFETY: ours begin with `_asyncio.Task`'s fields, in which these offsets were found.
-    unsafe {
-        let at = layout();
-        coro_of(raw).replace(Some(Obj::new(coro)));
-        drop(task::base_slot(raw, at.context).replace(Some(context)));
-        if let Some(is_task) = at.is_task {
-            *raw.cast::<u8>().add(is_task) = 1;
-        }
-        let this = of(raw);
-        let marks = &this.future.marks;
-        marks.put(Mark::IsTask, true);
-        marks.put(Mark::MustCancel, false);
-        marks.put(Mark::LogDestroyPending, true);
-        this.future.cancels.set(0);
+fn fill(task: TaskRef, coro: Raw, context: Obj) {
+    task.coro().replace(Some(Obj::new(coro)));
+    drop(task.context_slot().replace(Some(context)));
+    if let Some(is_task) = layout().is_task {
+        // SAFETY: ours begin with `_asyncio.Task`'s fields, in which this offset was found.
+        unsafe { *task.as_ptr().cast::<u8>().add(is_task) = 1 };
     }
+    let marks = &task.future.marks;
+    marks.put(Mark::IsTask, true);
+    marks.put(Mark::MustCancel, false);
+    marks.put(Mark::LogDestroyPending, true);
+    task.future.cancels.set(0);
 }
 
-/// Starts a task: at once if it is eager and its loop runs, else in the loop's next iteration.
-///
-/// # Safety
-/// `made` is a task of ours, filled.
+/// Starts a task that is filled: at once if it is eager and its loop runs, else in the loop's next iteration.
 #[inline(always)]
-unsafe fn begin(made: Obj, eager: bool) -> Res {
-    // SAFETY: `made` is held here until it is returned.
-    unsafe {
-        if eager && loop_is_running(made.as_ptr())? {
-            step::start_eagerly(&made)?;
-            return Ok(made);
-        }
-        step::schedule(made.clone(), None)?;
-        registry::register(made.as_ptr())?;
-        Ok(made)
+fn begin(task: TaskRef, eager: bool) -> Res<()> {
+    if eager && loop_says(task, names().is_running)? {
+        return step::start_eagerly(task);
     }
-}
-
-/// # Safety
-/// `raw` is a task of ours whose future has been initialised.
-unsafe fn loop_is_running(raw: Raw) -> Res<bool> {
-    // SAFETY: the loop is asked while the task, which the caller holds, has it.
-    unsafe {
-        let running = call_method(names().is_running, &[of(raw).future.owner.get()])?;
-        truth(running.as_ptr())
-    }
+    step::schedule(task.hold(), None)?;
+    registry::register(task)
 }
 
 /// Before 3.14, `_asyncio.Task.get_coro` and `get_context` take for granted that `__init__` has run.
@@ -193,9 +144,7 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, args: Raw, kwargs: Raw) -> 
     guarded(NULL, || unsafe {
         let made = PyType_GenericNew(kind, args, kwargs);
         if !made.is_null() {
-            for offset in [layout().coro, layout().name, layout().context] {
-                task::base_slot(made, offset).set(none());
-            }
+            of(made).slots().into_iter().for_each(|slot| slot.set(none()));
         }
         made
     })
@@ -226,21 +175,18 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
         if !layout().habits.init_once {
             registry::unregister(slf);
         }
-        of(slf).future.init(slf, owner.as_ptr())?;
-        if let Err(Raised) = check_coroutine(coro) {
+        let this = of(slf);
+        this.future.init(slf, owner.as_ptr())?;
+        if check_coroutine(coro).and_then(|()| check_context(given(context))).is_err() {
             // Nothing is pending then, and `__del__` must not say so.
-            of(slf).future.marks.put(Mark::LogDestroyPending, false);
-            return Err(Raised);
-        }
-        if let Err(Raised) = check_context(given(context)) {
-            of(slf).future.marks.put(Mark::LogDestroyPending, false);
+            this.future.marks.put(Mark::LogDestroyPending, false);
             return Err(Raised);
         }
         let context = context::given_or_copy(given(context))?;
-        of(slf).waits_for.clear();
-        fill(slf, coro, context);
-        task::base_slot(slf, layout().name).set(name_slot(name)?);
-        begin(Obj::new(slf), eager).map(drop)
+        this.waits_for.clear();
+        fill(this, coro, context);
+        this.name().set(name_slot(name)?);
+        begin(this, eager)
     }
 }
 
@@ -256,16 +202,16 @@ overriding!(py_set_exception, base, c"set_exception", |slf, _value| {
 fastcall!(py_cancel, |slf, args| {
     let mut message = [NULL];
     args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
-    Ok(boolean(task::cancel(slf, message[0])?))
+    Ok(boolean(cancel::request(&of(slf), message[0])?))
 });
 
 noargs!(py_cancelling, |slf| int(of(slf).future.cancels.get().into()));
-noargs!(py_uncancel, |slf| int(task::uncancel(slf).into()));
-noargs!(py_get_coro, |slf| Ok(coro_of(slf).or_none()));
-noargs!(py_get_context, |slf| Ok(task::context_of(slf)));
+noargs!(py_uncancel, |slf| int(cancel::uncancel(&of(slf)).into()));
+noargs!(py_get_coro, |slf| Ok(of(slf).coro().or_none()));
+noargs!(py_get_context, |slf| Ok(of(slf).context()));
 
 noargs!(py_get_name, |slf| {
-    let slot = task::base_slot(slf, layout().name);
+    let slot = of(slf).name();
     if slot.is_set() && PyLong_CheckExact(slot.get()) != 0 {
         slot.set(Obj::steal(PyUnicode_FromFormat(c"Task-%S".as_ptr(), slot.get()))?);
     }
@@ -273,9 +219,7 @@ noargs!(py_get_name, |slf| {
 });
 
 onearg!(py_set_name, |slf, value| {
-    let name =
-        if PyUnicode_CheckExact(value) != 0 { Obj::new(value) } else { Obj::steal(PyObject_Str(value))? };
-    task::base_slot(slf, layout().name).set(name);
+    of(slf).name().set(text(value)?);
     Ok(none())
 });
 
@@ -307,7 +251,7 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     })
 }
 
-getter!(get_coro, |slf| Ok(coro_of(slf).or_none()));
+getter!(get_coro, |slf| Ok(of(slf).coro().or_none()));
 getter!(get_fut_waiter, |slf| Ok(of(slf).waits_for.or_none()));
 getter!(get_must_cancel, |slf| Ok(boolean(of(slf).future.marks.has(Mark::MustCancel))));
 getter!(get_log_destroy_pending, |slf| Ok(boolean(of(slf).future.marks.has(Mark::LogDestroyPending))));
@@ -319,77 +263,6 @@ setter!(set_log_destroy_pending, |slf, value| {
     of(slf).future.marks.put(Mark::LogDestroyPending, value);
     Ok(())
 });
-
-// ------------------------------------------------------------------------------- steps as Python callables
-
-/// `task_wakeup`, bound to a task: what a foreign future or loop calls when the future is done.
-pub fn wakeup_callable(task: Raw) -> Res {
-    struct Definition(std::cell::UnsafeCell<PyMethodDef>);
-    // SAFETY: never written.
-    unsafe impl Sync for Definition {}
-    static WAKEUP: Definition = Definition(std::cell::UnsafeCell::new(PyMethodDef {
-        ml_name: c"task_wakeup".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_wakeup },
-        ml_flags: METH_O,
-        ml_doc: std::ptr::null(),
-    }));
-    // SAFETY: a static definition and a live receiver.
-    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.0.get(), task, NULL) })
-}
-
-onearg!(py_wakeup, |slf, future| {
-    step::wake_called(Obj::new(slf), Obj::new(future))?;
-    Ok(none())
-});
-
-/// A step of a task, with an exception to throw or without: what a foreign loop is given to call.
-#[repr(C)]
-struct StepCallable {
-    header: PyObject,
-    task: Slot,
-    exception: Slot,
-}
-
-/// # Safety
-/// `raw` is a `StepCallable` that lives for `'a`.
-unsafe fn step_of<'a>(raw: Raw) -> &'a StepCallable {
-    // SAFETY: the type of `raw` was made for it.
-    unsafe { fields(raw) }
-}
-
-// SAFETY: as laid out above.
-unsafe impl Held for StepCallable {
-    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
-        [&self.task, &self.exception]
-    }
-}
-
-pub fn step_callable(task: Raw, exception: Option<Obj>) -> Res {
-    // SAFETY: a zeroed object of the type, whose slots are filled before anyone sees it.
-    unsafe {
-        let made = Obj::steal(PyType_GenericAlloc(*STEP_TYPE.get(), 0))?;
-        step_of(made.as_ptr()).task.set(Obj::new(task));
-        drop(step_of(made.as_ptr()).exception.replace(exception));
-        Ok(made)
-    }
-}
-
-/// # Safety
-/// `slf` is a `StepCallable`, `args` a tuple, `kwargs` a dict or null.
-unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    guarded(NULL, || unsafe {
-        let given = PyTuple_GET_SIZE(args) > 0 || (!kwargs.is_null() && PyDict_Size(kwargs) > 0);
-        if given {
-            return ret(error::type_error(c"function takes no positional arguments"));
-        }
-        let Some(task) = step_of(slf).task.share() else { return none().into_raw() };
-        let exception = step_of(slf).exception.share();
-        ret(step::run_called(task, exception).map(|()| none()))
-    })
-}
-
-getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
 
 // --------------------------------------------------------------------------------------------- the end of a task
 
@@ -404,7 +277,7 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
             && this.future.marks.has(Mark::LogDestroyPending)
             && this.future.owner.is_set()
         {
-            future_type::run_finaliser(slf, || {
+            report::aside(slf, || {
                 let message = string("Task was destroyed but it is pending!")?;
                 future_type::report(slf, message, &[(names().task, slf)])
             });
@@ -453,19 +326,17 @@ unsafe fn release(slf: Raw) {
             return;
         }
         PyObject_GC_UnTrack(slf.cast());
-        compat::clear_weakrefs(slf, exact());
+        compat::clear_weakrefs(slf, classes::task());
         registry::unregister(slf);
         this.waits_for.clear();
-        for offset in [layout().coro, layout().name, layout().context] {
-            task::base_slot(slf, offset).clear();
-        }
+        this.slots().into_iter().for_each(Slot::clear);
         this.future.release();
         this.future.release_owner();
         if future_type::clear_base_if_used(slf, stdlib().task_type, size_of_type(stdlib().task_type)) {
             // The exception handler may have registered the task that was on its way out.
             registry::unlink_foreign(slf);
         }
-        if Py_TYPE(slf) == exact() {
+        if Py_TYPE(slf) == classes::task() {
             FREE.put(slf, this.future.marks.has(Mark::Finalised));
         } else {
             future_type::free_subclass(slf);
@@ -502,14 +373,6 @@ pub fn load() -> Res<()> {
         .get(c"_must_cancel", get_must_cancel)
         .getset(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending);
     let made = common(def).build(stdlib().task_type)?;
-    TYPE.set(made);
-    let step =
-        TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
-            .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-            .held::<StepCallable>()
-            .slot(Py_tp_call, step_call as *mut c_void)
-            .get(c"__self__", step_self)
-            .build(NULL)?;
-    STEP_TYPE.set(step);
+    classes::set_task(made);
     Ok(())
 }
