@@ -4,9 +4,10 @@
 
 pub mod connect;
 pub mod info;
+pub mod life;
 pub mod protocol;
 pub mod recv;
 pub mod send;
 pub mod server;
-pub mod stream;
+pub mod state;
 pub mod stream_type;
