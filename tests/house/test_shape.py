@@ -104,8 +104,7 @@ OTHER_CELLS = {
     "engine/turn.rs": "a local list of numbers",
     "task/task_type.rs": "never written",
     "net/recv.rs": "bytes",
-    "net/stream.rs": "chunks are exact bytes, whose end runs no code",
-    "net/stream_type.rs": "as net/stream.rs",
+    "net/state.rs": "chunks are exact bytes, whose end runs no code",
 }
 
 
