@@ -28,7 +28,7 @@ pub fn act(this: Transport<'_>, next: Next) -> Res<()> {
     }
 }
 
-#[cold]
+#[inline(never)]
 fn act_on_end(this: Transport<'_>, next: Next) -> Res<()> {
     match next {
         Next::GoOn | Next::SendLater => Ok(()),
@@ -40,7 +40,7 @@ fn act_on_end(this: Transport<'_>, next: Next) -> Res<()> {
             fatal_error(this, exception.clone(), state::WRITE_FAILED)?;
             if let Some(waiter) = waiter {
                 call_method(intern(c"set_exception")?, &[waiter.as_ptr(), exception.as_ptr()])?;
-                drop(this.change_empty_waiter(None));
+                drop(this.take_empty_waiter());
             }
             Ok(())
         }
@@ -357,7 +357,7 @@ fn release(this: Transport<'_>) -> Res<()> {
     unregister_to_close(this);
     close_socket(this)?;
     let server = this.take_server();
-    let waiter = this.change_empty_waiter(None);
+    let waiter = this.take_empty_waiter();
     this.let_go();
     // It waits for a descriptor that is no more: it finds that out, and ends with an error.
     // SAFETY: a handle, as the table holds no others.

@@ -54,7 +54,8 @@ fn check_type(data: Raw) -> Res<()> {
 #[inline]
 pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
     // SAFETY: a type check on a live object.
-    if unsafe { PyBytes_CheckExact(data) } == 0 {
+    let fixed = unsafe { PyBytes_CheckExact(data) } != 0;
+    if !fixed {
         check_type(data)?;
     }
     check_writable(
@@ -62,12 +63,18 @@ pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
         c"Cannot call write() after write_eof()",
         c"unable to write; sendfile is in progress",
     )?;
-    let chunk = match unsent(&this, data) {
-        Ok(Ok(chunk)) if !chunk.as_ref().is_empty() => chunk,
-        Ok(Ok(_)) => return Ok(Next::GoOn),
-        Ok(Err(next)) => return Ok(next),
-        Err(Raised) => return refused_buffer(),
+    let chunk = if fixed {
+        Chunk(Obj::new(data))
+    } else {
+        match unsent(&this, data) {
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(next)) => return Ok(next),
+            Err(Raised) => return refused_buffer(),
+        }
     };
+    if chunk.as_ref().is_empty() {
+        return Ok(Next::GoOn);
+    }
     if this.lost.get() > 0 || !this.owner.is_set() {
         return write_to_lost(&this);
     }
@@ -77,13 +84,9 @@ pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
     written(this)
 }
 
-/// What is larger than may wait for the end of the turn, and could change, is sent from where it lies, and only what the kernel
-/// would not take is copied.
+/// Of data that could change: what is larger than may wait for the end of the turn is sent from where it lies, and only what the
+/// kernel would not take is copied.
 fn unsent(this: &Stream, data: Raw) -> Res<Result<Chunk, Next>> {
-    // SAFETY: a type check on a live object.
-    if unsafe { PyBytes_CheckExact(data) } != 0 {
-        return Ok(Ok(Chunk(Obj::new(data))));
-    }
     buffer::lend(data, |bytes| {
         let writing = &this.writing;
         let goes_at_once = bytes.len() > writing.gather.get()

@@ -75,29 +75,18 @@ impl AsRef<[u8]> for Chunk {
 #[repr(transparent)]
 pub struct Shown<T>(T);
 
+#[rustfmt::skip]
 impl<T: Copy> Shown<Cell<T>> {
-    pub fn get(&self) -> T {
-        self.0.get()
-    }
+    pub fn get(&self) -> T { self.0.get() }
 }
 
+#[rustfmt::skip]
 impl Shown<Slot> {
     /// The object or null, borrowed.
-    pub fn get(&self) -> Raw {
-        self.0.get()
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.0.is_set()
-    }
-
-    pub fn share(&self) -> Option<Obj> {
-        self.0.share()
-    }
-
-    pub fn or_none(&self) -> Obj {
-        self.0.or_none()
-    }
+    pub fn get(&self) -> Raw { self.0.get() }
+    pub fn is_set(&self) -> bool { self.0.is_set() }
+    pub fn share(&self) -> Option<Obj> { self.0.share() }
+    pub fn or_none(&self) -> Obj { self.0.or_none() }
 }
 
 type Flag = Shown<Cell<bool>>;
@@ -127,50 +116,22 @@ impl Reading {
     pub fn wants(&self) -> bool {
         self.begun.get() && !self.paused.get() && !self.ended.get()
     }
+}
 
-    pub fn begin(&self) {
-        self.begun.0.set(true);
-    }
-
-    pub fn pause(&self) {
-        self.paused.0.set(true);
-    }
-
-    /// False where it was not paused.
-    pub fn resume(&self) -> bool {
-        self.paused.0.replace(false)
-    }
-
-    pub fn note_edge(&self) {
-        self.ready.0.set(true);
-    }
-
-    pub fn note_doubt(&self) {
-        self.doubtful.0.set(true);
-    }
-
+// What happens, and what it changes; a `bool` says whether it was not so before.
+#[rustfmt::skip]
+impl Reading {
+    pub fn begin(&self) { self.begun.0.set(true); }
+    pub fn pause(&self) { self.paused.0.set(true); }
+    pub fn resume(&self) -> bool { self.paused.0.replace(false) }
+    pub fn note_edge(&self) { self.ready.0.set(true); }
+    pub fn note_doubt(&self) { self.doubtful.0.set(true); }
     /// Whatever comes from now on makes an edge, whose flags say anew what it is.
-    pub fn note_empty(&self) {
-        self.ready.0.set(false);
-        self.doubtful.0.set(false);
-    }
-
-    pub fn note_end(&self) {
-        self.ended.0.set(true);
-    }
-
-    pub fn note_size(&self, large: bool) {
-        self.large.0.set(large);
-    }
-
-    /// False where a read is in the ready queue already.
-    pub fn schedule(&self) -> bool {
-        !self.scheduled.replace(true)
-    }
-
-    pub fn job_begins(&self) {
-        self.scheduled.set(false);
-    }
+    pub fn note_empty(&self) { self.ready.0.set(false); self.doubtful.0.set(false); }
+    pub fn note_end(&self) { self.ended.0.set(true); }
+    pub fn note_size(&self, large: bool) { self.large.0.set(large); }
+    pub fn schedule(&self) -> bool { !self.scheduled.replace(true) }
+    pub fn job_begins(&self) { self.scheduled.set(false); }
 }
 
 // ------------------------------------------------------------------------------------------------------- writing
@@ -193,47 +154,18 @@ pub struct Writing {
     pub protocol_paused: Flag,
 }
 
+#[rustfmt::skip]
 impl Writing {
-    pub fn block(&self) {
-        self.blocked.0.set(true);
-    }
-
-    /// Nothing waits for the kernel any more.
-    pub fn unblock(&self) {
-        self.blocked.0.set(false);
-    }
-
-    /// False where the edge was asked for before.
-    pub fn watch(&self) -> bool {
-        !self.watched.0.replace(true)
-    }
-
-    pub fn set_gather(&self, size: usize) {
-        self.gather.0.set(size);
-    }
-
-    pub fn share_socket(&self) {
-        self.at_once.0.set(true);
-    }
-
-    pub fn set_flush_due(&self, due: bool) {
-        self.flush_due.0.set(due);
-    }
-
-    /// False where a write is in the ready queue already.
-    pub fn schedule(&self) -> bool {
-        !self.scheduled.replace(true)
-    }
-
-    pub fn job_begins(&self) {
-        self.scheduled.set(false);
-        self.unblock();
-    }
-
-    /// What it was before.
-    pub fn set_protocol_paused(&self, paused: bool) -> bool {
-        self.protocol_paused.0.replace(paused)
-    }
+    pub fn block(&self) { self.blocked.0.set(true); }
+    pub fn unblock(&self) { self.blocked.0.set(false); }
+    pub fn watch(&self) -> bool { !self.watched.0.replace(true) }
+    pub fn set_gather(&self, size: usize) { self.gather.0.set(size); }
+    pub fn share_socket(&self) { self.at_once.0.set(true); }
+    pub fn set_flush_due(&self, due: bool) { self.flush_due.0.set(due); }
+    pub fn schedule(&self) -> bool { !self.scheduled.replace(true) }
+    pub fn job_begins(&self) { self.scheduled.set(false); self.unblock(); }
+    /// Gives back what it was before.
+    pub fn set_protocol_paused(&self, paused: bool) -> bool { self.protocol_paused.0.replace(paused) }
 }
 
 // -------------------------------------------------------------------------------------------------- the connection
@@ -375,68 +307,6 @@ impl Stream {
         self.protocol.0.replace(Some(given))
     }
 
-    /// From here on the protocol is called in this context.
-    pub fn change_context(&self, context: Obj) {
-        self.context.set(context);
-    }
-
-    /// Sending goes on in this context, or in the protocol's own.
-    pub fn change_resume_context(&self, context: Option<Obj>) {
-        drop(self.resume_context.0.replace(context));
-    }
-
-    pub fn set_high_water(&self, bytes: usize) {
-        self.high_water.0.set(bytes);
-    }
-
-    pub fn set_low_water(&self, bytes: usize) {
-        self.low_water.0.set(bytes);
-    }
-
-    /// Puts a future there that waits for all to be sent, or takes the one that does.
-    pub fn change_empty_waiter(&self, waiter: Option<Obj>) -> Option<Obj> {
-        self.empty_waiter.0.replace(waiter)
-    }
-
-    pub fn keep_dict(&self, dict: Obj) {
-        self.dict.0.set(dict);
-    }
-
-    pub fn keep_sock(&self, sock: Obj) {
-        self.sock.0.set(sock);
-    }
-
-    pub fn keep_extra(&self, extra: Obj) {
-        self.extra.0.set(extra);
-    }
-
-    pub fn keep_local(&self, address: SocketAddr) {
-        self.local.0.set(Some(address));
-    }
-
-    pub fn keep_peer(&self, address: SocketAddr) {
-        self.peer.0.set(Some(address));
-    }
-
-    /// False where the end was written before.
-    pub fn note_eof_written(&self) -> bool {
-        !self.eof_written.0.replace(true)
-    }
-
-    /// False where it was closing before.
-    pub fn note_closing(&self) -> bool {
-        !self.closing.0.replace(true)
-    }
-
-    /// The connection is lost, or was, and somebody has written to it once more.
-    pub fn count_lost(&self) {
-        self.lost.0.set(self.lost.get() + 1);
-    }
-
-    pub fn take_server(&self) -> Option<Obj> {
-        self.server.0.take()
-    }
-
     /// The Python socket, if there is one, and the descriptor: who takes them has to close them.
     pub fn take_socket(&self) -> (Option<Obj>, i32) {
         (self.sock.0.take(), self.fd.0.replace(-1))
@@ -451,8 +321,6 @@ impl Stream {
             self.resume_context.0.take(),
         ));
     }
-
-    // ------------------------------------------------------------------------------------ the collector, the end
 
     pub fn visited(&self) -> [&Slot; 9] {
         let [dict, protocol, server, extra, waiter, context, resume_context] = self.cleared();
@@ -493,6 +361,28 @@ impl Stream {
             std::ptr::drop_in_place(self.queue.get());
         }
     }
+}
+
+#[rustfmt::skip]
+impl Stream {
+    /// From here on the protocol is called in this context.
+    pub fn change_context(&self, context: Obj) { self.context.set(context); }
+    /// Sending goes on in this context, or in the protocol's own.
+    pub fn change_resume_context(&self, context: Option<Obj>) { drop(self.resume_context.0.replace(context)); }
+    pub fn set_high_water(&self, bytes: usize) { self.high_water.0.set(bytes); }
+    pub fn set_low_water(&self, bytes: usize) { self.low_water.0.set(bytes); }
+    pub fn set_empty_waiter(&self, waiter: Obj) { self.empty_waiter.0.set(waiter); }
+    pub fn take_empty_waiter(&self) -> Option<Obj> { self.empty_waiter.0.take() }
+    pub fn take_server(&self) -> Option<Obj> { self.server.0.take() }
+    pub fn keep_dict(&self, dict: Obj) { self.dict.0.set(dict); }
+    pub fn keep_sock(&self, sock: Obj) { self.sock.0.set(sock); }
+    pub fn keep_extra(&self, extra: Obj) { self.extra.0.set(extra); }
+    pub fn keep_local(&self, address: SocketAddr) { self.local.0.set(Some(address)); }
+    pub fn keep_peer(&self, address: SocketAddr) { self.peer.0.set(Some(address)); }
+    pub fn note_eof_written(&self) -> bool { !self.eof_written.0.replace(true) }
+    pub fn note_closing(&self) -> bool { !self.closing.0.replace(true) }
+    /// The connection is lost, or was, and somebody has written to it once more.
+    pub fn count_lost(&self) { self.lost.0.set(self.lost.get() + 1); }
 }
 
 // ------------------------------------------------------------------------------------------------- the object

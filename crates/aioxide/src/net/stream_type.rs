@@ -6,10 +6,12 @@ use pyo3_ffi::*;
 
 use super::state::{self, Next, Parts, Stream, Transport, of};
 use super::{info, life, recv, send};
-use crate::ffi::args::{Named, Overriding, type_error_text};
+use crate::ffi::args::{Args, Named, Overriding, type_error_text};
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{boolean, call_method, int, is_none, ret, string, tuple};
+use crate::ffi::object::{
+    boolean, bytes, call_method, check, dict, int, is_none, list, ret, string, truth, tuple,
+};
 use crate::ffi::typedef::{TypeDef, size_of_type};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, names, none};
 
@@ -21,6 +23,15 @@ fn base(receiver: Raw, name: &'static CStr) -> Overriding {
     Overriding { receiver, class: |_| stdlib().selector_transport, name }
 }
 
+/// The one argument that a method has, given by place or by its name.
+#[inline(always)]
+fn only(args: Args, name: &str, method: Overriding) -> Res<Raw> {
+    let mut named = Named::default();
+    let args = args.placed(&[name], method, &mut named)?;
+    args.no_more(1, method)?;
+    Ok(args.positional()[0])
+}
+
 /// Acts on what was decided; the method answers None.
 #[inline(always)]
 fn done(this: Transport<'_>, decided: Res<Next>) -> Res {
@@ -29,17 +40,13 @@ fn done(this: Transport<'_>, decided: Res<Next>) -> Res {
 }
 
 fastcall!(py_write, |slf, args| {
-    let mut named = Named::default();
-    let args = args.placed(&["data"], base(slf, c"write"), &mut named)?;
-    args.no_more(1, base(slf, c"write"))?;
-    done(of(slf), send::write(of(slf), args.positional()[0]))
+    let data = only(args, "data", base(slf, c"write"))?;
+    done(of(slf), send::write(of(slf), data))
 });
 
 fastcall!(py_writelines, |slf, args| {
-    let mut named = Named::default();
-    let args = args.placed(&["list_of_data"], base(slf, c"writelines"), &mut named)?;
-    args.no_more(1, base(slf, c"writelines"))?;
-    done(of(slf), send::write_lines(of(slf), args.positional()[0]))
+    let lines = only(args, "list_of_data", base(slf, c"writelines"))?;
+    done(of(slf), send::write_lines(of(slf), lines))
 });
 
 overriding!(py_write_eof, base, c"write_eof", |slf| life::write_eof(of(slf)).map(|()| none()));
@@ -105,10 +112,8 @@ overriding!(py_resume_reading, base, c"resume_reading", |slf| {
 overriding!(py_get_protocol, base, c"get_protocol", |slf| Ok(of(slf).protocol.or_none()));
 
 fastcall!(py_set_protocol, |slf, args| {
-    let mut named = Named::default();
-    let args = args.placed(&["protocol"], base(slf, c"set_protocol"), &mut named)?;
-    args.no_more(1, base(slf, c"set_protocol"))?;
-    life::set_protocol(of(slf), Obj::new(args.positional()[0]))?;
+    let protocol = only(args, "protocol", base(slf, c"set_protocol"))?;
+    life::set_protocol(of(slf), Obj::new(protocol))?;
     life::read_if_due(of(slf));
     Ok(none())
 });
@@ -177,25 +182,25 @@ fn set_mark(this: Transport<'_>, name: &'static CStr, value: Raw) -> Res<usize> 
     // SAFETY: live objects; the dict is ours.
     unsafe {
         if PyLong_CheckExact(value) != 0 && bytes <= isize::MAX as usize {
-            if let Some(dict) = this.dict.share()
-                && PyDict_Contains(dict.as_ptr(), name) == 1
+            if let Some(marks) = this.dict.share()
+                && PyDict_Contains(marks.as_ptr(), name) == 1
             {
-                crate::ffi::object::check(PyDict_DelItem(dict.as_ptr(), name))?;
+                check(PyDict_DelItem(marks.as_ptr(), name))?;
             }
         } else {
             if !this.dict.is_set() {
-                this.keep_dict(crate::ffi::object::dict(&[])?);
+                this.keep_dict(dict(&[])?);
             }
-            crate::ffi::object::check(PyDict_SetItem(this.dict.get(), name, value))?;
+            check(PyDict_SetItem(this.dict.get(), name, value))?;
         }
     }
     Ok(bytes)
 }
 
 fn show_mark(this: &Stream, name: &'static CStr, bytes: usize) -> Res {
-    if let Some(dict) = this.dict.share() {
+    if let Some(marks) = this.dict.share() {
         // SAFETY: a dict and an interned key; the value is borrowed from the dict.
-        let kept = unsafe { PyDict_GetItemWithError(dict.as_ptr(), intern(name)?) };
+        let kept = unsafe { PyDict_GetItemWithError(marks.as_ptr(), intern(name)?) };
         if !kept.is_null() {
             return Ok(Obj::new(kept));
         }
@@ -218,12 +223,12 @@ overriding!(py_make_empty_waiter, base, c"_make_empty_waiter", |slf| {
     if this.queued() == 0 {
         call_method(intern(c"set_result")?, &[waiter.as_ptr(), none().as_ptr()])?;
     }
-    drop(this.change_empty_waiter(Some(waiter.clone())));
+    this.set_empty_waiter(waiter.clone());
     Ok(waiter)
 });
 
 overriding!(py_reset_empty_waiter, base, c"_reset_empty_waiter", |slf| {
-    drop(of(slf).change_empty_waiter(None));
+    drop(of(slf).take_empty_waiter());
     Ok(none())
 });
 
@@ -291,7 +296,7 @@ getter!(get_conn_lost, |slf| int(of(slf).lost.get().into()));
 getter!(get_protocol_connected, |slf| Ok(boolean(of(slf).protocol_connected.get())));
 getter!(get_protocol_paused, |slf| Ok(boolean(of(slf).writing.protocol_paused.get())));
 setter!(set_protocol_paused, |slf, value| {
-    of(slf).writing.set_protocol_paused(!value.is_null() && crate::ffi::object::truth(value)?);
+    of(slf).writing.set_protocol_paused(!value.is_null() && truth(value)?);
     Ok(())
 });
 getter!(get_high_water, |slf| show_mark(&of(slf), c"_high_water", of(slf).high_water.get()));
@@ -307,12 +312,8 @@ setter!(set_low_water, |slf, value| {
 });
 getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
 getter!(get_buffer, |slf| {
-    let list = Obj::steal(PyList_New(0))?;
-    for slice in of(slf).with_queue(|queue| queue.slices().map(<[u8]>::to_vec).collect::<Vec<_>>()) {
-        let data = crate::ffi::object::bytes(&slice)?;
-        crate::ffi::object::check(PyList_Append(list.as_ptr(), data.as_ptr()))?;
-    }
-    Ok(list)
+    let chunks: Vec<_> = of(slf).with_queue(|queue| queue.slices().map(<[u8]>::to_vec).collect());
+    list(&chunks.iter().map(|chunk| bytes(chunk)).collect::<Res<Vec<_>>>()?)
 });
 getter!(get_true, |_slf| Ok(boolean(true)));
 getter!(get_sendfile_mode, |_slf| Ok(Obj::new(stdlib().try_native)));
