@@ -124,7 +124,9 @@ def test_state_is_borrowed_through_the_cell_that_checks_it(path):
 def test_a_field_of_a_transport_is_changed_in_one_file(path):
     # A cell that others can reach is one that they can change: `net/state.rs` shows its fields as `Shown`.
     code = code_only(without_tests(path.read_text()))
-    assert not re.findall(r"^\s*pub(?:\([^)]*\))? \w+: (?:Cell|Slot|UnsafeCell|RefCell|Leaf)\b.*", code, re.MULTILINE)
+    assert not re.findall(
+        r"^\s*pub(?:\([^)]*\))? \w+: (?:Cell|Slot|UnsafeCell|RefCell|Leaf)\b.*", code, re.MULTILINE
+    )
 
 
 # Joined from parts, or this file would be the first to break the rule.
