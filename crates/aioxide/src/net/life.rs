@@ -49,12 +49,17 @@ fn act_on_end(this: Transport<'_>, next: Next) -> Res<()> {
 
 #[inline(always)]
 fn send_later(this: Transport<'_>) -> Res<()> {
-    // What cannot be noted for later is sent now.
     if this.require_loop()?.engine.flush_later(this.object(), flush_at_end_of_turn) {
         this.writing.set_flush_due(true);
         return Ok(());
     }
-    act(this, send::send_now(this)?)
+    send_after_all(this)
+}
+
+/// What cannot be noted for later is sent now. By `act_on_end`, as a function that calls itself is not inlined.
+#[cold]
+fn send_after_all(this: Transport<'_>) -> Res<()> {
+    act_on_end(this, send::send_now(this)?)
 }
 
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have

@@ -292,6 +292,7 @@ pub fn flush_queued(this: Transport<'_>) -> Res<Next> {
 }
 
 /// All has left: what waited for that comes now.
+#[inline]
 pub fn drained(this: &Stream) -> Res<Next> {
     if let Some(waiter) = this.empty_waiter.share() {
         let none = crate::ffi::none();
