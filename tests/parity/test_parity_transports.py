@@ -37,6 +37,36 @@ async def test_connection_made_runs_before_create_connection_returns(h):
 
 
 @parity
+async def test_connection_made_writes_more_than_the_kernel_takes(h):
+    for end in (None, "close", "write_eof"):
+        protocol = Recorder(h)
+
+        def made(transport, end=end):
+            transport.write(b"x" * 3_000_000)
+            if end:
+                getattr(transport, end)()
+
+        protocol.hooks["made"] = made
+        near, far = h.socket_pair()
+        far.setblocking(False)
+        transport, _ = await h.loop.create_connection(lambda made=protocol: made, sock=near)
+        count = 0
+        while count < 3_000_000:
+            try:
+                count += len(far.recv(1 << 20))
+            except BlockingIOError:
+                await asyncio.sleep(0)
+        h.log("all came", end, transport.is_closing())
+        if end:
+            await settle()
+            h.log(far.recv(1))
+            far.close()
+        else:
+            transport.close()
+        await protocol.lost
+
+
+@parity
 async def test_write_and_close(h):
     transport, protocol, far = await connect(h)
     transport.write(b"a")

@@ -19,7 +19,7 @@ use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, int, is_none, string, truth};
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, held, names, none};
-use crate::net::{connect, server, stream_type};
+use crate::net::{connect, server, state};
 use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
@@ -367,7 +367,7 @@ fastcall!(finish_connect, |slf, args| {
 // `_transport_of(fd)`: the native transport that owns a descriptor, or None.
 onearg!(transport_of, |slf, fd| {
     let owner = of(slf).engine.sources.owner(fileno(fd)?);
-    Ok(owner.filter(|owner| stream_type::is_transport(owner.as_ptr())).unwrap_or_else(none))
+    Ok(owner.filter(|owner| state::is_transport(owner.as_ptr())).unwrap_or_else(none))
 });
 
 // `_watched()`: rows of (fd, reader, writer, transport).

@@ -1,10 +1,11 @@
 //! The memory that an object lends (PEP 3118).
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 
 use pyo3_ffi::*;
 
-use super::object::{Raised, Raw, Res};
+use super::object::{Raised, Raw, Res, check};
 
 /// A buffer of an object, held until it is released.
 pub struct View(Box<Py_buffer>);
@@ -44,4 +45,36 @@ impl Drop for View {
         // SAFETY: filled by PyObject_GetBuffer, released once.
         unsafe { PyBuffer_Release(&mut *self.0) };
     }
+}
+
+/// Hands the memory of `object` to `body`, which must not call into Python; without an allocation. One with gaps raises BufferError,
+/// as the socket's own `send` does.
+pub fn lend<T>(object: Raw, body: impl FnOnce(&[u8]) -> T) -> Res<T> {
+    // SAFETY: so many bytes, which stay where they are while the view is held.
+    with_view(object, PyBUF_SIMPLE, |start, size| body(unsafe { std::slice::from_raw_parts(start, size) }))
+}
+
+/// The same, to be written to.
+pub fn lend_to_fill<T>(object: Raw, body: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> Res<T> {
+    with_view(object, PyBUF_WRITABLE, |start, size| {
+        // SAFETY: so many bytes, which can be written, and stay where they are while the view is held.
+        body(unsafe { std::slice::from_raw_parts_mut(start.cast(), size) })
+    })
+}
+
+fn with_view<T>(object: Raw, flags: c_int, body: impl FnOnce(*mut u8, usize) -> T) -> Res<T> {
+    struct Release<'a>(&'a mut Py_buffer);
+    impl Drop for Release<'_> {
+        fn drop(&mut self) {
+            // SAFETY: filled by PyObject_GetBuffer, released once.
+            unsafe { PyBuffer_Release(self.0) };
+        }
+    }
+    // SAFETY: a zeroed view is what PyObject_GetBuffer fills; it stays where it is until it is released.
+    let mut view: Py_buffer = unsafe { std::mem::zeroed() };
+    // SAFETY: as above, and a live object.
+    check(unsafe { PyObject_GetBuffer(object, &mut view, flags) })?;
+    let view = Release(&mut view);
+    let size = view.0.len.max(0) as usize;
+    Ok(body(if size == 0 { std::ptr::dangling_mut() } else { view.0.buf.cast() }, size))
 }

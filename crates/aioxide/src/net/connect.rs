@@ -6,7 +6,8 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::info::address_tuple;
-use super::stream::{Parts, start};
+use super::life::start;
+use super::state::Parts;
 use crate::engine::loop_object::{LoopObject, io_result};
 use crate::ffi::object::{boolean, call, int, is_none, tuple};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};

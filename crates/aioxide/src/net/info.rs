@@ -1,13 +1,12 @@
 //! What `get_extra_info` tells: the socket and its addresses, made when somebody asks.
 
-use std::cell::Cell;
 use std::ffi::CStr;
 use std::net::SocketAddr;
 
 use aioxide_sys::socket::{self, Name};
 use pyo3_ffi::*;
 
-use super::stream::Stream;
+use super::state::{Stream, Transport};
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{bytes, call, call_kw, call_method, dict, int, string, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -24,7 +23,7 @@ pub fn socket_of(this: &Stream) -> Res {
     let kwnames = tuple(&[intern(c"fileno")?])?;
     let sock = call_kw(stdlib().socket_type, &[fd.as_ptr()], 0, kwnames.as_ptr())?;
     set_non_blocking(&sock)?;
-    this.sock.set(sock.clone());
+    this.keep_sock(sock.clone());
     Ok(sock)
 }
 
@@ -43,14 +42,16 @@ fn closed_socket() -> Res {
 
 /// The dict behind `get_extra_info`: what the maker of the transport gave, and what the socket knows, as asyncio fills
 /// it when it makes a transport.
-pub fn extra_of(slf: Raw, this: &Stream) -> Res {
+pub fn extra_of(this: Transport<'_>) -> Res {
     if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
         return Ok(this.extra.or_none());
     }
-    let extra = own_extra(this)?;
-    let sock = socket_of(this)?;
+    let extra = own_extra(&this)?;
+    let sock = socket_of(&this)?;
     let transport_socket = match this.owner.share() {
-        Some(owner) => call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), slf])?,
+        Some(owner) => {
+            call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), this.object()])?
+        }
         None => call(stdlib().transport_socket, &[sock.as_ptr()])?,
     };
     put(&extra, c"socket", &transport_socket)?;
@@ -68,7 +69,7 @@ pub fn extra_of(slf: Raw, this: &Stream) -> Res {
         };
         put(&extra, c"peername", &peername)?;
     }
-    this.extra.set(extra.clone());
+    this.keep_extra(extra.clone());
     Ok(extra)
 }
 
@@ -83,23 +84,28 @@ fn own_extra(this: &Stream) -> Res {
 
 /// Which of what is made when somebody asks: the socket itself, or an address.
 #[derive(PartialEq, Eq)]
-enum Asked {
+pub enum Asked {
     Socket,
     Address,
+    Other,
 }
 
-fn asked(name: Raw) -> Res<Option<Asked>> {
+pub fn asked(name: Raw) -> Res<Asked> {
+    // SAFETY: a live object.
+    if unsafe { PyObject_Hash(name) } == -1 {
+        refuse_key(name)?;
+    }
     let known = [(c"socket", Asked::Socket), (c"peername", Asked::Address), (c"sockname", Asked::Address)];
     for (text, what) in known {
         // SAFETY: live objects; names are str in nearly every call, and anything else is only compared.
         match unsafe { PyObject_RichCompareBool(intern(text)?, name, Py_EQ) } {
-            1 => return Ok(Some(what)),
+            1 => return Ok(what),
             0 => {}
             // It is no name that we know: the dict says what it thinks of it.
             _ => error::clear(),
         }
     }
-    Ok(None)
+    Ok(Asked::Other)
 }
 
 /// What the socket answers, or None where it answers with an error.
@@ -142,10 +148,10 @@ fn put(extra: &Obj, key: &'static CStr, value: &Obj) -> Res<()> {
 
 /// Asks for the names as asyncio does when it makes a transport: once the peer has reset the connection, nobody knows its
 /// name. Addresses that only Python's socket knows how to show are asked of it.
-pub fn remember_at_start(slf: Raw, this: &Stream) -> Res<()> {
+pub fn remember_at_start(this: Transport<'_>) -> Res<()> {
     match socket::local_name(this.fd.get()) {
-        Ok(Name::Other) => extra_of(slf, this).map(drop),
-        local => remember(this, || local),
+        Ok(Name::Other) => extra_of(this).map(drop),
+        local => remember(&this, || local),
     }
 }
 
@@ -164,10 +170,10 @@ fn remember(this: &Stream, local: impl FnOnce() -> std::io::Result<Name>) -> Res
         return Ok(());
     }
     if wants_local {
-        keep(this, &this.local, c"sockname", local())?;
+        keep(this, Stream::keep_local, c"sockname", local())?;
     }
     if wants_peer {
-        keep(this, &this.peer, c"peername", socket::peer_name(this.fd.get()))?;
+        keep(this, Stream::keep_peer, c"peername", socket::peer_name(this.fd.get()))?;
     }
     Ok(())
 }
@@ -175,18 +181,18 @@ fn remember(this: &Stream, local: impl FnOnce() -> std::io::Result<Name>) -> Res
 /// Keeps a name for whoever asks: of an IP address the number, as few do; any other as it will be shown.
 fn keep(
     this: &Stream,
-    place: &Cell<Option<SocketAddr>>,
+    keep_number: fn(&Stream, SocketAddr),
     key: &'static CStr,
     name: std::io::Result<Name>,
 ) -> Res<()> {
     if let Ok(Name::Ip(address)) = &name {
-        place.set(Some(*address));
+        keep_number(this, *address);
         return Ok(());
     }
     let Some(name) = name_object(name)? else { return Ok(()) };
     let extra = own_extra(this)?;
     put(&extra, key, &name)?;
-    this.extra.set(extra);
+    this.keep_extra(extra);
     Ok(())
 }
 
@@ -206,23 +212,15 @@ fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
 
 /// Raises what a dict raises for what cannot be a key.
 #[cold]
-fn refuse_key(name: Raw) -> Res {
+fn refuse_key(name: Raw) -> Res<()> {
     error::clear();
     let empty = dict(&[])?;
-    call_method(intern(c"get")?, &[empty.as_ptr(), name])
+    call_method(intern(c"get")?, &[empty.as_ptr(), name]).map(drop)
 }
 
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
-pub fn get(slf: Raw, this: &Stream, name: Raw, default: Raw) -> Res {
-    // SAFETY: a live object.
-    if unsafe { PyObject_Hash(name) } == -1 {
-        return refuse_key(name);
-    }
-    let asked = asked(name)?;
-    if asked == Some(Asked::Socket) {
-        super::send::flush_queued(slf, this)?;
-    }
-    let extra = if asked.is_some() { Some(extra_of(slf, this)?) } else { this.extra.share() };
+pub fn get(this: Transport<'_>, asked: Asked, name: Raw, default: Raw) -> Res {
+    let extra = if asked == Asked::Other { this.extra.share() } else { Some(extra_of(this)?) };
     let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
     // SAFETY: a dict and a live key; the value is borrowed from the dict.
     let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };

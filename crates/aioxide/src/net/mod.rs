@@ -1,12 +1,14 @@
 //! Floor 4: bytes. Stream transports and the acceptor that makes them.
 //!
-//! A byte's way in: kernel > `engine::source` > `recv` > `protocol` > user; out: user > `send` > kernel.
+//! `recv`, `send` and `protocol` decide, `life` acts; the fields, and what can be decided, are in `state`. ARCHITECTURE.md draws the
+//! way of a byte.
 
 pub mod connect;
 pub mod info;
+pub mod life;
 pub mod protocol;
 pub mod recv;
 pub mod send;
 pub mod server;
-pub mod stream;
+pub mod state;
 pub mod stream_type;

@@ -5,21 +5,12 @@ use std::mem::MaybeUninit;
 
 use pyo3_ffi::*;
 
-use super::stream::{Stream, fatal_error};
+use super::state::{Kind, Next, READ_FAILED, Stream, Transport};
+use crate::ffi::buffer;
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call_method, call_method_kw, int, tuple};
+use crate::ffi::object::{call_method, call_method_kw, int, string, truth, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error, names};
 use crate::task::report;
-
-/// How a protocol takes its bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// `asyncio.Protocol`: `data_received`.
-    Streaming,
-    /// `asyncio.BufferedProtocol`: `get_buffer` and `buffer_updated`.
-    Buffered,
-}
 
 pub fn kind_of(protocol: Raw) -> Res<Kind> {
     // SAFETY: a live object and a class.
@@ -39,81 +30,67 @@ pub fn is_tls(protocol: Raw) -> Res<bool> {
     }
 }
 
-/// Calls `protocol.name(*args)`; `recv` and `send` have entered the connection's context. An exception that must leave the loop does; any other is
-/// fatal to the connection, and the answer is `None`.
+/// Asks `protocol.name(*args)`; `recv` and `send` have entered the connection's context. An exception that must leave the loop does; any
+/// other is fatal to the connection.
 #[inline(always)]
-fn call(slf: Raw, this: &Stream, name: Raw, args: &[Raw], message: &CStr) -> Res<Option<Obj>> {
+fn ask(this: Transport<'_>, name: Raw, args: &[Raw], text: &'static CStr) -> Res<Result<Obj, Next>> {
     // Held: the callback may close the transport or change its protocol.
-    let Some(protocol) = this.protocol.share() else { return Ok(None) };
+    let Some(protocol) = this.protocol.share() else { return Ok(Err(Next::GoOn)) };
     let mut all = [protocol.as_ptr(); 2];
     all[1..=args.len()].copy_from_slice(args);
     match call_method(name, &all[..=args.len()]) {
-        Ok(answer) => Ok(Some(answer)),
-        Err(Raised) => raised(slf, this, message).map(|()| None),
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Raised) => raised(text).map(Err),
     }
 }
 
 #[cold]
-fn raised(slf: Raw, this: &Stream, message: &CStr) -> Res<()> {
-    if error::is_exit() {
-        return Err(Raised);
-    }
-    match error::take() {
-        Some(exception) => fatal_error(slf, this, exception, message),
-        None => Ok(()),
-    }
+fn raised(text: &'static CStr) -> Res<Next> {
+    if error::is_exit() { Err(Raised) } else { Ok(Next::fatal(text)) }
 }
 
 #[inline(always)]
-pub fn data_received(slf: Raw, this: &Stream, data: Obj) -> Res<()> {
-    let message = c"Fatal error: protocol.data_received() call failed.";
-    call(slf, this, names().data_received, &[data.as_ptr()], message).map(drop)
+pub fn data_received(this: Transport<'_>, data: Obj) -> Res<Next> {
+    let text = c"Fatal error: protocol.data_received() call failed.";
+    Ok(ask(this, names().data_received, &[data.as_ptr()], text)?.err().unwrap_or(Next::GoOn))
 }
 
-/// What `eof_received` answers; nothing if it failed.
-pub fn eof_received(slf: Raw, this: &Stream) -> Res<Option<Obj>> {
-    call(slf, this, names().eof_received, &[], c"Fatal error: protocol.eof_received() call failed.")
-}
-
-pub fn buffer_updated(slf: Raw, this: &Stream, count: usize) -> Res<()> {
-    let count = int(count as i64)?;
-    let message = c"Fatal error: protocol.buffer_updated() call failed.";
-    call(slf, this, names().buffer_updated, &[count.as_ptr()], message).map(drop)
-}
-
-/// The buffer of a `BufferedProtocol`, exported for the time of one read.
-pub struct Buffer(Box<Py_buffer>);
-
-impl Buffer {
-    /// Hands the memory to `body`, which must not call into Python.
-    pub fn with<T>(&self, body: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> T {
-        // SAFETY: a writable, contiguous buffer of that length, exported until this value is dropped.
-        body(unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len as usize) })
+/// Whether the connection stays open to write to.
+pub fn eof_received(this: Transport<'_>) -> Res<Result<bool, Next>> {
+    match ask(this, names().eof_received, &[], c"Fatal error: protocol.eof_received() call failed.")? {
+        Ok(answer) => truth(answer.as_ptr()).map(Ok),
+        Err(next) => Ok(Err(next)),
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: filled by PyObject_GetBuffer and released once.
-        unsafe { PyBuffer_Release(&mut *self.0) };
-    }
+pub fn buffer_updated(this: Transport<'_>, count: usize) -> Res<Next> {
+    updated(this, &int(count as i64)?)
 }
 
-pub fn get_buffer(slf: Raw, this: &Stream) -> Res<Option<Buffer>> {
-    let message = c"Fatal error: protocol.get_buffer() call failed.";
+fn updated(this: Transport<'_>, count: &Obj) -> Res<Next> {
+    let text = c"Fatal error: protocol.buffer_updated() call failed.";
+    Ok(ask(this, names().buffer_updated, &[count.as_ptr()], text)?.err().unwrap_or(Next::GoOn))
+}
+
+/// Hands the memory of the buffer that the protocol gives to `body`, which must not call into Python.
+pub fn with_buffer<T>(
+    this: Transport<'_>,
+    body: impl FnOnce(&mut [MaybeUninit<u8>]) -> T,
+) -> Res<Result<T, Next>> {
+    let text = c"Fatal error: protocol.get_buffer() call failed.";
     let hint = int(-1)?;
-    let Some(given) = call(slf, this, names().get_buffer, &[hint.as_ptr()], message)? else {
-        return Ok(None);
+    let given = match ask(this, names().get_buffer, &[hint.as_ptr()], text)? {
+        Ok(given) => given,
+        Err(next) => return Ok(Err(next)),
     };
-    match check_length(given.as_ptr()) {
-        Ok(()) => {}
-        Err(Raised) => return raised(slf, this, message).map(|()| None),
+    if check_length(given.as_ptr()).is_err() {
+        return raised(text).map(Err);
     }
-    match export(given.as_ptr()) {
-        Ok(buffer) => Ok(Some(buffer)),
+    match buffer::lend_to_fill(given.as_ptr(), body) {
+        Ok(done) => Ok(Ok(done)),
         Err(Raised) => {
             error::clear();
-            refuse_buffer(slf, this, &given).map(|()| None)
+            refuse_buffer(this, &given).map(Err)
         }
     }
 }
@@ -130,24 +107,12 @@ fn check_length(given: Raw) -> Res<()> {
 
 /// A buffer that nothing can be read into: the socket's own `recv_into` says what is wrong with it.
 #[cold]
-fn refuse_buffer(slf: Raw, this: &Stream, given: &Obj) -> Res<()> {
-    let sock = super::info::socket_of(this)?;
+fn refuse_buffer(this: Transport<'_>, given: &Obj) -> Res<Next> {
+    let sock = super::info::socket_of(&this)?;
     match call_method(intern(c"recv_into")?, &[sock.as_ptr(), given.as_ptr()]) {
         // It took it after all: its exporter has changed its mind, and the bytes are in it.
-        Ok(count) => {
-            let message = c"Fatal error: protocol.buffer_updated() call failed.";
-            call(slf, this, names().buffer_updated, &[count.as_ptr()], message).map(drop)
-        }
-        Err(Raised) => raised(slf, this, c"Fatal read error on socket transport"),
-    }
-}
-
-fn export(given: Raw) -> Res<Buffer> {
-    // SAFETY: an all-zero Py_buffer is what PyObject_GetBuffer wants to fill.
-    unsafe {
-        let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
-        crate::ffi::object::check(PyObject_GetBuffer(given, &mut *view, PyBUF_WRITABLE))?;
-        Ok(Buffer(view))
+        Ok(count) => updated(this, &count),
+        Err(Raised) => raised(READ_FAILED),
     }
 }
 
@@ -160,7 +125,7 @@ pub fn call_connection_lost(this: &Stream, exception: Raw) -> Res<()> {
 }
 
 /// `pause_writing` or `resume_writing`: an exception is reported, and the connection lives on.
-pub fn flow(slf: Raw, this: &Stream, name: Raw, message: &CStr) -> Res<()> {
+pub fn flow(this: Transport<'_>, name: Raw, text: &CStr) -> Res<()> {
     let Some(protocol) = this.protocol.share() else { return Ok(()) };
     if call_method(name, &[protocol.as_ptr()]).is_ok() {
         return Ok(());
@@ -169,45 +134,48 @@ pub fn flow(slf: Raw, this: &Stream, name: Raw, message: &CStr) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
+    report(this, &protocol, &exception, text)
+}
+
+/// Tells the loop's exception handler.
+pub fn report(this: Transport<'_>, protocol: &Obj, exception: &Obj, text: &CStr) -> Res<()> {
+    let Some(owner) = this.owner.share() else { return Ok(()) };
     let n = names();
-    let text = Obj::new(intern(message)?);
     let pairs = [
-        (n.message, text.as_ptr()),
+        (n.message, intern(text)?),
         (n.exception, exception.as_ptr()),
-        (n.transport, slf),
+        (n.transport, this.object()),
         (n.protocol, protocol.as_ptr()),
     ];
-    report::report_context(this.owner.get(), &pairs)
+    report::report_context(owner.as_ptr(), &pairs)
 }
 
 /// Debug mode says why a connection ended: `logger.debug("%r: %s", self, message, exc_info=exc)`.
-pub fn log_fatal(this: &Stream, slf: Raw, exception: &Obj, message: &Obj) -> Res<()> {
-    let Some(owner) = this.loop_object() else { return Ok(()) };
-    if !owner.state.debug.get() {
+pub fn log_fatal(this: Transport<'_>, exception: &Obj, text: &CStr) -> Res<()> {
+    if !this.loop_object().is_some_and(|owner| owner.state.debug.get()) {
         return Ok(());
     }
     let kwnames = tuple(&[intern(c"exc_info")?])?;
-    let format = crate::ffi::object::string("%r: %s")?;
-    let args = [stdlib().logger, format.as_ptr(), slf, message.as_ptr(), exception.as_ptr()];
+    let format = string("%r: %s")?;
+    let args = [stdlib().logger, format.as_ptr(), this.object(), intern(text)?, exception.as_ptr()];
     call_method_kw(intern(c"debug")?, &args, 4, kwnames.as_ptr()).map(drop)
 }
 
 /// Tells the server that it has one more connection.
-pub fn attach_server(this: &Stream, slf: Raw) -> Res<()> {
-    if !this.server.is_set() {
-        return Ok(());
+pub fn attach_server(this: Transport<'_>) -> Res<()> {
+    match this.server.share() {
+        Some(server) => tell_server(this, &server, names().attach),
+        None => Ok(()),
     }
-    let args = [this.server.get(), slf];
-    call_method(names().attach, &args[..server_args()]).map(drop)
 }
 
 /// Tells the server that the connection is gone.
-pub fn detach_server(server: &Obj, slf: Raw) -> Res<()> {
-    let args = [server.as_ptr(), slf];
-    call_method(names().detach, &args[..server_args()]).map(drop)
+pub fn detach_server(this: Transport<'_>, server: &Obj) -> Res<()> {
+    tell_server(this, server, names().detach)
 }
 
 /// From 3.13 on a server keeps its transports, before it counted them.
-const fn server_args() -> usize {
-    if cfg!(Py_3_13) { 2 } else { 1 }
+fn tell_server(this: Transport<'_>, server: &Obj, name: Raw) -> Res<()> {
+    let args = [server.as_ptr(), this.object()];
+    call_method(name, &args[..if cfg!(Py_3_13) { 2 } else { 1 }]).map(drop)
 }

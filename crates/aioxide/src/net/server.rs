@@ -8,7 +8,8 @@ use aioxide_sys::epoll::Interest;
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::stream::{Parts, start};
+use super::life::start;
+use super::state::Parts;
 use crate::engine::loop_object::{LoopObject, io_result, loop_of};
 use crate::engine::source::Owner;
 use crate::ffi::held::{Held, fields};

@@ -4,42 +4,16 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::stream::{self, Stream, of};
-use super::{info, recv, send};
-use crate::ffi::args::{Named, Overriding, type_error_text};
+use super::state::{self, Next, Parts, Stream, Transport, of};
+use super::{info, life, recv, send};
+use crate::ffi::args::{Args, Named, Overriding, type_error_text};
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, overriding, setter, visit};
 use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{boolean, call_method, int, is_none, ret, string, tuple};
+use crate::ffi::object::{
+    boolean, bytes, call_method, check, dict, int, is_none, list, ret, string, truth, tuple,
+};
 use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error, names, none};
-
-static TYPE: Global<*mut PyTypeObject> = Global::new();
-static BODY: Global<usize> = Global::new();
-
-#[inline(always)]
-pub fn body_offset() -> usize {
-    // SAFETY: set at import.
-    unsafe { *BODY.get() }
-}
-
-pub fn is_transport(object: Raw) -> bool {
-    // SAFETY: a live object; the type is set at import.
-    unsafe { Py_TYPE(object) == *TYPE.get() }
-}
-
-/// A transport with empty fields.
-pub fn alloc() -> Res {
-    // SAFETY: a zeroed body is valid, and what is written here is not to be zero; `fd` -1 says that nothing is open.
-    unsafe {
-        let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
-        let this = made.as_ptr().cast::<u8>().add(body_offset()).cast::<Stream>();
-        std::ptr::write(&raw mut (*this).sending, std::cell::UnsafeCell::default());
-        (*this).local.set(None);
-        (*this).peer.set(None);
-        (*this).fd.set(-1);
-        Ok(made)
-    }
-}
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, names, none};
 
 // ------------------------------------------------------------------------------------------------------- methods
 
@@ -49,41 +23,42 @@ fn base(receiver: Raw, name: &'static CStr) -> Overriding {
     Overriding { receiver, class: |_| stdlib().selector_transport, name }
 }
 
-fastcall!(py_write, |slf, args| {
+/// The one argument that a method has, given by place or by its name.
+#[inline(always)]
+fn only(args: Args, name: &str, method: Overriding) -> Res<Raw> {
     let mut named = Named::default();
-    let args = args.placed(&["data"], base(slf, c"write"), &mut named)?;
-    args.no_more(1, base(slf, c"write"))?;
-    send::write(slf, of(slf), args.positional()[0])?;
+    let args = args.placed(&[name], method, &mut named)?;
+    args.no_more(1, method)?;
+    Ok(args.positional()[0])
+}
+
+/// Acts on what was decided; the method answers None.
+#[inline(always)]
+fn done(this: Transport<'_>, decided: Res<Next>) -> Res {
+    life::act(this, decided?)?;
     Ok(none())
+}
+
+fastcall!(py_write, |slf, args| {
+    let data = only(args, "data", base(slf, c"write"))?;
+    done(of(slf), send::write(of(slf), data))
 });
 
 fastcall!(py_writelines, |slf, args| {
-    let mut named = Named::default();
-    let args = args.placed(&["list_of_data"], base(slf, c"writelines"), &mut named)?;
-    args.no_more(1, base(slf, c"writelines"))?;
-    send::write_lines(slf, of(slf), args.positional()[0])?;
-    Ok(none())
+    let lines = only(args, "list_of_data", base(slf, c"writelines"))?;
+    done(of(slf), send::write_lines(of(slf), lines))
 });
 
-overriding!(py_write_eof, base, c"write_eof", |slf| {
-    send::write_eof(slf, of(slf))?;
-    Ok(none())
-});
+overriding!(py_write_eof, base, c"write_eof", |slf| life::write_eof(of(slf)).map(|()| none()));
 
 overriding!(py_can_write_eof, base, c"can_write_eof", |slf| Ok(boolean(true)));
 
-overriding!(py_close, base, c"close", |slf| {
-    stream::close(slf, of(slf))?;
-    Ok(none())
-});
+overriding!(py_close, base, c"close", |slf| life::close(of(slf)).map(|()| none()));
 
-overriding!(py_abort, base, c"abort", |slf| {
-    stream::force_close(slf, of(slf), NULL)?;
-    Ok(none())
-});
+overriding!(py_abort, base, c"abort", |slf| life::force_close(of(slf), NULL).map(|()| none()));
 
 onearg!(py_force_close, |slf, exception| {
-    stream::force_close(slf, of(slf), if is_none(exception) { NULL } else { exception })?;
+    life::force_close(of(slf), if is_none(exception) { NULL } else { exception })?;
     Ok(none())
 });
 
@@ -99,53 +74,47 @@ fastcall!(py_fatal_error, |slf, args| {
     if data.is_null() {
         return Err(Raised);
     }
-    stream::fatal_error(slf, of(slf), Obj::new(given[0]), CStr::from_ptr(data))?;
+    life::fatal_error(of(slf), Obj::new(given[0]), CStr::from_ptr(data))?;
     Ok(none())
 });
 
 onearg!(py_call_connection_lost, |slf, exception| {
-    stream::connection_lost(slf, of(slf), if is_none(exception) { NULL } else { exception })?;
+    life::connection_lost(of(slf), if is_none(exception) { NULL } else { exception })?;
     Ok(none())
 });
 
 overriding!(py_is_closing, base, c"is_closing", |slf| {
-    send::flush_for_drain(slf, of(slf))?;
-    Ok(boolean(of(slf).closing.get()))
+    let this = of(slf);
+    life::act(this, send::flush_for_drain(this)?)?;
+    Ok(boolean(this.closing.get()))
 });
 
 // The two that the socket which `get_extra_info` gives calls before it does something.
-noargs!(py_flush, |slf| {
-    send::flush_queued(slf, of(slf))?;
-    Ok(none())
-});
+noargs!(py_flush, |slf| life::flush(of(slf)).map(|()| none()));
 
-noargs!(py_write_at_once, |slf| {
-    send::write_at_once(slf, of(slf))?;
-    Ok(none())
-});
+noargs!(py_write_at_once, |slf| done(of(slf), send::write_at_once(of(slf))));
 
 overriding!(py_is_reading, base, c"is_reading", |slf| Ok(boolean(
     !of(slf).closing.get() && !of(slf).reading.paused.get()
 )));
 
 overriding!(py_pause_reading, base, c"pause_reading", |slf| {
-    recv::pause(slf, of(slf));
+    recv::pause(of(slf));
     Ok(none())
 });
 
 overriding!(py_resume_reading, base, c"resume_reading", |slf| {
-    recv::resume(slf, of(slf))?;
+    recv::resume(of(slf))?;
+    life::read_if_due(of(slf));
     Ok(none())
 });
 
 overriding!(py_get_protocol, base, c"get_protocol", |slf| Ok(of(slf).protocol.or_none()));
 
 fastcall!(py_set_protocol, |slf, args| {
-    let mut named = Named::default();
-    let args = args.placed(&["protocol"], base(slf, c"set_protocol"), &mut named)?;
-    args.no_more(1, base(slf, c"set_protocol"))?;
-    stream::set_protocol(of(slf), Obj::new(args.positional()[0]))?;
-    recv::protocol_changed(slf, of(slf));
+    let protocol = only(args, "protocol", base(slf, c"set_protocol"))?;
+    life::set_protocol(of(slf), Obj::new(protocol))?;
+    life::read_if_due(of(slf));
     Ok(none())
 });
 
@@ -155,18 +124,22 @@ fastcall!(py_get_extra_info, |slf, args| {
     if values[0].is_null() {
         args.require(&["name"], base(slf, c"get_extra_info"))?;
     }
-    info::get(slf, of(slf), values[0], values[1])
+    let (this, asked) = (of(slf), info::asked(values[0])?);
+    if asked == info::Asked::Socket {
+        life::flush(this)?;
+    }
+    info::get(this, asked, values[0], values[1])
 });
 
 overriding!(py_get_write_buffer_size, base, c"get_write_buffer_size", |slf| {
-    send::flush_queued(slf, of(slf))?;
+    life::flush(of(slf))?;
     int(of(slf).queued() as i64)
 });
 
 overriding!(py_get_write_buffer_limits, base, c"get_write_buffer_limits", |slf| {
     let this = of(slf);
-    let low = show_mark(this, c"_low_water", this.low_water.get())?;
-    let high = show_mark(this, c"_high_water", this.high_water.get())?;
+    let low = show_mark(&this, c"_low_water", this.low_water.get())?;
+    let high = show_mark(&this, c"_high_water", this.high_water.get())?;
     tuple(&[low.as_ptr(), high.as_ptr()])
 });
 
@@ -178,8 +151,8 @@ fastcall!(py_set_write_buffer_limits, |slf, args| {
     let (high, low) = (or_none(values[0]), or_none(values[1]));
     call_method(intern(c"_set_write_buffer_limits")?, &[slf, high.as_ptr(), low.as_ptr()])?;
     let this = of(slf);
-    send::flush_queued(slf, this)?;
-    send::maybe_pause_protocol(slf, this)?;
+    life::flush(this)?;
+    send::maybe_pause_protocol(this)?;
     Ok(none())
 });
 
@@ -201,34 +174,33 @@ fn mark(value: Raw) -> Res<usize> {
     Err(Raised)
 }
 
-/// Sets a mark. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept
+/// The bytes of a mark that is set. One that is no plain number of bytes, `math.inf` say, is shown again as it was given: its object is kept
 /// in the instance's dict.
-fn set_mark(this: &Stream, name: &'static CStr, place: &std::cell::Cell<usize>, value: Raw) -> Res<()> {
+fn set_mark(this: Transport<'_>, name: &'static CStr, value: Raw) -> Res<usize> {
     let bytes = mark(value)?;
     let name = intern(name)?;
     // SAFETY: live objects; the dict is ours.
     unsafe {
         if PyLong_CheckExact(value) != 0 && bytes <= isize::MAX as usize {
-            if let Some(dict) = this.dict.share()
-                && PyDict_Contains(dict.as_ptr(), name) == 1
+            if let Some(marks) = this.dict.share()
+                && PyDict_Contains(marks.as_ptr(), name) == 1
             {
-                crate::ffi::object::check(PyDict_DelItem(dict.as_ptr(), name))?;
+                check(PyDict_DelItem(marks.as_ptr(), name))?;
             }
         } else {
             if !this.dict.is_set() {
-                this.dict.set(crate::ffi::object::dict(&[])?);
+                this.keep_dict(dict(&[])?);
             }
-            crate::ffi::object::check(PyDict_SetItem(this.dict.get(), name, value))?;
+            check(PyDict_SetItem(this.dict.get(), name, value))?;
         }
     }
-    place.set(bytes);
-    Ok(())
+    Ok(bytes)
 }
 
 fn show_mark(this: &Stream, name: &'static CStr, bytes: usize) -> Res {
-    if let Some(dict) = this.dict.share() {
+    if let Some(marks) = this.dict.share() {
         // SAFETY: a dict and an interned key; the value is borrowed from the dict.
-        let kept = unsafe { PyDict_GetItemWithError(dict.as_ptr(), intern(name)?) };
+        let kept = unsafe { PyDict_GetItemWithError(marks.as_ptr(), intern(name)?) };
         if !kept.is_null() {
             return Ok(Obj::new(kept));
         }
@@ -245,31 +217,31 @@ overriding!(py_make_empty_waiter, base, c"_make_empty_waiter", |slf| {
     if this.empty_waiter.is_set() {
         return error::runtime_error(c"Empty waiter is already set");
     }
-    send::flush_queued(slf, this)?;
+    life::flush(this)?;
     let owner = this.require_loop()?;
     let waiter = call_method(names().create_future, &[owner.state.object])?;
     if this.queued() == 0 {
         call_method(intern(c"set_result")?, &[waiter.as_ptr(), none().as_ptr()])?;
     }
-    this.empty_waiter.set(waiter.clone());
+    this.set_empty_waiter(waiter.clone());
     Ok(waiter)
 });
 
 overriding!(py_reset_empty_waiter, base, c"_reset_empty_waiter", |slf| {
-    of(slf).empty_waiter.clear();
+    drop(of(slf).take_empty_waiter());
     Ok(none())
 });
 
 // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
 noargs!(py_detach_engine, |slf| {
-    of(slf).unregister();
+    life::unregister(of(slf));
     Ok(none())
 });
 
 noargs!(py_attach_engine, |slf| {
     let this = of(slf);
     if this.owner.is_set() && this.fd.get() >= 0 {
-        this.register(slf)?;
+        life::register(this)?;
     }
     Ok(none())
 });
@@ -278,7 +250,7 @@ noargs!(py_attach_engine, |slf| {
 /// `slf` is a transport.
 unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
     // SAFETY: a slot of the type.
-    guarded(NULL, || unsafe { ret(string(&describe(of(slf)))) })
+    guarded(NULL, || unsafe { ret(string(&describe(&of(slf)))) })
 }
 
 /// As asyncio's selector transports show themselves.
@@ -301,7 +273,7 @@ fn describe(this: &Stream) -> String {
 
 // ---------------------------------------------------------------------------------------------------- attributes
 
-getter!(get_extra, |slf| info::extra_of(slf, of(slf)));
+getter!(get_extra, |slf| info::extra_of(of(slf)));
 getter!(get_sock, |slf| {
     let this = of(slf);
     if this.fd.get() < 0 {
@@ -309,9 +281,9 @@ getter!(get_sock, |slf| {
     }
     // `loop.sendfile` takes it as well: it gives it back.
     if !this.empty_waiter.is_set() {
-        send::write_at_once(slf, this)?;
+        life::act(this, send::write_at_once(this)?)?;
     }
-    info::socket_of(this)
+    info::socket_of(&this)
 });
 getter!(get_sock_fd, |slf| int(of(slf).number.get().into()));
 getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
@@ -324,25 +296,24 @@ getter!(get_conn_lost, |slf| int(of(slf).lost.get().into()));
 getter!(get_protocol_connected, |slf| Ok(boolean(of(slf).protocol_connected.get())));
 getter!(get_protocol_paused, |slf| Ok(boolean(of(slf).writing.protocol_paused.get())));
 setter!(set_protocol_paused, |slf, value| {
-    of(slf).writing.protocol_paused.set(!value.is_null() && crate::ffi::object::truth(value)?);
+    of(slf).writing.set_protocol_paused(!value.is_null() && truth(value)?);
     Ok(())
 });
-getter!(get_high_water, |slf| show_mark(of(slf), c"_high_water", of(slf).high_water.get()));
-getter!(get_low_water, |slf| show_mark(of(slf), c"_low_water", of(slf).low_water.get()));
+getter!(get_high_water, |slf| show_mark(&of(slf), c"_high_water", of(slf).high_water.get()));
+getter!(get_low_water, |slf| show_mark(&of(slf), c"_low_water", of(slf).low_water.get()));
 setter!(set_high_water, |slf, value| {
-    set_mark(of(slf), c"_high_water", &of(slf).high_water, value)?;
-    send::look_at_limits(of(slf));
+    of(slf).set_high_water(set_mark(of(slf), c"_high_water", value)?);
+    send::look_at_limits(&of(slf));
     Ok(())
 });
-setter!(set_low_water, |slf, value| set_mark(of(slf), c"_low_water", &of(slf).low_water, value));
+setter!(set_low_water, |slf, value| {
+    of(slf).set_low_water(set_mark(of(slf), c"_low_water", value)?);
+    Ok(())
+});
 getter!(get_empty_waiter, |slf| Ok(of(slf).empty_waiter.or_none()));
 getter!(get_buffer, |slf| {
-    let list = Obj::steal(PyList_New(0))?;
-    for slice in of(slf).with_queue(|queue| queue.slices().map(<[u8]>::to_vec).collect::<Vec<_>>()) {
-        let data = crate::ffi::object::bytes(&slice)?;
-        crate::ffi::object::check(PyList_Append(list.as_ptr(), data.as_ptr()))?;
-    }
-    Ok(list)
+    let chunks: Vec<_> = of(slf).with_queue(|queue| queue.slices().map(<[u8]>::to_vec).collect());
+    list(&chunks.iter().map(|chunk| bytes(chunk)).collect::<Res<Vec<_>>>()?)
 });
 getter!(get_true, |_slf| Ok(boolean(true)));
 getter!(get_sendfile_mode, |_slf| Ok(Obj::new(stdlib().try_native)));
@@ -381,7 +352,7 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
         let fd = call_method(names().fileno, &[sock])?;
         let fd = PyLong_AsLong(fd.as_ptr()) as i32;
         let tcp = aioxide_sys::socket::is_plain_tcp(fd);
-        stream::start(stream::Parts {
+        life::start(Parts {
             owner: &*owner.cast::<crate::engine::LoopObject>(),
             fd,
             tcp,
@@ -402,39 +373,10 @@ unsafe fn construct(args: Raw, kwargs: Raw) -> Res {
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
-        let this = of(slf);
-        if this.fd.get() < 0 {
-            return;
+        if of(slf).fd.get() >= 0 {
+            life::abandon(of(slf));
         }
-        let pending = error::take();
-        let warned = warn_unclosed(slf);
-        if warned.is_err() {
-            error::unraisable(slf);
-        }
-        this.unregister();
-        let server = this.server.take();
-        if stream::close_socket(this).is_err() {
-            error::unraisable(slf);
-        }
-        if let Some(server) = server.filter(|_| cfg!(Py_3_13))
-            && super::protocol::detach_server(&server, slf).is_err()
-        {
-            error::unraisable(slf);
-        }
-        error::restore(pending);
     });
-}
-
-/// `ResourceWarning: unclosed transport ...`.
-///
-/// # Safety
-/// As `tp_finalize`.
-unsafe fn warn_unclosed(slf: Raw) -> Res<()> {
-    // SAFETY: formats one object.
-    unsafe {
-        let text = c"unclosed transport %R".as_ptr();
-        crate::ffi::object::check(PyErr_ResourceWarning(slf, 1, text, slf))
-    }
 }
 
 /// # Safety
@@ -444,46 +386,18 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void)
     unsafe {
         // The base is a Python class: its own function would look for the first that is not, and call this one.
         visit!(Py_TYPE(slf).cast(), visitor, arg);
-        for slot in slots(of(slf)) {
+        for slot in of(slf).visited() {
             visit!(slot.get(), visitor, arg);
         }
     }
     0
 }
 
-fn slots(this: &Stream) -> [&crate::ffi::Slot; 9] {
-    [
-        &this.dict,
-        &this.owner,
-        &this.protocol,
-        &this.server,
-        &this.sock,
-        &this.extra,
-        &this.context,
-        &this.empty_waiter,
-        &this.resume_context,
-    ]
-}
-
 /// # Safety
 /// `slf` is a transport.
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
-    guarded((), || unsafe {
-        let this = of(slf);
-        for slot in [
-            &this.dict,
-            &this.protocol,
-            &this.server,
-            &this.extra,
-            &this.empty_waiter,
-            &this.context,
-            &this.resume_context,
-        ] {
-            slot.clear();
-        }
-        drop(this.with_queue(aioxide_core::sendq::SendQueue::take));
-    });
+    guarded((), || unsafe { of(slf).clear() });
     0
 }
 
@@ -497,13 +411,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
             return;
         }
         PyObject_GC_UnTrack(slf.cast());
-        if this.weakrefs.is_set() {
-            PyObject_ClearWeakRefs(slf);
-        }
-        tp_clear(slf);
-        this.owner.clear();
-        this.sock.clear();
-        std::ptr::drop_in_place(this.sending.get());
+        this.end(slf);
         let kind = Py_TYPE(slf);
         PyObject_GC_Del(slf.cast());
         Py_DECREF(kind.cast());
@@ -513,7 +421,6 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 pub fn load() -> Res<*mut PyTypeObject> {
     let base = stdlib().transport_type;
     let body = size_of_type(base).next_multiple_of(align_of::<Stream>());
-    BODY.set(body);
     let padding = body - size_of_type(base);
     let def = TypeDef::new(c"aioxide._SelectorSocketTransport", padding + size_of::<Stream>())
         .doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
@@ -522,10 +429,11 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .offset_member(c"__weaklistoffset__", body + std::mem::offset_of!(Stream, weakrefs))
-        .offset_member(c"__dictoffset__", body + std::mem::offset_of!(Stream, dict));
+        .offset_member(c"__weaklistoffset__", body + state::WEAKREFS)
+        .offset_member(c"__dictoffset__", body + state::DICT);
     let made = attributes(methods(def)).build(base)?;
-    TYPE.set(made);
+    // SAFETY: the import; our fields begin there in each instance of the type.
+    unsafe { state::load(made, body) };
     Ok(made)
 }
 
