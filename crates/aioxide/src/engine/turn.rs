@@ -8,7 +8,8 @@ use aioxide_sys::epoll::Events;
 use super::loop_clock::{has_own_clock, now};
 use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::run::{registry_leave, run_item};
-use super::{observed, signals, watch};
+use super::{observed, watch};
+use crate::ffi::object::check;
 use crate::ffi::{NULL, Raised, Res, async_exc, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, run_hook};
@@ -127,7 +128,9 @@ fn poll(this: &LoopObject) -> Res<()> {
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
         Err(why) => return io_result(Err(why)),
     }
-    signals::check_signals()?;
+    // Python's own signal handlers, in the main thread.
+    // SAFETY: needs the GIL only.
+    check(unsafe { pyo3_ffi::PyErr_CheckSignals() })?;
     async_exc::check()
 }
 

@@ -7,10 +7,12 @@
 use std::cell::{Cell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use aioxide_core::extent::Extent;
 use aioxide_core::frames::Place;
 use aioxide_sys::forks::{self, SPENT};
 use aioxide_sys::memfd::{self, Mapping, Spare};
@@ -46,6 +48,7 @@ pub struct Slab {
     /// None where nobody will be told of it any more: in its receiver, unless it is shared.
     fd: Option<OwnedFd>,
     map: Mapping,
+    extent: Extent,
     pages: Cell<Pages>,
     /// In who receives in it, while that holds no data of it: what a fork will put in the place of the data.
     spare: Cell<Option<Spare>>,
@@ -59,32 +62,40 @@ pub struct Slab {
 impl Slab {
     /// Of one that is not shared there is nothing yet but its word: it is there once it was filled.
     pub fn create(size: usize, shared: bool) -> io::Result<Rc<Slab>> {
-        let size = DATA + size;
+        let extent = Extent::with_data(size, DATA).ok_or(io::ErrorKind::OutOfMemory)?;
         let fd = if shared {
-            memfd::create("aioxide-slab", size)?
+            memfd::create("aioxide-slab", extent.size())?
         } else {
-            let fd = memfd::reserve("aioxide-slab", size)?;
+            let fd = memfd::reserve("aioxide-slab", extent.size())?;
             memfd::allocate(&fd, 0..DATA)?;
             fd
         };
-        let map = Mapping::new(&fd, size)?;
-        let slab = Slab::over(next_id(), Some(fd), map, None, shared);
+        let map = Mapping::new(&fd, extent.size())?;
+        let slab = Slab::over(next_id(), Some(fd), map, extent, None, shared);
         slab.pages.set(if shared { Pages::There } else { Pages::None });
         Ok(slab)
     }
 
     /// Maps a slab that another process made.
-    pub fn open(id: u64, fd: OwnedFd, size: usize, shared: bool) -> io::Result<Rc<Slab>> {
-        let map = Mapping::new(&fd, size)?;
+    pub fn open(id: u64, fd: OwnedFd, size: u64, shared: bool) -> io::Result<Rc<Slab>> {
+        let extent = Extent::announced(size, DATA).ok_or(io::ErrorKind::InvalidInput)?;
+        let map = Mapping::new(&fd, extent.size())?;
         // Where there are no addresses left for it, what arrives is copied out.
-        let spare = if shared { None } else { Spare::new(&fd, DATA, size).ok() };
-        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, spare, shared))
+        let spare = if shared { None } else { Spare::new(&fd, DATA, extent.size()).ok() };
+        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, extent, spare, shared))
     }
 
-    fn over(id: u64, fd: Option<OwnedFd>, map: Mapping, spare: Option<Spare>, shared: bool) -> Rc<Slab> {
+    fn over(
+        id: u64,
+        fd: Option<OwnedFd>,
+        map: Mapping,
+        extent: Extent,
+        spare: Option<Spare>,
+        shared: bool,
+    ) -> Rc<Slab> {
         let (spare, lent_to, process) = (Cell::new(spare), Cell::new(0), std::process::id());
         let pages = Cell::new(Pages::There);
-        let slab = Rc::new(Slab { id, fd, map, pages, spare, shared, lent_to, process });
+        let slab = Rc::new(Slab { id, fd, map, extent, pages, spare, shared, lent_to, process });
         if shared {
             shared_slabs(|slabs| slabs.insert(slab.map.start() as usize, Rc::downgrade(&slab)));
         }
@@ -206,11 +217,11 @@ impl Slab {
 
     /// All of it, as a descriptor shows it.
     pub fn size(&self) -> usize {
-        self.map.len()
+        self.extent.size()
     }
 
     pub fn capacity(&self) -> usize {
-        self.map.len() - DATA
+        self.extent.data()
     }
 
     pub fn data(&self) -> *mut u8 {
@@ -218,9 +229,9 @@ impl Slab {
         unsafe { self.map.start().add(DATA) }
     }
 
-    pub fn contains(&self, place: &Place) -> bool {
-        let end = place.offset.checked_add(place.size);
-        end.is_some_and(|end| end <= self.capacity() as u64)
+    /// Where a place lies in the data, if it is inside.
+    pub fn range_of(&self, place: &Place) -> Option<Range<usize>> {
+        self.extent.place(place)
     }
 }
 
@@ -269,7 +280,8 @@ pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
     let slab = shared_slabs(|slabs| slabs.range(..=at).next_back().and_then(|(_, slab)| slab.upgrade()))?;
     let offset = at.checked_sub(slab.data() as usize)? as u64;
     let place = Place { slab: slab.id, offset, size: size as u64 };
-    slab.contains(&place).then_some((slab, place))
+    slab.range_of(&place)?;
+    Some((slab, place))
 }
 
 /// A shared slab that is mapped here, by its number: one of this process's own that comes back, or of a third's.

@@ -3,7 +3,6 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use aioxide_sys::epoll::{Events, Interest};
 use aioxide_sys::memfd::{self, Mapping};
@@ -274,7 +273,7 @@ fastcall!(stop_task, |slf, args| {
     let fresh = of(slf).with(|state| {
         let Some(worker) = state.worker(key).filter(|worker| worker.stopping != id) else { return false };
         worker.stopping = id;
-        worker.page().stop.store(id, Ordering::Release);
+        worker.page().stop(id);
         true
     });
     if fresh {

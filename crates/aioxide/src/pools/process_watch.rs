@@ -6,17 +6,17 @@
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
 
+use aioxide_core::watched::{Look, Watched};
 use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Home, Pool};
 use super::process_live::in_live;
-use super::process_seen::Seen;
 use super::process_threads::start_thread;
 use crate::ffi::guard::guarded;
 use crate::ffi::{Global, Obj, Raw, Res, error};
@@ -29,9 +29,9 @@ const LINGER: f64 = 0.2;
 const LONGEST_SLEEP: f64 = 1.0;
 
 #[derive(Default)]
-struct Watched {
+struct Pools {
     /// Each with the address of its pool, only to compare with.
-    pools: Vec<(usize, Arc<Seen>)>,
+    pools: Vec<(usize, Arc<Watched>)>,
     /// The thread is there.
     runs: bool,
     ended: bool,
@@ -41,7 +41,7 @@ struct Watched {
 pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 
 struct Shared {
-    watched: Mutex<Watched>,
+    watched: Mutex<Pools>,
     wakeup: Wakeup,
     asleep: AtomicBool,
 }
@@ -62,7 +62,7 @@ fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
 /// A task was queued.
 #[inline(always)]
 pub fn look_after(pool: &Pool) {
-    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.armed.load(Relaxed) {
+    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.is_armed() {
         arm(pool);
     }
 }
@@ -70,10 +70,9 @@ pub fn look_after(pool: &Pool) {
 /// Results were looked for.
 #[inline(always)]
 pub fn served(pool: &Pool) {
-    // Only who has the GIL writes.
-    pool.seen.served.store(pool.seen.served.load(Relaxed).wrapping_add(1), Relaxed);
-    if pool.seen.armed.load(Relaxed) && !(pool.home.get() == Home::Loop && has_more(pool)) {
-        pool.seen.armed.store(false, Relaxed);
+    pool.seen.note_served();
+    if pool.seen.is_armed() && !(pool.home.get() == Home::Loop && has_more(pool)) {
+        pool.seen.disarm();
     }
 }
 
@@ -87,7 +86,7 @@ fn has_more(pool: &Pool) -> bool {
 fn arm(pool: &Pool) {
     // Without the thread, a loop that has no time is all that there is: as good as can be.
     let Ok(shared) = shared() else { return };
-    pool.seen.armed.store(true, Relaxed);
+    pool.seen.arm();
     let address = std::ptr::from_ref(pool) as usize;
     let (known, runs) = {
         let mut watched = shared.lock();
@@ -121,25 +120,25 @@ fn shared() -> io::Result<Arc<Shared>> {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Watched> {
+    fn lock(&self) -> MutexGuard<'_, Pools> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The pools to watch; nothing when the thread is to end.
-    fn look(&self) -> Option<Vec<(usize, Arc<Seen>)>> {
+    fn look(&self) -> Option<Vec<(usize, Arc<Watched>)>> {
         let mut watched = self.lock();
-        watched.pools.retain(|(_, seen)| seen.armed.load(Relaxed));
+        watched.pools.retain(|(_, seen)| seen.is_armed());
         (!watched.ended).then(|| watched.pools.clone())
     }
 
     /// Sleeps until results come for one of these, or there is another to watch; false when the time is over.
-    fn sleep(&self, pools: &[(usize, Arc<Seen>)], timeout: Option<f64>) -> bool {
+    fn sleep(&self, pools: &[(usize, Arc<Watched>)], timeout: Option<f64>) -> bool {
         self.asleep.store(true, SeqCst);
         let changed = self.look().is_none_or(|now| now.len() > pools.len());
         let mut woken = true;
         if !changed {
             let mut fds = vec![self.wakeup.fileno()];
-            fds.extend(pools.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).filter(|fd| *fd > 0));
+            fds.extend(pools.iter().filter_map(|(_, seen)| seen.descriptor()));
             woken = readable(&fds, timeout).is_ok_and(|ready| ready.contains(&true));
         }
         self.asleep.store(false, SeqCst);
@@ -169,26 +168,25 @@ fn watch(shared: &Shared) {
             shared.sleep(&pools, Some(LONGEST_SLEEP));
         }
         std::thread::sleep(PATIENCE);
-        for (slf, seen, served) in late {
-            if seen.served.load(Relaxed) == served && seen.armed.load(Relaxed) {
-                lend(slf, &seen, served);
+        for (slf, seen, look) in late {
+            if seen.has_waited(look) {
+                lend(slf, &seen, look);
             }
         }
     }
 }
 
-/// The pools for which results wait, each with the count of looks for them.
-fn late(pools: &[(usize, Arc<Seen>)]) -> Vec<(usize, Arc<Seen>, u32)> {
-    let live: Vec<_> = pools.iter().filter(|(_, seen)| seen.epoll.load(Relaxed) > 0).collect();
-    let counts: Vec<u32> = live.iter().map(|(_, seen)| seen.served.load(Relaxed)).collect();
-    let fds: Vec<i32> = live.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).collect();
+/// The pools for which results wait, each with what was seen of it before it was found so.
+fn late(pools: &[(usize, Arc<Watched>)]) -> Vec<(usize, Arc<Watched>, Look)> {
+    let live =
+        pools.iter().filter_map(|(slf, seen)| Some((seen.descriptor()?, (*slf, seen.clone(), seen.look()))));
+    let (fds, seen): (Vec<i32>, Vec<_>) = live.unzip();
     let ready = readable(&fds, Some(0.0)).unwrap_or_default();
-    let all = live.into_iter().zip(counts).zip(ready);
-    all.filter(|(_, ready)| *ready).map(|(((slf, seen), count), _)| (*slf, seen.clone(), count)).collect()
+    seen.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(seen, _)| seen).collect()
 }
 
 /// Lends a pool to the reactor, if its loop has not served it in the meantime.
-fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
+fn lend(address: usize, seen: &Arc<Watched>, look: Look) {
     // SAFETY: one thread state for the time of the call; `end` waits for this thread before the interpreter takes the GIL
     // away.
     guarded((), || unsafe {
@@ -201,7 +199,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
         if let Some(slf) = found {
             let pool = pool::of(slf.as_ptr());
             let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
-            if waits && seen.served.load(Relaxed) == served && LEND.get()(slf.as_ptr()).is_err() {
+            if waits && seen.has_waited(look) && LEND.get()(slf.as_ptr()).is_err() {
                 error::unraisable(slf.as_ptr());
             }
         }
