@@ -12,10 +12,11 @@ use aioxide_core::histogram::Histogram;
 use aioxide_core::page::{Page, SLOTS};
 use aioxide_core::slot::Claim;
 use aioxide_core::watched::Watched;
+use aioxide_sys::channel;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::process::{self, Timer};
-use aioxide_sys::socket;
+use aioxide_sys::process;
+use aioxide_sys::timer::Timer;
 use pyo3_ffi::*;
 
 use super::process_arena::Arena;
@@ -136,7 +137,7 @@ impl Worker {
         self.passed.clear();
         if let Some(sock) = Rc::get_mut(&mut self.sock) {
             // What takes its place is a descriptor that says nothing.
-            if let Ok(null) = socket::nothing() {
+            if let Ok(null) = channel::nothing() {
                 *sock = null;
             }
         }

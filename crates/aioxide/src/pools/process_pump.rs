@@ -4,8 +4,8 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
+use aioxide_sys::channel;
 use aioxide_sys::epoll::Events;
-use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
 use super::process_ends::{finish, task_gone};
@@ -113,7 +113,7 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
     let result = loop {
         let room = decoder.room(ROOM);
         let size = room.len();
-        let count = match socket::recv_with(sock.as_raw_fd(), room, &mut passed, false) {
+        let count = match channel::recv(sock.as_raw_fd(), room, &mut passed, false) {
             Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => break Ok(()),
             Ok(count @ 1..) => count,

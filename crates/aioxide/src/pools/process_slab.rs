@@ -16,7 +16,7 @@ use aioxide_core::extent::Extent;
 use aioxide_core::frames::Place;
 use aioxide_sys::forks::{self, SPENT};
 use aioxide_sys::memfd::{self, Mapping, Spare};
-use aioxide_sys::{clock, process};
+use aioxide_sys::{clock, memory};
 use pyo3_ffi::*;
 
 use crate::ffi::error::raise_io;
@@ -309,7 +309,7 @@ pub fn no_room<T>(size: usize, why: &io::Error) -> Res<T> {
     let text = format!(
         "no room for {size} bytes of memory that is shared with the worker processes: {} bytes are available; \
          pass less at a time, or wait for earlier results",
-        memfd::available()
+        memory::available()
     );
     let text = std::ffi::CString::new(text).unwrap_or_default();
     // SAFETY: reads a static of the interpreter.
@@ -345,5 +345,5 @@ pub unsafe fn size_from(value: Raw) -> Res<usize> {
 
 /// How much memory the process with this number uses; for `workers()`.
 pub fn resident(pid: u32) -> u64 {
-    process::resident(pid)
+    memory::resident(pid)
 }

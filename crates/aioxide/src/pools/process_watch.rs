@@ -12,7 +12,8 @@ use std::time::Duration;
 use std::{cell::UnsafeCell, io};
 
 use aioxide_core::watched::{Look, Watched};
-use aioxide_sys::process::{Wakeup, readable};
+use aioxide_sys::poll::readable;
+use aioxide_sys::wakeup::Wakeup;
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Home, Pool};

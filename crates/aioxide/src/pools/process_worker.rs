@@ -13,7 +13,7 @@ use aioxide_core::gauge::Gauge;
 use aioxide_core::page::Page;
 use aioxide_core::slot::Claim;
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::{clock, malloc, process, socket};
+use aioxide_sys::{channel, clock, malloc, memory, poll, process};
 use pyo3_ffi::*;
 
 use super::process_arena::Arena;
@@ -107,7 +107,7 @@ impl Worker {
     fn receive(&mut self) -> io::Result<usize> {
         let fd = self.sock.as_raw_fd();
         let seen = self.page().sent();
-        match socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, false) {
+        match channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, false) {
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
@@ -119,7 +119,7 @@ impl Worker {
                 let won = self.spin_until_sent(seen, spin);
                 self.gauge.record(won);
             }
-            let received = socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, true);
+            let received = channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true);
             PyEval_RestoreThread(thread);
             received
         }
@@ -141,7 +141,7 @@ impl Worker {
     fn send(&self, data: &[u8], passed: Option<BorrowedFd<'_>>) -> Res<()> {
         let (mut sent, mut passed) = (0, passed);
         while sent < data.len() {
-            match socket::send_with(self.sock.as_raw_fd(), &data[sent..], passed, false) {
+            match channel::send(self.sock.as_raw_fd(), &data[sent..], passed, false) {
                 Ok(count) => {
                     sent += count;
                     passed = None;
@@ -165,7 +165,7 @@ impl Worker {
         // SAFETY: nothing between the two calls touches a Python object.
         let waited = unsafe {
             let thread = PyEval_SaveThread();
-            let waited = process::wait_writable(self.sock.as_raw_fd());
+            let waited = poll::wait_writable(self.sock.as_raw_fd());
             PyEval_RestoreThread(thread);
             waited
         };
@@ -222,7 +222,7 @@ impl Worker {
         self.page().end();
         let mut answer = Header::new(kind);
         (answer.slot, answer.id, answer.nanos) = (header.slot, header.id, nanos);
-        if self.max_rss > 0 && process::resident(std::process::id()) > self.max_rss {
+        if self.max_rss > 0 && memory::resident(std::process::id()) > self.max_rss {
             self.retires = true;
             answer.flags |= RETIRES;
         }
