@@ -2,7 +2,7 @@
 //!
 //! | | files |
 //! |---|---|
-//! | lock-free: one file has all transitions of a word, and models for loom (`scripts/test-hard loom`) | `wake_word` (a loop is woken), `wait_word` (a worker is called), `done_word` (a future is done), `event_count` (there is room in a queue), `gate` (a turn lasts too long), `watched` (a loop does not come), `slot` (who has a task); `parking` is what they sleep on |
+//! | lock-free: one file has all transitions of a word, and models for loom (`scripts/test-hard loom`) | `wake_word` (a loop is woken), `wait_word` (a worker is called), `done_word` (a future is done), `event_count` (there is room in a queue), `gate` (a turn lasts too long), `watched` (a loop does not come), `slot` (who has a task), `slab_word` (who may write to shared memory); `parking` is what they sleep on |
 //! | what another process has written, tried with damaged bytes (`scripts/test-hard bytes`) | `frames` (a stream of messages), `extent` (places in shared memory), `page` (a worker's control page) |
 //! | one thread's | `timers`, `sendq`, `gauge`, `histogram`, `rival` |
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod page;
 pub mod parking;
 pub mod rival;
 pub mod sendq;
+pub mod slab_word;
 pub mod slot;
 mod sync;
 pub mod timers;

@@ -3,7 +3,11 @@
 //! The loop counts its looks; the watcher remembers the count that it saw when there was something to be served, and comes
 //! back after a while. Where nothing was served since, it asks again with the lock, under which alone the loop counts.
 
-use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
+use crate::sync::{
+    AtomicBool, AtomicI32, AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
+use crate::wake_word::Wake;
 
 #[derive(Default)]
 pub struct Watched {
@@ -67,10 +71,32 @@ impl Watched {
     }
 }
 
+/// Whether the watcher sleeps, so that who has something new for it must wake it. What is new stands in a list under a lock:
+/// the watcher says first that it falls asleep, and looks at the list then; the others put something in first, and then ask.
+#[derive(Default)]
+pub struct Watcher {
+    asleep: AtomicBool,
+}
+
+impl Watcher {
+    pub fn fall_asleep(&self) {
+        self.asleep.store(true, SeqCst);
+    }
+
+    pub fn get_up(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+
+    /// There is something new.
+    pub fn wake(&self) -> Wake {
+        if self.asleep.swap(false, SeqCst) { Wake::Ring } else { Wake::Known }
+    }
+}
+
 #[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used)]
 mod models {
-    use loom::sync::{Arc, Mutex};
+    use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
     use super::*;
@@ -123,5 +149,56 @@ mod models {
     #[test]
     fn what_has_ended_meanwhile_is_not_lent() {
         lends_rightly(true);
+    }
+
+    /// The watcher's list, as a count, and the descriptor that wakes it.
+    #[derive(Default)]
+    struct List {
+        entries: Mutex<u32>,
+        watcher: Watcher,
+        wakeup: Mutex<bool>,
+        woken: Condvar,
+    }
+
+    impl List {
+        fn add(&self) {
+            *self.entries.lock().unwrap() += 1;
+            if self.watcher.wake() == Wake::Ring {
+                *self.wakeup.lock().unwrap() = true;
+                self.woken.notify_one();
+            }
+        }
+
+        fn watch_until(&self, wanted: u32) {
+            while *self.entries.lock().unwrap() < wanted {
+                self.watcher.fall_asleep();
+                if *self.entries.lock().unwrap() < wanted {
+                    let mut wakeup = self.wakeup.lock().unwrap();
+                    while !*wakeup {
+                        wakeup = self.woken.wait(wakeup).unwrap();
+                    }
+                }
+                self.watcher.get_up();
+                *self.wakeup.lock().unwrap() = false;
+            }
+        }
+    }
+
+    #[test]
+    fn the_watcher_sees_all_that_is_new() {
+        for others in [1, 2] {
+            let mut model = loom::model::Builder::new();
+            model.preemption_bound = Some(3);
+            model.check(move || {
+                let list = Arc::new(List::default());
+                let add = |_| {
+                    let list = list.clone();
+                    thread::spawn(move || list.add())
+                };
+                let threads: Vec<_> = (0..others).map(add).collect();
+                list.watch_until(others);
+                threads.into_iter().for_each(|each| each.join().unwrap());
+            });
+        }
     }
 }

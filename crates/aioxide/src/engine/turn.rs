@@ -121,7 +121,7 @@ fn poll(this: &LoopObject) -> Res<()> {
     }
     match events {
         Ok(events) => {
-            let result = dispatch(this, &events);
+            let result = queue_events(this, &events);
             engine.recycle(events);
             result?;
         }
@@ -154,7 +154,7 @@ fn run_until_room(state: &LoopState) -> Res<()> {
     Ok(())
 }
 
-fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
+fn queue_events(this: &LoopObject, events: &Events) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     let mut stale = false;
     let cancelled = RefCell::new(Vec::new());
@@ -162,7 +162,7 @@ fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
         if !state.make_room(ITEMS_OF_AN_EVENT) {
             run_until_room(state)?;
         }
-        let known = engine.sources.dispatch(state, data, flags, |handle| {
+        let known = engine.sources.deliver(state, data, flags, |handle| {
             // SAFETY: the table holds handles only.
             if unsafe { handle::is_cancelled(handle.as_ptr()) } {
                 cancelled.borrow_mut().push(data as u32 as i32);

@@ -10,11 +10,13 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aioxide_core::extent::Extent;
 use aioxide_core::frames::Place;
-use aioxide_sys::forks::{self, SPENT};
+use aioxide_core::slab_word::{self, SlabWord};
+use aioxide_core::slot::Claim;
+use aioxide_sys::forks;
 use aioxide_sys::memfd::{self, Mapping, Spare};
 use aioxide_sys::{clock, memory};
 use pyo3_ffi::*;
@@ -28,10 +30,7 @@ use crate::ffi::{Raised, Raw, Res, error};
 const DATA: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65536 };
 /// The number that no slab has: what is said to lie there lies in the body of the frame.
 pub const IN_FRAME: u64 = 0;
-/// The word of a slab: the bit `BUSY` while it is filled, on its way, or held by its receiver, and `SPENT` once that has
-/// forked meanwhile.
-const FREE: u32 = 0;
-const BUSY: u32 = 1;
+const _: () = assert!(slab_word::SPENT == forks::SPENT);
 
 /// What there is of a slab's data, for whoever is to write there.
 #[derive(Clone, Copy, PartialEq)]
@@ -112,22 +111,22 @@ impl Slab {
         Slab::create(size.max(1), true)
     }
 
-    fn state(&self) -> &AtomicU32 {
+    fn word(&self) -> &SlabWord {
         // SAFETY: the first word of a mapping that lives as long as `self`; only ever used as an atomic.
-        unsafe { &*self.map.start().cast::<AtomicU32>() }
+        unsafe { &*self.map.start().cast::<SlabWord>() }
     }
 
     pub fn release(&self) {
-        self.state().fetch_and(!BUSY, Ordering::AcqRel);
+        self.word().release();
     }
 
     pub fn is_free(&self) -> bool {
-        self.state().load(Ordering::Acquire) == FREE
+        self.word().is_free()
     }
 
     /// Takes it where it is free. Its owner and the one whom it is lent to may try at the same time.
     pub fn claim(&self) -> bool {
-        self.state().compare_exchange(FREE, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.word().claim() == Claim::Won
     }
 
     /// It is large enough, and not by so much that others would want for it.
@@ -137,7 +136,7 @@ impl Slab {
 
     /// Nobody looks at it but a fork of its receiver.
     pub fn is_of_no_use(&self) -> bool {
-        self.state().load(Ordering::Acquire) == SPENT
+        self.word().is_of_no_use()
     }
 
     pub fn is_unmapped(&self) -> bool {
@@ -175,7 +174,7 @@ impl Slab {
 
     /// A fork may have this data mapped, for ever: it is not to be written again.
     pub fn is_spent(&self) -> bool {
-        self.state().load(Ordering::Acquire) & SPENT != 0
+        self.word().is_spent()
     }
 
     /// The receiver holds the data: a fork keeps it as it is. False where that cannot be, or not at this moment.
@@ -185,7 +184,7 @@ impl Slab {
         let Some(spare) = self.spare.take().or_else(made) else { return false };
         // SAFETY: the spare is of the same data; both mappings live as long as this value, which the caller keeps until
         // `let_go`; the word lies before the data.
-        match unsafe { forks::hold(self.data(), spare, self.state()) } {
+        match unsafe { forks::hold(self.data(), spare, self.word().bits()) } {
             Ok(()) => true,
             Err(spare) => {
                 self.spare.set(Some(spare));

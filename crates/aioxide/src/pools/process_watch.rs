@@ -5,13 +5,12 @@
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
 
-use aioxide_core::watched::{Look, Watched};
+use aioxide_core::wake_word::Wake;
+use aioxide_core::watched::{Look, Watched, Watcher};
 use aioxide_sys::poll::readable;
 use aioxide_sys::wakeup::Wakeup;
 use pyo3_ffi::*;
@@ -44,7 +43,7 @@ pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 struct Shared {
     watched: Mutex<Pools>,
     wakeup: Wakeup,
-    asleep: AtomicBool,
+    watcher: Watcher,
 }
 
 /// It belongs to the thread, and goes with it.
@@ -102,7 +101,7 @@ fn arm(pool: &Pool) {
         if start_thread(move || watch(&for_thread)).is_err() {
             shared.lock().runs = false;
         }
-    } else if !known && shared.asleep.swap(false, SeqCst) {
+    } else if !known && shared.watcher.wake() == Wake::Ring {
         shared.wakeup.wake();
     }
 }
@@ -111,11 +110,8 @@ fn shared() -> io::Result<Arc<Shared>> {
     if let Some(shared) = with(|place| place.upgrade()) {
         return Ok(shared);
     }
-    let made = Arc::new(Shared {
-        watched: Mutex::default(),
-        wakeup: Wakeup::new()?,
-        asleep: AtomicBool::new(false),
-    });
+    let made =
+        Arc::new(Shared { watched: Mutex::default(), wakeup: Wakeup::new()?, watcher: Watcher::default() });
     with(|place| *place = Arc::downgrade(&made));
     Ok(made)
 }
@@ -134,7 +130,7 @@ impl Shared {
 
     /// Sleeps until results come for one of these, or there is another to watch; false when the time is over.
     fn sleep(&self, pools: &[(usize, Arc<Watched>)], timeout: Option<f64>) -> bool {
-        self.asleep.store(true, SeqCst);
+        self.watcher.fall_asleep();
         let changed = self.look().is_none_or(|now| now.len() > pools.len());
         let mut woken = true;
         if !changed {
@@ -142,7 +138,7 @@ impl Shared {
             fds.extend(pools.iter().filter_map(|(_, seen)| seen.descriptor()));
             woken = readable(&fds, timeout).is_ok_and(|ready| ready.contains(&true));
         }
-        self.asleep.store(false, SeqCst);
+        self.watcher.get_up();
         self.wakeup.clear();
         woken
     }
