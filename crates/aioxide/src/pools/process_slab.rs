@@ -61,7 +61,8 @@ pub struct Slab {
 impl Slab {
     /// Of one that is not shared there is nothing yet but its word: it is there once it was filled.
     pub fn create(size: usize, shared: bool) -> io::Result<Rc<Slab>> {
-        let extent = Extent::with_data(size, DATA).ok_or(io::ErrorKind::OutOfMemory)?;
+        // ENOMEM, which `no_room` explains.
+        let extent = Extent::with_data(size, DATA).ok_or_else(|| io::Error::from_raw_os_error(12))?;
         let fd = if shared {
             memfd::create("aioxide-slab", extent.size())?
         } else {
