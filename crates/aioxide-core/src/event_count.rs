@@ -111,13 +111,15 @@ mod models {
         }
 
         fn leave(&self) {
-            self.places.lock().unwrap().0 += 1;
-            self.notify(Whom::One);
+            let mut places = self.places.lock().unwrap();
+            places.0 += 1;
+            self.count.notify(Whom::One);
         }
 
-        fn notify(&self, whom: Whom) {
-            let _places = self.places.lock().unwrap();
-            self.count.notify(whom);
+        fn close(&self) {
+            let mut places = self.places.lock().unwrap();
+            places.1 = true;
+            self.count.notify(Whom::All);
         }
     }
 
@@ -154,14 +156,27 @@ mod models {
 
     #[test]
     fn the_end_reaches_all_who_sleep() {
-        model(&[false, false], |world| {
-            world.places.lock().unwrap().1 = true;
-            world.notify(Whom::All);
-        });
+        model(&[false, false], World::close);
     }
 
     #[test]
     fn one_who_gives_up_passes_the_news_on() {
-        model(&[true, false], World::leave);
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let world = Arc::new(World::default());
+            let (first, second) = (world.clone(), world.clone());
+            let first = thread::spawn(move || {
+                if first.submit(true) {
+                    // It did not have to wait: its call ends, and the next one has the place.
+                    first.leave();
+                }
+            });
+            let second = thread::spawn(move || assert!(second.submit(false)));
+            world.leave();
+            second.join().unwrap();
+            world.close();
+            first.join().unwrap();
+        });
     }
 }
