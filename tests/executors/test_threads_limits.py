@@ -125,6 +125,49 @@ def test_a_cancelled_call_makes_room_for_a_submit_that_waits(release, touch):
         thread.join(DEADLINE)
 
 
+INTERRUPTED = """
+import signal, sys, threading, time, aioxide
+
+class Interrupted(Exception):
+    pass
+
+def interrupt(*args):
+    raise Interrupted
+
+def second():
+    time.sleep(0.1)
+    submitted.append(pool.submit(int))
+
+def cancels():
+    time.sleep(0.3)
+    queued.cancel()
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+signal.signal(signal.SIGUSR1, interrupt)
+sys.setswitchinterval(5)  # the thread that cancels keeps the GIL
+release, submitted = threading.Event(), []
+with aioxide.ThreadPoolExecutor(1, max_pending=1) as pool:
+    pool.submit(release.wait, 60)
+    while pool.stats().queued:
+        time.sleep(0.01)
+    queued = pool.submit(int)
+    threads = [threading.Thread(target=each) for each in (second, cancels)]
+    for thread in threads:
+        thread.start()
+    try:
+        pool.submit(int)
+    except Interrupted:
+        print("interrupted")
+    threads[0].join(10)
+    print(len(submitted))
+    release.set()
+"""
+
+
+def test_room_that_one_was_told_of_who_is_interrupted_is_found_by_the_next():
+    assert output_of(INTERRUPTED) == ["interrupted", "1"]
+
+
 def test_a_cancelled_call_of_a_loop_makes_room_for_a_submit_that_waits(release):
     async def main(pool):
         loop = asyncio.get_running_loop()

@@ -60,14 +60,22 @@ def closing(code, opening):
     return len(code)
 
 
-def without_tests(text):
-    """Rust source `text` with `#[cfg(test)]` items blanked."""
-    code = code_only(text)
-    for match in reversed(list(re.finditer(r"#\[cfg\((?:test|all\(test[^\]]*)\)\]", code))):
+def spans_of_tests(text):
+    """(start, end) of each `#[cfg(test)]` item, models for loom among them, in Rust source `text`."""
+    code, found = code_only(text), []
+    for match in re.finditer(r"#\[cfg\((?:test|all\(test[^\]]*)\)\]", code):
         brace = code.find("{", match.end())
         semicolon = code.find(";", match.end())
         end = semicolon + 1 if -1 < semicolon < brace or brace < 0 else closing(code, brace)
-        text = text[: match.start()] + re.sub(r"[^\n]", " ", text[match.start() : end]) + text[end:]
+        if not found or match.start() >= found[-1][1]:
+            found.append((match.start(), end))
+    return found
+
+
+def without_tests(text):
+    """Rust source `text` with `#[cfg(test)]` items blanked."""
+    for start, end in spans_of_tests(text):
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
     return text
 
 

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from .imports import rust_imports
-from .sources import ROOT, name
+from .sources import ROOT, name, without_tests
 
 EXTENSION = ROOT / "crates" / "aioxide" / "src"
 PACKAGE = ROOT / "python" / "aioxide"
@@ -136,8 +136,21 @@ def test_python_room_imports_only_from_below(path):
     assert not wrong, f"{here} (floor {PYTHON_FLOORS[here]}) imports {sorted(wrong)}"
 
 
-def test_the_list_for_a_port_has_every_file_that_talks_to_the_system():
-    text = (ROOT / "crates" / "aioxide-sys" / "src" / "lib.rs").read_text()
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("//! | `")]
-    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert listed == set(re.findall(r"^pub mod (\w+);", text, re.MULTILINE))
+PUBLIC = re.compile(
+    r"^ *pub (?:unsafe |const )?(?:fn|struct|enum|const|static|type|trait) (\w+)", re.MULTILINE
+)
+
+
+def listed(row, column):
+    return re.findall(r"`(\w+)`", row.split("|")[column])
+
+
+def test_the_list_for_a_port_has_every_file_that_talks_to_the_system_and_what_others_call_in_it():
+    source = ROOT / "crates" / "aioxide-sys" / "src"
+    text = (source / "lib.rs").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("//! | `")]
+    files = [file for row in rows for file in listed(row, 1)]
+    assert sorted(files) == sorted(re.findall(r"^pub mod (\w+);", text, re.MULTILINE))
+    for row in rows:
+        code = "\n".join(without_tests((source / f"{file}.rs").read_text()) for file in listed(row, 1))
+        assert set(listed(row, 5)) == set(PUBLIC.findall(code)), row

@@ -100,7 +100,7 @@ OTHER_CELLS = {
     "ffi/nesting.rs": "thread-local, and RefCell checks it",
     "ffi/task_names.rs": "a number",
     "engine/loop_object.rs": "RefCell checks it, and nothing is called meanwhile",
-    "engine/signals.rs": "RefCell checks it, and holds no object of Python's",
+    "engine/wake.rs": "RefCell checks it, and holds no object of Python's",
     "engine/turn.rs": "a local list of numbers",
     "task/callables.rs": "never written",
     "net/recv.rs": "bytes",

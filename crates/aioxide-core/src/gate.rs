@@ -3,10 +3,8 @@
 //! As long as turns are short, the standby costs them one look at a word; it wakes once in a while (whatever it is given as
 //! `pause`), and not at all while nothing is served.
 
-#[cfg(all(test, loom))]
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-#[cfg(not(all(test, loom)))]
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use crate::parking::Parking;
+use crate::sync::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 /// Every access here is SeqCst: of two threads that each write one word and then read the other's, one sees what the other
 /// wrote. loom takes that order for AcqRel, and only fences for what they are.
@@ -14,14 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 fn in_one_order() {
     #[cfg(all(test, loom))]
     loom::sync::atomic::fence(SeqCst);
-}
-
-/// Sleeping on a word until another thread changes it: the system's.
-pub trait Parking {
-    /// Sleeps while `word` is `expected`, for at most `timeout` seconds; may return early. True when the time was over.
-    fn park(&self, word: &AtomicU32, expected: u32, timeout: Option<f64>) -> bool;
-    /// Wakes a thread that sleeps on `word`, which was changed before.
-    fn unpark(&self, word: &AtomicU32);
 }
 
 // Values of `Gate::standby`.
@@ -98,35 +88,9 @@ impl<P: Parking> Gate<P> {
         self.standby.store(ASLEEP, SeqCst);
         in_one_order();
         if self.turn.load(SeqCst) == turn && !self.ended.load(SeqCst) {
-            self.parking.park(&self.standby, ASLEEP, None);
+            let _ = self.parking.park(&self.standby, ASLEEP, None);
         }
         self.standby.store(AWAKE, SeqCst);
-    }
-}
-
-/// A futex: who parks looks at the word and falls asleep in one step.
-#[cfg(all(test, loom))]
-#[derive(Default)]
-pub struct Futex {
-    lock: loom::sync::Mutex<()>,
-    sleepers: loom::sync::Condvar,
-}
-
-#[cfg(all(test, loom))]
-impl Parking for Futex {
-    #[allow(clippy::unwrap_used)]
-    fn park(&self, word: &AtomicU32, expected: u32, _timeout: Option<f64>) -> bool {
-        let held = self.lock.lock().unwrap();
-        if word.load(SeqCst) == expected {
-            drop(self.sleepers.wait(held).unwrap());
-        }
-        false
-    }
-
-    #[allow(clippy::unwrap_used)]
-    fn unpark(&self, _word: &AtomicU32) {
-        drop(self.lock.lock().unwrap());
-        self.sleepers.notify_one();
     }
 }
 
@@ -138,6 +102,7 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::parking::Futex;
 
     #[test]
     fn the_end_is_never_missed() {

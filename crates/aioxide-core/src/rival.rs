@@ -26,7 +26,7 @@ pub enum Way {
     /// With the GIL, for at most so many ticks.
     Hold(u64),
     /// Not at all: the rival is to have the GIL for one stint, and then there will be events.
-    HandOver,
+    Yield,
 }
 
 /// For so many waits without a rival it is believed that there is one.
@@ -76,7 +76,7 @@ impl Rival {
             self.since = now;
         }
         let left = self.spans.most.min(self.stint).saturating_sub(now.wrapping_sub(self.since));
-        if left > 0 { Way::Hold(left.min(self.spans.dense)) } else { Way::HandOver }
+        if left > 0 { Way::Hold(left.min(self.spans.dense)) } else { Way::Yield }
     }
 
     /// The wait with the GIL held has ended: has anything come?
@@ -119,17 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn holds_on_for_no_longer_than_the_rival_had_it_and_hands_over() {
+    fn holds_on_for_no_longer_than_the_rival_had_it_and_yields() {
         let mut rival = rival();
         let mut now = 1000;
-        while rival.way(now, now) != Way::HandOver {
+        while rival.way(now, now) != Way::Yield {
             rival.waited(true);
             now += 1;
         }
         assert_eq!(now, 1040);
         rival.took(20, 2000);
         assert_eq!(rival.way(2019, 2019), Way::Hold(1));
-        assert_eq!(rival.way(2020, 2020), Way::HandOver);
+        assert_eq!(rival.way(2020, 2020), Way::Yield);
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_turn_in_which_the_interpreter_took_the_gil_away_begins_anew() {
         let mut rival = rival();
-        assert_eq!(rival.way(1001, 1045), Way::HandOver, "a turn of 44: the time is up");
+        assert_eq!(rival.way(1001, 1045), Way::Yield, "a turn of 44: the time is up");
         assert_eq!(rival.way(1001, 1051), Way::Hold(4), "a turn of 50: the rival has had its share");
     }
 }

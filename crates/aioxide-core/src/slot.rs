@@ -12,12 +12,22 @@
 //! The pool uses a place again when the worker has answered, or, after it took a task back, when `is_free` says that the
 //! worker has passed over it: tasks arrive in order, and one behind it may be for the same place.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 const FREE: u32 = 0;
 const QUEUED: u32 = 1;
 const RUNNING: u32 = 2;
 const REVOKED: u32 = 3;
+
+/// Who has the task, of the two that wanted it.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// Who asked.
+    Won,
+    /// The other side.
+    Lost,
+}
 
 /// One place. All zero is free, as fresh memory is.
 #[derive(Default)]
@@ -30,18 +40,25 @@ impl Slot {
         self.0.store(QUEUED, Ordering::Release);
     }
 
-    /// The worker begins with a task that has arrived; false where the pool has taken it back.
-    pub fn begin(&self) -> bool {
-        if self.0.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return true;
+    /// The worker begins with a task that has arrived, unless the pool has taken it back: then it passes over it.
+    pub fn begin(&self) -> Claim {
+        let claim = self.claim(RUNNING);
+        if claim == Claim::Lost {
+            self.free();
         }
-        self.free();
-        false
+        claim
     }
 
-    /// The pool takes a task back; false where the worker has begun with it.
-    pub fn revoke(&self) -> bool {
-        self.0.compare_exchange(QUEUED, REVOKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// The pool takes a task back, unless the worker has begun with it.
+    pub fn revoke(&self) -> Claim {
+        self.claim(REVOKED)
+    }
+
+    fn claim(&self, wanted: u32) -> Claim {
+        match self.0.compare_exchange(QUEUED, wanted, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Claim::Won,
+            Err(_) => Claim::Lost,
+        }
     }
 
     /// The worker has not begun with the task yet; when this is read, it may have.
@@ -60,7 +77,7 @@ impl Slot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::HashSet;
@@ -133,7 +150,7 @@ mod tests {
                 // What was not sent is not taken back: both happen in one go under the GIL.
                 Step::Revoke if self.unsent.is_none() => {
                     let task = self.held?;
-                    if slot.revoke() {
+                    if slot.revoke() == Claim::Won {
                         next.taken_back.push(task);
                         (next.held, next.revoked) = (None, true);
                     }
@@ -148,7 +165,7 @@ mod tests {
                     if self.running.is_none() && self.answering.is_none() && !self.wire.is_empty() =>
                 {
                     let task = next.wire.remove(0);
-                    if slot.begin() {
+                    if slot.begin() == Claim::Won {
                         next.ran.push(task);
                         next.running = Some(task);
                     }
@@ -210,7 +227,7 @@ mod tests {
             let (slot, ran) = (&slot, &ran);
             scope.spawn(move || {
                 for () in receive {
-                    if slot.begin() {
+                    if slot.begin() == Claim::Won {
                         ran.fetch_add(1, Ordering::Relaxed);
                         slot.free();
                     }
@@ -220,7 +237,7 @@ mod tests {
                 slot.queue();
                 send.send(()).unwrap();
                 (0..round % 200).for_each(|_| std::hint::spin_loop());
-                taken_back += usize::from(slot.revoke());
+                taken_back += usize::from(slot.revoke() == Claim::Won);
                 while !slot.is_free() {
                     assert!(begun.elapsed().as_secs() < 60, "the worker never passed over it");
                     std::thread::yield_now();
@@ -229,5 +246,56 @@ mod tests {
         });
         assert_eq!(taken_back + ran.load(Ordering::Relaxed), ROUNDS);
         assert!(taken_back > 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+#[allow(clippy::unwrap_used)]
+mod models {
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// What the pool writes for a task before it queues it is there for the worker that begins with it; what the worker has
+    /// used, the pool writes again when it has seen the place free.
+    #[test]
+    fn what_belongs_to_a_task_has_one_user_at_a_time() {
+        loom::model(|| {
+            let shared = Arc::new((Slot::default(), UnsafeCell::new(0)));
+            let (slot, data) = (&shared.0, &shared.1);
+            data.with_mut(|_| ());
+            slot.queue();
+            let worker = shared.clone();
+            let worker = thread::spawn(move || {
+                let (slot, data) = (&worker.0, &worker.1);
+                let begun = slot.begin();
+                if begun == Claim::Won {
+                    data.with_mut(|_| ());
+                    slot.free();
+                }
+                begun
+            });
+            let revoked = slot.revoke();
+            if revoked == Claim::Won || slot.is_free() {
+                data.with_mut(|_| ());
+            }
+            assert_ne!(worker.join().unwrap(), revoked, "one of the two has it");
+            assert!(slot.is_free());
+        });
+    }
+
+    /// Two threads of the pool's may take back the same task (`cancel()`, and an idle worker that gets it): one does.
+    #[test]
+    fn of_two_that_take_a_task_back_one_has_it() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::default());
+            slot.queue();
+            let other = slot.clone();
+            let other = thread::spawn(move || other.revoke());
+            let ours = slot.revoke();
+            assert_ne!(other.join().unwrap(), ours);
+        });
     }
 }

@@ -8,11 +8,8 @@
 //!
 //! Who calls takes the thread off a list first, so that it is called once; and it begins to wait before it is on that list.
 
-use crate::gate::Parking;
-#[cfg(all(test, loom))]
-use loom::sync::atomic::{AtomicU32, Ordering};
-#[cfg(not(all(test, loom)))]
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::parking::{Parked, Parking, Sleep};
+use crate::sync::{AtomicU32, Ordering};
 
 /// It does something else.
 const BUSY: u32 = 0;
@@ -49,21 +46,23 @@ impl<P: Parking> WaitWord<P> {
         self.word.load(Ordering::Acquire) == CALLED
     }
 
-    /// For the thread that waits: it looks no more, and will sleep. False where it has been called meanwhile.
-    #[must_use]
-    pub fn stop_spinning(&self) -> bool {
-        self.word.compare_exchange(SPINNING, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// For the thread that waits: it looks no more, and will sleep.
+    pub fn stop_spinning(&self) -> Sleep {
+        match self.word.compare_exchange(SPINNING, ASLEEP, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Sleep::Begin,
+            Err(_) => Sleep::Called,
+        }
     }
 
     /// For the thread that waits: sleeps until it is called, or until nothing is `left`, in seconds, where that is some.
     pub fn sleep(&self, mut left: impl FnMut() -> Option<f64>) {
-        while !self.is_called() && !self.parking.park(&self.word, ASLEEP, left()) {}
+        while !self.is_called() && self.parking.park(&self.word, ASLEEP, left()) == Parked::Look {}
     }
 
     /// For the thread that waits: sleeps until it is called, or a signal comes, or for `timeout` seconds.
     pub fn nap(&self, timeout: Option<f64>) {
         if !self.is_called() {
-            self.parking.park(&self.word, ASLEEP, timeout);
+            let _ = self.parking.park(&self.word, ASLEEP, timeout);
         }
     }
 
@@ -74,13 +73,14 @@ impl<P: Parking> WaitWord<P> {
 }
 
 #[cfg(all(test, loom))]
+#[allow(clippy::unwrap_used)]
 mod models {
     use loom::cell::UnsafeCell;
-    use loom::sync::Arc;
+    use loom::sync::{Arc, Mutex};
     use loom::thread;
 
     use super::*;
-    use crate::gate::Futex;
+    use crate::parking::Futex;
 
     struct Shared {
         wait: WaitWord<Futex>,
@@ -94,7 +94,8 @@ mod models {
             shared.wait.begin_wait(spins);
             let worker = shared.clone();
             let waiting = thread::spawn(move || {
-                let called = spins && (worker.wait.is_called() || !worker.wait.stop_spinning());
+                let called =
+                    spins && (worker.wait.is_called() || worker.wait.stop_spinning() == Sleep::Called);
                 if !called {
                     worker.wait.sleep(|| None);
                 }
@@ -115,5 +116,30 @@ mod models {
     #[test]
     fn a_call_reaches_who_sleeps() {
         hands_over(false);
+    }
+
+    /// A worker that has waited for long enough takes itself off the list of idle ones, unless somebody has, to call it:
+    /// then it has been called.
+    #[test]
+    fn a_wait_that_ends_by_itself_misses_no_call() {
+        loom::model(|| {
+            let wait = Arc::new(WaitWord::<Futex>::default());
+            let idle = Arc::new(Mutex::new(true));
+            wait.begin_wait(false);
+            let (word, list) = (wait.clone(), idle.clone());
+            let waiting = thread::spawn(move || {
+                word.sleep(|| Some(0.0));
+                let mut idle = list.lock().unwrap();
+                let retires = std::mem::take(&mut *idle);
+                assert_eq!(word.is_called(), !retires);
+                word.end_wait();
+            });
+            let mut idle = idle.lock().unwrap();
+            if std::mem::take(&mut *idle) {
+                wait.call();
+            }
+            drop(idle);
+            waiting.join().unwrap();
+        });
     }
 }

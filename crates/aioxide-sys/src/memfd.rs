@@ -10,6 +10,8 @@ use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
+use crate::memory;
+
 /// Makes shared memory of `size` bytes, which are really there: where there is no room, it fails here and not when the
 /// bytes are touched.
 pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
@@ -21,7 +23,7 @@ pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
 /// Makes shared memory of `size` bytes, none of which is there before `write` or `allocate`. It looks before it asks: the
 /// kernel refuses nothing that would fit an empty machine, and has its OOM killer make room.
 pub fn reserve(name: &str, size: usize) -> io::Result<OwnedFd> {
-    if size > available().saturating_sub(RESERVE) {
+    if size > memory::available().saturating_sub(RESERVE) {
         return Err(Errno::NOMEM.into());
     }
     if size > largest() {
@@ -59,28 +61,6 @@ pub fn write(fd: impl AsFd, mut offset: usize, mut bytes: &[u8]) -> io::Result<(
 
 /// What is left alone of the memory that is available, in bytes.
 const RESERVE: usize = 32 << 20;
-
-/// How much memory this process could still get: what the machine has, and what the control group (version 2) allows.
-pub fn available() -> usize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
-    let machine = kibibytes.map_or(usize::MAX, |kibibytes| kibibytes.saturating_mul(1024));
-    machine.min(left_in_group())
-}
-
-fn left_in_group() -> usize {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return usize::MAX };
-    let number = |file: &str| -> Option<usize> {
-        let text = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?;
-        text.trim().parse().ok()
-    };
-    match (number("memory.max"), number("memory.current")) {
-        (Some(limit), Some(used)) => limit.saturating_sub(used),
-        _ => usize::MAX,
-    }
-}
 
 /// Makes shared memory of one page, also where a file may have less (`ulimit -f`): the kernel maps whole pages, and what
 /// lies behind the end of such a file in its last page is as shared as the rest (`Mapping::new`).
@@ -261,8 +241,8 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_it_says_so() {
-        assert!(available() > RESERVE);
-        let why = create("aioxide-test", available().saturating_add(1 << 30)).unwrap_err();
+        assert!(memory::available() > RESERVE);
+        let why = create("aioxide-test", memory::available().saturating_add(1 << 30)).unwrap_err();
         assert_eq!(why.kind(), io::ErrorKind::OutOfMemory);
     }
 }

@@ -1,4 +1,5 @@
-//! What is mapped where: proc_pid_maps(5).
+//! Memory, as the system tells of it: what is mapped where, what is left, what a process uses. proc_pid_maps(5), proc_meminfo(5),
+//! proc_pid_statm(5), cgroups(7).
 
 use std::ops::Range;
 
@@ -26,6 +27,35 @@ fn writable(line: &str) -> Option<Range<usize>> {
     let (start, end) = range.split_once('-')?;
     let number = |text| usize::from_str_radix(text, 16).ok();
     permissions.starts_with("rw").then_some(number(start)?..number(end)?)
+}
+
+/// How much memory this process could still get: what the machine has, and what the control group (version 2) allows.
+pub fn available() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    let machine = kibibytes.map_or(usize::MAX, |kibibytes| kibibytes.saturating_mul(1024));
+    machine.min(left_in_group())
+}
+
+fn left_in_group() -> usize {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return usize::MAX };
+    let number = |file: &str| -> Option<usize> {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?;
+        text.trim().parse().ok()
+    };
+    match (number("memory.max"), number("memory.current")) {
+        (Some(limit), Some(used)) => limit.saturating_sub(used),
+        _ => usize::MAX,
+    }
+}
+
+/// The resident memory of a process in bytes; 0 where it is gone.
+pub fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: u64 = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

@@ -7,14 +7,13 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags};
 
 /// Why a thread that was parked runs again.
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unparked {
-    /// The word is different, or somebody woke the thread, or nobody knows: look at the word.
+    /// The word is different, or somebody woke the thread, or a signal came to it, or nobody knows: look at the word.
     Look,
     /// The time was over.
     TimedOut,
-    /// A signal came to this thread.
-    Interrupted,
 }
 
 /// Sleeps while `word` is `expected`, for at most `timeout` seconds; `None` sleeps for ever.
@@ -22,7 +21,6 @@ pub fn park(word: &AtomicU32, expected: u32, timeout: Option<f64>) -> Unparked {
     let limit = timeout.map(timespec);
     match futex::wait(word, Flags::PRIVATE, expected, limit.as_ref()) {
         Err(Errno::TIMEDOUT) => Unparked::TimedOut,
-        Err(Errno::INTR) => Unparked::Interrupted,
         _ => Unparked::Look,
     }
 }
@@ -73,7 +71,7 @@ mod tests {
         let sleep = |word: Arc<AtomicU32>| {
             move || {
                 while word.load(SeqCst) == 0 {
-                    park(&word, 0, Some(60.0));
+                    let _ = park(&word, 0, Some(60.0));
                 }
             }
         };

@@ -3,7 +3,7 @@
 //! Descriptors are numbers here: a transport shares its socket with Python objects that may close it at any time, and
 //! the kernel then answers EBADF.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -11,14 +11,14 @@ use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 
 /// Chunks that one `send_vectored` takes: the kernel's UIO_MAXIOV.
 pub const MAX_CHUNKS: usize = 1024;
 
-fn borrow(fd: RawFd) -> io::Result<BorrowedFd<'static>> {
+pub(crate) fn borrow(fd: RawFd) -> io::Result<BorrowedFd<'static>> {
     if fd < 0 {
         return Err(Errno::BADF.into());
     }
@@ -189,11 +189,6 @@ pub fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Two connected sockets of the Unix family, for a private way to another process.
-pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
-}
-
 /// A second descriptor of what `fd` stands for, not inherited by other programs.
 ///
 /// # Safety
@@ -203,45 +198,12 @@ pub unsafe fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(unsafe { BorrowedFd::borrow_raw(fd) }, 0)?)
 }
 
-/// A descriptor of nothing: sending to it fails, and receiving too.
-pub fn nothing() -> io::Result<OwnedFd> {
-    Ok(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?)
-}
-
-/// Descriptors that one `send_with` can take along.
-pub const MAX_FDS: usize = 64;
-
-/// Sends bytes, and beside the first of them a descriptor. Does not wait unless `wait` says so.
-pub fn send_with(fd: RawFd, data: &[u8], passed: Option<BorrowedFd<'_>>, wait: bool) -> io::Result<usize> {
-    let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
-    let Some(passed) = passed else { return Ok(net::send(borrow(fd)?, data, flags)?) };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let rights = [passed];
-    control.push(SendAncillaryMessage::ScmRights(&rights));
-    Ok(net::sendmsg(borrow(fd)?, &[IoSlice::new(data)], &mut control, flags)?)
-}
-
-/// Receives bytes, and the descriptors that came beside them; 0 is the end of the stream. Does not wait unless `wait`
-/// says so.
-pub fn recv_with(fd: RawFd, room: &mut [u8], passed: &mut Vec<OwnedFd>, wait: bool) -> io::Result<usize> {
-    let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = net::recvmsg(borrow(fd)?, &mut [IoSliceMut::new(room)], &mut control, flags)?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = message {
-            passed.extend(fds);
-        }
-    }
-    Ok(received.bytes)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsFd, AsRawFd};
+    use crate::channel::pair;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn names_are_told_by_family() {
@@ -285,25 +247,5 @@ mod tests {
         assert_eq!(recv(b.as_raw_fd(), &mut room).unwrap(), 1);
         // The end is something to be read; and of a number that is nothing nobody knows.
         assert!(!is_drained(b.as_raw_fd()) && !is_drained(-1));
-    }
-
-    #[test]
-    fn bytes_and_descriptors_go_through_a_pair() {
-        let (a, b) = pair().unwrap();
-        let (c, d) = pair().unwrap();
-        send_with(a.as_raw_fd(), b"one", None, true).unwrap();
-        send_with(a.as_raw_fd(), b"two", Some(c.as_fd()), true).unwrap();
-        let (mut room, mut passed, mut got) = ([0; 64], Vec::new(), Vec::new());
-        while got.len() < 6 {
-            let count = recv_with(b.as_raw_fd(), &mut room, &mut passed, true).unwrap();
-            got.extend_from_slice(&room[..count]);
-        }
-        assert_eq!(got, b"onetwo");
-        assert_eq!(passed.len(), 1);
-        assert!(would_block(&recv_with(b.as_raw_fd(), &mut room, &mut passed, false).unwrap_err()));
-        send(passed[0].as_raw_fd(), b"x").unwrap();
-        assert_eq!(recv_with(d.as_raw_fd(), &mut room, &mut passed, true).unwrap(), 1);
-        drop(a);
-        assert_eq!(recv_with(b.as_raw_fd(), &mut room, &mut passed, true).unwrap(), 0);
     }
 }

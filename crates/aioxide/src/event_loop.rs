@@ -12,7 +12,7 @@ use pyo3_ffi::*;
 use crate::engine::fileno::fileno;
 use crate::engine::loop_object::of;
 use crate::engine::source::Side;
-use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, wake_source, watch};
+use crate::engine::{Engine, LoopObject, loop_clock, turn, wake_source, watch, yield_gil};
 use crate::ffi::args::{Named, Overriding};
 use crate::ffi::guard::{fastcall, guarded, noargs, onearg, overriding};
 use crate::ffi::names::{intern, stdlib};
@@ -50,7 +50,7 @@ fastcall!(call_soon_threadsafe, |slf, args| {
     this.state.check_closed()?;
     let made = schedule(&this.state, args, context, c"call_soon_threadsafe", true)?;
     this.engine.wake.wake();
-    signals::hand_over(&this.state);
+    yield_gil::when_behind(&this.state);
     Ok(made)
 });
 

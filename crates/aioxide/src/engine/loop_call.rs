@@ -2,7 +2,7 @@
 
 use super::calls::Calls;
 use super::loop_object::loop_of;
-use super::signals::Bell;
+use super::wake::Bell;
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
 use crate::task::finish::Outcome;
@@ -84,15 +84,15 @@ impl LoopCall {
         if let Some(calls) = self.counted() {
             calls.bets.record(ran < self.spin);
         }
-        self.hand_over(outcome)
+        self.queue(outcome)
     }
 
     /// As `finish_after`, where nobody knows how long the call took, and the loop is woken at once.
     pub fn finish(self, outcome: Outcome) {
-        drop(self.hand_over(outcome));
+        drop(self.queue(outcome));
     }
 
-    fn hand_over(self, outcome: Outcome) -> Option<Bell> {
+    fn queue(self, outcome: Outcome) -> Option<Bell> {
         let state = self.state().filter(|state| !state.closed.get())?;
         state.push_or_report(Item::Finish { future: self.future.clone(), outcome });
         // SAFETY: a loop's state.

@@ -4,14 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
+use aioxide_core::parking::Sleep;
 use aioxide_core::rival::{Rival, Way};
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
 use super::calls::Calls;
-use super::signals::WakePipe;
 use super::source::Sources;
+use super::wake::WakePair;
 use super::{hold, spin};
 use crate::ffi::error::{raise_io, runtime_error};
 use crate::ffi::{Obj, Raised, Raw, Res, error, gil};
@@ -49,7 +50,7 @@ impl LoopObject {
     /// writes is another thread.
     #[inline(always)]
     pub fn in_turn(&self) -> bool {
-        self.state.thread.get() != 0 && !self.engine.wake.is_waiting()
+        self.state.thread.get() != 0 && !self.engine.wake.word.is_waiting()
     }
 }
 
@@ -59,7 +60,7 @@ pub struct Engine {
     /// Room for events, taken out while in use.
     events: Cell<Events>,
     pub sources: Sources,
-    pub wake: WakePipe,
+    pub wake: WakePair,
     /// Objects with bytes to send at the end of this turn.
     flush: RefCell<Vec<(Obj, FlushFn)>>,
     /// The tick counter at the last poll, and when it was last read.
@@ -83,7 +84,7 @@ impl Engine {
             epoll: RefCell::new(None),
             events: Cell::default(),
             sources: Sources::new(),
-            wake: WakePipe::new(),
+            wake: WakePair::new(),
             flush: RefCell::new(Vec::new()),
             polled_at: Cell::new(0),
             read_at: Cell::new(0),
@@ -151,8 +152,8 @@ impl Engine {
             match self.way(timeout) {
                 Way::LetGo => {}
                 Way::Hold(limit) => return self.wait_holding(&epoll, limit),
-                Way::HandOver => {
-                    self.hand_over();
+                Way::Yield => {
+                    self.yield_gil();
                     return self.look();
                 }
             }
@@ -166,15 +167,15 @@ impl Engine {
         // A loop that is woken by a flag comes back without a look at its descriptors.
         wait.events.clear();
         let limit = self.calls.spin_limit();
-        self.wake.begin_wait(limit > 0);
+        self.wake.word.begin_wait(limit > 0);
         // SAFETY: until the GIL is taken nothing touches a Python object, nor a cell that others use.
         let released = unsafe { gil::release() };
         let (spun, left) = if limit > 0 { wait.spin(limit, timeout) } else { (None, timeout) };
         let won = spun.is_some();
         let result = spun.unwrap_or_else(|| wait.sleep(left));
         // Who has woken the loop with an outcome is about to let go of the GIL.
-        released.take(if self.wake.is_woken() { limit } else { 0 });
-        self.wake.end_wait();
+        released.take(if self.wake.word.is_woken() { limit } else { 0 });
+        self.wake.word.end_wait();
         self.took_gil(wait.polled_at);
         self.note_poll(wait.polled_at);
         if limit > 0 {
@@ -202,14 +203,14 @@ impl Engine {
 
     /// Lets the rival have the GIL, for as long as the interpreter gives it.
     #[cold]
-    fn hand_over(&self) {
-        self.wake.begin_wait(false);
+    fn yield_gil(&self) {
+        self.wake.word.begin_wait(false);
         // SAFETY: until the GIL is taken nothing touches a Python object, nor a cell that others use.
         let released = unsafe { gil::release() };
         let asked = clock::ticks();
         hold::let_others_take_it();
         released.take(0);
-        self.wake.end_wait();
+        self.wake.word.end_wait();
         self.took_gil(asked);
     }
 
@@ -261,7 +262,7 @@ impl Engine {
     /// the parent.
     pub fn after_fork(&self) {
         self.forked.set(true);
-        self.wake.forget();
+        self.wake.word.forget();
     }
 
     /// Makes an epoll set of its own for a child of fork, when it first needs one.
@@ -344,7 +345,7 @@ impl Engine {
 /// One wait, without the GIL.
 struct Wait<'a> {
     epoll: &'a Epoll,
-    wake: &'a WakePipe,
+    wake: &'a WakePair,
     events: Events,
     polled_at: u64,
 }
@@ -357,7 +358,10 @@ impl Wait<'_> {
     }
 
     fn sleep(&mut self, timeout: Option<f64>) -> io::Result<()> {
-        if self.wake.begin_sleep() { self.look(timeout) } else { Ok(()) }
+        match self.wake.word.begin_sleep() {
+            Sleep::Begin => self.look(timeout),
+            Sleep::Called => Ok(()),
+        }
     }
 
     /// Looks for a call's outcome for at most `limit` ticks, and now and then at the descriptors. Nothing when neither
@@ -366,7 +370,7 @@ impl Wait<'_> {
         let start = clock::ticks();
         let most = timeout.map_or(limit, |seconds| limit.min(spin::ticks(seconds * 1e6)));
         loop {
-            if self.wake.is_woken() {
+            if self.wake.word.is_woken() {
                 return (Some(Ok(())), timeout);
             }
             let now = clock::ticks();

@@ -10,11 +10,12 @@ pub mod loop_object;
 pub mod native_call;
 mod observed;
 mod run;
-pub mod signals;
 pub mod source;
 pub mod spin;
 pub mod turn;
+pub mod wake;
 pub mod wake_source;
 pub mod watch;
+pub mod yield_gil;
 
 pub use loop_object::{Engine, LoopObject};

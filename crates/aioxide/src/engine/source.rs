@@ -206,7 +206,7 @@ impl Sources {
 
     /// Hands an event to whom it concerns. False for an event of a registration that is no more.
     #[inline(always)]
-    pub fn dispatch(&self, state: &LoopState, data: u64, flags: Interest, ready: impl Fn(&Obj)) -> bool {
+    pub fn deliver(&self, state: &LoopState, data: u64, flags: Interest, ready: impl Fn(&Obj)) -> bool {
         let (fd, generation) = (data as u32 as i32, (data >> 32) as u32);
         self.peek(fd, |watch| {
             if watch.generation != generation || watch.registered.is_none() {

@@ -8,7 +8,8 @@ use aioxide_sys::epoll::Events;
 use super::loop_clock::{has_own_clock, now};
 use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::run::{registry_leave, run_item};
-use super::{observed, signals, watch};
+use super::{observed, watch};
+use crate::ffi::object::check;
 use crate::ffi::{NULL, Raised, Res, async_exc, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, run_hook, scheduled};
@@ -120,14 +121,16 @@ fn poll(this: &LoopObject) -> Res<()> {
     }
     match events {
         Ok(events) => {
-            let result = dispatch(this, &events);
+            let result = queue_events(this, &events);
             engine.recycle(events);
             result?;
         }
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
         Err(why) => return io_result(Err(why)),
     }
-    signals::check_signals()?;
+    // Python's own signal handlers, in the main thread.
+    // SAFETY: needs the GIL only.
+    check(unsafe { pyo3_ffi::PyErr_CheckSignals() })?;
     async_exc::check()
 }
 
@@ -151,7 +154,7 @@ fn run_until_room(state: &LoopState) -> Res<()> {
     Ok(())
 }
 
-fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
+fn queue_events(this: &LoopObject, events: &Events) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     let mut stale = false;
     let cancelled = RefCell::new(Vec::new());
@@ -159,7 +162,7 @@ fn dispatch(this: &LoopObject, events: &Events) -> Res<()> {
         if !state.make_room(ITEMS_OF_AN_EVENT) {
             run_until_room(state)?;
         }
-        let known = engine.sources.dispatch(state, data, flags, |handle| {
+        let known = engine.sources.deliver(state, data, flags, |handle| {
             // SAFETY: the table holds handles only.
             if unsafe { handle::is_cancelled(handle.as_ptr()) } {
                 cancelled.borrow_mut().push(data as u32 as i32);

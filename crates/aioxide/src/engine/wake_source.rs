@@ -50,7 +50,7 @@ unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
 unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
     // SAFETY: a loop's state.
     let wake = &unsafe { loop_of(state) }.engine.wake;
-    wake.woken.set(false);
+    wake.word.heard();
     let mut signals = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); 4096];
     while let Ok(count @ 1..) = socket::recv(wake.receiver.get(), &mut buffer) {

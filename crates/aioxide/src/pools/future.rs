@@ -22,13 +22,14 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use aioxide_core::done_word::DoneWord;
+use aioxide_core::parking::Parked;
 use aioxide_sys::clock;
-use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
 use super::thread_room::{self, Room};
+use crate::engine::futex::Futex;
 use crate::engine::spin::{self, Bets};
 use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
@@ -59,7 +60,7 @@ pub struct Body {
     /// A worker process has the call, and may have begun with it (`process_recall`).
     pub sent: Cell<bool>,
     /// What threads in `result()` sleep on.
-    done: AtomicU32,
+    done: DoneWord<Futex>,
     pub result: Slot,
     pub exception: Slot,
     pub condition: Slot,
@@ -72,11 +73,6 @@ pub struct Body {
     /// For how many ticks a thread that waits for it may spin.
     spin: Cell<u64>,
 }
-
-// Values of `done`.
-const WAITING: u32 = 0;
-const SLEEPING: u32 = 1;
-const DONE: u32 = 2;
 
 #[repr(C)]
 pub(super) struct Object {
@@ -149,12 +145,10 @@ impl Body {
             self.leave_queue();
         }
         if state.is_final() {
-            if self.done.swap(DONE, Ordering::Release) == SLEEPING {
-                unpark(&self.done, u32::MAX);
-            }
-        } else if self.done.load(Ordering::Relaxed) == DONE {
-            // Somebody set it back by hand.
-            self.done.store(WAITING, Ordering::Release);
+            self.done.finish();
+        } else {
+            // Somebody may have set it back by hand.
+            self.done.reopen();
         }
     }
 
@@ -246,7 +240,7 @@ impl Body {
         loop {
             let outcome = self.wait_once(deadline, limit);
             limit = 0;
-            if outcome != Unparked::TimedOut {
+            if outcome != Parked::TimedOut {
                 // As a lock of Python's: a signal handler that raises ends the wait.
                 // SAFETY: needs the GIL only.
                 check(unsafe { PyErr_CheckSignals() })?;
@@ -254,19 +248,19 @@ impl Body {
             if self.is_done() {
                 return Ok(true);
             }
-            if outcome == Unparked::TimedOut {
+            if outcome == Parked::TimedOut {
                 return Ok(false);
             }
         }
     }
 
     /// One wait with the GIL released, which may end early.
-    fn wait_once(&self, deadline: Option<f64>, limit: u64) -> Unparked {
+    fn wait_once(&self, deadline: Option<f64>, limit: u64) -> Parked {
         // SAFETY: only the word is touched until the GIL is taken, and the caller has a reference to the future.
         let released = unsafe { gil::release() };
-        let is_done = || self.done.load(Ordering::Acquire) == DONE;
-        let won = limit > 0 && spin::spin(limit, is_done);
-        let outcome = if won { Unparked::Look } else { self.sleep(deadline) };
+        let won = limit > 0 && spin::spin(limit, || self.done.is_done());
+        let left = || deadline.map(|deadline| deadline - clock::monotonic());
+        let outcome = if won { Parked::Look } else { self.done.sleep(left) };
         released.take(if won { limit } else { 0 });
         if limit > 0 {
             if !won {
@@ -275,13 +269,6 @@ impl Body {
             SPINS.paid(won);
         }
         outcome
-    }
-
-    fn sleep(&self, deadline: Option<f64>) -> Unparked {
-        match self.done.compare_exchange(WAITING, SLEEPING, Ordering::Relaxed, Ordering::Acquire) {
-            Err(DONE) => Unparked::Look,
-            _ => park(&self.done, SLEEPING, deadline.map(|deadline| deadline - clock::monotonic())),
-        }
     }
 }
 

@@ -24,7 +24,6 @@ pub mod process_pump;
 pub mod process_reactor;
 pub mod process_recall;
 pub mod process_reduce;
-pub mod process_seen;
 pub mod process_slab;
 pub mod process_standby;
 pub mod process_submit;

@@ -6,20 +6,22 @@ use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind, SHARED};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
 use aioxide_core::histogram::Histogram;
+use aioxide_core::page::{Page, SLOTS};
+use aioxide_core::slot::Claim;
+use aioxide_core::watched::Watched;
+use aioxide_sys::channel;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::process::{self, Timer};
-use aioxide_sys::socket;
+use aioxide_sys::process;
+use aioxide_sys::timer::Timer;
 use pyo3_ffi::*;
 
 use super::process_arena::Arena;
 use super::process_out::Out;
-use super::process_page::{self as page, Page};
-use super::process_seen::Seen;
+use super::process_page as page;
 use super::process_slab::{Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
 use crate::ffi::{Raw, Slot};
@@ -135,7 +137,7 @@ impl Worker {
         self.passed.clear();
         if let Some(sock) = Rc::get_mut(&mut self.sock) {
             // What takes its place is a descriptor that says nothing.
-            if let Ok(null) = socket::nothing() {
+            if let Ok(null) = channel::nothing() {
                 *sock = null;
             }
         }
@@ -152,7 +154,7 @@ impl Worker {
         let limit = if !self.ready || self.held > HELD { depth.min(2) } else { depth };
         self.takes()
             && self.inflight < limit
-            && (!self.free.is_empty() || self.slots.len() < page::SLOTS || self.passed_over().is_some())
+            && (!self.free.is_empty() || self.slots.len() < SLOTS || self.passed_over().is_some())
     }
 
     /// Which of the slots that were taken back it has passed over.
@@ -164,7 +166,7 @@ impl Worker {
         if let Some(slot) = self.free.pop() {
             return Some(slot);
         }
-        if self.slots.len() < page::SLOTS {
+        if self.slots.len() < SLOTS {
             self.slots.push(None);
             return Some((self.slots.len() - 1) as u16);
         }
@@ -181,10 +183,8 @@ impl Worker {
             // A shared slab may be gone where it came from.
             let there = !slab.shared && self.known.contains_key(&slab.id);
             if !there && self.told.insert(slab.id) {
-                let mut header = Header::new(Kind::Slab);
-                (header.id, header.nanos) = (slab.id, slab.size() as u64);
+                let header = Header::of_slab(slab.id, slab.size() as u64, slab.shared);
                 if slab.shared {
-                    header.flags = SHARED;
                     self.told_shared.push((slab.id, Rc::downgrade(slab)));
                 }
                 let mut bytes = Vec::new();
@@ -277,7 +277,7 @@ impl Worker {
 
     /// Takes one task back, if the worker has not begun with it.
     pub fn revoke_slot(&mut self, slot: u16) -> Option<TaskBox> {
-        if !self.page().slot(slot).revoke() {
+        if self.page().slot(slot).revoke() == Claim::Lost {
             return None;
         }
         let task = self.slots[slot as usize].take()?;
@@ -344,7 +344,7 @@ impl State {
         let epoll = self.epoll.clone();
         let Some(worker) = self.worker(key) else { return };
         worker.out.flush(worker.sock.as_raw_fd());
-        worker.page().sent.fetch_add(1, Ordering::Release);
+        worker.page().note_sent();
         let wanted = !worker.out.is_empty();
         if wanted != worker.watching_out
             && let Some(epoll) = epoll
@@ -425,7 +425,7 @@ pub struct Pool {
     /// Tasks are being handed to workers: pickling them may run code that comes back here.
     pub dispatching: Cell<bool>,
     /// What the watch sees of it, while a loop serves it.
-    pub seen: Arc<Seen>,
+    pub seen: Arc<Watched>,
     /// The reactor serves it only because its loop had no time.
     pub lent: Cell<bool>,
 }
@@ -549,8 +549,7 @@ impl Pool {
     /// In a child of fork: closes the descriptors and unmaps what no object lies in, and leaves the objects to the garbage
     /// collector.
     pub fn disown(&self) {
-        self.seen.disarm();
-        self.seen.epoll.store(0, Ordering::Relaxed);
+        self.seen.close();
         self.with(|state| {
             state.epoll = None;
             state.timer = None;
@@ -564,8 +563,7 @@ impl Pool {
 
     /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
     pub fn clear(&self) {
-        self.seen.disarm();
-        self.seen.epoll.store(0, Ordering::Relaxed);
+        self.seen.close();
         let state = self.with(std::mem::take);
         let loop_ = self.home_loop.take();
         self.outstanding.set(0);

@@ -1,9 +1,11 @@
 //! What arrives in slabs, as Python objects: each holds a lease of its slab, and the slab goes back with the last of them.
 
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aioxide_core::extent::within;
 use aioxide_core::frames::Place;
 use pyo3_ffi::*;
 
@@ -78,7 +80,8 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known, frame: &[u8]
     for (i, place) in places.iter().enumerate() {
         let is_body = i == 0 && body_in_slab;
         if place.slab == IN_FRAME {
-            let Some(bytes) = part_of(frame, place) else { return bad_place() };
+            let Some(range) = within(place, frame.len()) else { return bad_place() };
+            let bytes = &frame[range];
             if is_body {
                 received.body = Some((Keeper::Frame, bytes.as_ptr(), bytes.len()));
             } else {
@@ -86,10 +89,10 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known, frame: &[u8]
             }
             continue;
         }
-        let lease = lease_of(&mut leases, place, known)?;
-        let size = place.size as usize;
+        let (lease, range) = lease_of(&mut leases, place, known)?;
+        let size = range.len();
         // SAFETY: inside the mapping, as `lease_of` has checked.
-        let start = unsafe { lease.slab.data().add(place.offset as usize) };
+        let start = unsafe { lease.slab.data().add(range.start) };
         if is_body {
             received.body = Some(body_over(lease, start, size));
         } else if lease.copies() {
@@ -104,20 +107,19 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known, frame: &[u8]
     Ok(received)
 }
 
-/// The lease of the slab that a place lies in; one for all places of a frame in it.
-fn lease_of(leases: &mut Vec<Rc<Lease>>, place: &Place, known: &Known) -> Res<Rc<Lease>> {
+/// The lease of the slab that a place lies in, one for all places of a frame in it; and where in its data.
+fn lease_of(leases: &mut Vec<Rc<Lease>>, place: &Place, known: &Known) -> Res<(Rc<Lease>, Range<usize>)> {
     if let Some(lease) = leases.iter().find(|lease| lease.slab.id == place.slab) {
-        return if lease.slab.contains(place) { Ok(lease.clone()) } else { bad_place() };
+        return lease.slab.range_of(place).map_or_else(bad_place, |range| Ok((lease.clone(), range)));
     }
-    let Some(slab) = known.get(&place.slab).cloned().or_else(|| shared_by_id(place.slab)) else {
+    let slab = known.get(&place.slab).cloned().or_else(|| shared_by_id(place.slab));
+    let slab = slab.filter(|slab| slab.shared || !slab.is_spent());
+    let Some((range, slab)) = slab.and_then(|slab| Some((slab.range_of(place)?, slab))) else {
         return bad_place();
     };
-    if !slab.contains(place) || !slab.shared && slab.is_spent() {
-        return bad_place();
-    }
     let lease = Lease::new(slab);
     leases.push(lease.clone());
-    Ok(lease)
+    Ok((lease, range))
 }
 
 /// A pickle that lies in a slab; a copy where a fork would not keep it while it is read.
@@ -129,11 +131,6 @@ fn body_over(lease: Rc<Lease>, start: *const u8, size: usize) -> (Keeper, *const
     let copy = unsafe { std::slice::from_raw_parts(start, size) }.to_vec();
     let start = copy.as_ptr();
     (Keeper::Copy { _bytes: copy }, start, size)
-}
-
-fn part_of<'a>(frame: &'a [u8], place: &Place) -> Option<&'a [u8]> {
-    let start = usize::try_from(place.offset).ok()?;
-    frame.get(start..start.checked_add(usize::try_from(place.size).ok()?)?)
 }
 
 fn copy_of(bytes: &[u8]) -> Res {

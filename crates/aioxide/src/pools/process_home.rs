@@ -23,7 +23,7 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
     let epoll = std::rc::Rc::new(io_result(Epoll::new())?);
     let fd = epoll.fileno();
     pool.with(|state| state.epoll = Some(epoll));
-    pool.seen.epoll.store(fd, std::sync::atomic::Ordering::Relaxed);
+    pool.seen.set_descriptor(fd);
     Ok(fd)
 }
 

@@ -1,7 +1,5 @@
 //! What can be seen of a pool: where a task is, its workers, its numbers.
 
-use std::sync::atomic::Ordering;
-
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 
@@ -17,10 +15,7 @@ struct Place(Option<u32>, u64, Option<u64>);
 impl Place {
     fn of(worker: Option<&Worker>, task: &Task) -> Place {
         let Some(worker) = worker else { return Place(None, task.id, None) };
-        let page = worker.page();
-        let runs = page.running.load(Ordering::Acquire) == task.id;
-        let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
-        Place(Some(worker.key), task.id, runs.then_some(since))
+        Place(Some(worker.key), task.id, worker.page().task_runs_for(task.id, clock::nanos()))
     }
 }
 
@@ -51,9 +46,7 @@ noargs!(workers, |slf| {
     let now = clock::nanos();
     let rows: Vec<Row> = pool::of(slf).with(|state| {
         let row = |worker: &Worker| {
-            let page = worker.page();
-            let runs = page.running.load(Ordering::Acquire) != 0;
-            let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
+            let ran = worker.page().runs_for(now);
             let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
             Row(
                 worker.key,

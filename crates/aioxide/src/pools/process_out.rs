@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use aioxide_sys::socket;
+use aioxide_sys::channel;
 
 use super::process_slab::Slab;
 
@@ -37,7 +37,7 @@ impl Out {
     pub fn flush(&mut self, fd: i32) {
         while let Some((bytes, slab)) = self.parts.front() {
             let passed = slab.as_ref().filter(|_| self.sent == 0).and_then(|slab| slab.descriptor());
-            match socket::send_with(fd, &bytes[self.sent..], passed, false) {
+            match channel::send(fd, &bytes[self.sent..], passed, false) {
                 Ok(count) => self.sent += count,
                 Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(_) => return,

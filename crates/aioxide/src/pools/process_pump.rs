@@ -2,11 +2,10 @@
 
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
+use aioxide_sys::channel;
 use aioxide_sys::epoll::Events;
-use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
 use super::process_ends::{finish, task_gone};
@@ -55,7 +54,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
 fn pump_all(pool: &Pool) -> Res<()> {
     let quick = pool.quick.get();
     let published = pool.with(|state| {
-        let news = |worker: &&pool::Worker| worker.page().published.load(Ordering::Acquire) != worker.seen;
+        let news = |worker: &&pool::Worker| worker.page().published() != worker.seen;
         state.workers.iter().filter(news).map(|worker| worker.key).collect::<Vec<_>>()
     });
     for key in &published {
@@ -104,7 +103,7 @@ fn pump_descriptors(pool: &Pool) -> Res<()> {
 pub fn receive(pool: &Pool, key: u32) -> Res<()> {
     let taken = pool.with(|state| {
         let worker = state.worker(key)?;
-        worker.seen = worker.page().published.load(Ordering::Acquire);
+        worker.seen = worker.page().published();
         let (decoder, sock) = (std::mem::take(&mut worker.decoder), worker.sock.clone());
         let decoder = if decoder.has_room() { decoder } else { std::mem::take(&mut state.spare) };
         Some((decoder, sock))
@@ -114,7 +113,7 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
     let result = loop {
         let room = decoder.room(ROOM);
         let size = room.len();
-        let count = match socket::recv_with(sock.as_raw_fd(), room, &mut passed, false) {
+        let count = match channel::recv(sock.as_raw_fd(), room, &mut passed, false) {
             Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => break Ok(()),
             Ok(count @ 1..) => count,
@@ -198,8 +197,7 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
             let learnt = pool.with(|state| {
                 let worker = state.worker(key)?;
                 let fd = (!worker.passed.is_empty()).then(|| worker.passed.remove(0))?;
-                let slab =
-                    Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0).ok()?;
+                let slab = Slab::open(header.id, fd, header.slab_size, header.flags & SHARED != 0).ok()?;
                 worker.known.insert(header.id, slab)
             });
             drop(learnt);

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use aioxide_sys::epoll::{Epoll, Events, Interest};
-use aioxide_sys::process::Wakeup;
+use aioxide_sys::wakeup::Wakeup;
 use pyo3_ffi::*;
 
 use super::process_standby::{self as standby, Gate};

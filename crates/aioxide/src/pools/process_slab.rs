@@ -7,14 +7,18 @@
 use std::cell::{Cell, UnsafeCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use aioxide_core::extent::Extent;
 use aioxide_core::frames::Place;
-use aioxide_sys::forks::{self, SPENT};
+use aioxide_core::slab_word::{self, SlabWord};
+use aioxide_core::slot::Claim;
+use aioxide_sys::forks;
 use aioxide_sys::memfd::{self, Mapping, Spare};
-use aioxide_sys::{clock, process};
+use aioxide_sys::{clock, memory};
 use pyo3_ffi::*;
 
 use crate::ffi::error::raise_io;
@@ -26,10 +30,7 @@ use crate::ffi::{Raised, Raw, Res, error};
 const DATA: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 65536 };
 /// The number that no slab has: what is said to lie there lies in the body of the frame.
 pub const IN_FRAME: u64 = 0;
-/// The word of a slab: the bit `BUSY` while it is filled, on its way, or held by its receiver, and `SPENT` once that has
-/// forked meanwhile.
-const FREE: u32 = 0;
-const BUSY: u32 = 1;
+const _: () = assert!(slab_word::SPENT == forks::SPENT);
 
 /// What there is of a slab's data, for whoever is to write there.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +47,7 @@ pub struct Slab {
     /// None where nobody will be told of it any more: in its receiver, unless it is shared.
     fd: Option<OwnedFd>,
     map: Mapping,
+    extent: Extent,
     pages: Cell<Pages>,
     /// In who receives in it, while that holds no data of it: what a fork will put in the place of the data.
     spare: Cell<Option<Spare>>,
@@ -59,32 +61,41 @@ pub struct Slab {
 impl Slab {
     /// Of one that is not shared there is nothing yet but its word: it is there once it was filled.
     pub fn create(size: usize, shared: bool) -> io::Result<Rc<Slab>> {
-        let size = DATA + size;
+        // ENOMEM, which `no_room` explains.
+        let extent = Extent::with_data(size, DATA).ok_or_else(|| io::Error::from_raw_os_error(12))?;
         let fd = if shared {
-            memfd::create("aioxide-slab", size)?
+            memfd::create("aioxide-slab", extent.size())?
         } else {
-            let fd = memfd::reserve("aioxide-slab", size)?;
+            let fd = memfd::reserve("aioxide-slab", extent.size())?;
             memfd::allocate(&fd, 0..DATA)?;
             fd
         };
-        let map = Mapping::new(&fd, size)?;
-        let slab = Slab::over(next_id(), Some(fd), map, None, shared);
+        let map = Mapping::new(&fd, extent.size())?;
+        let slab = Slab::over(next_id(), Some(fd), map, extent, None, shared);
         slab.pages.set(if shared { Pages::There } else { Pages::None });
         Ok(slab)
     }
 
     /// Maps a slab that another process made.
-    pub fn open(id: u64, fd: OwnedFd, size: usize, shared: bool) -> io::Result<Rc<Slab>> {
-        let map = Mapping::new(&fd, size)?;
+    pub fn open(id: u64, fd: OwnedFd, size: u64, shared: bool) -> io::Result<Rc<Slab>> {
+        let extent = Extent::announced(size, DATA).ok_or(io::ErrorKind::InvalidInput)?;
+        let map = Mapping::new(&fd, extent.size())?;
         // Where there are no addresses left for it, what arrives is copied out.
-        let spare = if shared { None } else { Spare::new(&fd, DATA, size).ok() };
-        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, spare, shared))
+        let spare = if shared { None } else { Spare::new(&fd, DATA, extent.size()).ok() };
+        Ok(Slab::over(id, Some(fd).filter(|_| shared), map, extent, spare, shared))
     }
 
-    fn over(id: u64, fd: Option<OwnedFd>, map: Mapping, spare: Option<Spare>, shared: bool) -> Rc<Slab> {
+    fn over(
+        id: u64,
+        fd: Option<OwnedFd>,
+        map: Mapping,
+        extent: Extent,
+        spare: Option<Spare>,
+        shared: bool,
+    ) -> Rc<Slab> {
         let (spare, lent_to, process) = (Cell::new(spare), Cell::new(0), std::process::id());
         let pages = Cell::new(Pages::There);
-        let slab = Rc::new(Slab { id, fd, map, pages, spare, shared, lent_to, process });
+        let slab = Rc::new(Slab { id, fd, map, extent, pages, spare, shared, lent_to, process });
         if shared {
             shared_slabs(|slabs| slabs.insert(slab.map.start() as usize, Rc::downgrade(&slab)));
         }
@@ -101,22 +112,22 @@ impl Slab {
         Slab::create(size.max(1), true)
     }
 
-    fn state(&self) -> &AtomicU32 {
+    fn word(&self) -> &SlabWord {
         // SAFETY: the first word of a mapping that lives as long as `self`; only ever used as an atomic.
-        unsafe { &*self.map.start().cast::<AtomicU32>() }
+        unsafe { &*self.map.start().cast::<SlabWord>() }
     }
 
     pub fn release(&self) {
-        self.state().fetch_and(!BUSY, Ordering::AcqRel);
+        self.word().release();
     }
 
     pub fn is_free(&self) -> bool {
-        self.state().load(Ordering::Acquire) == FREE
+        self.word().is_free()
     }
 
     /// Takes it where it is free. Its owner and the one whom it is lent to may try at the same time.
     pub fn claim(&self) -> bool {
-        self.state().compare_exchange(FREE, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.word().claim() == Claim::Won
     }
 
     /// It is large enough, and not by so much that others would want for it.
@@ -126,7 +137,7 @@ impl Slab {
 
     /// Nobody looks at it but a fork of its receiver.
     pub fn is_of_no_use(&self) -> bool {
-        self.state().load(Ordering::Acquire) == SPENT
+        self.word().is_of_no_use()
     }
 
     pub fn is_unmapped(&self) -> bool {
@@ -164,7 +175,7 @@ impl Slab {
 
     /// A fork may have this data mapped, for ever: it is not to be written again.
     pub fn is_spent(&self) -> bool {
-        self.state().load(Ordering::Acquire) & SPENT != 0
+        self.word().is_spent()
     }
 
     /// The receiver holds the data: a fork keeps it as it is. False where that cannot be, or not at this moment.
@@ -174,7 +185,7 @@ impl Slab {
         let Some(spare) = self.spare.take().or_else(made) else { return false };
         // SAFETY: the spare is of the same data; both mappings live as long as this value, which the caller keeps until
         // `let_go`; the word lies before the data.
-        match unsafe { forks::hold(self.data(), spare, self.state()) } {
+        match unsafe { forks::hold(self.data(), spare, self.word().bits()) } {
             Ok(()) => true,
             Err(spare) => {
                 self.spare.set(Some(spare));
@@ -206,11 +217,11 @@ impl Slab {
 
     /// All of it, as a descriptor shows it.
     pub fn size(&self) -> usize {
-        self.map.len()
+        self.extent.size()
     }
 
     pub fn capacity(&self) -> usize {
-        self.map.len() - DATA
+        self.extent.data()
     }
 
     pub fn data(&self) -> *mut u8 {
@@ -218,9 +229,9 @@ impl Slab {
         unsafe { self.map.start().add(DATA) }
     }
 
-    pub fn contains(&self, place: &Place) -> bool {
-        let end = place.offset.checked_add(place.size);
-        end.is_some_and(|end| end <= self.capacity() as u64)
+    /// Where a place lies in the data, if it is inside.
+    pub fn range_of(&self, place: &Place) -> Option<Range<usize>> {
+        self.extent.place(place)
     }
 }
 
@@ -269,7 +280,8 @@ pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
     let slab = shared_slabs(|slabs| slabs.range(..=at).next_back().and_then(|(_, slab)| slab.upgrade()))?;
     let offset = at.checked_sub(slab.data() as usize)? as u64;
     let place = Place { slab: slab.id, offset, size: size as u64 };
-    slab.contains(&place).then_some((slab, place))
+    slab.range_of(&place)?;
+    Some((slab, place))
 }
 
 /// A shared slab that is mapped here, by its number: one of this process's own that comes back, or of a third's.
@@ -297,7 +309,7 @@ pub fn no_room<T>(size: usize, why: &io::Error) -> Res<T> {
     let text = format!(
         "no room for {size} bytes of memory that is shared with the worker processes: {} bytes are available; \
          pass less at a time, or wait for earlier results",
-        memfd::available()
+        memory::available()
     );
     let text = std::ffi::CString::new(text).unwrap_or_default();
     // SAFETY: reads a static of the interpreter.
@@ -333,5 +345,5 @@ pub unsafe fn size_from(value: Raw) -> Res<usize> {
 
 /// How much memory the process with this number uses; for `workers()`.
 pub fn resident(pid: u32) -> u64 {
-    process::resident(pid)
+    memory::resident(pid)
 }

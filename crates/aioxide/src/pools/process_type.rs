@@ -3,12 +3,12 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
+use aioxide_sys::channel;
 use aioxide_sys::epoll::{Events, Interest};
 use aioxide_sys::memfd::{self, Mapping};
-use aioxide_sys::process::{self, Timer};
-use aioxide_sys::socket;
+use aioxide_sys::process;
+use aioxide_sys::timer::Timer;
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
@@ -150,7 +150,7 @@ fastcall!(prepare, |slf, args| {
     let replaces = integer(args.positional()[1])? as u32;
     let budget = if is_none(budget) { u64::MAX } else { integer(budget)?.max(1) as u64 };
     home::epoll_of(pool)?;
-    let (ours, theirs) = io_result(socket::pair())?;
+    let (ours, theirs) = io_result(channel::pair())?;
     let (reading, writing) = io_result(process::lifeline())?;
     let page = io_result(memfd::create_page("aioxide-page"))?;
     let map = io_result(Mapping::new(&page, page::SIZE))?;
@@ -274,7 +274,7 @@ fastcall!(stop_task, |slf, args| {
     let fresh = of(slf).with(|state| {
         let Some(worker) = state.worker(key).filter(|worker| worker.stopping != id) else { return false };
         worker.stopping = id;
-        worker.page().stop.store(id, Ordering::Release);
+        worker.page().stop(id);
         true
     });
     if fresh {

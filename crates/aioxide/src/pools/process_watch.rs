@@ -5,18 +5,18 @@
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::{cell::UnsafeCell, io};
 
-use aioxide_sys::process::{Wakeup, readable};
+use aioxide_core::wake_word::Wake;
+use aioxide_core::watched::{Look, Watched, Watcher};
+use aioxide_sys::poll::readable;
+use aioxide_sys::wakeup::Wakeup;
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Home, Pool};
 use super::process_live::in_live;
-use super::process_seen::Seen;
 use super::process_threads::start_thread;
 use crate::ffi::guard::guarded;
 use crate::ffi::{Global, Obj, Raw, Res, error};
@@ -29,9 +29,9 @@ const LINGER: f64 = 0.2;
 const LONGEST_SLEEP: f64 = 1.0;
 
 #[derive(Default)]
-struct Watched {
+struct Pools {
     /// Each with the address of its pool, only to compare with.
-    pools: Vec<(usize, Arc<Seen>)>,
+    pools: Vec<(usize, Arc<Watched>)>,
     /// The thread is there.
     runs: bool,
     ended: bool,
@@ -41,9 +41,9 @@ struct Watched {
 pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 
 struct Shared {
-    watched: Mutex<Watched>,
+    watched: Mutex<Pools>,
     wakeup: Wakeup,
-    asleep: AtomicBool,
+    watcher: Watcher,
 }
 
 /// It belongs to the thread, and goes with it.
@@ -62,7 +62,7 @@ fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
 /// A task was queued.
 #[inline(always)]
 pub fn look_after(pool: &Pool) {
-    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.armed.load(Relaxed) {
+    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.is_armed() {
         arm(pool);
     }
 }
@@ -70,10 +70,9 @@ pub fn look_after(pool: &Pool) {
 /// Results were looked for.
 #[inline(always)]
 pub fn served(pool: &Pool) {
-    // Only who has the GIL writes.
-    pool.seen.served.store(pool.seen.served.load(Relaxed).wrapping_add(1), Relaxed);
-    if pool.seen.armed.load(Relaxed) && !(pool.home.get() == Home::Loop && has_more(pool)) {
-        pool.seen.armed.store(false, Relaxed);
+    pool.seen.note_served();
+    if pool.seen.is_armed() && !(pool.home.get() == Home::Loop && has_more(pool)) {
+        pool.seen.disarm();
     }
 }
 
@@ -87,7 +86,7 @@ fn has_more(pool: &Pool) -> bool {
 fn arm(pool: &Pool) {
     // Without the thread, a loop that has no time is all that there is: as good as can be.
     let Ok(shared) = shared() else { return };
-    pool.seen.armed.store(true, Relaxed);
+    pool.seen.arm();
     let address = std::ptr::from_ref(pool) as usize;
     let (known, runs) = {
         let mut watched = shared.lock();
@@ -102,7 +101,7 @@ fn arm(pool: &Pool) {
         if start_thread(move || watch(&for_thread)).is_err() {
             shared.lock().runs = false;
         }
-    } else if !known && shared.asleep.swap(false, SeqCst) {
+    } else if !known && shared.watcher.wake() == Wake::Ring {
         shared.wakeup.wake();
     }
 }
@@ -111,38 +110,35 @@ fn shared() -> io::Result<Arc<Shared>> {
     if let Some(shared) = with(|place| place.upgrade()) {
         return Ok(shared);
     }
-    let made = Arc::new(Shared {
-        watched: Mutex::default(),
-        wakeup: Wakeup::new()?,
-        asleep: AtomicBool::new(false),
-    });
+    let made =
+        Arc::new(Shared { watched: Mutex::default(), wakeup: Wakeup::new()?, watcher: Watcher::default() });
     with(|place| *place = Arc::downgrade(&made));
     Ok(made)
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Watched> {
+    fn lock(&self) -> MutexGuard<'_, Pools> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The pools to watch; nothing when the thread is to end.
-    fn look(&self) -> Option<Vec<(usize, Arc<Seen>)>> {
+    fn look(&self) -> Option<Vec<(usize, Arc<Watched>)>> {
         let mut watched = self.lock();
-        watched.pools.retain(|(_, seen)| seen.armed.load(Relaxed));
+        watched.pools.retain(|(_, seen)| seen.is_armed());
         (!watched.ended).then(|| watched.pools.clone())
     }
 
     /// Sleeps until results come for one of these, or there is another to watch; false when the time is over.
-    fn sleep(&self, pools: &[(usize, Arc<Seen>)], timeout: Option<f64>) -> bool {
-        self.asleep.store(true, SeqCst);
+    fn sleep(&self, pools: &[(usize, Arc<Watched>)], timeout: Option<f64>) -> bool {
+        self.watcher.fall_asleep();
         let changed = self.look().is_none_or(|now| now.len() > pools.len());
         let mut woken = true;
         if !changed {
             let mut fds = vec![self.wakeup.fileno()];
-            fds.extend(pools.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).filter(|fd| *fd > 0));
+            fds.extend(pools.iter().filter_map(|(_, seen)| seen.descriptor()));
             woken = readable(&fds, timeout).is_ok_and(|ready| ready.contains(&true));
         }
-        self.asleep.store(false, SeqCst);
+        self.watcher.get_up();
         self.wakeup.clear();
         woken
     }
@@ -169,26 +165,25 @@ fn watch(shared: &Shared) {
             shared.sleep(&pools, Some(LONGEST_SLEEP));
         }
         std::thread::sleep(PATIENCE);
-        for (slf, seen, served) in late {
-            if seen.served.load(Relaxed) == served && seen.armed.load(Relaxed) {
-                lend(slf, &seen, served);
+        for (slf, seen, look) in late {
+            if seen.has_waited(look) {
+                lend(slf, &seen, look);
             }
         }
     }
 }
 
-/// The pools for which results wait, each with the count of looks for them.
-fn late(pools: &[(usize, Arc<Seen>)]) -> Vec<(usize, Arc<Seen>, u32)> {
-    let live: Vec<_> = pools.iter().filter(|(_, seen)| seen.epoll.load(Relaxed) > 0).collect();
-    let counts: Vec<u32> = live.iter().map(|(_, seen)| seen.served.load(Relaxed)).collect();
-    let fds: Vec<i32> = live.iter().map(|(_, seen)| seen.epoll.load(Relaxed)).collect();
+/// The pools for which results wait, each with what was seen of it before it was found so.
+fn late(pools: &[(usize, Arc<Watched>)]) -> Vec<(usize, Arc<Watched>, Look)> {
+    let live =
+        pools.iter().filter_map(|(slf, seen)| Some((seen.descriptor()?, (*slf, seen.clone(), seen.look()))));
+    let (fds, seen): (Vec<i32>, Vec<_>) = live.unzip();
     let ready = readable(&fds, Some(0.0)).unwrap_or_default();
-    let all = live.into_iter().zip(counts).zip(ready);
-    all.filter(|(_, ready)| *ready).map(|(((slf, seen), count), _)| (*slf, seen.clone(), count)).collect()
+    seen.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(seen, _)| seen).collect()
 }
 
 /// Lends a pool to the reactor, if its loop has not served it in the meantime.
-fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
+fn lend(address: usize, seen: &Arc<Watched>, look: Look) {
     // SAFETY: one thread state for the time of the call; `end` waits for this thread before the interpreter takes the GIL
     // away.
     guarded((), || unsafe {
@@ -201,7 +196,7 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
         if let Some(slf) = found {
             let pool = pool::of(slf.as_ptr());
             let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
-            if waits && seen.served.load(Relaxed) == served && LEND.get()(slf.as_ptr()).is_err() {
+            if waits && seen.has_waited(look) && LEND.get()(slf.as_ptr()).is_err() {
                 error::unraisable(slf.as_ptr());
             }
         }

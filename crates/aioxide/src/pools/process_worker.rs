@@ -7,17 +7,18 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
 use aioxide_core::gauge::Gauge;
+use aioxide_core::page::Page;
+use aioxide_core::slot::Claim;
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::{clock, malloc, process, socket};
+use aioxide_sys::{channel, clock, malloc, memory, poll, process};
 use pyo3_ffi::*;
 
 use super::process_arena::Arena;
 use super::process_buffer as buffer;
-use super::process_page::{self as page, Page};
+use super::process_page as page;
 use super::process_payload::Payload;
 use super::process_pickle as pickle;
 use super::process_slab::{self as slab, Known, Slab};
@@ -105,8 +106,8 @@ impl Worker {
     /// Receives at once what there is; else looks for a while, then sleeps, both without the GIL.
     fn receive(&mut self) -> io::Result<usize> {
         let fd = self.sock.as_raw_fd();
-        let seen = self.page().sent.load(Ordering::Acquire);
-        match socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, false) {
+        let seen = self.page().sent();
+        match channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, false) {
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
@@ -118,7 +119,7 @@ impl Worker {
                 let won = self.spin_until_sent(seen, spin);
                 self.gauge.record(won);
             }
-            let received = socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, true);
+            let received = channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true);
             PyEval_RestoreThread(thread);
             received
         }
@@ -127,7 +128,7 @@ impl Worker {
     fn spin_until_sent(&self, seen: u64, limit: u64) -> bool {
         let start = clock::ticks();
         loop {
-            if self.page().sent.load(Ordering::Acquire) != seen {
+            if self.page().sent() != seen {
                 return true;
             }
             if clock::ticks().wrapping_sub(start) >= limit {
@@ -140,7 +141,7 @@ impl Worker {
     fn send(&self, data: &[u8], passed: Option<BorrowedFd<'_>>) -> Res<()> {
         let (mut sent, mut passed) = (0, passed);
         while sent < data.len() {
-            match socket::send_with(self.sock.as_raw_fd(), &data[sent..], passed, false) {
+            match channel::send(self.sock.as_raw_fd(), &data[sent..], passed, false) {
                 Ok(count) => {
                     sent += count;
                     passed = None;
@@ -150,7 +151,7 @@ impl Worker {
                 Err(why) => return raise_io(&why),
             }
         }
-        self.page().published.fetch_add(1, Ordering::Release);
+        self.page().note_published();
         Ok(())
     }
 
@@ -164,7 +165,7 @@ impl Worker {
         // SAFETY: nothing between the two calls touches a Python object.
         let waited = unsafe {
             let thread = PyEval_SaveThread();
-            let waited = process::wait_writable(self.sock.as_raw_fd());
+            let waited = poll::wait_writable(self.sock.as_raw_fd());
             PyEval_RestoreThread(thread);
             waited
         };
@@ -179,19 +180,19 @@ impl Worker {
             return error::runtime_error(c"the pool sent no descriptor beside its slab");
         }
         let fd = self.passed.remove(0);
-        match Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0) {
+        match Slab::open(header.id, fd, header.slab_size, header.flags & SHARED != 0) {
             Ok(slab) => {
                 malloc::raise_threshold(slab.size());
                 self.known.insert(header.id, slab);
                 Ok(())
             }
-            Err(why) => slab::no_room(header.nanos as usize, &why),
+            Err(why) => slab::no_room(header.slab_size as usize, &why),
         }
     }
 
     fn run(&mut self, frame: &Frame) -> Res<()> {
         let header = frame.header;
-        if self.retires || !self.page().slot(header.slot).begin() {
+        if self.retires || self.page().slot(header.slot).begin() == Claim::Lost {
             // A worker that retires leaves its tasks queued: the pool takes them back.
             self.passed_over = !self.retires;
             return Ok(());
@@ -199,18 +200,17 @@ impl Worker {
         self.passed_over = false;
         // A signal that came before the task is not the task's.
         idle_signals()?;
-        self.page().started.store(clock::nanos(), Ordering::Release);
-        self.page().running.store(header.id, Ordering::Release);
+        self.page().begin(header.id, clock::nanos());
         let call = self.unpickle(frame);
         let (kind, pickled) = match call {
             Ok(call) => match call_here(&call) {
                 Ok(value) => {
-                    self.page().running.store(0, Ordering::Release);
+                    self.page().end();
                     drop(call);
                     self.dump_result(value, self.lent(frame).as_ref())
                 }
                 Err(Raised) => {
-                    self.page().running.store(0, Ordering::Release);
+                    self.page().end();
                     let pickled = self.dump_failure();
                     drop(call);
                     (Kind::Failure, pickled)
@@ -218,11 +218,11 @@ impl Worker {
             },
             Err(Raised) => (Kind::Unreadable, self.dump_failure()),
         };
-        let nanos = clock::nanos().saturating_sub(self.page().started.load(Ordering::Relaxed));
-        self.page().running.store(0, Ordering::Release);
+        let nanos = self.page().since_begun(clock::nanos());
+        self.page().end();
         let mut answer = Header::new(kind);
         (answer.slot, answer.id, answer.nanos) = (header.slot, header.id, nanos);
-        if self.max_rss > 0 && process::resident(std::process::id()) > self.max_rss {
+        if self.max_rss > 0 && memory::resident(std::process::id()) > self.max_rss {
             self.retires = true;
             answer.flags |= RETIRES;
         }
@@ -344,13 +344,8 @@ impl Worker {
     }
 
     fn announce(&self, slab: &Rc<Slab>) -> Res<()> {
-        let mut header = Header::new(Kind::Slab);
-        (header.id, header.nanos) = (slab.id, slab.size() as u64);
-        if slab.shared {
-            header.flags |= SHARED;
-        }
         let mut out = Vec::new();
-        header.write(&[], &[], &mut out);
+        Header::of_slab(slab.id, slab.size() as u64, slab.shared).write(&[], &[], &mut out);
         self.send(&out, slab.descriptor())
     }
 }
@@ -513,8 +508,7 @@ fn hung_up() -> Res<()> {
 // `stop_wanted()`: whether the task that runs now is the one that the pool wants stopped.
 fastcall!(stop_wanted, |_module, _args| {
     let Some(page) = *PAGE.0.get() else { return Ok(boolean(false)) };
-    let running = page.running.load(Ordering::Acquire);
-    Ok(boolean(running != 0 && page.stop.load(Ordering::Acquire) == running))
+    Ok(boolean(page.is_to_stop()))
 });
 
 // `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.

@@ -3,12 +3,13 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aioxide_core::parking::Sleep;
 use aioxide_core::wait_word::WaitWord;
 use aioxide_sys::clock;
 
 use crate::engine::futex::Futex;
-use crate::engine::signals::Bell;
 use crate::engine::spin;
+use crate::engine::wake::Bell;
 use crate::ffi::{NULL, Obj, Raw, gil};
 use crate::task::loop_state::thread_ident;
 
@@ -101,7 +102,7 @@ impl Seat {
     fn spin(&self, limit: u64) -> bool {
         let won = spin::spin(limit, || self.word.is_called());
         SPINNERS.fetch_sub(1, Ordering::Relaxed);
-        won || !self.word.stop_spinning()
+        won || self.word.stop_spinning() == Sleep::Called
     }
 
     fn sleep(&self, timeout: Option<f64>) {

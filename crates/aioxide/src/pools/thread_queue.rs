@@ -256,8 +256,12 @@ impl Queue {
         while self.is_full() && thread_room::current() != std::ptr::from_ref(&self.room) {
             self.room.wait();
             // SAFETY: needs the GIL only.
-            check(unsafe { PyErr_CheckSignals() })?;
-            self.check_open()?;
+            let goes_on = check(unsafe { PyErr_CheckSignals() }).and_then(|()| self.check_open());
+            if goes_on.is_err() {
+                // There may be room, of which this thread alone was told.
+                self.room.tell(false);
+            }
+            goes_on?;
         }
         Ok(())
     }

@@ -2,19 +2,18 @@
 //! future may touch.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use aioxide_sys::park::{park, unpark};
+use aioxide_core::event_count::{EventCount, Whom};
 
+use crate::engine::futex::Futex;
 use crate::ffi::gil;
 
 pub struct Room {
     pub max_workers: Cell<u32>,
     /// Workers that wait in `Future.result()` for a call that stands in this very queue.
     pub blocked: Cell<u32>,
-    /// Threads that wait in `submit` for room, and the word they sleep on.
-    waiters: Cell<u32>,
-    word: AtomicU32,
+    /// What threads in `submit` sleep on that wait for room. Its lock is the GIL.
+    news: EventCount<Futex>,
 }
 
 thread_local! {
@@ -33,36 +32,27 @@ pub fn set_current(room: *const Room) {
 
 impl Room {
     pub fn new(max_workers: u32) -> Room {
-        Room {
-            max_workers: Cell::new(max_workers),
-            blocked: Cell::new(0),
-            waiters: Cell::new(0),
-            word: AtomicU32::new(0),
-        }
+        Room { max_workers: Cell::new(max_workers), blocked: Cell::new(0), news: EventCount::default() }
     }
 
     /// Waits, with the GIL released, until there is room, or a signal comes. The caller has a reference to the queue.
     pub fn wait(&self) {
-        let seen = self.word.load(Ordering::Relaxed);
-        self.waiters.set(self.waiters.get() + 1);
+        let seen = self.news.begin_wait();
         // SAFETY: only the word is touched until the GIL is taken, and the caller has a reference to the queue.
         let released = unsafe { gil::release() };
-        park(&self.word, seen, None);
+        self.news.sleep(seen);
         released.take(0);
-        self.waiters.set(self.waiters.get() - 1);
+        self.news.end_wait();
     }
 
     /// There is room for somebody, or a reason to look again.
     pub fn tell(&self, all: bool) {
-        if self.waiters.get() > 0 {
-            self.word.fetch_add(1, Ordering::Release);
-            unpark(&self.word, if all { u32::MAX } else { 1 });
-        }
+        self.news.notify(if all { Whom::All } else { Whom::One });
     }
 
     /// In a child of fork: nobody waits there.
     pub fn after_fork(&self) {
         self.blocked.set(0);
-        self.waiters.set(0);
+        self.news.forget();
     }
 }

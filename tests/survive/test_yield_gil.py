@@ -1,4 +1,4 @@
-"""A thread that schedules without a pause lets a loop that is 1,024 entries behind have the GIL (`engine/signals.rs`).
+"""A thread that schedules without a pause lets a loop that is 1,024 entries behind have the GIL: `engine::yield_gil`.
 
 With a switch interval of half a minute that is the only way in which the loop gets it before the thread ends.
 """
