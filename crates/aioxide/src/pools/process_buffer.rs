@@ -157,6 +157,9 @@ struct Buffer {
 
 static BUFFER: Global<*mut PyTypeObject> = Global::new();
 
+/// Has workers told, where shared memory has gone: set by the room of process pools, which a worker has none of.
+pub static FORGET_GONE: Global<fn()> = Global::new();
+
 impl Buffer {
     fn over(lease: Rc<Lease>, start: *mut u8, size: usize) -> Res {
         // SAFETY: the type is made at import, before any slab; its body is zeroed and filled here.
@@ -209,13 +212,15 @@ unsafe extern "C" fn getbuffer(slf: Raw, view: *mut Py_buffer, flags: c_int) -> 
 /// # Safety
 /// `slf` is a `Buffer`, to which no reference is left.
 unsafe extern "C" fn dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
+    // SAFETY: the last reference is gone; what is called then is set once, at import.
     guarded((), || unsafe {
         let kind = Py_TYPE(slf);
         drop((*slf.cast::<Buffer>()).lease.take());
         PyObject_Free(slf.cast());
         Py_DECREF(kind.cast());
-        super::process_live::forget_gone();
+        if FORGET_GONE.is_set() {
+            FORGET_GONE.get()();
+        }
     });
 }
 

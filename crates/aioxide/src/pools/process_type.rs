@@ -478,6 +478,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     super::process_buffer::load()?;
+    super::process_buffer::FORGET_GONE.set(live::forget_gone);
     crate::task::future::CALLED_OFF.set(recall::called_off);
     future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
     super::process_watch::LEND.set(home::lend);
