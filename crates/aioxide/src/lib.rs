@@ -1,4 +1,4 @@
-//! Floor 6: the extension module `aioxide._aioxide`, a list of exports.
+//! Floor 7: the extension module `aioxide._aioxide`, a list of exports.
 
 mod engine;
 mod event_loop;
@@ -6,6 +6,7 @@ mod ffi;
 mod net;
 mod pools;
 mod task;
+mod wire;
 
 use std::ffi::{CStr, c_int, c_void};
 

@@ -1,31 +1,20 @@
-//! Floor 4: pools of threads and processes: the futures that they hand out, and how a loop calls them.
-//!
-//! A process pool and its workers share `process_slab`, `process_arena`, `process_payload`, `process_buffer`, `process_page`,
-//! `process_pickle`, `process_pickled` and `process_reduce`; a worker process uses nothing else of this crate but those, `ffi`
-//! and `process_worker`, and imports neither asyncio nor aioxide.
+//! Floor 5: pools of threads and processes: the futures that they hand out, and how a loop calls them. A worker process uses
+//! `wire`, `ffi` and `process_worker` alone, and imports neither asyncio nor aioxide.
 
 pub mod dispatch;
 pub mod future;
 pub mod future_type;
 pub mod process;
-pub mod process_arena;
-pub mod process_buffer;
 pub mod process_ends;
 pub mod process_home;
 pub mod process_live;
 pub mod process_looks;
 pub mod process_manager;
 pub mod process_out;
-pub mod process_page;
-pub mod process_payload;
-pub mod process_pickle;
-pub mod process_pickled;
 pub mod process_pump;
 pub mod process_reactor;
 pub mod process_recall;
-pub mod process_reduce;
 pub mod process_seen;
-pub mod process_slab;
 pub mod process_standby;
 pub mod process_submit;
 pub mod process_task;

@@ -16,14 +16,14 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process_arena::Arena;
 use super::process_out::Out;
-use super::process_page::{self as page, Page};
 use super::process_seen::Seen;
-use super::process_slab::{Known, Slab};
 use super::process_task::{Call, Task, TaskBox};
 use crate::ffi::{Raw, Slot};
 use crate::task::loop_state::thread_ident;
+use crate::wire::arena::Arena;
+use crate::wire::page::{self, Page};
+use crate::wire::slab::{Known, Slab};
 
 /// Whose turn of waiting serves a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

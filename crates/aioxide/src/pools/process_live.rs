@@ -38,7 +38,7 @@ pub fn in_live<T>(look: impl FnMut(Raw) -> Option<T>) -> Option<T> {
 /// Where shared memory has gone, workers that have it mapped let go of it now, not with their next task.
 #[inline(always)]
 pub fn forget_gone() {
-    if super::process_slab::take_gone() {
+    if crate::wire::slab::take_gone() {
         // SAFETY: the list holds pools; what is done with them is leaf code too.
         live(|pools| pools.iter().for_each(|slf| unsafe { pool::of(*slf) }.with(State::forget_gone)));
     }

@@ -77,7 +77,7 @@ noargs!(workers, |slf| {
             int(done as i64)?,
             seconds(ran)?,
             seconds(idle)?,
-            int(super::process_slab::resident(pid as u32) as i64)?,
+            int(crate::wire::slab::resident(pid as u32) as i64)?,
             boolean(ready),
         ];
         made.push(tuple(&items.each_ref().map(Obj::as_ptr))?);

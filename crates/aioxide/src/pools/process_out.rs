@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use aioxide_sys::socket;
 
-use super::process_slab::Slab;
+use crate::wire::slab::Slab;
 
 /// What is still to be sent to a worker; a slab's descriptor goes with the first byte of its frame.
 #[derive(Default)]

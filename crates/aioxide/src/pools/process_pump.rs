@@ -10,15 +10,15 @@ use aioxide_sys::socket;
 
 use super::process::{self as pool, Event, Pool};
 use super::process_ends::{finish, task_gone};
-use super::process_slab::Slab;
 use super::process_task::Task;
 use super::{
-    process_buffer as buffer, process_live as live, process_manager as manager, process_pickle as pickle,
+    process_live as live, process_manager as manager, process_submit as submit, process_watch as watch,
 };
-use super::{process_submit as submit, process_watch as watch};
 use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::thread_ident;
+use crate::wire::slab::Slab;
+use crate::wire::{buffer, pickle};
 
 /// Bytes that are asked for at a time.
 const ROOM: usize = 1 << 16;

@@ -4,15 +4,13 @@ use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::process::{Pool, State};
-use super::process_payload::Payload;
-use super::process_slab as slab;
 use super::process_task::{Call, Target, Task, TaskBox};
-use super::{
-    process_ends as ends, process_manager as manager, process_pickle as pickle, process_watch as watch,
-};
+use super::{process_ends as ends, process_manager as manager, process_watch as watch};
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::wire::payload::Payload;
+use crate::wire::{pickle, slab};
 
 /// Of so many bytes a slab is filled.
 const LARGE: usize = 1 << 14;

@@ -5,11 +5,11 @@
 //! which a worker stands idle is announced as running when it is sent, as the standard library's pool announces what it
 //! puts into its queue.
 
-use super::process_payload::Payload;
 use crate::engine::loop_call::LoopCall;
 use crate::ffi::{Obj, Res};
 use crate::task::future as loop_future;
 use crate::task::marks::Mark;
+use crate::wire::payload::Payload;
 
 /// Who gets the outcome of a task.
 pub enum Target {

@@ -13,12 +13,11 @@ use pyo3_ffi::*;
 
 use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
 use super::process_looks::{counts, find, workers};
-use super::process_payload::Payload;
-use super::process_recall::{take_pending, withdraw};
+use super::process_recall::{self as recall, take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
 use super::{
     future, process_ends as ends, process_home as home, process_live as live, process_manager as manager,
-    process_page as page, process_pump as pump, process_recall as recall, process_submit as submit,
+    process_pump as pump, process_submit as submit,
 };
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -30,6 +29,8 @@ use crate::ffi::object::{boolean, call, call_method, check, int, is_none, none, 
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::{native_state, thread_ident};
+use crate::wire::page;
+use crate::wire::payload::Payload;
 
 /// # Safety
 /// `slf` is a pool object, as every receiver of a method below.
@@ -432,7 +433,7 @@ fn init(made: Obj, args: Raw) -> Res {
         if !is_none(item(3)) {
             pool.max_pending.set(integer(item(3))?.max(1) as usize);
         }
-        super::process_pickle::load()?;
+        crate::wire::pickle::load()?;
         Ok(made)
     }
 }
@@ -477,8 +478,8 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
-    super::process_buffer::load()?;
-    super::process_buffer::FORGET_GONE.set(live::forget_gone);
+    crate::wire::buffer::load()?;
+    crate::wire::buffer::FORGET_GONE.set(live::forget_gone);
     crate::task::future::CALLED_OFF.set(recall::called_off);
     future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
     super::process_watch::LEND.set(home::lend);
@@ -542,11 +543,11 @@ noargs!(
 onearg!(
     /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
     shared_memory,
-    |_module, size| super::process_buffer::new_shared(super::process_slab::size_from(size)?)
+    |_module, size| crate::wire::buffer::new_shared(crate::wire::slab::size_from(size)?)
 );
 
 onearg!(
     /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
     shared_id,
-    |_module, buffer| super::process_buffer::id_of(buffer)
+    |_module, buffer| crate::wire::buffer::id_of(buffer)
 );

@@ -15,16 +15,15 @@ use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, malloc, process, socket};
 use pyo3_ffi::*;
 
-use super::process_arena::Arena;
-use super::process_buffer as buffer;
-use super::process_page::{self as page, Page};
-use super::process_payload::Payload;
-use super::process_pickle as pickle;
-use super::process_slab::{self as slab, Known, Slab};
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, call, none};
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, module};
+use crate::wire::arena::Arena;
+use crate::wire::page::{self, Page};
+use crate::wire::payload::Payload;
+use crate::wire::slab::{self, Known, Slab};
+use crate::wire::{buffer, pickle};
 
 const ROOM: usize = 1 << 16;
 

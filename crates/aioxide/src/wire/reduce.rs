@@ -6,7 +6,7 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
-use super::process_slab as slab;
+use super::slab;
 use crate::ffi::buffer::View;
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, dict, getattr, getattr_opt, import_from, int, string, tuple};

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use aioxide_core::frames::{LARGEST, Place};
 
-use super::process_arena::Arena;
-use super::process_pickled::Pickled;
-use super::process_slab::{IN_FRAME, Slab, find_shared, is_file_limit};
+use super::arena::Arena;
+use super::pickled::Pickled;
+use super::slab::{IN_FRAME, Slab, find_shared, is_file_limit};
 
 /// Buffers begin at multiples of this, as numpy's own do.
 const ALIGN: usize = 64;
-/// A pickle of this many bytes travels in a slab too. Measured with strings of bytes, as in `process_pickle`: no difference at
+/// A pickle of this many bytes travels in a slab too. Measured with strings of bytes, as in `wire::pickle`: no difference at
 /// 16 KiB one at a time, at 32 KiB 0.85 and 0.4 of the time through the socket, at 128 KiB 0.6 and 0.75.
 const LARGE_BODY: usize = 1 << 15;
 /// A pickle of more bytes does so in any case: it would be copied twice more on its way through a socket.

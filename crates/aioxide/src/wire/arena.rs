@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aioxide_sys::process;
 
-use super::process_slab::Slab;
+use super::slab::Slab;
 
 /// What a process keeps of its own free slabs, in bytes; and always one.
 const KEEP: usize = 512 << 20;

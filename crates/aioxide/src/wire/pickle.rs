@@ -2,15 +2,15 @@
 //! large numpy arrays is kept apart.
 //!
 //! Up to 3.13 that protocol is 4, which has no buffers to keep apart. The pickle is of protocol 5 all the same, but every
-//! object is asked for what it says to 4 (`process_reduce`).
+//! object is asked for what it says to 4 (`wire::reduce`).
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
-pub use super::process_pickled::Pickled;
-use super::{process_reduce as reduce, process_slab as slab};
+pub use super::pickled::Pickled;
+use super::{reduce, slab};
 use crate::ffi::buffer::View;
 use crate::ffi::guard::{guarded, onearg};
 use crate::ffi::names::intern;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aioxide_core::frames::Place;
 use pyo3_ffi::*;
 
-use super::process_slab::{IN_FRAME, Known, Slab, no_room, shared_by_id};
+use super::slab::{IN_FRAME, Known, Slab, no_room, shared_by_id};
 use crate::ffi::guard::guarded;
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Global, NULL, Obj, Raw, Res, error};
