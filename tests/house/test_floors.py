@@ -18,6 +18,7 @@ FLOORS = {
     "engine": 3,
     "net": 4,
     "wire": 4,
+    "calls": 4,
     "pools": 5,
     "event_loop": 6,
     "lib": 7,

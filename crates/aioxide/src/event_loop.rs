@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use crate::calls::executor;
 use crate::engine::fileno::fileno;
 use crate::engine::loop_object::of;
 use crate::engine::source::Side;
@@ -20,7 +21,6 @@ use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, in
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, held, names, none};
 use crate::net::{connect, server, stream_type};
-use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, task_type};
@@ -184,7 +184,7 @@ fn no_number(value: Raw, name: &str) -> Res<f64> {
 
 overriding!(time, base, c"time", |slf| float(loop_clock::monotonic()?));
 
-fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
+fastcall!(run_in_executor, |slf, args| executor::run_in_executor(&of(slf).state, args));
 
 // ---------------------------------------------------------------------------------------------- futures and tasks
 

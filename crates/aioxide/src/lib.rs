@@ -1,5 +1,6 @@
 //! Floor 7: the extension module `aioxide._aioxide`, a list of exports.
 
+mod calls;
 mod engine;
 mod event_loop;
 mod ffi;
@@ -39,7 +40,7 @@ fn load(module: Raw) -> Res<()> {
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
-    add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
+    add(module, c"PoolFuture", &Obj::new(calls::future_type::load()?.cast()))?;
     let (pool, queue) = pools::thread_type::load()?;
     add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
     add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
@@ -57,20 +58,20 @@ ffi::guard::noargs!(py_build_info, |_module| {
 });
 
 ffi::guard::onearg!(py_register_future, |_module, class| {
-    pools::future::set_class(Obj::new(class));
+    calls::future::set_class(Obj::new(class));
     Ok(none())
 });
 
 ffi::guard::onearg!(py_register_pool, |_module, args| {
     let item = |at| Obj::steal(PySequence_GetItem(args, at));
-    let (class, standard) = (item(0)?, pools::standard::Standard::watch(item(1)?, item(2)?));
+    let (class, standard) = (item(0)?, calls::standard::Standard::watch(item(1)?, item(2)?));
     pools::thread_type::note_standard(class.as_ptr(), standard);
-    pools::dispatch::register(class.as_ptr(), standard)?;
+    calls::executor::register(class.as_ptr(), standard)?;
     Ok(none())
 });
 
 ffi::guard::onearg!(py_submit_is_wrapped, |_module, class| {
-    Ok(boolean(pools::dispatch::is_wrapped(class)))
+    Ok(boolean(calls::executor::is_wrapped(class)))
 });
 
 ffi::guard::noargs!(py_end_pools, |_module| {

@@ -1,9 +1,6 @@
-//! Floor 5: pools of threads and processes: the futures that they hand out, and how a loop calls them. A worker process uses
+//! Floor 5: pools of threads and processes. A worker process uses
 //! `wire`, `ffi` and `process_worker` alone, and imports neither asyncio nor aioxide.
 
-pub mod dispatch;
-pub mod future;
-pub mod future_type;
 pub mod process;
 pub mod process_ends;
 pub mod process_home;
@@ -23,9 +20,7 @@ pub mod process_type;
 pub mod process_watch;
 pub mod process_worker;
 pub mod seat;
-pub mod standard;
 pub mod thread_queue;
-pub mod thread_room;
 pub mod thread_type;
 pub mod work_item;
 pub mod work_items;

@@ -3,6 +3,7 @@
 use super::process::Pool;
 use super::process_manager as manager;
 use super::process_task::Target;
+use crate::calls::future;
 use crate::ffi::object::none;
 use crate::ffi::{Obj, Res, error};
 use crate::task::finish::{self, Outcome};
@@ -27,7 +28,7 @@ pub fn tell_room(pool: &Pool) {
 /// leave it open, for nobody would come back to it.
 fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
     // SAFETY: callers pass a future of ours.
-    let is_done = || unsafe { super::future::of(future.as_ptr()) }.is_done();
+    let is_done = || unsafe { future::of(future.as_ptr()) }.is_done();
     let mut first = None;
     for _ in 0..manager::TRIES {
         if set().is_ok() {
@@ -59,18 +60,18 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
                 Ok(())
             }
             // Cancelled meanwhile, where running tasks can be: nobody wants to know.
-            Target::Future(_) if super::future::of(future.as_ptr()).is_done() => {
+            Target::Future(_) if future::of(future.as_ptr()).is_done() => {
                 error::clear();
                 Ok(())
             }
             Target::Future(_) => match Outcome::of(outcome) {
                 Outcome::Returned(value) => {
-                    until_done(&future, || super::future::set_result(future.as_ptr(), value.clone()))
+                    until_done(&future, || future::set_result(future.as_ptr(), value.clone()))
                 }
                 Outcome::Raised(exception) => {
-                    until_done(&future, || super::future::set_exception(future.as_ptr(), exception.clone()))
+                    until_done(&future, || future::set_exception(future.as_ptr(), exception.clone()))
                 }
-                Outcome::Cancelled => super::future::cancel(future.as_ptr()).map(drop),
+                Outcome::Cancelled => future::cancel(future.as_ptr()).map(drop),
             },
         }
     };

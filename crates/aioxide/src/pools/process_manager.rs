@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::process::{self as pool, Pool};
+use crate::calls::future;
 use crate::ffi::guard::{fastcall, onearg};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, check, int, none};
@@ -141,7 +142,7 @@ fastcall!(call_back, |_slf, args| {
         1 => check(PyDict_DelItem(futures, future.as_ptr()))?,
         _ => return Err(Raised),
     }
-    super::future::invoke_callbacks(future.as_ptr(), super::future::of(future.as_ptr()))?;
+    future::invoke_callbacks(future.as_ptr(), future::of(future.as_ptr()))?;
     Ok(none())
 });
 

@@ -8,6 +8,7 @@ use super::process::{self as pool, Worker};
 use super::process_ends::task_gone;
 use super::process_live::in_live;
 use super::process_task::TaskBox;
+use crate::calls::future;
 use crate::ffi::guard::onearg;
 use crate::ffi::object::{boolean, check, int, none, tuple};
 use crate::ffi::{Obj, Raw, Res};
@@ -68,7 +69,7 @@ fn discard(slf: &Obj, task: TaskBox) {
 #[cold]
 pub unsafe fn cancel(future: Raw) -> Res<bool> {
     // SAFETY: a pool's future, which the caller keeps alive.
-    let this = unsafe { super::future::of(future) };
+    let this = unsafe { future::of(future) };
     match take_back(future) {
         Found::Begun => {
             this.note_running();
@@ -77,15 +78,15 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
         Found::Parent => {
             this.sent.set(false);
             // SAFETY: the same future.
-            unsafe { super::future::cancel(future) }
+            unsafe { future::cancel(future) }
         }
         Found::Taken(slf, task) => {
             // SAFETY: the same future.
-            let cancelled = unsafe { super::future::cancel(future) };
+            let cancelled = unsafe { future::cancel(future) };
             let raised = if cancelled.is_err() { crate::ffi::error::take() } else { None };
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
-            if this.is_cancelled() && unsafe { super::future::set_running(future) }.is_err() {
+            if this.is_cancelled() && unsafe { future::set_running(future) }.is_err() {
                 super::process_manager::report(future);
             }
             discard(&slf, task);

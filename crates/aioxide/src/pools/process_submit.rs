@@ -6,6 +6,7 @@ use pyo3_ffi::*;
 use super::process::{Pool, State};
 use super::process_task::{Call, Target, Task, TaskBox};
 use super::{process_ends as ends, process_manager as manager, process_watch as watch};
+use crate::calls::future;
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -245,8 +246,8 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
 fn unwanted(pool: &Pool, task: TaskBox) {
     if let Target::Future(future) = &task.target {
         // SAFETY: `submit` takes futures of ours only.
-        let state = unsafe { super::future::of(future.as_ptr()) }.state.get();
-        if state == super::future::State::Cancelled && Task::announce(future).is_err() {
+        let state = unsafe { future::of(future.as_ptr()) }.state.get();
+        if state == future::State::Cancelled && Task::announce(future).is_err() {
             manager::report(future.as_ptr());
         }
     }

@@ -5,6 +5,7 @@
 //! which a worker stands idle is announced as running when it is sent, as the standard library's pool announces what it
 //! puts into its queue.
 
+use crate::calls::future;
 use crate::engine::loop_call::LoopCall;
 use crate::ffi::{Obj, Res};
 use crate::task::future as loop_future;
@@ -32,7 +33,7 @@ impl Target {
     pub fn is_wanted(&self) -> bool {
         match self {
             // SAFETY: `submit` takes futures of ours only.
-            Target::Future(future) => !unsafe { super::future::of(future.as_ptr()) }.is_done(),
+            Target::Future(future) => !unsafe { future::of(future.as_ptr()) }.is_done(),
             Target::Call(waiting) => waiting.is_wanted(),
         }
     }
@@ -41,7 +42,7 @@ impl Target {
     pub fn announce_alone(&self) -> bool {
         match self {
             // SAFETY: as above.
-            Target::Future(future) => unsafe { super::future::of(future.as_ptr()) }.announce_alone(),
+            Target::Future(future) => unsafe { future::of(future.as_ptr()) }.announce_alone(),
             Target::Call(_) => true,
         }
     }
@@ -52,7 +53,7 @@ impl Target {
         // SAFETY: each is a future of its kind, alive as long as `self`.
         unsafe {
             match self {
-                Target::Future(future) => super::future::of(future.as_ptr()).sent.set(sent),
+                Target::Future(future) => future::of(future.as_ptr()).sent.set(sent),
                 Target::Call(waiting) => {
                     loop_future::of(waiting.future().as_ptr()).marks.put(Mark::Sent, sent);
                 }
@@ -100,6 +101,6 @@ impl Task {
     /// Tells the future that its call runs; false where it was cancelled meanwhile. May run code of users.
     pub fn announce(future: &Obj) -> Res<bool> {
         // SAFETY: `submit` takes futures of ours only.
-        unsafe { super::future::set_running(future.as_ptr()) }
+        unsafe { future::set_running(future.as_ptr()) }
     }
 }

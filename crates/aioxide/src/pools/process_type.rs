@@ -16,9 +16,10 @@ use super::process_looks::{counts, find, workers};
 use super::process_recall::{self as recall, take_pending, withdraw};
 use super::process_task::{Target, TaskBox};
 use super::{
-    future, process_ends as ends, process_home as home, process_live as live, process_manager as manager,
+    process_ends as ends, process_home as home, process_live as live, process_manager as manager,
     process_pump as pump, process_submit as submit,
 };
+use crate::calls::future;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
@@ -82,7 +83,7 @@ fastcall!(submit_task, |slf, args| {
     args.require(&["future", "fn", "args", "kwargs"], "submit")?;
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, true)?;
-    let future = if is_none(given[0]) { super::future::new()? } else { Obj::new(given[0]) };
+    let future = if is_none(given[0]) { future::new()? } else { Obj::new(given[0]) };
     let call = submit::call_of(given[1], given[2], given[3])?;
     check_still_open(pool)?;
     home::to_reactor(slf)?;

@@ -14,10 +14,10 @@ use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::future::{self, State};
 use super::seat::Seat;
-use super::thread_room::{self, Room};
 use super::work_item;
+use crate::calls::future::{self, State};
+use crate::calls::room::{self, Room};
 use crate::engine::loop_call::LoopCall;
 use crate::engine::spin::Bets;
 use crate::ffi::error::runtime_error;
@@ -253,7 +253,7 @@ impl Queue {
     /// Waits until there is room for one more call, where the pool has a limit and the thread may wait: a worker of
     /// this pool may not, as it would wait for itself.
     pub fn wait_for_room(&self) -> Res<()> {
-        while self.is_full() && thread_room::current() != std::ptr::from_ref(&self.room) {
+        while self.is_full() && room::current() != std::ptr::from_ref(&self.room) {
             self.room.wait();
             // SAFETY: needs the GIL only.
             check(unsafe { PyErr_CheckSignals() })?;

@@ -7,9 +7,10 @@ use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::standard::Standard;
 use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
-use super::{future, work_items, worker};
+use super::{work_items, worker};
+use crate::calls::future;
+use crate::calls::standard::Standard;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::spin;
 use crate::ffi::args::type_error_text;

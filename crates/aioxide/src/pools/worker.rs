@@ -7,7 +7,8 @@ use pyo3_ffi::*;
 
 use super::seat::{self, Seat};
 use super::thread_queue::{Call, Queue, Target, add, since};
-use super::{future, thread_room, work_item};
+use super::work_item;
+use crate::calls::{future, room};
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::names::intern;
@@ -36,10 +37,10 @@ pub fn serve(queue: &Queue, run: Raw) -> bool {
     let generation = queue.generation.get();
     queue.starting.set(queue.starting.get().saturating_sub(1));
     queue.add_seat(&seat);
-    thread_room::set_current(&queue.room);
+    room::set_current(&queue.room);
     let worker = Worker { queue, seat, run, hold: hold(), generation };
     let retired = worker.serve();
-    thread_room::set_current(std::ptr::null());
+    room::set_current(std::ptr::null());
     if !worker.is_orphan_of_fork() {
         queue.remove_seat(&worker.seat);
         queue.threads.set(queue.threads.get().saturating_sub(1));

@@ -28,7 +28,7 @@ use aioxide_sys::clock;
 use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
-use super::thread_room::{self, Room};
+use super::room::{self, Room};
 use crate::engine::spin::{self, Bets};
 use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
@@ -185,7 +185,7 @@ impl Body {
     /// the queue: when all workers are, nobody is left to run any of these calls, and the last of them is told.
     pub fn wait_forever(&self) -> Res<()> {
         let room = self.room.get();
-        if room.is_null() || room != thread_room::current() {
+        if room.is_null() || room != room::current() {
             return self.wait(None).map(drop);
         }
         // SAFETY: of the queue that this very thread serves.

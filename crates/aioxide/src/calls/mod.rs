@@ -1,0 +1,8 @@
+//! Floor 4: calls in pools of either kind: their futures, what a call is finished as, and how a loop gives a pool one
+//! (`run_in_executor`).
+
+pub mod executor;
+pub mod future;
+pub mod future_type;
+pub mod room;
+pub mod standard;
