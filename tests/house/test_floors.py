@@ -19,6 +19,7 @@ FLOORS = {
     "net": 4,
     "wire": 4,
     "calls": 4,
+    "threads": 5,
     "pools": 5,
     "event_loop": 6,
     "lib": 7,

@@ -7,6 +7,7 @@ mod ffi;
 mod net;
 mod pools;
 mod task;
+mod threads;
 mod wire;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -41,7 +42,7 @@ fn load(module: Raw) -> Res<()> {
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
     add(module, c"PoolFuture", &Obj::new(calls::future_type::load()?.cast()))?;
-    let (pool, queue) = pools::thread_type::load()?;
+    let (pool, queue) = threads::pool_type::load()?;
     add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
     add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
@@ -65,7 +66,7 @@ ffi::guard::onearg!(py_register_future, |_module, class| {
 ffi::guard::onearg!(py_register_pool, |_module, args| {
     let item = |at| Obj::steal(PySequence_GetItem(args, at));
     let (class, standard) = (item(0)?, calls::standard::Standard::watch(item(1)?, item(2)?));
-    pools::thread_type::note_standard(class.as_ptr(), standard);
+    threads::pool_type::note_standard(class.as_ptr(), standard);
     calls::executor::register(class.as_ptr(), standard)?;
     Ok(none())
 });
@@ -75,7 +76,7 @@ ffi::guard::onearg!(py_submit_is_wrapped, |_module, class| {
 });
 
 ffi::guard::noargs!(py_end_pools, |_module| {
-    pools::thread_queue::end_all();
+    threads::queue::end_all();
     Ok(none())
 });
 
@@ -88,7 +89,7 @@ ffi::guard::onearg!(py_end_process_pools, |_module, end| {
 
 ffi::guard::noargs!(py_after_fork, |_module| {
     ffi::gil::after_fork();
-    pools::seat::after_fork();
+    threads::seat::after_fork();
     Ok(none())
 });
 

@@ -7,7 +7,7 @@ use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::thread_queue::{self as queue, Call, Limits, Queue, QueueObject, Target, queue_of};
+use super::queue::{self, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::{work_items, worker};
 use crate::calls::future;
 use crate::calls::standard::Standard;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
+use super::queue::{Call, Queue, Target, add, since};
 use super::seat::{self, Seat};
-use super::thread_queue::{Call, Queue, Target, add, since};
 use super::work_item;
 use crate::calls::{future, room};
 use crate::engine::signals::Bell;

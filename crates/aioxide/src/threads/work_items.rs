@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
+use super::queue::{Call, Queue, Target, queue_of};
 use super::seat::Seat;
-use super::thread_queue::{Call, Queue, Target, queue_of};
 use crate::ffi::guard::{fastcall, noargs};
 use crate::ffi::object::{boolean, check, is_none, tuple};
 use crate::ffi::{Obj, Raised, Res, error, none};
