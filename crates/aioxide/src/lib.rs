@@ -1,6 +1,7 @@
 //! Floor 7: the extension module `aioxide._aioxide`, a list of exports.
 
 mod calls;
+mod child;
 mod engine;
 mod event_loop;
 mod ffi;

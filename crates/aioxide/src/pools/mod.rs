@@ -1,5 +1,5 @@
 //! Floor 5: pools of threads and processes. A worker process uses
-//! `wire`, `ffi` and `process_worker` alone, and imports neither asyncio nor aioxide.
+//! `wire`, `ffi` and `child::serve` alone, and imports neither asyncio nor aioxide.
 
 pub mod process;
 pub mod process_ends;
@@ -18,4 +18,3 @@ pub mod process_task;
 pub mod process_threads;
 pub mod process_type;
 pub mod process_watch;
-pub mod process_worker;
