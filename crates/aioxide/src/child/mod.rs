@@ -1,4 +1,5 @@
 //! Floor 5: a worker process: the module `_aioxide_worker._native`, in the same library as `aioxide._aioxide` but without a
 //! word of asyncio. Of this crate it uses `wire` and `ffi` alone.
 
-pub mod serve;
+pub mod module;
+pub mod worker;

@@ -1,5 +1,5 @@
 //! Floor 5: pools of threads and processes. A worker process uses
-//! `wire`, `ffi` and `child::serve` alone, and imports neither asyncio nor aioxide.
+//! `wire`, `ffi` and `child` alone, and imports neither asyncio nor aioxide.
 
 pub mod process;
 pub mod process_ends;

@@ -1,11 +1,8 @@
-//! The worker's side: the module `_aioxide_worker._native`, in the same library as `aioxide._aioxide` but without a word of
-//! asyncio. It receives tasks, runs them in the main thread, and sends back what they return.
+//! What a worker process does: receives calls, runs them in its main thread, and sends back what they return.
 
-use std::cell::UnsafeCell;
 use std::collections::HashSet;
-use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 
@@ -16,9 +13,8 @@ use aioxide_sys::{clock, malloc, process, socket};
 use pyo3_ffi::*;
 
 use crate::ffi::error::raise_io;
-use crate::ffi::guard::fastcall;
-use crate::ffi::object::{boolean, call, none};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, module};
+use crate::ffi::object::call;
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 use crate::wire::arena::Arena;
 use crate::wire::page::{self, Page};
 use crate::wire::payload::Payload;
@@ -27,7 +23,7 @@ use crate::wire::{buffer, pickle};
 
 const ROOM: usize = 1 << 16;
 
-struct Worker {
+pub struct Worker {
     sock: OwnedFd,
     map: Mapping,
     decoder: Decoder,
@@ -52,21 +48,6 @@ struct Worker {
     gauge: Gauge,
 }
 
-struct Current(UnsafeCell<Option<Box<Worker>>>);
-
-// SAFETY: used under the GIL; the box is taken out while tasks are served.
-unsafe impl Sync for Current {}
-
-static CURRENT: Current = Current(UnsafeCell::new(None));
-
-/// The control page of this process, for the signal handler; it is never unmapped.
-struct PagePointer(UnsafeCell<Option<&'static Page>>);
-
-// SAFETY: written once, under the GIL.
-unsafe impl Sync for PagePointer {}
-
-static PAGE: PagePointer = PagePointer(UnsafeCell::new(None));
-
 enum Next {
     Frame(Frame),
     /// The pool is gone, or has hung up.
@@ -74,6 +55,58 @@ enum Next {
 }
 
 impl Worker {
+    /// `failure` makes `(exception, traceback text)` of an exception; above `max_rss` bytes of resident memory the worker wants
+    /// to be replaced, 0 for never; `spin` is for how many ticks it looks for the next task before it sleeps.
+    pub fn new(sock: OwnedFd, map: Mapping, failure: Obj, max_rss: u64, spin: u64) -> Worker {
+        Worker {
+            sock,
+            map,
+            decoder: Decoder::default(),
+            passed: Vec::new(),
+            known: Known::new(),
+            arena: Arena::default(),
+            told: HashSet::new(),
+            told_shared: Vec::new(),
+            failure,
+            max_rss,
+            retires: false,
+            passed_over: false,
+            ended: false,
+            spin,
+            gauge: Gauge::new(),
+        }
+    }
+
+    /// Runs tasks until the pool says that it is enough, or is gone; nothing when it has said so before. `forget` is told of
+    /// the slabs that the pool will not mention again.
+    pub fn serve(&mut self, forget: Raw) -> Res<()> {
+        if !self.ended {
+            self.say(Kind::Ready)?;
+        }
+        while !self.ended {
+            let Next::Frame(frame) = self.next()? else { break };
+            match frame.header.kind {
+                Kind::Task => self.run(&frame)?,
+                Kind::Slab => self.learn_slab(&frame.header)?,
+                Kind::Forget => {
+                    drop(self.known.remove(&frame.header.id));
+                    forget_in_python(forget, frame.header.id)?;
+                    self.tell_gone()?;
+                }
+                _ => self.ended = true,
+            }
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Tells the pool why there will be no worker.
+    pub fn say_failed(&self, text: &[u8]) -> Res<()> {
+        let mut out = Vec::new();
+        Header::new(Kind::InitFailed).write(&[], text, &mut out);
+        self.send(&out, None)
+    }
+
     fn page(&self) -> &Page {
         // SAFETY: the mapping is a control page (the pool made it so) and a part of this value.
         unsafe { page::of(&self.map) }
@@ -391,102 +424,6 @@ fn call_task(task: &Obj) -> Res {
     }
 }
 
-// `connect(sock, page, lifeline, failure, max_rss, spin)`: takes the three descriptors over. False if the pool is gone already.
-fastcall!(connect, |_module, args| {
-    args.require(&["sock", "page", "lifeline", "failure", "max_rss", "spin"], "connect")?;
-    let given = args.positional();
-    let number = |i: usize| {
-        let number = PyLong_AsLongLong(given[i]);
-        if number == -1 && error::occurred() { Err(Raised) } else { Ok(number) }
-    };
-    let (sock, page, lifeline, max_rss) = (number(0)?, number(1)?, number(2)?, number(4)?);
-    let spin = number(5)?;
-    let sock = OwnedFd::from_raw_fd(sock as i32);
-    let page = OwnedFd::from_raw_fd(page as i32);
-    let map = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
-    // The descriptor must stay open for its signal to come.
-    let alive = process::die_with(lifeline as i32).or_else(|why| raise_io(&why))?;
-    let worker = Worker {
-        sock,
-        map,
-        decoder: Decoder::default(),
-        passed: Vec::new(),
-        known: Known::new(),
-        arena: Arena::default(),
-        told: HashSet::new(),
-        told_shared: Vec::new(),
-        failure: Obj::new(given[3]),
-        max_rss: max_rss as u64,
-        retires: false,
-        passed_over: false,
-        ended: false,
-        spin: spin as u64,
-        gauge: Gauge::new(),
-    };
-    let second = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
-    *PAGE.0.get() = Some(page::of(&second));
-    std::mem::forget(second);
-    drop((*CURRENT.0.get()).replace(Box::new(worker)));
-    Ok(boolean(alive))
-});
-
-fn with_worker<T>(body: impl FnOnce(&mut Worker) -> Res<T>) -> Res<T> {
-    // SAFETY: taken out of its place, so that what user code calls meanwhile finds nothing there.
-    let taken = unsafe { (*CURRENT.0.get()).take() };
-    let Some(mut worker) = taken else {
-        return error::runtime_error(c"this process is no idle worker of a pool");
-    };
-    let result = body(&mut worker);
-    // SAFETY: as above; nobody else puts one there.
-    drop(unsafe { (*CURRENT.0.get()).replace(worker) });
-    result
-}
-
-// `initializer_failed(text)`: tells the pool why there will be no worker.
-fastcall!(initializer_failed, |_module, args| {
-    args.require(&["text"], "initializer_failed")?;
-    let mut size = 0;
-    let text = PyUnicode_AsUTF8AndSize(args.positional()[0], &mut size);
-    if text.is_null() {
-        return Err(Raised);
-    }
-    let text = std::slice::from_raw_parts(text.cast::<u8>(), size as usize);
-    with_worker(|worker| {
-        let mut out = Vec::new();
-        Header::new(Kind::InitFailed).write(&[], text, &mut out);
-        worker.send(&out, None)
-    })?;
-    Ok(none())
-});
-
-// `serve(forget)`: runs tasks until the pool says that it is enough, or is gone; nothing when it has said so before.
-fastcall!(serve, |_module, args| {
-    args.require(&["forget"], "serve")?;
-    let forget = args.positional()[0];
-    with_worker(|worker| {
-        if !worker.ended {
-            worker.say(Kind::Ready)?;
-        }
-        while !worker.ended {
-            let Next::Frame(frame) = worker.next()? else { break };
-            match frame.header.kind {
-                Kind::Task => worker.run(&frame)?,
-                Kind::Slab => worker.learn_slab(&frame.header)?,
-                Kind::Forget => {
-                    drop(worker.known.remove(&frame.header.id));
-                    forget_in_python(forget, frame.header.id)?;
-                    worker.tell_gone()?;
-                }
-                _ => worker.ended = true,
-            }
-        }
-        worker.ended = true;
-        Ok(())
-    })
-    .or_else(|Raised| hung_up())?;
-    Ok(none())
-});
-
 /// Ctrl-C that comes meanwhile is not for a worker that waits, and is no reason to forget half of it.
 fn forget_in_python(forget: Raw, slab: u64) -> Res<()> {
     let id = crate::ffi::object::int(slab as i64)?;
@@ -496,73 +433,4 @@ fn forget_in_python(forget: Raw, slab: u64) -> Res<()> {
         done = call(forget, &[id.as_ptr()]);
     }
     done.map(drop)
-}
-
-/// That the pool does not listen any more is no error of the worker's.
-fn hung_up() -> Res<()> {
-    // SAFETY: reads statics of the interpreter.
-    let gone = unsafe { [PyExc_BrokenPipeError, PyExc_ConnectionResetError] };
-    if gone.into_iter().any(error::matches) {
-        error::clear();
-        return Ok(());
-    }
-    Err(Raised)
-}
-
-// `stop_wanted()`: whether the task that runs now is the one that the pool wants stopped.
-fastcall!(stop_wanted, |_module, _args| {
-    let Some(page) = *PAGE.0.get() else { return Ok(boolean(false)) };
-    let running = page.running.load(Ordering::Acquire);
-    Ok(boolean(running != 0 && page.stop.load(Ordering::Acquire) == running))
-});
-
-// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
-fastcall!(shared_memory, |_module, args| {
-    args.require(&["size"], "shared_memory")?;
-    buffer::new_shared(slab::size_from(args.positional()[0])?)
-});
-
-/// # Safety
-/// Called by the import system, with the GIL.
-unsafe extern "C" fn exec(_module: Raw) -> std::ffi::c_int {
-    crate::ffi::guard::guarded(-1, || {
-        let loaded =
-            crate::ffi::names::load_interned().and_then(|()| buffer::load()).and_then(|()| pickle::load());
-        if loaded.is_ok() { 0 } else { -1 }
-    })
-}
-
-static mut SLOTS: module::Slots = module::slots(exec as *mut c_void);
-
-const fn method(name: &'static std::ffi::CStr, function: crate::ffi::typedef::Fast) -> PyMethodDef {
-    PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
-        ml_flags: METH_FASTCALL | METH_KEYWORDS,
-        ml_doc: std::ptr::null(),
-    }
-}
-
-static mut METHODS: [PyMethodDef; 6] = [
-    method(c"connect", connect),
-    method(c"initializer_failed", initializer_failed),
-    method(c"serve", serve),
-    method(c"stop_wanted", stop_wanted),
-    method(c"shared_memory", shared_memory),
-    PyMethodDef::zeroed(),
-];
-
-static mut DEFINITION: PyModuleDef = module::definition(
-    c"_aioxide_worker._native",
-    c"The native part of a process pool's worker.",
-    &raw mut METHODS as *mut PyMethodDef,
-    &raw mut SLOTS as *mut PyModuleDef_Slot,
-);
-
-/// The entry point that the interpreter calls.
-#[allow(non_snake_case)]
-#[unsafe(no_mangle)]
-pub extern "C" fn PyInit__native() -> Raw {
-    // SAFETY: the definition lives for ever and is written by the interpreter only.
-    unsafe { PyModuleDef_Init(&raw mut DEFINITION) }
 }
