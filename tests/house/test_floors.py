@@ -21,7 +21,7 @@ FLOORS = {
     "calls": 4,
     "threads": 5,
     "child": 5,
-    "pools": 5,
+    "processes": 5,
     "event_loop": 6,
     "lib": 7,
 }

@@ -243,7 +243,7 @@ unsafe fn inherited(slf: Raw, name: &'static CStr, values: &[Raw], kwnames: Raw)
 noargs!(run_until_stopped, |slf| {
     let result = turn::run_until_stopped(of(slf));
     let raised = error::take();
-    crate::pools::process_home::loop_stops(slf);
+    crate::processes::home::loop_stops(slf);
     error::restore(raised);
     result?;
     Ok(none())
@@ -426,7 +426,7 @@ noargs!(after_fork, |slf| {
 });
 
 noargs!(close_engine, |slf| {
-    crate::pools::process_home::loop_stops(slf);
+    crate::processes::home::loop_stops(slf);
     of(slf).engine.close();
     Ok(none())
 });

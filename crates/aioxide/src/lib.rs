@@ -6,7 +6,7 @@ mod engine;
 mod event_loop;
 mod ffi;
 mod net;
-mod pools;
+mod processes;
 mod task;
 mod threads;
 mod wire;
@@ -47,7 +47,7 @@ fn load(module: Raw) -> Res<()> {
     add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
     add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
-    add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
+    add(module, c"ProcessPool", &Obj::new(processes::pool_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
@@ -84,8 +84,8 @@ ffi::guard::noargs!(py_end_pools, |_module| {
 ffi::guard::onearg!(py_end_process_pools, |_module, end| {
     let ended = ffi::object::call(end, &[]);
     let raised = if ended.is_err() { error::take() } else { None };
-    pools::process_reactor::end();
-    pools::process_manager::told((none(), raised))
+    processes::reactor::end();
+    processes::manager::told((none(), raised))
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {
@@ -194,7 +194,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
     method(
         c"_forked_pools",
-        pools::process_type::forked_pools,
+        processes::pool_type::forked_pools,
         METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
@@ -206,13 +206,13 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     method(
         c"_shared_memory",
-        pools::process_type::shared_memory,
+        processes::pool_type::shared_memory,
         METH_O,
         c"Return a new buffer that worker processes get without a copy.",
     ),
     method(
         c"_shared_id",
-        pools::process_type::shared_id,
+        processes::pool_type::shared_id,
         METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
@@ -224,7 +224,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     method(
         c"_whole",
-        pools::process_manager::py_whole,
+        processes::manager::py_whole,
         METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),

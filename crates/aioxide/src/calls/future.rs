@@ -56,7 +56,7 @@ impl State {
 #[repr(C)]
 pub struct Body {
     pub state: Cell<State>,
-    /// A worker process has the call, and may have begun with it (`process_recall`).
+    /// A worker process has the call, and may have begun with it (`processes::recall`).
     pub sent: Cell<bool>,
     /// What threads in `result()` sleep on.
     done: AtomicU32,
@@ -102,7 +102,7 @@ unsafe impl Held for Object {
     }
 }
 
-/// What process pools do for a future whose call was sent to a worker (`process_recall`).
+/// What process pools do for a future whose call was sent to a worker (`processes::recall`).
 pub struct Recall {
     /// Whether the worker has begun with it.
     pub has_begun: fn(Raw) -> bool,

@@ -1,8 +1,8 @@
 //! The end of a task: its outcome is told, and it counts no more.
 
-use super::process::Pool;
-use super::process_manager as manager;
-use super::process_task::Target;
+use super::manager;
+use super::pool::Pool;
+use super::task::Target;
 use crate::calls::future;
 use crate::ffi::object::none;
 use crate::ffi::{Obj, Res, error};

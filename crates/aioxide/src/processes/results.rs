@@ -8,12 +8,10 @@ use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
 use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 
-use super::process::{self as pool, Event, Pool};
-use super::process_ends::{finish, task_gone};
-use super::process_task::Task;
-use super::{
-    process_live as live, process_manager as manager, process_submit as submit, process_watch as watch,
-};
+use super::ends::{finish, task_gone};
+use super::pool::{self, Event, Pool};
+use super::task::Task;
+use super::{live, manager, patience, schedule};
 use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::thread_ident;
@@ -38,7 +36,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
     pool.pumping.set(thread_ident());
     let mut result = pump_all(pool);
     pool.pumping.set(0);
-    for next in [submit::dispatch, submit::steal] {
+    for next in [schedule::dispatch, schedule::steal] {
         // What it calls must not find an exception set.
         let raised = if result.is_err() { error::take() } else { None };
         let done = next(pool);
@@ -48,7 +46,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
         result = result.and(done);
     }
     live::forget_gone();
-    watch::served(pool);
+    patience::served(pool);
     result
 }
 

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Pool};
+use super::pool::{self, Pool};
 use crate::calls::future;
 use crate::ffi::guard::{fastcall, onearg};
 use crate::ffi::names::intern;

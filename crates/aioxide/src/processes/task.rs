@@ -1,7 +1,7 @@
 //! A task: one call on its way to a worker process, and who gets its outcome.
 //!
 //! A call that waits is held as it was given, and pickled when it is sent. What was sent is recallable until the worker begins
-//! with it (`process_recall`), so its future stays pending: where it is asked whether it runs, it looks. Only the call for
+//! with it (`processes::recall`), so its future stays pending: where it is asked whether it runs, it looks. Only the call for
 //! which a worker stands idle is announced as running when it is sent, as the standard library's pool announces what it
 //! puts into its queue.
 

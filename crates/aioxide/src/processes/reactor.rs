@@ -14,9 +14,9 @@ use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
-use super::process_standby::{self as standby, Gate};
-use super::process_threads::{self as threads, start_thread};
-use super::{process as pool, process_pump as pump};
+use super::deputy::{self, Gate};
+use super::service_threads::{self, start_thread};
+use super::{pool, results};
 use crate::engine::loop_object::io_result;
 use crate::engine::spin::{self, Bets};
 use crate::ffi::guard::guarded;
@@ -130,7 +130,7 @@ fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
     loop {
         let stuck = match reign {
             Some(_) => 0,
-            None => match standby::watch(&shared.gate) {
+            None => match deputy::watch(&shared.gate) {
                 Some(turn) => turn,
                 None => return,
             },
@@ -250,7 +250,7 @@ fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
         // SAFETY: the list holds pools.
         let crowded = unsafe { pool::of(pool.as_ptr()) }.pumping.get() != 0;
         // SAFETY: as above.
-        if let Err(Raised) = unsafe { pump::pump(pool.as_ptr()) } {
+        if let Err(Raised) = unsafe { results::pump(pool.as_ptr()) } {
             error::unraisable(NULL);
         }
         if with_ours(shared, |reactor| reactor.reign) != Some(reign) {
@@ -297,19 +297,19 @@ fn pause() {
 /// At interpreter exit: serves no pool any more, and waits until the threads are gone. A thread that asks for the GIL when the
 /// interpreter has let go of it is ended by CPython below 3.14 where it stands, which Rust's frames do not survive.
 pub fn end() {
-    super::process_watch::end();
+    super::patience::end();
     let pools = with(|reactor| {
         let reactor = reactor.as_mut()?;
         reactor.shared.wakeup.wake();
         Some(std::mem::take(&mut reactor.pools))
     });
     drop(pools);
-    threads::join();
+    service_threads::join();
 }
 
 /// In a child of fork: the threads are not there.
 pub fn forked() {
-    threads::forked();
+    service_threads::forked();
     let reactor = with(Option::take);
     drop(reactor);
 }

@@ -14,10 +14,10 @@ use std::{cell::UnsafeCell, io};
 use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Home, Pool};
-use super::process_live::in_live;
-use super::process_seen::Seen;
-use super::process_threads::start_thread;
+use super::live::in_live;
+use super::pool::{self, Home, Pool};
+use super::seen::Seen;
+use super::service_threads::start_thread;
 use crate::ffi::guard::guarded;
 use crate::ffi::{Global, Obj, Raw, Res, error};
 
@@ -37,7 +37,7 @@ struct Watched {
     ended: bool,
 }
 
-/// How a pool is lent: `process_home` stands above.
+/// How a pool is lent: `processes::home` stands above.
 pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
 
 struct Shared {

@@ -3,13 +3,13 @@
 //! A pool that nothing is under way in has no home. `run_in_executor` makes the loop its home if it is free to; `submit`
 //! makes it the reactor's, as whoever submits may then block on the result; and when a loop stops or closes with tasks
 //! under way, its pools go to the reactor, so that every task finishes. A loop that has no time for a pool while tasks wait
-//! (`process_watch`) lends it to the reactor until it comes round again.
+//! (`processes::patience`) lends it to the reactor until it comes round again.
 
 use aioxide_sys::epoll::{Epoll, Interest};
 
-use super::process::{self as pool, Home, Pool};
-use super::process_live::live_pools;
-use super::{process_pump as pump, process_reactor as reactor, process_watch as watch};
+use super::live::live_pools;
+use super::pool::{self, Home, Pool};
+use super::{patience, reactor, results};
 use crate::engine::loop_object::{io_result, loop_of};
 use crate::engine::source::Owner;
 use crate::ffi::{Obj, Raw, Res};
@@ -115,7 +115,7 @@ unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `on_ready` queued it.
     unsafe {
         pool::of(slf).queued.set(false);
-        pump::pump(slf)
+        results::pump(slf)
     }
 }
 
@@ -176,7 +176,7 @@ pub fn loop_stops(loop_: Raw) {
 /// In a child of fork: the pools, their workers and the reactor are the parent's. Closes what was inherited of them, or the
 /// workers would not see their parent end.
 pub fn forked() {
-    watch::forked();
+    patience::forked();
     reactor::forked();
     for slf in live_pools() {
         // SAFETY: the list holds pools.

@@ -1,4 +1,4 @@
-//! What the thread that watches over loops (`process_watch`) may read of a pool.
+//! What the thread that watches over loops (`processes::patience`) may read of a pool.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};

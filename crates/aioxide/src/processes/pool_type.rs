@@ -11,14 +11,11 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process::{self as pool, Event, Home, Pool, PoolObject, Worker, event_data};
-use super::process_looks::{counts, find, workers};
-use super::process_recall::{self as recall, take_pending, withdraw};
-use super::process_task::{Target, TaskBox};
-use super::{
-    process_ends as ends, process_home as home, process_live as live, process_manager as manager,
-    process_pump as pump, process_submit as submit,
-};
+use super::pool::{self, Event, Home, Pool, PoolObject, Worker, event_data};
+use super::recall::{self, take_pending, withdraw};
+use super::statistics::{counts, find, workers};
+use super::task::{Target, TaskBox};
+use super::{ends, home, live, manager, results, schedule};
 use crate::calls::future;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -65,7 +62,7 @@ fn check_open(pool: &Pool, may_wait: bool) -> Res<()> {
     if pool.closed.get() || (may_wait && pool.is_full()) {
         admit(pool)?;
     }
-    if submit::wants_worker(pool) {
+    if schedule::wants_worker(pool) {
         // Not repeated: whoever submits gets what is raised. But nothing stays half started.
         let (name, first_key) = (intern(c"start_worker")?, pool.next_key.get());
         let started = call_method(name, &[pool.manager.or_none().as_ptr()]);
@@ -84,10 +81,10 @@ fastcall!(submit_task, |slf, args| {
     let (pool, given) = (of(slf), args.positional());
     check_open(pool, true)?;
     let future = if is_none(given[0]) { future::new()? } else { Obj::new(given[0]) };
-    let call = submit::call_of(given[1], given[2], given[3])?;
+    let call = schedule::call_of(given[1], given[2], given[3])?;
     check_still_open(pool)?;
     home::to_reactor(slf)?;
-    submit::enqueue(pool, Target::Future(future.clone()), call)?;
+    schedule::enqueue(pool, Target::Future(future.clone()), call)?;
     Ok(future)
 });
 
@@ -100,10 +97,10 @@ fastcall!(run_for_loop, |slf, args| {
     let Some(state) = native_state(given[0]) else { return Ok(none()) };
     let Some(waiting) = LoopCall::new(&*state, spin::limit())? else { return Ok(none()) };
     let future = waiting.future().clone();
-    let call = submit::call_of(given[1], given[2], NULL)?;
+    let call = schedule::call_of(given[1], given[2], NULL)?;
     check_still_open(pool)?;
     home::use_from_loop(slf, given[0])?;
-    submit::enqueue(pool, Target::Call(waiting), call)?;
+    schedule::enqueue(pool, Target::Call(waiting), call)?;
     Ok(future)
 });
 
@@ -199,7 +196,7 @@ fastcall!(started, |slf, args| {
         Ok(())
     });
     registered.or_else(|why: std::io::Error| raise_io(&why))?;
-    submit::dispatch(pool)?;
+    schedule::dispatch(pool)?;
     Ok(none())
 });
 
@@ -214,7 +211,7 @@ onearg!(abandon, |slf, key| {
 fastcall!(bury, |slf, args| {
     args.require(&["key", "buried"], "bury")?;
     let (pool, key, buried) = (of(slf), integer(args.positional()[0])? as u32, args.positional()[1]);
-    let received = pump::receive(pool, key);
+    let received = results::receive(pool, key);
     let raised = if received.is_err() { error::take() } else { None };
     let Some(mut worker) = pool.remove_worker(key) else { return manager::told((none(), raised)) };
     let mut again = worker.revoke(usize::MAX);
@@ -244,7 +241,7 @@ onearg!(exit_worker, |slf, key| {
         again.into_iter().for_each(|task| state.pending.push_front(task));
         state.flush(key);
     });
-    submit::dispatch(pool)?;
+    schedule::dispatch(pool)?;
     Ok(none())
 });
 
@@ -257,7 +254,7 @@ onearg!(take_back, |slf, key| {
         let again = worker.revoke(usize::MAX);
         again.into_iter().for_each(|task| state.pending.push_front(task));
     });
-    submit::dispatch(pool)?;
+    schedule::dispatch(pool)?;
     Ok(none())
 });
 
@@ -330,7 +327,7 @@ onearg!(wait, |slf, seconds| {
         return raise_io(&why);
     }
     check(PyErr_CheckSignals())?;
-    pump::pump(slf)?;
+    results::pump(slf)?;
     Ok(none())
 });
 
@@ -369,7 +366,7 @@ noargs!(close, |slf| {
 
 // `dispatch()`: gives waiting tasks to workers that have room.
 noargs!(dispatch, |slf| {
-    submit::dispatch(of(slf))?;
+    schedule::dispatch(of(slf))?;
     Ok(none())
 });
 
@@ -483,7 +480,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
     crate::wire::buffer::FORGET_GONE.set(live::forget_gone);
     crate::task::future::CALLED_OFF.set(recall::called_off);
     future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
-    super::process_watch::LEND.set(home::lend);
+    super::patience::LEND.set(home::lend);
     TypeDef::new(c"aioxide._aioxide.ProcessPool", size_of::<PoolObject>() - size_of::<PyObject>())
         .doc(c"The native core of aioxide.ProcessPoolExecutor.")
         .slot(Py_tp_new, tp_new as *mut c_void)

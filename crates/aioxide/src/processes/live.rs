@@ -2,7 +2,7 @@
 
 use std::cell::UnsafeCell;
 
-use super::process::{self as pool, State};
+use super::pool::{self, State};
 use crate::ffi::{Obj, Raw};
 
 struct Live(UnsafeCell<Vec<Raw>>);

@@ -16,9 +16,9 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::process_out::Out;
-use super::process_seen::Seen;
-use super::process_task::{Call, Task, TaskBox};
+use super::out::Out;
+use super::seen::Seen;
+use super::task::{Call, Task, TaskBox};
 use crate::ffi::{Raw, Slot};
 use crate::task::loop_state::thread_ident;
 use crate::wire::arena::Arena;

@@ -3,9 +3,9 @@
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::process::{Pool, State};
-use super::process_task::{Call, Target, Task, TaskBox};
-use super::{process_ends as ends, process_manager as manager, process_watch as watch};
+use super::pool::{Pool, State};
+use super::task::{Call, Target, Task, TaskBox};
+use super::{ends, manager, patience};
 use crate::calls::future;
 use crate::ffi::names::intern;
 use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
@@ -117,7 +117,7 @@ pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
     pool.outstanding.set(pool.outstanding.get() + 1);
     pool.submitted.set(pool.submitted.get() + 1);
     let sent = if free || waiting >= BATCH { dispatch(pool) } else { Ok(()) };
-    watch::look_after(pool);
+    patience::look_after(pool);
     sent
 }
 

@@ -4,10 +4,10 @@
 
 use pyo3_ffi::PyDict_SetItem;
 
-use super::process::{self as pool, Worker};
-use super::process_ends::task_gone;
-use super::process_live::in_live;
-use super::process_task::TaskBox;
+use super::ends::task_gone;
+use super::live::in_live;
+use super::pool::{self, Worker};
+use super::task::TaskBox;
 use crate::calls::future;
 use crate::ffi::guard::onearg;
 use crate::ffi::object::{boolean, check, int, none, tuple};
@@ -87,7 +87,7 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
             if this.is_cancelled() && unsafe { future::set_running(future) }.is_err() {
-                super::process_manager::report(future);
+                super::manager::report(future);
             }
             discard(&slf, task);
             if cancelled.is_err() {

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 
-use super::process::{self as pool, Worker};
-use super::process_task::{Task, TaskBox};
+use super::pool::{self, Worker};
+use super::task::{Task, TaskBox};
 use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::object::{boolean, float, int, list, none, tuple};
 use crate::ffi::{Obj, Res};
