@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use pyo3_ffi::*;
 
 use super::pool::{self, Pool};
+use super::worker::Worker;
 use crate::calls::future;
 use crate::ffi::guard::{fastcall, onearg};
 use crate::ffi::names::intern;
@@ -68,8 +69,7 @@ pub fn undo_starts(pool: &Pool, first_key: u32) {
     let raised = error::take();
     let thread = thread_ident();
     let keys = pool.with(|state| {
-        let begun =
-            |worker: &&pool::Worker| worker.key >= first_key && worker.pid == 0 && worker.starter == thread;
+        let begun = |worker: &&Worker| worker.key >= first_key && worker.pid == 0 && worker.starter == thread;
         state.workers.iter().filter(begun).map(|worker| worker.key).collect::<Vec<_>>()
     });
     for key in keys {

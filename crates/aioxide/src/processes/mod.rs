@@ -18,3 +18,4 @@ pub mod seen;
 pub mod service_threads;
 pub mod statistics;
 pub mod task;
+pub mod worker;

@@ -11,10 +11,11 @@ use aioxide_sys::process::{self, Timer};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::pool::{self, Event, Home, Pool, PoolObject, Worker, event_data};
+use super::pool::{self, Event, Home, Pool, PoolObject, event_data};
 use super::recall::{self, take_pending, withdraw};
 use super::statistics::{counts, find, workers};
 use super::task::{Target, TaskBox};
+use super::worker::Worker;
 use super::{ends, home, live, manager, results, schedule};
 use crate::calls::future;
 use crate::engine::loop_call::LoopCall;

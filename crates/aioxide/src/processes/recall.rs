@@ -6,8 +6,9 @@ use pyo3_ffi::PyDict_SetItem;
 
 use super::ends::task_gone;
 use super::live::in_live;
-use super::pool::{self, Worker};
+use super::pool;
 use super::task::TaskBox;
+use super::worker::Worker;
 use crate::calls::future;
 use crate::ffi::guard::onearg;
 use crate::ffi::object::{boolean, check, int, none, tuple};

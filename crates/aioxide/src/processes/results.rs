@@ -11,6 +11,7 @@ use aioxide_sys::socket;
 use super::ends::{finish, task_gone};
 use super::pool::{self, Event, Pool};
 use super::task::Task;
+use super::worker::Worker;
 use super::{live, manager, patience, schedule};
 use crate::ffi::object::{int, none, string};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
@@ -53,7 +54,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
 fn pump_all(pool: &Pool) -> Res<()> {
     let quick = pool.quick.get();
     let published = pool.with(|state| {
-        let news = |worker: &&pool::Worker| worker.page().published.load(Ordering::Acquire) != worker.seen;
+        let news = |worker: &&Worker| worker.page().published.load(Ordering::Acquire) != worker.seen;
         state.workers.iter().filter(news).map(|worker| worker.key).collect::<Vec<_>>()
     });
     for key in &published {

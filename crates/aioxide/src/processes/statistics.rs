@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 
-use super::pool::{self, Worker};
+use super::pool;
 use super::task::{Task, TaskBox};
+use super::worker::Worker;
 use crate::ffi::guard::{noargs, onearg};
 use crate::ffi::object::{boolean, float, int, list, none, tuple};
 use crate::ffi::{Obj, Res};
