@@ -1,7 +1,6 @@
 //! Floor 5: calls in processes, the parent's side: the workers of a pool, who gets which call, what becomes of results, and who
 //! serves a pool. What is rare (starting, dying, ending) is done by its manager in Python, which `manager` alone calls.
 
-pub mod deputy;
 pub mod ends;
 pub mod home;
 pub mod live;

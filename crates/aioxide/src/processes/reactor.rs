@@ -2,35 +2,40 @@
 //! GIL only while it hands out results.
 //!
 //! Done callbacks run in it, and they may wait for a call in another pool. So with two pools there is a second thread,
-//! the standby: where a turn lasts too long it goes on in the other's place, with all pools but the one whose turn that
+//! the deputy: where a turn lasts too long it goes on in the other's place, with all pools but the one whose turn that
 //! is, as in the standard library, where each pool has a thread of its own. The thread that was held up hands that
-//! pool over when it is back, and is the standby then.
+//! pool over when it is back, and is the deputy then.
 
 use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use aioxide_core::gate::Gate;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::process::Wakeup;
 use pyo3_ffi::*;
 
-use super::deputy::{self, Gate};
 use super::service_threads::{self, start_thread};
 use super::{pool, results};
+use crate::engine::futex::Futex;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin::{self, Bets};
 use crate::ffi::guard::guarded;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+
+/// How long a turn may last before another thread takes over.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 struct Reactor {
     shared: Arc<Shared>,
     pools: Vec<Obj>,
     /// The pool whose turn it is; only to compare with.
     serving: Raw,
-    /// Counts the threads that have served: each that takes over has a number of its own.
-    reign: u64,
+    /// Counts the terms of service: each thread that takes over begins one.
+    term: u64,
     /// Whether there is a thread that would take over.
-    standby: bool,
+    deputy: bool,
 }
 
 impl Reactor {
@@ -42,7 +47,9 @@ impl Reactor {
 struct Shared {
     epoll: Epoll,
     wakeup: Wakeup,
-    gate: Gate,
+    /// Between the thread that serves and the deputy: a done callback of a user's may wait, for instance for a call in another
+    /// pool.
+    gate: Gate<Futex>,
 }
 
 struct Place(UnsafeCell<Option<Reactor>>);
@@ -74,7 +81,7 @@ pub fn add(slf: Raw, fd: i32) -> Res<()> {
     // Not the first, or a pool that is in the middle of a callback makes it.
     let alone = with_ours(&shared, |reactor| reactor.pools.is_empty() && reactor.serving.is_null());
     if alone == Some(false) {
-        io_result(start_standby(&shared))?;
+        io_result(start_deputy(&shared))?;
     }
     io_result(shared.epoll.add(fd, Interest::IN, slf as u64))?;
     with_ours(&shared, |reactor| reactor.pools.push(Obj::new(slf)));
@@ -101,19 +108,19 @@ fn start() -> io::Result<Arc<Shared>> {
     let for_thread = shared.clone();
     start_thread(move || run(&for_thread, Some(0)))?;
     let reactor =
-        Reactor { shared: shared.clone(), pools: Vec::new(), serving: NULL, reign: 0, standby: false };
+        Reactor { shared: shared.clone(), pools: Vec::new(), serving: NULL, term: 0, deputy: false };
     with(|place| *place = Some(reactor));
     Ok(shared)
 }
 
 /// Starts the thread that takes over where a turn lasts too long, if there is none.
-fn start_standby(shared: &Arc<Shared>) -> io::Result<()> {
-    if with_ours(shared, |reactor| reactor.standby) != Some(false) {
+fn start_deputy(shared: &Arc<Shared>) -> io::Result<()> {
+    if with_ours(shared, |reactor| reactor.deputy) != Some(false) {
         return Ok(());
     }
     let for_thread = shared.clone();
     start_thread(move || run(&for_thread, None))?;
-    with_ours(shared, |reactor| reactor.standby = true);
+    with_ours(shared, |reactor| reactor.deputy = true);
     Ok(())
 }
 
@@ -121,16 +128,16 @@ fn start_standby(shared: &Arc<Shared>) -> io::Result<()> {
 #[derive(Clone, Copy)]
 enum Next {
     Serve,
-    StandBy,
+    BeDeputy,
     End,
 }
 
-/// A thread's life: serves with the number `reign`, or stands by.
-fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
+/// A thread's life: serves for a `term`, or is the deputy.
+fn run(shared: &Arc<Shared>, mut term: Option<u64>) {
     loop {
-        let stuck = match reign {
+        let stuck = match term {
             Some(_) => 0,
-            None => match deputy::watch(&shared.gate) {
+            None => match shared.gate.watch(|| std::thread::sleep(PATIENCE)) {
                 Some(turn) => turn,
                 None => return,
             },
@@ -139,23 +146,23 @@ fn run(shared: &Arc<Shared>, mut reign: Option<u64>) {
         // before the interpreter takes the GIL away.
         let next = unsafe {
             let gil = PyGILState_Ensure();
-            let next = reign.or_else(|| take_over(shared, stuck)).map(|reign| serve(shared, reign));
+            let next = term.or_else(|| take_over(shared, stuck)).map(|term| serve(shared, term));
             PyGILState_Release(gil);
             next
         };
         match next {
             // There was nothing to take over.
             None => shared.gate.sleep(stuck),
-            Some(Next::StandBy) => reign = None,
+            Some(Next::BeDeputy) => term = None,
             Some(Next::Serve | Next::End) => return,
         }
     }
 }
 
-/// The number of this thread's reign, if another thread is still held up in that turn and there is a pool besides that
+/// This thread's term, if another thread is still held up in that turn and there is a pool besides that
 /// one's. That pool waits: its events would come again and again.
 fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
-    let (reign, many) = with_ours(shared, |reactor| {
+    let (term, many) = with_ours(shared, |reactor| {
         let serving = reactor.serving;
         if !shared.gate.lasts(turn) || reactor.pools.iter().all(|pool| pool.as_ptr() == serving) {
             return None;
@@ -164,16 +171,16 @@ fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
             listen(shared, serving, Interest::empty());
         }
         reactor.serving = NULL;
-        reactor.reign += 1;
-        reactor.standby = false;
+        reactor.term += 1;
+        reactor.deputy = false;
         shared.gate.leave();
-        Some((reactor.reign, reactor.pools.len() > 2))
+        Some((reactor.term, reactor.pools.len() > 2))
     })??;
     if many {
-        // Should that fail: who is held up stands by later.
-        let _ = start_standby(shared);
+        // Should that fail: who is held up is the deputy later.
+        let _ = start_deputy(shared);
     }
-    Some(reign)
+    Some(term)
 }
 
 /// Has events of a pool of the list come, or not.
@@ -190,7 +197,7 @@ fn listen(shared: &Shared, slf: Raw, interest: Interest) {
 ///
 /// # Safety
 /// With the GIL.
-unsafe fn serve(shared: &Arc<Shared>, reign: u64) -> Next {
+unsafe fn serve(shared: &Arc<Shared>, term: u64) -> Next {
     let mut events = Events::default();
     loop {
         let limit = if is_busy(shared) && BETS.bet() { spin::limit() } else { 0 };
@@ -204,7 +211,7 @@ unsafe fn serve(shared: &Arc<Shared>, reign: u64) -> Next {
         if limit > 0 {
             BETS.record(won);
         }
-        match guarded(Next::End, || turn(shared, reign, &events)) {
+        match guarded(Next::End, || turn(shared, term, &events)) {
             Next::Serve => {}
             next => return next,
         }
@@ -234,7 +241,7 @@ fn wait(shared: &Shared, events: &mut Events, limit: u64) -> bool {
 }
 
 /// Serves what is ready.
-fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
+fn turn(shared: &Arc<Shared>, term: u64, events: &Events) -> Next {
     for (data, _) in events.iter() {
         if data == 0 {
             shared.wakeup.clear();
@@ -253,7 +260,7 @@ fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
         if let Err(Raised) = unsafe { results::pump(pool.as_ptr()) } {
             error::unraisable(NULL);
         }
-        if with_ours(shared, |reactor| reactor.reign) != Some(reign) {
+        if with_ours(shared, |reactor| reactor.term) != Some(term) {
             return come_back(shared, pool.as_ptr());
         }
         with_ours(shared, |reactor| reactor.serving = NULL);
@@ -275,13 +282,13 @@ fn turn(shared: &Arc<Shared>, reign: u64, events: &Events) -> Next {
 
 /// Another thread has taken over while this one was in a turn of that pool's: from now on it serves this pool too.
 fn come_back(shared: &Arc<Shared>, slf: Raw) -> Next {
-    let stands_by = with_ours(shared, |reactor| {
+    let is_deputy = with_ours(shared, |reactor| {
         if reactor.find(slf).is_some() {
             listen(shared, slf, Interest::IN);
         }
-        !std::mem::replace(&mut reactor.standby, true)
+        !std::mem::replace(&mut reactor.deputy, true)
     });
-    if stands_by == Some(true) { Next::StandBy } else { Next::End }
+    if is_deputy == Some(true) { Next::BeDeputy } else { Next::End }
 }
 
 /// Another thread is in the middle of serving the pool: lets it.
