@@ -1,6 +1,6 @@
 """What is rare in a process pool: starting workers, their deaths, their ends, timers. The native core calls it.
 
-Everything that happens per task is in `crates/aioxide/src/processes/`.
+Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
 Ctrl-C may end each method of a `Manager` between any two bytecodes, where it runs in the main thread. The core calls it
 again then, until it comes to its end (`process_manager.rs`). So each is written such that it can begin anew: what has
