@@ -11,7 +11,7 @@ pub enum Kind {
     Task = 1,
     /// To a worker: end when all that came before is done.
     Exit = 2,
-    /// Both ways: a slab's descriptor travels beside this frame; `id` is the slab's number, `nanos` its size.
+    /// Both ways: a slab's descriptor travels beside this frame; `id` is the slab's number, `slab_size` its size.
     Slab = 3,
     /// Both ways: the sender will not mention the slab `id` again.
     Forget = 4,
@@ -55,8 +55,10 @@ pub struct Header {
     pub id: u64,
     /// Bytes of the body behind the entries.
     pub size: u64,
-    /// How long the function ran, in nanoseconds.
+    /// Of an answer: how long the function ran, in nanoseconds.
     pub nanos: u64,
+    /// Of a slab: its bytes. On the wire it stands where other kinds have `nanos`.
+    pub slab_size: u64,
 }
 
 pub const HEADER: usize = 32;
@@ -73,7 +75,12 @@ const PLACE: usize = 24;
 
 impl Header {
     pub fn new(kind: Kind) -> Header {
-        Header { kind, flags: 0, slot: 0, buffers: 0, id: 0, size: 0, nanos: 0 }
+        Header { kind, flags: 0, slot: 0, buffers: 0, id: 0, size: 0, nanos: 0, slab_size: 0 }
+    }
+
+    /// A slab's, beside whose frame its descriptor travels.
+    pub fn of_slab(id: u64, slab_size: u64, shared: bool) -> Header {
+        Header { id, slab_size, flags: if shared { SHARED } else { 0 }, ..Header::new(Kind::Slab) }
     }
 
     /// Appends the frame.
@@ -84,7 +91,8 @@ impl Header {
         out.extend_from_slice(&[self.kind as u8, self.flags]);
         out.extend_from_slice(&self.slot.to_le_bytes());
         out.extend_from_slice(&self.buffers.to_le_bytes());
-        for number in [self.id, self.size, self.nanos] {
+        let last = if self.kind == Kind::Slab { self.slab_size } else { self.nanos };
+        for number in [self.id, self.size, last] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for place in places {
@@ -97,14 +105,17 @@ impl Header {
 
     fn read(bytes: &[u8; HEADER]) -> Option<Header> {
         let number = |at: usize| number_at(bytes, at);
+        let kind = Kind::from_wire(bytes[0])?;
+        let (nanos, slab_size) = if kind == Kind::Slab { (0, number(24)) } else { (number(24), 0) };
         Some(Header {
-            kind: Kind::from_wire(bytes[0])?,
+            kind,
             flags: bytes[1],
             slot: u16::from_le_bytes([bytes[2], bytes[3]]),
             buffers: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             id: number(8),
             size: number(16),
-            nanos: number(24),
+            nanos,
+            slab_size,
         })
     }
 }
@@ -254,7 +265,8 @@ mod tests {
             let mut expected = Vec::new();
             for (kind, slot, id, places, body) in &frames {
                 let mut header = Header::new(Kind::from_wire(*kind).unwrap());
-                (header.slot, header.id, header.nanos) = (*slot, *id, id ^ 7);
+                (header.slot, header.id) = (*slot, *id);
+                *(if header.kind == Kind::Slab { &mut header.slab_size } else { &mut header.nanos }) = id ^ 7;
                 let places: Vec<Place> =
                     places.iter().map(|(a, b)| Place { slab: *a, offset: *b, size: a ^ b }).collect();
                 header.write(&places, body, &mut wire);

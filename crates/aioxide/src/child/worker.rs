@@ -1,9 +1,8 @@
 //! What a worker process does: receives calls, runs them in its main thread, and sends back what they return.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
@@ -19,6 +18,7 @@ use crate::wire::arena::Arena;
 use crate::wire::page::{self, Page};
 use crate::wire::payload::Payload;
 use crate::wire::slab::{self, Known, Slab};
+use crate::wire::told::Told;
 use crate::wire::{buffer, pickle};
 
 const ROOM: usize = 1 << 16;
@@ -30,10 +30,7 @@ pub struct Worker {
     passed: Vec<OwnedFd>,
     known: Known,
     arena: Arena,
-    /// Slabs of ours that the pool has been told of.
-    told: HashSet<u64>,
-    /// The shared ones among them, to tell it when they are gone.
-    told_shared: Vec<(u64, Weak<Slab>)>,
+    told: Told,
     /// Python's part: makes `(exception, traceback text)` of an exception.
     failure: Obj,
     /// Bytes of resident memory above which this worker wants to be replaced; 0 for no limit.
@@ -65,8 +62,7 @@ impl Worker {
             passed: Vec::new(),
             known: Known::new(),
             arena: Arena::default(),
-            told: HashSet::new(),
-            told_shared: Vec::new(),
+            told: Told::default(),
             failure,
             max_rss,
             retires: false,
@@ -211,13 +207,13 @@ impl Worker {
             return error::runtime_error(c"the pool sent no descriptor beside its slab");
         }
         let fd = self.passed.remove(0);
-        match Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0) {
+        match Slab::open(header.id, fd, header.slab_size as usize, header.flags & SHARED != 0) {
             Ok(slab) => {
                 malloc::raise_threshold(slab.size());
                 self.known.insert(header.id, slab);
                 Ok(())
             }
-            Err(why) => slab::no_room(header.nanos as usize, &why),
+            Err(why) => slab::no_room(header.slab_size as usize, &why),
         }
     }
 
@@ -327,13 +323,8 @@ impl Worker {
             out.clear();
         }
         for slab in &payload.slabs {
-            // A shared slab may be gone where it came from.
-            let there = !slab.shared && self.known.contains_key(&slab.id);
-            if !there && self.told.insert(slab.id) {
-                if slab.shared {
-                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
-                }
-                self.announce(slab)?;
+            if let Some(frame) = self.told.tell(slab, &self.known) {
+                self.send(&frame, slab.descriptor())?;
             }
         }
         if payload.body_in_slab {
@@ -353,37 +344,19 @@ impl Worker {
 
     /// Writes which slabs are not there any more.
     fn write_gone(&mut self, out: &mut Vec<u8>) {
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
-        self.told_shared = kept;
-        let gone = gone.into_iter().map(|(id, _)| id);
-        for id in self.arena.forgotten.drain(..).chain(gone) {
-            self.told.remove(&id);
-            let mut forget = Header::new(Kind::Forget);
-            forget.id = id;
-            forget.write(&[], &[], out);
-        }
+        let mut gone = std::mem::take(&mut self.arena.forgotten);
+        gone.append(&mut self.told.lost());
+        out.append(&mut self.told.forget(&gone));
     }
 
     /// Tells the pool at once of shared slabs that have gone: it would keep them mapped until the next answer.
     fn tell_gone(&mut self) -> Res<()> {
-        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
+        if !self.told.has_lost() {
             return Ok(());
         }
         let mut out = Vec::new();
         self.write_gone(&mut out);
         self.send(&out, None)
-    }
-
-    fn announce(&self, slab: &Rc<Slab>) -> Res<()> {
-        let mut header = Header::new(Kind::Slab);
-        (header.id, header.nanos) = (slab.id, slab.size() as u64);
-        if slab.shared {
-            header.flags |= SHARED;
-        }
-        let mut out = Vec::new();
-        header.write(&[], &[], &mut out);
-        self.send(&out, slab.descriptor())
     }
 }
 

@@ -198,7 +198,7 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
                 let worker = state.worker(key)?;
                 let fd = (!worker.passed.is_empty()).then(|| worker.passed.remove(0))?;
                 let slab =
-                    Slab::open(header.id, fd, header.nanos as usize, header.flags & SHARED != 0).ok()?;
+                    Slab::open(header.id, fd, header.slab_size as usize, header.flags & SHARED != 0).ok()?;
                 worker.known.insert(header.id, slab)
             });
             drop(learnt);

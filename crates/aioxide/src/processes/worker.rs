@@ -1,11 +1,10 @@
 //! One worker, as its pool sees it: what it holds, what it was told, and what is still to be sent to it. Under the GIL, and none
 //! of it calls Python code.
 
-use std::collections::HashSet;
 use std::os::fd::{IntoRawFd, OwnedFd};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
-use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind, SHARED};
+use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::socket;
 
@@ -14,7 +13,8 @@ use super::task::{Task, TaskBox};
 use crate::ffi::Raw;
 use crate::task::loop_state::thread_ident;
 use crate::wire::page::{self, Page};
-use crate::wire::slab::{Known, Slab};
+use crate::wire::slab::Known;
+use crate::wire::told::Told;
 
 pub struct Worker {
     pub key: u32,
@@ -53,10 +53,7 @@ pub struct Worker {
     pub decoder: Decoder,
     pub passed: Vec<OwnedFd>,
     pub known: Known,
-    /// Slabs that it was told of.
-    told: HashSet<u64>,
-    /// The shared ones among them, to tell it when they are gone.
-    told_shared: Vec<(u64, Weak<Slab>)>,
+    told: Told,
     /// `published` at the last look.
     pub seen: u64,
     pub done: u64,
@@ -92,8 +89,7 @@ impl Worker {
             decoder: Decoder::default(),
             passed: Vec::new(),
             known: Known::new(),
-            told: HashSet::new(),
-            told_shared: Vec::new(),
+            told: Told::default(),
             seen: 0,
             done: 0,
             idle_since: aioxide_sys::clock::nanos(),
@@ -158,18 +154,8 @@ impl Worker {
         let Some(slot) = self.take_slot() else { return Err(task) };
         self.forget_shared();
         for slab in &payload.slabs {
-            // A shared slab may be gone where it came from.
-            let there = !slab.shared && self.known.contains_key(&slab.id);
-            if !there && self.told.insert(slab.id) {
-                let mut header = Header::new(Kind::Slab);
-                (header.id, header.nanos) = (slab.id, slab.size() as u64);
-                if slab.shared {
-                    header.flags = SHARED;
-                    self.told_shared.push((slab.id, Rc::downgrade(slab)));
-                }
-                let mut bytes = Vec::new();
-                header.write(&[], &[], &mut bytes);
-                self.out.pass(bytes, slab.clone());
+            if let Some(frame) = self.told.tell(slab, &self.known) {
+                self.out.pass(frame, slab.clone());
             }
         }
         let mut header = Header::new(Kind::Task);
@@ -188,25 +174,17 @@ impl Worker {
 
     /// Tells it, with what is sent next, that these slabs will not be mentioned again.
     pub fn forget(&mut self, slabs: &[u64]) {
-        for id in slabs {
-            if self.told.remove(id) {
-                let mut header = Header::new(Kind::Forget);
-                header.id = *id;
-                header.write(&[], &[], self.out.bytes());
-            }
+        let frames = self.told.forget(slabs);
+        if !frames.is_empty() {
+            self.out.bytes().extend_from_slice(&frames);
         }
     }
 
     /// Tells it, likewise, of shared slabs that have gone; false where there are none.
     pub fn forget_shared(&mut self) -> bool {
-        if self.told_shared.iter().all(|(_, slab)| slab.strong_count() > 0) {
-            return false;
-        }
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.told_shared).into_iter().partition(|(_, slab)| slab.strong_count() > 0);
-        self.told_shared = kept;
-        self.forget(&gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
-        true
+        let lost = self.told.lost();
+        self.forget(&lost);
+        !lost.is_empty()
     }
 
     /// Takes out the task that a result is for.

@@ -9,3 +9,4 @@ pub mod pickle;
 pub mod pickled;
 pub mod reduce;
 pub mod slab;
+pub mod told;

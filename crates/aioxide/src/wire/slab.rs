@@ -256,11 +256,11 @@ struct SharedSlabs(UnsafeCell<BTreeMap<usize, Weak<Slab>>>);
 // SAFETY: used under the GIL, in closures that call nothing.
 unsafe impl Sync for SharedSlabs {}
 
-static SHARED: SharedSlabs = SharedSlabs(UnsafeCell::new(BTreeMap::new()));
+static SHARED_SLABS: SharedSlabs = SharedSlabs(UnsafeCell::new(BTreeMap::new()));
 
 fn shared_slabs<T>(body: impl FnOnce(&mut BTreeMap<usize, Weak<Slab>>) -> T) -> T {
     // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *SHARED.0.get() })
+    body(unsafe { &mut *SHARED_SLABS.0.get() })
 }
 
 /// The shared slab in which these bytes lie, and where.
