@@ -16,6 +16,7 @@ pub mod held;
 pub mod leaf;
 pub mod module;
 pub mod monotonic;
+pub mod named_tuple;
 pub mod names;
 pub mod nesting;
 pub mod object;

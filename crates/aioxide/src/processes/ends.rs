@@ -45,8 +45,7 @@ fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
 
 /// Gives a task its outcome: a value, or the exception that is set.
 pub fn finish(pool: &Pool, target: Target, outcome: Res) {
-    let count = if outcome.is_ok() { &pool.finished } else { &pool.failed };
-    count.set(count.get() + 1);
+    pool.counters.note_outcome(outcome.is_ok());
     target.set_sent(false);
     let future = target.future().clone();
     // SAFETY: the target's future is of the kind that each function takes.

@@ -1,7 +1,7 @@
 //! The pool's memory in the parent: tasks that wait, workers and what each of them holds. All under the GIL, in closures
 //! that call no Python code.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::Decoder;
-use aioxide_core::histogram::Histogram;
 use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::process::{self, Timer};
 use pyo3_ffi::*;
@@ -17,6 +16,7 @@ use pyo3_ffi::*;
 use super::seen::Seen;
 use super::task::{Call, Task, TaskBox};
 use super::worker::Worker;
+use crate::calls::counters::Counters;
 use crate::ffi::{Raw, Slot};
 use crate::wire::arena::Arena;
 
@@ -135,13 +135,8 @@ pub struct Pool {
     pub stays: Cell<bool>,
     /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
     pub average: Cell<u64>,
-    pub submitted: Cell<u64>,
-    pub finished: Cell<u64>,
-    pub failed: Cell<u64>,
-    pub cancelled: Cell<u64>,
-    /// How long tasks took from `submit` to their result, less the time that they ran; and that time. In nanoseconds.
-    pub waited: RefCell<Histogram>,
-    pub ran: RefCell<Histogram>,
+    /// Times in nanoseconds; a call has waited from `submit` to its result, less the time that it ran.
+    pub counters: Counters,
     /// Results and exceptions that workers have sent.
     pub answers: Cell<u64>,
     /// Pumps without a look at all descriptors.
@@ -176,12 +171,7 @@ impl Pool {
             by_value: Cell::new(false),
             stays: Cell::new(false),
             average: Cell::new(0),
-            submitted: Cell::new(0),
-            finished: Cell::new(0),
-            failed: Cell::new(0),
-            cancelled: Cell::new(0),
-            waited: RefCell::default(),
-            ran: RefCell::default(),
+            counters: Counters::default(),
             answers: Cell::new(0),
             quick: Cell::new(0),
             dispatching: Cell::new(false),
@@ -217,8 +207,8 @@ impl Pool {
     /// A task has ended: how long it ran counts for an eighth.
     pub fn learn(&self, submitted: u64, nanos: u64) {
         let since = aioxide_sys::clock::nanos().saturating_sub(submitted);
-        self.waited.borrow_mut().record(since.saturating_sub(nanos));
-        self.ran.borrow_mut().record(nanos);
+        self.counters.note_waited(since.saturating_sub(nanos));
+        self.counters.note_ran(nanos);
         let average = self.average.get();
         let next = if average == 0 { nanos } else { average - average / 8 + nanos / 8 };
         self.average.set(next.max(1));

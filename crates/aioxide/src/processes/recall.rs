@@ -58,7 +58,7 @@ pub fn has_begun(future: Raw) -> bool {
 fn discard(slf: &Obj, task: TaskBox) {
     // SAFETY: a pool, as `take_back` found it.
     let pool = unsafe { pool::of(slf.as_ptr()) };
-    pool.cancelled.set(pool.cancelled.get() + 1);
+    pool.counters.note_cancelled(1);
     drop(task);
     task_gone(pool);
 }
@@ -150,7 +150,7 @@ onearg!(take_pending, |slf, futures| {
     });
     let taken: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
     pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
-    pool.cancelled.set(pool.cancelled.get() + tasks.len() as u64);
+    pool.counters.note_cancelled(tasks.len());
     drop(tasks);
     for future in &taken {
         check(PyDict_SetItem(futures, future.as_ptr(), none().as_ptr()))?;

@@ -115,7 +115,7 @@ pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
         (state.pending.len(), free)
     });
     pool.outstanding.set(pool.outstanding.get() + 1);
-    pool.submitted.set(pool.submitted.get() + 1);
+    pool.counters.note_submitted();
     let sent = if free || waiting >= BATCH { dispatch(pool) } else { Ok(()) };
     patience::look_after(pool);
     sent
@@ -252,7 +252,7 @@ fn unwanted(pool: &Pool, task: TaskBox) {
         }
     }
     drop(task);
-    pool.cancelled.set(pool.cancelled.get() + 1);
+    pool.counters.note_cancelled(1);
     ends::task_gone(pool);
 }
 

@@ -2,15 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 
 use super::pool;
 use super::task::{Task, TaskBox};
 use super::worker::Worker;
+use crate::calls::counters::count;
+use crate::ffi::Obj;
 use crate::ffi::guard::{noargs, onearg};
+use crate::ffi::named_tuple::NamedTuple;
 use crate::ffi::object::{boolean, float, int, list, none, tuple};
-use crate::ffi::{Obj, Res};
 
 /// Where a task is: the key of its worker, its number, and for how many nanoseconds it has run.
 struct Place(Option<u32>, u64, Option<u64>);
@@ -68,7 +69,7 @@ noargs!(workers, |slf| {
         };
         state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
     });
-    let seconds = |nanos: Option<u64>| nanos.map_or(Ok(none()), |nanos| float(nanos as f64 * 1e-9));
+    let time = |nanos: Option<u64>| nanos.map_or(Ok(none()), |nanos| float(seconds(nanos)));
     let mut made = Vec::new();
     for Row(key, pid, held, done, ran, idle, ready) in rows {
         let items = [
@@ -76,8 +77,8 @@ noargs!(workers, |slf| {
             int(pid.into())?,
             int(held as i64)?,
             int(done as i64)?,
-            seconds(ran)?,
-            seconds(idle)?,
+            time(ran)?,
+            time(idle)?,
             int(crate::wire::slab::resident(pid as u32) as i64)?,
             boolean(ready),
         ];
@@ -86,40 +87,37 @@ noargs!(workers, |slf| {
     list(&made)
 });
 
-// `counts()`: (queued, with workers, submitted, returned, raised, cancelled, bytes of slabs, smoothed seconds a task, answers of workers,
-// histograms of waiting and running).
+static COUNTS: NamedTuple<11> = NamedTuple::new(
+    c"aioxide._aioxide.ProcessPoolCounts",
+    [
+        c"queued",
+        c"running",
+        c"submitted",
+        c"done",
+        c"failed",
+        c"cancelled",
+        c"shared_bytes",
+        c"mean",
+        c"answers",
+        c"wait",
+        c"run",
+    ],
+);
+
+// `counts()`: `running` are those with a worker, `mean` is how long a call takes, smoothed, `answers` is how many came.
 noargs!(counts, |slf| {
     let pool = pool::of(slf);
-    let (queued, held, bytes) = pool.with(|state| {
+    let now = pool.with(|state| {
         let held: usize = state.workers.iter().map(|worker| worker.inflight).sum();
-        (state.pending.len(), held, state.arena.bytes())
+        [state.pending.len(), held, state.arena.bytes()]
     });
-    let numbers = [
-        queued as u64,
-        held as u64,
-        pool.submitted.get(),
-        pool.finished.get(),
-        pool.failed.get(),
-        pool.cancelled.get(),
-        bytes as u64,
-    ];
-    let mut items = numbers.into_iter().map(|number| int(number as i64)).collect::<Res<Vec<Obj>>>()?;
-    items.push(float(pool.average.get() as f64 * 1e-9)?);
-    items.push(int(pool.answers.get() as i64)?);
-    items.push(histogram(&pool.waited)?);
-    items.push(histogram(&pool.ran)?);
-    tuple(&items.iter().map(Obj::as_ptr).collect::<Vec<_>>())
+    let [submitted, done, failed, cancelled] = pool.counters.numbers()?;
+    let [wait, run] = pool.counters.times(seconds)?;
+    let [queued, running, bytes] = now.map(|number| count(number as u64));
+    let (mean, answers) = (float(seconds(pool.average.get()))?, count(pool.answers.get())?);
+    COUNTS.make([queued?, running?, submitted, done, failed, cancelled, bytes?, mean, answers, wait, run])
 });
 
-/// (count, sum, largest, [(upper bound, count), ...]), times in seconds.
-fn histogram(histogram: &std::cell::RefCell<Histogram>) -> Res {
-    let histogram = histogram.borrow().clone();
-    let seconds = |nanos: u64| float(nanos as f64 * 1e-9);
-    let mut buckets = Vec::new();
-    for (bound, count) in histogram.buckets() {
-        buckets.push(tuple(&[seconds(bound)?.as_ptr(), int(count as i64)?.as_ptr()])?);
-    }
-    let (count, buckets) = (int(histogram.count() as i64)?, list(&buckets)?);
-    let (sum, largest) = (seconds(histogram.sum())?, seconds(histogram.largest())?);
-    tuple(&[count.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 * 1e-9
 }

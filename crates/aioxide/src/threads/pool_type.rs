@@ -3,21 +3,21 @@
 
 use std::ffi::{c_int, c_void};
 
-use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::queue::{self, Call, Limits, Queue, QueueObject, Target, queue_of};
 use super::{work_items, worker};
-use crate::calls::future;
 use crate::calls::standard::Standard;
+use crate::calls::{counters, future};
 use crate::engine::loop_call::LoopCall;
 use crate::engine::spin;
 use crate::ffi::args::type_error_text;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter, visit};
+use crate::ffi::named_tuple::NamedTuple;
 use crate::ffi::names::intern;
 use crate::ffi::object::{
-    boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, truth, tuple,
+    boolean, call, call_kw, call_method, float, getattr, import_from, int, is_none, list, truth, tuple,
 };
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, Global, NULL, Obj, Raised, Raw, Res, Slot, compat, error, held, names, none};
@@ -428,51 +428,19 @@ noargs!(py_running, |slf| {
     list(&rows)
 });
 
-// (queued, idle, threads, submitted, done, failed, cancelled, wait histogram, run histogram).
+static STATS: NamedTuple<9> = NamedTuple::new(
+    c"aioxide._aioxide.ThreadPoolCounts",
+    [c"queued", c"idle", c"threads", c"submitted", c"done", c"failed", c"cancelled", c"wait", c"run"],
+);
+
 noargs!(py_stats, |slf| {
     let queue = queue_of(slf);
-    let counters = &queue.counters;
-    let numbers = [
-        queue.len() as u64,
-        queue.idle_len() as u64,
-        queue.seats().len() as u64,
-        counters.submitted.get(),
-        counters.done.get(),
-        counters.failed.get(),
-        counters.cancelled.get(),
-    ];
-    let mut items = Vec::new();
-    for number in numbers {
-        items.push(int(number as i64)?);
-    }
-    // Copied out: making tuples can collect, and a worker may go on meanwhile.
-    for times in [&counters.waited, &counters.ran] {
-        items.push(histogram(times.with(|times| times.clone()))?);
-    }
-    let raws: Vec<Raw> = items.iter().map(Obj::as_ptr).collect();
-    tuple(&raws)
+    let now = [queue.len(), queue.idle_len(), queue.seats().len()];
+    let [submitted, done, failed, cancelled] = queue.counters.numbers()?;
+    let [wait, run] = queue.counters.times(spin::seconds)?;
+    let [queued, idle, threads] = now.map(|number| counters::count(number as u64));
+    STATS.make([queued?, idle?, threads?, submitted, done, failed, cancelled, wait, run])
 });
-
-/// (count, sum, largest, [(upper bound, count), ...]), times in seconds.
-fn histogram(histogram: Histogram) -> Res {
-    let mut buckets = Vec::new();
-    for (bound, count) in histogram.buckets() {
-        let (bound, count) = (float(spin::seconds(bound))?, int(count as i64)?);
-        buckets.push(tuple(&[bound.as_ptr(), count.as_ptr()])?);
-    }
-    let count = int(histogram.count() as i64)?;
-    let sum = float(spin::seconds(histogram.sum()))?;
-    let largest = float(spin::seconds(histogram.largest()))?;
-    let buckets = list(&buckets)?;
-    tuple(&[count.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
-}
-
-fn list(items: &[Obj]) -> Res {
-    let raws: Vec<Raw> = items.iter().map(Obj::as_ptr).collect();
-    let items = tuple(&raws)?;
-    // SAFETY: a live tuple.
-    Obj::steal(unsafe { PySequence_List(items.as_ptr()) })
-}
 
 setter!(set_max_workers, |slf, value| {
     let most =

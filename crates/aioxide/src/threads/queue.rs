@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use aioxide_core::histogram::Histogram;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::seat::Seat;
 use super::work_item;
+use crate::calls::counters::Counters;
 use crate::calls::future::{self, State};
 use crate::calls::room::{self, Room};
 use crate::engine::loop_call::LoopCall;
@@ -113,21 +113,6 @@ fn acknowledge(future: Raw) -> Res<()> {
     Ok(())
 }
 
-/// What `stats()` counts.
-#[derive(Default)]
-pub struct Counters {
-    pub submitted: Cell<u64>,
-    pub done: Cell<u64>,
-    pub failed: Cell<u64>,
-    pub cancelled: Cell<u64>,
-    pub waited: Leaf<Histogram>,
-    pub ran: Leaf<Histogram>,
-}
-
-pub fn add(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
-
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Calls that may wait before `submit` blocks; 0 for any number.
@@ -163,6 +148,7 @@ pub struct Queue {
     /// What makes the exception for that.
     broken_class: Slot,
     pub bets: Bets,
+    /// Times in ticks.
     pub counters: Counters,
     /// Grows with each fork that this queue has survived in the child.
     pub generation: Cell<u32>,
@@ -291,7 +277,7 @@ impl Queue {
 
     #[inline(always)]
     pub fn push(&self, call: Call) {
-        add(&self.counters.submitted);
+        self.counters.note_submitted();
         self.calls.with(|calls| calls.push_back(call));
     }
 
@@ -356,7 +342,7 @@ impl Queue {
 
     /// A call that was cancelled is dropped without having run.
     pub fn count_dropped(&self, call: Call) {
-        add(&self.counters.cancelled);
+        self.counters.note_cancelled(1);
         drop(call);
     }
 
@@ -420,7 +406,7 @@ impl Queue {
         self.shutdown.set(true);
         if cancel {
             for call in self.take_all() {
-                add(&self.counters.cancelled);
+                self.counters.note_cancelled(1);
                 call.refuse(Outcome::Cancelled);
             }
         }
@@ -438,7 +424,7 @@ impl Queue {
         self.broken_class.set(class);
         self.broken.set(reason);
         for call in self.take_all() {
-            add(&self.counters.failed);
+            self.counters.note_outcome(false);
             call.refuse(Outcome::of(self.broken_error().and_then(|exception| {
                 error::raise_value(exception);
                 Err(error::Raised)

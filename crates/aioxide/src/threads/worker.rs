@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{Call, Queue, Target, add, since};
+use super::queue::{Call, Queue, Target, since};
 use super::seat::{self, Seat};
 use super::work_item;
 use crate::calls::{future, room};
@@ -138,7 +138,7 @@ impl Worker<'_> {
                 return None;
             }
         }
-        counters.waited.with(|waited| waited.record(begun.wrapping_sub(call.queued)));
+        counters.note_waited(begun.wrapping_sub(call.queued));
         let Call { function, args, positional, kwnames, target, .. } = call;
         if let Target::Item(item) = target {
             self.run_item(&function, item, begun);
@@ -155,8 +155,8 @@ impl Worker<'_> {
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
         self.seat.end();
         let ran = since(begun);
-        counters.ran.with(|all| all.record(ran));
-        add(if result.is_ok() { &counters.done } else { &counters.failed });
+        counters.note_ran(ran);
+        counters.note_outcome(result.is_ok());
         let outcome = Outcome::of(result);
         // Whoever waits for the outcome finds nothing of the call alive but that.
         drop((function, args, kwnames));
@@ -174,13 +174,13 @@ impl Worker<'_> {
         let ran = work_item::run(&item, self.run);
         self.seat.end();
         let took = since(begun);
-        counters.ran.with(|all| all.record(took));
+        counters.note_ran(took);
         match ran {
-            Ok(work_item::Ran::Returned) => add(&counters.done),
-            Ok(work_item::Ran::Cancelled) => add(&counters.cancelled),
-            Ok(work_item::Ran::Raised) => add(&counters.failed),
+            Ok(work_item::Ran::Returned) => counters.note_outcome(true),
+            Ok(work_item::Ran::Cancelled) => counters.note_cancelled(1),
+            Ok(work_item::Ran::Raised) => counters.note_outcome(false),
             Err(Raised) => {
-                add(&counters.failed);
+                counters.note_outcome(false);
                 report();
             }
         }
