@@ -85,7 +85,7 @@ ffi::guard::onearg!(py_end_process_pools, |_module, end| {
     let ended = ffi::object::call(end, &[]);
     let raised = if ended.is_err() { error::take() } else { None };
     processes::reactor::end();
-    processes::manager::told((none(), raised))
+    processes::interrupts::told((none(), raised))
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {
@@ -224,7 +224,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     method(
         c"_whole",
-        processes::manager::py_whole,
+        processes::interrupts::py_whole,
         METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),

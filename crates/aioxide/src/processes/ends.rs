@@ -1,7 +1,7 @@
 //! The end of a task: its outcome is told, and it counts no more.
 
-use super::manager;
-use super::pool::Pool;
+use super::interrupts;
+use super::pool::{Flag, Pool};
 use super::task::Target;
 use crate::calls::future;
 use crate::ffi::object::none;
@@ -10,17 +10,9 @@ use crate::task::finish::{self, Outcome};
 
 /// One unfinished task less.
 pub fn task_gone(pool: &Pool) {
-    let left = pool.outstanding.get().saturating_sub(1);
-    pool.outstanding.set(left);
-    if pool.tell_idle.get() && left == 0 {
-        tell_room(pool);
-    }
-}
-
-/// Tells the manager that less is under way, or waits.
-pub fn tell_room(pool: &Pool) {
-    if manager::tell(pool, c"on_room", &[]).is_err() {
-        manager::report(pool.manager.get());
+    pool.note_gone(1);
+    if pool.has(Flag::TellIdle) && pool.outstanding() == 0 {
+        pool.manager().on_room();
     }
 }
 
@@ -30,7 +22,7 @@ fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
     // SAFETY: callers pass a future of ours.
     let is_done = || unsafe { future::of(future.as_ptr()) }.is_done();
     let mut first = None;
-    for _ in 0..manager::TRIES {
+    for _ in 0..interrupts::TRIES {
         if set().is_ok() {
             break;
         }
@@ -40,12 +32,12 @@ fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
             break;
         }
     }
-    manager::told((none(), first)).map(drop)
+    interrupts::told((none(), first)).map(drop)
 }
 
 /// Gives a task its outcome: a value, or the exception that is set.
 pub fn finish(pool: &Pool, target: Target, outcome: Res) {
-    pool.counters.note_outcome(outcome.is_ok());
+    pool.counters().note_outcome(outcome.is_ok());
     target.set_sent(false);
     let future = target.future().clone();
     // SAFETY: the target's future is of the kind that each function takes.
@@ -75,6 +67,6 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
         }
     };
     if told.is_err() {
-        manager::report(future.as_ptr());
+        interrupts::report(future.as_ptr());
     }
 }

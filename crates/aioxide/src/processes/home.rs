@@ -8,7 +8,7 @@
 use aioxide_sys::epoll::{Epoll, Interest};
 
 use super::live::live_pools;
-use super::pool::{self, Home, Pool};
+use super::pool::{self, Flag, Home, Pool};
 use super::{patience, reactor, results};
 use crate::engine::loop_object::{io_result, loop_of};
 use crate::engine::source::Owner;
@@ -17,13 +17,12 @@ use crate::task::loop_state::{Item, LoopState, native_state};
 
 /// The descriptor that is ready whenever the pool has something to serve; made when first asked for.
 pub fn epoll_of(pool: &Pool) -> Res<i32> {
-    if let Some(fd) = pool.with(|state| state.epoll.as_ref().map(|epoll| epoll.fileno())) {
+    if let Some(fd) = pool.epoll_fd() {
         return Ok(fd);
     }
     let epoll = std::rc::Rc::new(io_result(Epoll::new())?);
     let fd = epoll.fileno();
-    pool.with(|state| state.epoll = Some(epoll));
-    pool.seen.epoll.store(fd, std::sync::atomic::Ordering::Relaxed);
+    pool.set_epoll(epoll);
     Ok(fd)
 }
 
@@ -34,16 +33,14 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
 pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
     // SAFETY: a pool, of which cells are lent.
     let pool = unsafe { pool::of(slf) };
-    match pool.home.get() {
-        Home::Loop if pool.home_loop.get() == wanted => return Ok(()),
+    match pool.home() {
+        Home::Loop if pool.is_at(wanted) => return Ok(()),
         Home::None => {}
-        _ if pool.outstanding.get() == 0 => leave(slf, pool),
+        _ if pool.outstanding() == 0 => leave(slf, pool),
         // Two loops at once, or threads too: neither may wait for the other.
         Home::Loop => return to_reactor(slf),
         Home::Reactor => {
-            if pool.lent.get() && pool.home_loop.get() != wanted {
-                pool.lent.set(false);
-            }
+            pool.note_user(wanted);
             return Ok(());
         }
     }
@@ -61,9 +58,7 @@ fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
         drop(engine.sources.set_owner(fd, None));
         return io_result(Err(why));
     }
-    pool.home.set(Home::Loop);
-    pool.lent.set(false);
-    pool.home_loop.set(Obj::new(wanted));
+    pool.move_to_loop(Obj::new(wanted));
     Ok(())
 }
 
@@ -71,12 +66,11 @@ fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
 pub fn lend(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
-    let Some(loop_) = pool.home_loop.share() else { return Ok(()) };
+    let Some(loop_) = pool.home_loop() else { return Ok(()) };
     let Some(state) = native_state(loop_.as_ptr()) else { return Ok(()) };
     to_reactor(slf)?;
-    if pool.home.get() == Home::Reactor {
-        pool.lent.set(true);
-        pool.home_loop.set(loop_.clone());
+    if pool.home() == Home::Reactor {
+        pool.note_lent(loop_.clone());
         // SAFETY: the loop is held, and its state is a part of it.
         unsafe {
             (*state).push_or_report(Item::Job { object: Obj::new(slf), run: take_home });
@@ -93,7 +87,7 @@ pub fn lend(slf: Raw) -> Res<()> {
 unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `lend` queued it.
     let pool = unsafe { pool::of(slf) };
-    if pool.home.get() != Home::Reactor || !pool.lent.get() || pool.home_loop.get() != state.object {
+    if !pool.is_lent_by(state.object) {
         return Ok(());
     }
     leave(slf, pool);
@@ -104,7 +98,7 @@ unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
 /// `slf` is a process pool.
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
     // SAFETY: the owner's object is a pool.
-    if !unsafe { pool::of(slf) }.queued.replace(true) {
+    if unsafe { pool::of(slf) }.begin_wait_in_loop() {
         state.push_or_report(Item::Job { object: Obj::new(slf), run: serve_in_loop });
     }
 }
@@ -114,7 +108,7 @@ unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
 unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
     // SAFETY: a pool, as `on_ready` queued it.
     unsafe {
-        pool::of(slf).queued.set(false);
+        pool::of(slf).end_wait_in_loop();
         results::pump(slf)
     }
 }
@@ -123,24 +117,21 @@ unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
 pub fn to_reactor(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
-    if pool.lent.replace(false) {
-        drop(pool.home_loop.take());
-    }
-    if pool.home.get() == Home::Reactor || pool.ended.get() {
+    pool.end_loan();
+    if pool.home() == Home::Reactor || pool.has_ended() {
         return Ok(());
     }
     leave(slf, pool);
     let fd = epoll_of(pool)?;
     reactor::add(slf, fd)?;
-    pool.home.set(Home::Reactor);
+    pool.move_to_reactor();
     Ok(())
 }
 
 /// Leaves the home, whichever it is.
 pub fn leave(slf: Raw, pool: &Pool) {
-    let home = pool.home.replace(Home::None);
-    let loop_ = pool.home_loop.take();
-    let Some(fd) = pool.with(|state| state.epoll.as_ref().map(|epoll| epoll.fileno())) else { return };
+    let (home, loop_) = pool.leave_home();
+    let Some(fd) = pool.epoll_fd() else { return };
     match home {
         Home::None => {}
         Home::Reactor => reactor::remove(slf, fd),
@@ -162,10 +153,10 @@ pub fn loop_stops(loop_: Raw) {
     for slf in live_pools() {
         // SAFETY: the list holds pools.
         let pool = unsafe { pool::of(slf.as_ptr()) };
-        if pool.home.get() != Home::Loop || pool.home_loop.get() != loop_ {
+        if !pool.is_at(loop_) {
             continue;
         }
-        if pool.outstanding.get() == 0 && !pool.stays.get() {
+        if pool.outstanding() == 0 && !pool.has(Flag::Stays) {
             leave(slf.as_ptr(), pool);
         } else if to_reactor(slf.as_ptr()).is_err() {
             crate::ffi::error::unraisable(slf.as_ptr());
@@ -180,10 +171,6 @@ pub fn forked() {
     reactor::forked();
     for slf in live_pools() {
         // SAFETY: the list holds pools.
-        let pool = unsafe { pool::of(slf.as_ptr()) };
-        pool.home.set(Home::None);
-        pool.closed.set(true);
-        pool.tell_idle.set(false);
-        pool.disown();
+        unsafe { pool::of(slf.as_ptr()) }.disown();
     }
 }

@@ -2,7 +2,8 @@
 
 use std::cell::UnsafeCell;
 
-use super::pool::{self, State};
+use super::pool;
+use super::state::State;
 use crate::ffi::{Obj, Raw};
 
 struct Live(UnsafeCell<Vec<Raw>>);

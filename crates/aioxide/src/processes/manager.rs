@@ -1,160 +1,255 @@
-//! Calls of the pool's manager, its part in Python (`_process_manager.py`). They run in the thread that serves the pool or
-//! submits to it, mostly a user's: Ctrl-C, what else a handler of a signal raises, and what another thread raises in this one
-//! (`PyThreadState_SetAsyncExc`) can cut them short between any two bytecodes. So each of them may be repeated from its
-//! beginning, and finds what it has done already; it is called until it has come to its end. What cut it short is raised then.
+//! The manager of a pool, its part in Python (`_process_manager.py`): all calls of it stand here. They run in the thread that
+//! serves the pool or submits to it, mostly a user's, where an interrupt can cut them short (`interrupts`). So all but those by
+//! which `submit` asks may be repeated from their beginning, and find what they have done already; they are called until
+//! they have come to their end. What cut them short is raised then.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 
-use pyo3_ffi::*;
-
-use super::pool::{self, Pool};
-use super::worker::Worker;
-use crate::calls::future;
-use crate::ffi::guard::{fastcall, onearg};
+use super::interrupts::{Whole, report, told, whole};
 use crate::ffi::names::intern;
-use crate::ffi::object::{call, call_method, check, int, none};
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::object::{boolean, call_method, int, string};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Res, Slot, error};
 use crate::task::loop_state::thread_ident;
 
-/// So often, an exception is taken for one that only came meanwhile. What raises each time is the call's own.
-pub const TRIES: usize = 6;
+/// The methods of a manager that are called, as places in `NAMES`.
+#[derive(Clone, Copy)]
+enum Method {
+    Admit,
+    BeginShutdown,
+    OnCollected,
+    OnDeath,
+    OnHangUp,
+    OnInitializerFailed,
+    OnRetire,
+    OnRoom,
+    OnTimer,
+    PicklerByValue,
+    PicklingFailed,
+    Portable,
+    Rebuild,
+    StartWorker,
+    Stop,
+    StopCancelled,
+    UndoStart,
+    Unreadable,
+}
 
-/// What was returned, and what had cut an earlier attempt short.
-pub type Whole = (Obj, Option<Obj>);
+const NAMES: [&CStr; 18] = [
+    c"admit",
+    c"begin_shutdown",
+    c"on_collected",
+    c"on_death",
+    c"on_hang_up",
+    c"on_initializer_failed",
+    c"on_retire",
+    c"on_room",
+    c"on_timer",
+    c"pickler_by_value",
+    c"pickling_failed",
+    c"portable",
+    c"rebuild",
+    c"start_worker",
+    c"stop",
+    c"stop_cancelled",
+    c"undo_start",
+    c"unreadable",
+];
 
-/// Calls until nothing cuts it short. `Err` is an exception of its own.
-pub fn whole(mut attempt: impl FnMut() -> Res) -> Res<Whole> {
-    let mut first = None;
-    for _ in 0..TRIES {
-        match attempt() {
-            Ok(value) => return Ok((value, first)),
+pub struct Manager {
+    object: Slot,
+    last_key: Cell<u32>,
+    /// The workers that it is about to start: the key of each, and the thread that does it.
+    starting: Leaf<Vec<(u32, u64)>>,
+}
+
+impl Manager {
+    pub fn new() -> Manager {
+        Manager { object: Slot::empty(), last_key: Cell::new(0), starting: Leaf::default() }
+    }
+
+    pub fn set(&self, object: Obj) {
+        self.object.set(object);
+    }
+
+    pub fn clear(&self) {
+        self.object.clear();
+    }
+
+    /// For the collector's visits; null for none.
+    pub fn object(&self) -> Raw {
+        self.object.get()
+    }
+
+    fn call(&self, method: Method, args: &[Raw]) -> Res {
+        let object = self.object.or_none();
+        call_method(intern(NAMES[method as usize])?, &[&[object.as_ptr()], args].concat())
+    }
+
+    /// Calls until it has come to its end.
+    fn ask(&self, method: Method, args: &[Raw]) -> Res<Whole> {
+        let last_key = self.last_key.get();
+        whole(|| {
+            let answer = self.call(method, args);
+            if answer.is_err() {
+                self.undo_starts(last_key);
+            }
+            answer
+        })
+    }
+
+    /// As `ask`, for what returns nothing. `Err` is what must leave the loop: what cut the call short, and of the call's own
+    /// exceptions those that leave every loop. The others are reported.
+    fn tell(&self, method: Method, args: &[Raw]) -> Res<()> {
+        if !self.object.is_set() {
+            return Ok(());
+        }
+        match self.ask(method, args).map(told) {
+            Ok(answer) => answer.map(drop),
+            Err(Raised) if error::is_exit() => Err(Raised),
             Err(Raised) => {
-                let raised = error::take();
-                first = first.or(raised);
+                error::unraisable(self.object.get());
+                Ok(())
             }
         }
     }
-    error::restore(first);
-    Err(Raised)
-}
 
-/// As it stands where nothing is held back: the value, or what cut the call short.
-pub fn told((value, raised): Whole) -> Res {
-    if raised.is_none() {
-        return Ok(value);
+    // ----------------------------------------------------------------------------------- asked once: by `submit`
+
+    /// Raises where no call may come in, or waits until one may.
+    #[cold]
+    pub fn admit(&self) -> Res<()> {
+        self.call(Method::Admit, &[]).map(drop)
     }
-    drop(value);
-    error::restore(raised);
-    Err(Raised)
-}
 
-/// Calls a method of the manager.
-pub fn ask(pool: &Pool, method: &'static CStr, args: &[Raw]) -> Res<Whole> {
-    let manager = pool.manager.or_none();
-    let mut all = vec![manager.as_ptr()];
-    all.extend_from_slice(args);
-    let name = intern(method)?;
-    let first_key = pool.next_key.get();
-    whole(|| {
-        let answer = call_method(name, &all);
-        if answer.is_err() && pool.next_key.get() != first_key {
-            undo_starts(pool, first_key);
+    /// Whoever submits gets what is raised. But nothing stays half started.
+    pub fn start_worker(&self) -> Res<()> {
+        let last_key = self.last_key.get();
+        let started = self.call(Method::StartWorker, &[]);
+        if started.is_err() {
+            self.undo_starts(last_key);
         }
-        answer
-    })
-}
+        started.map(drop)
+    }
 
-/// Ends what was begun of workers in this thread, from that number on, and was cut short. The exception that is set stays.
-pub fn undo_starts(pool: &Pool, first_key: u32) {
-    let raised = error::take();
-    let thread = thread_ident();
-    let keys = pool.with(|state| {
-        let begun = |worker: &&Worker| worker.key >= first_key && worker.pid == 0 && worker.starter == thread;
-        state.workers.iter().filter(begun).map(|worker| worker.key).collect::<Vec<_>>()
-    });
-    for key in keys {
-        let undone = intern(c"undo_start").and_then(|name| {
-            let (manager, key) = (pool.manager.or_none(), int(key.into())?);
-            whole(|| call_method(name, &[manager.as_ptr(), key.as_ptr()]))
+    /// Makes the pickler of a call of which something is defined in a `__main__` that workers cannot import. `failed`: plain
+    /// pickle has, so that it may have none.
+    #[cold]
+    pub fn pickler_by_value(&self, failed: bool) -> Res {
+        self.call(Method::PicklerByValue, &[boolean(failed).as_ptr()])
+    }
+
+    /// The function, or what can be pickled in its place; `why` it cannot.
+    #[cold]
+    pub fn portable(&self, function: Raw, why: &Obj) -> Res {
+        self.call(Method::Portable, &[function, why.as_ptr()])
+    }
+
+    // --------------------------------------------------------------------------------------------- exceptions
+
+    /// What is raised for a call that could not be pickled.
+    #[cold]
+    pub fn pickling_failed(&self, why: &Obj, interrupted: bool) -> Res<Whole> {
+        self.ask(Method::PicklingFailed, &[why.as_ptr(), boolean(interrupted).as_ptr()])
+    }
+
+    /// The exception that a worker has sent; `unreadable`: of unpickling the call.
+    pub fn rebuild(&self, sent: &Obj, unreadable: bool) -> Res<Whole> {
+        self.ask(Method::Rebuild, &[sent.as_ptr(), boolean(unreadable).as_ptr()])
+    }
+
+    /// What is raised for a result that could not be unpickled.
+    pub fn unreadable(&self, why: &Obj) -> Res<Whole> {
+        self.ask(Method::Unreadable, &[why.as_ptr()])
+    }
+
+    // -------------------------------------------------------------------------------------------- what happens
+
+    /// Less is under way, or waits.
+    pub fn on_room(&self) {
+        if self.tell(Method::OnRoom, &[]).is_err() {
+            report(self.object.get());
+        }
+    }
+
+    pub fn on_timer(&self) -> Res<()> {
+        self.tell(Method::OnTimer, &[])
+    }
+
+    pub fn on_death(&self, worker: u32) -> Res<()> {
+        self.tell(Method::OnDeath, &[int(worker.into())?.as_ptr()])
+    }
+
+    pub fn on_hang_up(&self, worker: u32) -> Res<()> {
+        self.tell(Method::OnHangUp, &[int(worker.into())?.as_ptr()])
+    }
+
+    /// It takes no more tasks, and has none.
+    pub fn on_retire(&self, worker: u32) -> Res<()> {
+        self.tell(Method::OnRetire, &[int(worker.into())?.as_ptr()])
+    }
+
+    pub fn on_initializer_failed(&self, worker: u32, text: &str) -> Res<()> {
+        self.tell(Method::OnInitializerFailed, &[int(worker.into())?.as_ptr(), string(text)?.as_ptr()])
+    }
+
+    /// The executor is gone.
+    pub fn on_collected(&self) -> Res<()> {
+        self.tell(Method::OnCollected, &[])
+    }
+
+    // ------------------------------------------------------------------------------------- what users ask for
+
+    /// Cancels a future though a worker runs its call.
+    pub fn stop(&self, future: Raw) -> Res {
+        told(self.ask(Method::Stop, &[future])?)
+    }
+
+    /// A future of a loop is done: stops its call where it was cancelled.
+    pub fn stop_cancelled(&self, future: Raw) -> Res {
+        told(self.ask(Method::StopCancelled, &[future])?)
+    }
+
+    pub fn begin_shutdown(&self, cancel_futures: Raw) -> Res {
+        told(self.ask(Method::BeginShutdown, &[cancel_futures])?)
+    }
+
+    // ------------------------------------------------------------------------------------------ half a start
+
+    /// The key of a worker that this thread is about to start.
+    pub fn begin_start(&self) -> u32 {
+        let key = self.last_key.get() + 1;
+        self.last_key.set(key);
+        self.starting.with(|starting| starting.push((key, thread_ident())));
+        key
+    }
+
+    /// It has started, or is gone.
+    pub fn end_start(&self, key: u32) {
+        self.starting.with(|starting| starting.retain(|(other, _)| *other != key));
+    }
+
+    pub fn forget_starts(&self) {
+        self.starting.with(Vec::clear);
+    }
+
+    /// Ends what was begun of workers in this thread, after that one, and was cut short. The exception that is set stays.
+    fn undo_starts(&self, last_key: u32) {
+        if self.last_key.get() == last_key {
+            return;
+        }
+        let raised = error::take();
+        let thread = thread_ident();
+        let begun = self.starting.with(|starting| {
+            let begun = |each: &&(u32, u64)| each.0 > last_key && each.1 == thread;
+            starting.iter().filter(begun).map(|(key, _)| *key).collect::<Vec<_>>()
         });
-        if undone.is_err() {
-            error::unraisable(pool.manager.get());
+        for key in begun {
+            let undo = || self.call(Method::UndoStart, &[int(key.into())?.as_ptr()]);
+            if whole(undo).is_err() {
+                error::unraisable(self.object.get());
+            }
         }
-    }
-    error::restore(raised);
-}
-
-/// Tells the manager. `Err` is what must leave the loop: what cut the call short, and of the call's own exceptions those that
-/// leave every loop. The others are reported.
-pub fn tell(pool: &Pool, method: &'static CStr, args: &[Raw]) -> Res<()> {
-    if !pool.manager.is_set() {
-        return Ok(());
-    }
-    match ask(pool, method, args).map(told) {
-        Ok(answer) => answer.map(drop),
-        Err(Raised) if error::is_exit() => Err(Raised),
-        Err(Raised) => {
-            error::unraisable(pool.manager.get());
-            Ok(())
-        }
+        error::restore(raised);
     }
 }
-
-/// For where nobody can be raised to: the exception that is set is reported; but one that is an interrupt of this thread is
-/// raised in it a moment later.
-pub fn report(source: Raw) {
-    if !error::is_interrupted() {
-        return error::unraisable(source);
-    }
-    error::clear();
-    // SAFETY: a class of exceptions, for this thread.
-    unsafe {
-        PyThreadState_SetAsyncExc(PyThread_get_thread_ident() as std::ffi::c_long, PyExc_KeyboardInterrupt)
-    };
-}
-
-// Methods of the pool that its Python part gives to others to call: as functions in C, they begin and end in one piece.
-
-// `collected(reference)`: the executor is gone.
-onearg!(collected, |slf, _reference| {
-    if tell(pool::of(slf), c"on_collected", &[]).is_err() {
-        report(slf);
-    }
-    Ok(none())
-});
-
-// `stop(future)`: cancels it though a worker runs its call.
-onearg!(stop, |slf, future| told(ask(pool::of(slf), c"stop", &[future])?));
-
-// `stop_cancelled(future)`: a future of a loop is done.
-onearg!(stop_cancelled, |slf, future| told(ask(pool::of(slf), c"stop_cancelled", &[future])?));
-
-// `begin_shutdown(cancel_futures)`: takes no more calls.
-onearg!(begin_shutdown, |slf, cancel| told(ask(pool::of(slf), c"begin_shutdown", &[cancel])?));
-
-// `call_back(futures, future)`: calls the callbacks of a future of ours that is a key of the dict, and takes it out: once.
-fastcall!(call_back, |_slf, args| {
-    args.require(&["futures", "future"], "call_back")?;
-    let given = args.positional();
-    let (futures, future) = (given[0], Obj::new(given[1]));
-    match PyDict_Contains(futures, future.as_ptr()) {
-        0 => return Ok(none()),
-        1 => check(PyDict_DelItem(futures, future.as_ptr()))?,
-        _ => return Err(Raised),
-    }
-    future::invoke_callbacks(future.as_ptr(), future::of(future.as_ptr()))?;
-    Ok(none())
-});
-
-onearg!(
-    /// `whole((function, *args))`: calls it until nothing cuts it short, and raises then what did.
-    py_whole,
-    |_module, args| {
-        let function = PyTuple_GetItem(args, 0);
-        if function.is_null() {
-            return Err(Raised);
-        }
-        let items: Vec<Raw> = (1..PyTuple_GET_SIZE(args)).map(|at| PyTuple_GET_ITEM(args, at)).collect();
-        told(whole(|| call(function, &items))?)
-    }
-);

@@ -3,6 +3,7 @@
 
 pub mod ends;
 pub mod home;
+pub mod interrupts;
 pub mod live;
 pub mod manager;
 pub mod out;
@@ -15,6 +16,8 @@ pub mod results;
 pub mod schedule;
 pub mod seen;
 pub mod service_threads;
+pub mod state;
 pub mod statistics;
 pub mod task;
 pub mod worker;
+pub mod worker_life;

@@ -15,7 +15,7 @@ use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
 
 use super::live::in_live;
-use super::pool::{self, Home, Pool};
+use super::pool::{self, Pool};
 use super::seen::Seen;
 use super::service_threads::start_thread;
 use crate::ffi::guard::guarded;
@@ -62,7 +62,7 @@ fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
 /// A task was queued.
 #[inline(always)]
 pub fn look_after(pool: &Pool) {
-    if pool.home.get() == Home::Loop && has_more(pool) && !pool.seen.armed.load(Relaxed) {
+    if pool.is_at_loop() && has_more(pool) && !pool.seen().armed.load(Relaxed) {
         arm(pool);
     }
 }
@@ -71,29 +71,30 @@ pub fn look_after(pool: &Pool) {
 #[inline(always)]
 pub fn served(pool: &Pool) {
     // Only who has the GIL writes.
-    pool.seen.served.store(pool.seen.served.load(Relaxed).wrapping_add(1), Relaxed);
-    if pool.seen.armed.load(Relaxed) && !(pool.home.get() == Home::Loop && has_more(pool)) {
-        pool.seen.armed.store(false, Relaxed);
+    let seen = pool.seen();
+    seen.served.store(seen.served.load(Relaxed).wrapping_add(1), Relaxed);
+    if seen.armed.load(Relaxed) && !(pool.is_at_loop() && has_more(pool)) {
+        seen.armed.store(false, Relaxed);
     }
 }
 
 /// Calls wait behind others.
 #[inline(always)]
 fn has_more(pool: &Pool) -> bool {
-    pool.outstanding.get() > pool.with(|state| state.workers.len())
+    pool.outstanding() > pool.with(|state| state.workers().len())
 }
 
 #[cold]
 fn arm(pool: &Pool) {
     // Without the thread, a loop that has no time is all that there is: as good as can be.
     let Ok(shared) = shared() else { return };
-    pool.seen.armed.store(true, Relaxed);
+    pool.seen().armed.store(true, Relaxed);
     let address = std::ptr::from_ref(pool) as usize;
     let (known, runs) = {
         let mut watched = shared.lock();
-        let known = watched.pools.iter().any(|(_, seen)| Arc::ptr_eq(seen, &pool.seen));
+        let known = watched.pools.iter().any(|(_, seen)| Arc::ptr_eq(seen, pool.seen()));
         if !known {
-            watched.pools.push((address, pool.seen.clone()));
+            watched.pools.push((address, pool.seen().clone()));
         }
         (known, std::mem::replace(&mut watched.runs, true))
     };
@@ -195,12 +196,12 @@ fn lend(address: usize, seen: &Arc<Seen>, served: u32) {
         let gil = PyGILState_Ensure();
         let found = in_live(|slf| {
             let pool = pool::of(slf);
-            let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(&pool.seen, seen);
+            let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(pool.seen(), seen);
             is_it.then(|| Obj::new(slf))
         });
         if let Some(slf) = found {
             let pool = pool::of(slf.as_ptr());
-            let waits = pool.home.get() == Home::Loop && pool.pumping.get() == 0;
+            let waits = pool.is_at_loop() && !pool.is_being_served();
             if waits && seen.served.load(Relaxed) == served && LEND.get()(slf.as_ptr()).is_err() {
                 error::unraisable(slf.as_ptr());
             }

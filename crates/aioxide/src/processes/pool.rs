@@ -1,196 +1,210 @@
-//! The pool's memory in the parent: tasks that wait, workers and what each of them holds. All under the GIL, in closures
-//! that call no Python code.
+//! A process pool, in the parent: what was asked of it, who serves it, and how many calls are under way. What it holds is in
+//! `state`. All under the GIL.
 
-use std::cell::{Cell, UnsafeCell};
-use std::collections::VecDeque;
-use std::os::fd::AsRawFd;
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aioxide_core::frames::Decoder;
-use aioxide_sys::epoll::{Epoll, Interest};
-use aioxide_sys::process::{self, Timer};
+use aioxide_sys::epoll::Epoll;
 use pyo3_ffi::*;
 
+use super::manager::Manager;
 use super::seen::Seen;
-use super::task::{Call, Task, TaskBox};
+use super::state::State;
+use super::task::Call;
 use super::worker::Worker;
 use crate::calls::counters::Counters;
-use crate::ffi::{Raw, Slot};
-use crate::wire::arena::Arena;
+use crate::ffi::guard::visit;
+use crate::ffi::{Leaf, Obj, Raw, Slot};
+use crate::task::loop_state::thread_ident;
 
 /// Whose turn of waiting serves a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Home {
     /// Nobody's: nothing is under way.
     None,
-    /// A loop's; which one, `Pool::home_loop` says.
+    /// A loop's.
     Loop,
     /// The reactor thread's.
     Reactor,
 }
 
-#[derive(Default)]
-pub struct State {
-    pub epoll: Option<Rc<Epoll>>,
-    pub timer: Option<Rc<Timer>>,
-    pub pending: VecDeque<TaskBox>,
-    pub workers: Vec<Worker>,
-    /// The memory that workers without a part of a frame share for what comes next.
-    pub spare: Decoder,
-    /// Tasks that were with a worker when it died.
-    pub lost: Vec<TaskBox>,
-    pub arena: Arena,
-}
-
-impl State {
-    pub fn worker(&mut self, key: u32) -> Option<&mut Worker> {
-        self.workers.iter_mut().find(|worker| worker.key == key)
-    }
-
-    /// The task of that number among those that wait.
-    pub fn waiting(&mut self, id: u64) -> Option<&mut Task> {
-        self.pending.iter_mut().find(|task| task.id == id).map(|task| &mut **task)
-    }
-
-    /// Has each worker unmap the shared slabs that have gone here.
-    pub fn forget_gone(&mut self) {
-        let listens = |worker: &Worker| worker.pid != 0 && !worker.exit_sent && !worker.hung_up;
-        let tell = |worker: &mut Worker| (listens(worker) && worker.forget_shared()).then_some(worker.key);
-        for key in self.workers.iter_mut().filter_map(tell).collect::<Vec<_>>() {
-            self.flush(key);
-        }
-    }
-
-    /// Sends what a worker has to get, and sees to it that the rest follows.
-    pub fn flush(&mut self, key: u32) {
-        let epoll = self.epoll.clone();
-        let Some(worker) = self.worker(key) else { return };
-        worker.out.flush(worker.sock.as_raw_fd());
-        worker.page().sent.fetch_add(1, Ordering::Release);
-        let wanted = !worker.out.is_empty();
-        if wanted != worker.watching_out
-            && let Some(epoll) = epoll
-        {
-            worker.watching_out = wanted;
-            let interest = if wanted { Interest::IN | Interest::OUT } else { Interest::IN };
-            let _ = epoll.modify(worker.sock.as_raw_fd(), interest, event_data(key, Event::Socket));
-        }
-    }
-}
-
-/// Which of a worker's descriptors an event is of; `Timer` is the pool's own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    Socket = 0,
-    Death = 1,
-    Timer = 2,
-}
-
-pub fn event_data(key: u32, event: Event) -> u64 {
-    u64::from(key) << 2 | event as u64
-}
-
-pub fn event_of(data: u64) -> (u32, Event) {
-    let event = match data & 3 {
-        0 => Event::Socket,
-        1 => Event::Death,
-        _ => Event::Timer,
-    };
-    ((data >> 2) as u32, event)
-}
-
 /// The pool's part of a `_aioxide.ProcessPool` object.
 pub struct Pool {
-    /// The Python object that sees to what is rare: starting, dying, ending.
-    pub manager: Slot,
-    state: UnsafeCell<State>,
-    pub home: Cell<Home>,
-    pub home_loop: Slot,
+    manager: Manager,
+    state: Leaf<State>,
+    counters: Counters,
+    home: Cell<Home>,
+    /// The loop that serves it, or has lent it to the reactor.
+    home_loop: Slot,
+    /// The reactor serves it only because its loop had no time.
+    lent: Cell<bool>,
+    /// What the watch sees of it, while a loop serves it.
+    seen: Arc<Seen>,
     /// A look at the descriptors is queued in the home loop.
-    pub queued: Cell<bool>,
+    queued: Cell<bool>,
     /// The thread that serves it at this moment; 0 for none.
-    pub pumping: Cell<u64>,
-    pub next_id: Cell<u64>,
-    pub next_key: Cell<u32>,
+    serving: Cell<u64>,
+    /// Times that it was served without a look at all descriptors.
+    quick: Cell<u32>,
+    /// Tasks are being handed to workers: pickling them may run code that comes back here.
+    dispatching: Cell<bool>,
+    last_id: Cell<u64>,
     /// Tasks that are not finished.
-    pub outstanding: Cell<usize>,
-    /// `submit` must ask the manager first: it is shut down, broken, or so many tasks wait for a worker.
-    pub closed: Cell<bool>,
-    /// It has let go of everything, and nobody will serve it again.
-    pub ended: Cell<bool>,
-    pub max_pending: Cell<usize>,
-    pub max_workers: Cell<usize>,
+    outstanding: Cell<usize>,
+    /// Results and exceptions that workers have sent.
+    answers: Cell<u64>,
     /// What the standard pool's semaphore of idle workers counts: calls that have finished, less those that needed no new
     /// worker.
-    pub tokens: Cell<usize>,
-    /// Workers may be started when they are needed.
-    pub on_demand: Cell<bool>,
-    /// The manager wants to be told when nothing is under way any more.
-    pub tell_idle: Cell<bool>,
-    /// What is defined in `__main__` is sent by value: a worker cannot import it.
-    pub by_value: Cell<bool>,
-    /// It must be served though no task is under way: workers end, or are watched.
-    pub stays: Cell<bool>,
+    tokens: Cell<usize>,
     /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
-    pub average: Cell<u64>,
-    /// Times in nanoseconds; a call has waited from `submit` to its result, less the time that it ran.
-    pub counters: Counters,
-    /// Results and exceptions that workers have sent.
-    pub answers: Cell<u64>,
-    /// Pumps without a look at all descriptors.
-    pub quick: Cell<u32>,
-    /// Tasks are being handed to workers: pickling them may run code that comes back here.
-    pub dispatching: Cell<bool>,
-    /// What the watch sees of it, while a loop serves it.
-    pub seen: Arc<Seen>,
-    /// The reactor serves it only because its loop had no time.
-    pub lent: Cell<bool>,
+    mean: Cell<u64>,
+    /// It has let go of everything, and nobody will serve it again.
+    ended: Cell<bool>,
+    max_pending: Cell<usize>,
+    max_workers: Cell<usize>,
+    flags: Cell<u8>,
+}
+
+/// What the manager may set.
+#[derive(Clone, Copy)]
+pub enum Flag {
+    /// `submit` must ask the manager first: the pool is shut down, or broken.
+    Closed = 1,
+    /// Workers may be started when they are needed.
+    OnDemand = 2,
+    /// The manager wants to be told when nothing is under way any more.
+    TellIdle = 4,
+    /// What is defined in `__main__` is sent by value: a worker cannot import it.
+    ByValue = 8,
+    /// It must be served though no task is under way: workers end, or are watched.
+    Stays = 16,
 }
 
 impl Pool {
     pub fn new() -> Pool {
         Pool {
-            manager: Slot::empty(),
-            state: UnsafeCell::default(),
+            manager: Manager::new(),
+            state: Leaf::default(),
+            counters: Counters::default(),
             home: Cell::new(Home::None),
             home_loop: Slot::empty(),
+            lent: Cell::new(false),
+            seen: Arc::default(),
             queued: Cell::new(false),
-            pumping: Cell::new(0),
-            next_id: Cell::new(1),
-            next_key: Cell::new(1),
+            serving: Cell::new(0),
+            quick: Cell::new(0),
+            dispatching: Cell::new(false),
+            last_id: Cell::new(0),
             outstanding: Cell::new(0),
-            closed: Cell::new(false),
+            answers: Cell::new(0),
+            tokens: Cell::new(0),
+            mean: Cell::new(0),
             ended: Cell::new(false),
             max_pending: Cell::new(usize::MAX),
             max_workers: Cell::new(1),
-            tokens: Cell::new(0),
-            on_demand: Cell::new(false),
-            tell_idle: Cell::new(false),
-            by_value: Cell::new(false),
-            stays: Cell::new(false),
-            average: Cell::new(0),
-            counters: Counters::default(),
-            answers: Cell::new(0),
-            quick: Cell::new(0),
-            dispatching: Cell::new(false),
-            seen: Arc::default(),
-            lent: Cell::new(false),
+            flags: Cell::new(0),
         }
+    }
+
+    /// What it is asked to be; `max_pending` is None for any number.
+    pub fn set_up(&self, manager: Obj, max_workers: usize, max_pending: Option<usize>) {
+        self.manager.set(manager);
+        self.max_workers.set(max_workers);
+        self.max_pending.set(max_pending.unwrap_or(usize::MAX));
     }
 
     /// Short access to the state. Nothing in `body` may call into Python or release a reference.
     #[inline(always)]
     pub fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
-        // SAFETY: under the GIL, and every `body` in this room is leaf code, so no second borrow can exist.
-        body(unsafe { &mut *self.state.get() })
+        self.state.with(body)
     }
+
+    /// Its part in Python.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    /// What `stats()` shows. Times are in nanoseconds; a call has waited from `submit` to its result, less the time that it ran.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    #[inline(always)]
+    pub fn has(&self, flag: Flag) -> bool {
+        self.flags.get() & flag as u8 != 0
+    }
+
+    pub fn put(&self, flag: Flag, value: bool) {
+        let others = self.flags.get() & !(flag as u8);
+        self.flags.set(others | if value { flag as u8 } else { 0 });
+    }
+
+    // ----------------------------------------------------------------------------------------- calls under way
 
     /// As many tasks wait for a worker as may.
     pub fn is_full(&self) -> bool {
         let limit = self.max_pending.get();
-        limit != usize::MAX && self.with(|state| state.pending.len()) >= limit
+        limit != usize::MAX && self.with(|state| state.queued()) >= limit
+    }
+
+    pub fn max_workers(&self) -> usize {
+        self.max_workers.get()
+    }
+
+    /// A number for a task.
+    pub fn new_id(&self) -> u64 {
+        let id = self.last_id.get() + 1;
+        self.last_id.set(id);
+        id
+    }
+
+    /// Tasks that are not finished.
+    #[inline(always)]
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.get()
+    }
+
+    pub fn note_queued(&self) {
+        self.outstanding.set(self.outstanding.get() + 1);
+        self.counters.note_submitted();
+    }
+
+    /// So many tasks are finished, or will not be.
+    pub fn note_gone(&self, tasks: usize) {
+        self.outstanding.set(self.outstanding.get().saturating_sub(tasks));
+    }
+
+    /// A worker has answered a task that was submitted then, and ran for so long, in nanoseconds. It counts for an eighth of the
+    /// mean.
+    pub fn note_answer(&self, submitted: u64, nanos: u64) {
+        let since = aioxide_sys::clock::nanos().saturating_sub(submitted);
+        self.counters.note_waited(since.saturating_sub(nanos));
+        self.counters.note_ran(nanos);
+        let mean = self.mean.get();
+        let next = if mean == 0 { nanos } else { mean - mean / 8 + nanos / 8 };
+        self.mean.set(next.max(1));
+        self.answers.set(self.answers.get() + 1);
+        self.tokens.set((self.tokens.get() + 1).min(self.max_workers.get()));
+    }
+
+    /// Whether the standard pool would find an idle worker for one more task.
+    pub fn spend_token(&self) -> bool {
+        let tokens = self.tokens.get();
+        self.tokens.set(tokens.saturating_sub(1));
+        tokens > 0
+    }
+
+    pub fn answers(&self) -> u64 {
+        self.answers.get()
+    }
+
+    /// How long tasks take, smoothed, in nanoseconds; 0 while unknown.
+    pub fn mean(&self) -> u64 {
+        self.mean.get()
     }
 
     /// How many tasks a worker is given ahead: two where they are long, so that it need not wait for the next; more where
@@ -198,101 +212,243 @@ impl Pool {
     /// taken back.
     pub fn depth(&self) -> usize {
         const AHEAD: u64 = 10_000_000;
-        match self.average.get() {
+        match self.mean.get() {
             0 => 2,
-            average => (AHEAD / average).clamp(2, 64) as usize,
+            mean => (AHEAD / mean).clamp(2, 64) as usize,
         }
     }
 
-    /// A task has ended: how long it ran counts for an eighth.
-    pub fn learn(&self, submitted: u64, nanos: u64) {
-        let since = aioxide_sys::clock::nanos().saturating_sub(submitted);
-        self.counters.note_waited(since.saturating_sub(nanos));
-        self.counters.note_ran(nanos);
-        let average = self.average.get();
-        let next = if average == 0 { nanos } else { average - average / 8 + nanos / 8 };
-        self.average.set(next.max(1));
+    // -------------------------------------------------------------------------------------------- who serves it
+
+    pub fn home(&self) -> Home {
+        self.home.get()
+    }
+
+    #[inline(always)]
+    pub fn is_at_loop(&self) -> bool {
+        self.home.get() == Home::Loop
+    }
+
+    /// Whether that loop serves it.
+    pub fn is_at(&self, loop_: Raw) -> bool {
+        self.is_at_loop() && self.home_loop.get() == loop_
+    }
+
+    /// The loop that serves it, or has lent it.
+    pub fn home_loop(&self) -> Option<Obj> {
+        self.home_loop.share()
+    }
+
+    /// A loop serves it from now on.
+    pub fn move_to_loop(&self, loop_: Obj) {
+        self.home.set(Home::Loop);
+        self.lent.set(false);
+        self.home_loop.set(loop_);
+    }
+
+    pub fn move_to_reactor(&self) {
+        self.home.set(Home::Reactor);
+    }
+
+    /// The reactor serves it only until that loop has time.
+    pub fn note_lent(&self, loop_: Obj) {
+        self.lent.set(true);
+        self.home_loop.set(loop_);
+    }
+
+    pub fn is_lent_by(&self, loop_: Raw) -> bool {
+        self.home.get() == Home::Reactor && self.lent.get() && self.home_loop.get() == loop_
+    }
+
+    /// Another than the loop that has lent it uses it: it stays with the reactor.
+    pub fn note_user(&self, loop_: Raw) {
+        if self.home_loop.get() != loop_ {
+            self.lent.set(false);
+        }
+    }
+
+    /// The loop that has lent it does not get it back.
+    pub fn end_loan(&self) {
+        if self.lent.replace(false) {
+            drop(self.home_loop.take());
+        }
+    }
+
+    /// Nobody serves it; who did, and the loop that did or has lent it.
+    pub fn leave_home(&self) -> (Home, Option<Obj>) {
+        (self.home.replace(Home::None), self.home_loop.take())
+    }
+
+    /// A look at its descriptors is to be queued in its loop: false if one is.
+    pub fn begin_wait_in_loop(&self) -> bool {
+        !self.queued.replace(true)
+    }
+
+    pub fn end_wait_in_loop(&self) {
+        self.queued.set(false);
+    }
+
+    /// This thread is about to serve it; false where one does, be it this very one.
+    pub fn begin_serving(&self) -> bool {
+        let free = !self.is_being_served();
+        if free {
+            self.serving.set(thread_ident());
+        }
+        free
+    }
+
+    pub fn end_serving(&self) {
+        self.serving.set(0);
+    }
+
+    pub fn is_being_served(&self) -> bool {
+        self.serving.get() != 0
+    }
+
+    /// Whether the caller runs inside a turn of the pool's, as a done callback does.
+    pub fn is_served_here(&self) -> bool {
+        self.serving.get() == thread_ident()
+    }
+
+    /// Whether what memory has told is enough this time, and the descriptors need not be looked at. `found`: it has told of
+    /// something.
+    pub fn skips_descriptors(&self, found: bool) -> bool {
+        /// After so many looks at memory only, the descriptors have their turn: a death must not wait for a quiet moment.
+        const QUICK: u32 = 16;
+        let quick = self.quick.get();
+        let skips = found && quick < QUICK;
+        self.quick.set(if skips { quick + 1 } else { 0 });
+        skips
+    }
+
+    /// Tasks are to be handed out: false where another thread does, or this one, further up the stack.
+    pub fn begin_dispatching(&self) -> bool {
+        !self.dispatching.replace(true)
+    }
+
+    pub fn end_dispatching(&self) {
+        self.dispatching.set(false);
+    }
+
+    // --------------------------------------------------------------------------------- descriptors and processes
+
+    /// What the thread that watches over loops sees of it.
+    #[inline(always)]
+    pub fn seen(&self) -> &Arc<Seen> {
+        &self.seen
+    }
+
+    /// Ready when there is something to serve.
+    pub fn set_epoll(&self, epoll: Rc<Epoll>) {
+        self.seen.epoll.store(epoll.fileno(), Ordering::Relaxed);
+        self.with(|state| state.set_epoll(epoll));
+    }
+
+    pub fn epoll_fd(&self) -> Option<i32> {
+        self.with(|state| state.epoll()).map(|epoll| epoll.fileno())
+    }
+
+    /// A worker's process is there: tasks may go to it. Once, however often it is called.
+    pub fn note_started(&self, key: u32, pid: i32, pidfd: Option<OwnedFd>) -> io::Result<()> {
+        let started = self.with(|state| {
+            let Some(epoll) = state.epoll() else { return Ok(false) };
+            match state.worker(key).filter(|worker| !worker.is_here()) {
+                Some(worker) => worker.start(pid, pidfd, &epoll).map(|()| true),
+                None => Ok(false),
+            }
+        })?;
+        if started {
+            self.manager.end_start(key);
+        }
+        Ok(())
     }
 
     /// Takes a worker out. What it held stays with the value that is returned.
     pub fn remove_worker(&self, key: u32) -> Option<Worker> {
-        self.with(|state| {
-            let at = state.workers.iter().position(|worker| worker.key == key)?;
-            let worker = state.workers.remove(at);
-            if let Some(epoll) = &state.epoll {
-                let _ = epoll.delete(worker.sock.as_raw_fd());
-                if let Some(pidfd) = &worker.pidfd {
-                    let _ = epoll.delete(pidfd.as_raw_fd());
-                }
-            }
-            state.arena.worker_died(key);
-            Some(worker)
-        })
+        self.manager.end_start(key);
+        self.with(|state| state.remove_worker(key))
     }
 
-    /// Kills a worker, by the process and not by its number.
-    pub fn signal(&self, key: u32, number: i32) -> bool {
-        self.with(|state| {
-            let pidfd = state.worker(key).and_then(|worker| worker.pidfd.as_ref());
-            pidfd.is_some_and(|pidfd| process::signal(pidfd, number).is_ok())
-        })
+    // ----------------------------------------------------------------------------------------------------- its end
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
-    /// Visits what the pool holds.
-    ///
-    /// # Safety
-    /// Called from a `tp_traverse`.
-    pub unsafe fn traverse(&self, visit: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
-        // SAFETY: the visitor neither calls back into us nor changes references.
-        unsafe {
-            for slot in [&self.manager, &self.home_loop] {
-                crate::ffi::guard::visit!(slot.get(), visit, arg);
-            }
-            let state = &*self.state.get();
-            let held = state.workers.iter().flat_map(|worker| worker.slots.iter().flatten());
-            for task in state.pending.iter().chain(&state.lost).chain(held) {
-                crate::ffi::guard::visit!(task.target.future().as_ptr(), visit, arg);
-                if let Call::Waits(call) = &task.call {
-                    crate::ffi::guard::visit!(call.as_ptr(), visit, arg);
-                }
-            }
-        }
-        0
+    /// Nobody will serve it again.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.put(Flag::Closed, true);
+        self.put(Flag::TellIdle, false);
     }
 
-    /// In a child of fork: closes the descriptors and unmaps what no object lies in, and leaves the objects to the garbage
-    /// collector.
+    /// In a child of fork: it, its workers and whoever serves it are the parent's.
     pub fn disown(&self) {
+        self.home.set(Home::None);
+        self.put(Flag::Closed, true);
+        self.put(Flag::TellIdle, false);
+        self.hide();
+        self.with(State::disown);
+    }
+
+    /// Nothing of it is to be watched any more.
+    fn hide(&self) {
         self.seen.disarm();
         self.seen.epoll.store(0, Ordering::Relaxed);
-        self.with(|state| {
-            state.epoll = None;
-            state.timer = None;
-            state.arena = Arena::default();
-            for worker in &mut state.workers {
-                worker.hang_up();
-                worker.known.clear();
-            }
-        });
     }
 
     /// Lets go of all but the manager: no descriptor, no mapping, no task is left.
     pub fn clear(&self) {
-        self.seen.disarm();
-        self.seen.epoll.store(0, Ordering::Relaxed);
+        self.hide();
+        self.manager.forget_starts();
         let state = self.with(std::mem::take);
         let loop_ = self.home_loop.take();
         self.outstanding.set(0);
         drop(state);
         drop(loop_);
     }
+
+    /// Visits what the pool holds.
+    ///
+    /// # Safety
+    /// Called from a `tp_traverse`.
+    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+        // SAFETY: the visitor neither calls back into us nor changes references.
+        unsafe {
+            visit!(self.manager.object(), visitor, arg);
+            visit!(self.home_loop.get(), visitor, arg);
+            for task in self.state.visited().tasks() {
+                visit!(task.target.future().as_ptr(), visitor, arg);
+                if let Call::Waits(call) = &task.call {
+                    visit!(call.as_ptr(), visitor, arg);
+                }
+            }
+        }
+        0
+    }
 }
 
 /// The Python object around a pool.
 #[repr(C)]
 pub struct PoolObject {
-    pub header: PyObject,
-    pub pool: Pool,
+    header: PyObject,
+    pool: Pool,
+}
+
+/// Fills the body of a fresh object.
+///
+/// # Safety
+/// `raw` is an object of the type whose body was not filled yet.
+pub unsafe fn fill(raw: Raw) {
+    // SAFETY: instances of the type are laid out as this struct.
+    unsafe { (&raw mut (*raw.cast::<PoolObject>()).pool).write(Pool::new()) };
+}
+
+/// # Safety
+/// `raw` is a pool object, which nobody will use again.
+pub unsafe fn empty(raw: Raw) {
+    // SAFETY: `fill` has filled it.
+    unsafe { std::ptr::drop_in_place(&raw mut (*raw.cast::<PoolObject>()).pool) };
 }
 
 /// # Safety

@@ -186,7 +186,7 @@ fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
 /// Has events of a pool of the list come, or not.
 fn listen(shared: &Shared, slf: Raw, interest: Interest) {
     // SAFETY: the list holds pools.
-    let fd = unsafe { pool::of(slf) }.with(|state| state.epoll.as_ref().map(|epoll| epoll.fileno()));
+    let fd = unsafe { pool::of(slf) }.epoll_fd();
     if let Some(fd) = fd {
         // Not there if it has another home meanwhile.
         let _ = shared.epoll.modify(fd, interest, slf as u64);
@@ -221,7 +221,7 @@ unsafe fn serve(shared: &Arc<Shared>, term: u64) -> Next {
 fn is_busy(shared: &Arc<Shared>) -> bool {
     let is_busy = |pool: &Obj| {
         // SAFETY: the list holds pools.
-        unsafe { pool::of(pool.as_ptr()) }.outstanding.get() > 0
+        unsafe { pool::of(pool.as_ptr()) }.outstanding() > 0
     };
     with_ours(shared, |reactor| reactor.pools.iter().any(is_busy)) == Some(true)
 }
@@ -255,7 +255,7 @@ fn turn(shared: &Arc<Shared>, term: u64, events: &Events) -> Next {
         let Some(pool) = found.flatten() else { continue };
         shared.gate.enter();
         // SAFETY: the list holds pools.
-        let crowded = unsafe { pool::of(pool.as_ptr()) }.pumping.get() != 0;
+        let crowded = unsafe { pool::of(pool.as_ptr()) }.is_being_served();
         // SAFETY: as above.
         if let Err(Raised) = unsafe { results::pump(pool.as_ptr()) } {
             error::unraisable(NULL);

@@ -7,6 +7,7 @@ use pyo3_ffi::PyDict_SetItem;
 use super::ends::task_gone;
 use super::live::in_live;
 use super::pool;
+use super::state::State;
 use super::task::TaskBox;
 use super::worker::Worker;
 use crate::calls::future;
@@ -31,19 +32,18 @@ fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -
         // SAFETY: the list holds pools.
         unsafe { pool::of(slf) }.with(|state| {
             let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
-            state.workers.iter_mut().find_map(at)
+            state.workers_mut().iter_mut().find_map(at)
         })
     })
 }
 
 /// Takes the call of a future back from the worker that has it.
 fn take_back(future: Raw) -> Found {
-    let found = at_worker(future, |slf, worker, slot| match worker.pid {
-        0 => Found::Parent,
-        _ => match worker.revoke_slot(slot) {
-            Some(task) => Found::Taken(Obj::new(slf), task),
-            None => Found::Begun,
-        },
+    let found = at_worker(future, |slf, worker, slot| {
+        if !worker.is_here() {
+            return Found::Parent;
+        }
+        worker.revoke_slot(slot).map_or(Found::Begun, |task| Found::Taken(Obj::new(slf), task))
     });
     found.unwrap_or(Found::Begun)
 }
@@ -51,14 +51,14 @@ fn take_back(future: Raw) -> Found {
 /// Whether the worker has begun with the call of a future that is with one.
 #[cold]
 pub fn has_begun(future: Raw) -> bool {
-    at_worker(future, |_, worker, slot| worker.pid != 0 && !worker.waits(slot)) != Some(false)
+    at_worker(future, |_, worker, slot| worker.is_here() && !worker.waits(slot)) != Some(false)
 }
 
 /// The end of a task that was taken back.
 fn discard(slf: &Obj, task: TaskBox) {
     // SAFETY: a pool, as `take_back` found it.
     let pool = unsafe { pool::of(slf.as_ptr()) };
-    pool.counters.note_cancelled(1);
+    pool.counters().note_cancelled(1);
     drop(task);
     task_gone(pool);
 }
@@ -88,7 +88,7 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
             if this.is_cancelled() && unsafe { future::set_running(future) }.is_err() {
-                super::manager::report(future);
+                super::interrupts::report(future);
             }
             discard(&slf, task);
             if cancelled.is_err() {
@@ -110,47 +110,24 @@ pub fn called_off(future: Raw) {
 // `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
 // is not to be found.
 onearg!(withdraw, |slf, future| {
-    let pool = pool::of(slf);
-    let (taken, running) = pool.with(|state| {
-        let at = state.pending.iter().position(|task| task.target.future().as_ptr() == future);
-        if let Some(at) = at {
-            return (state.pending.remove(at), None);
+    match pool::of(slf).with(|state| state.withdraw(future)) {
+        Ok(task) => {
+            discard(&Obj::new(slf), task);
+            Ok(boolean(true))
         }
-        for worker in &mut state.workers {
-            if let Some((slot, id)) = worker.slot_of(future) {
-                let taken = worker.revoke_slot(slot);
-                return (taken, Some((worker.key, id)));
-            }
-        }
-        (None, None)
-    });
-    if let Some(task) = taken {
-        discard(&Obj::new(slf), task);
-        return Ok(boolean(true));
+        Err(Some((key, id))) => tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()]),
+        Err(None) => Ok(none()),
     }
-    let Some((key, id)) = running else { return Ok(none()) };
-    tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()])
 });
 
 // `take_pending(futures)`: takes out the tasks that no worker has been announced for; their futures, the oldest first, become
 // keys of that dict.
 onearg!(take_pending, |slf, futures| {
     let pool = pool::of(slf);
-    let tasks: Vec<TaskBox> = pool.with(|state| {
-        let mut taken = Vec::new();
-        for worker in state.workers.iter_mut().filter(|worker| worker.pid != 0) {
-            taken.append(&mut worker.revoke_if(|task| !task.announced));
-        }
-        let (kept, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending).into_iter().partition(|task| task.announced);
-        state.pending = kept.into();
-        taken.extend(waiting);
-        taken.sort_unstable_by_key(|task| task.id);
-        taken
-    });
+    let tasks = pool.with(State::take_unannounced);
     let taken: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
-    pool.outstanding.set(pool.outstanding.get().saturating_sub(tasks.len()));
-    pool.counters.note_cancelled(tasks.len());
+    pool.note_gone(tasks.len());
+    pool.counters().note_cancelled(tasks.len());
     drop(tasks);
     for future in &taken {
         check(PyDict_SetItem(futures, future.as_ptr(), none().as_ptr()))?;

@@ -1,28 +1,24 @@
 //! What comes from the workers: results, deaths, the timer. Served by whoever is the pool's home.
 
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Kind, RETIRES, SHARED};
 use aioxide_sys::epoll::Events;
 use aioxide_sys::socket;
 
 use super::ends::{finish, task_gone};
-use super::pool::{self, Event, Pool};
+use super::interrupts::Whole;
+use super::pool::{self, Pool};
 use super::task::Task;
-use super::worker::Worker;
-use super::{live, manager, patience, schedule};
-use crate::ffi::object::{int, none, string};
+use super::worker::{Event, Worker, event_of};
+use super::{live, patience, schedule};
+use crate::ffi::object::none;
 use crate::ffi::{Obj, Raised, Raw, Res, error};
-use crate::task::loop_state::thread_ident;
 use crate::wire::slab::Slab;
 use crate::wire::{buffer, pickle};
 
 /// Bytes that are asked for at a time.
 const ROOM: usize = 1 << 16;
-/// After so many looks at memory only, the descriptors have their turn: a death must not wait for a quiet moment.
-const QUICK: u32 = 16;
 
 /// Serves everything that is there. `Err` is an exception that must leave the loop.
 ///
@@ -31,12 +27,11 @@ const QUICK: u32 = 16;
 pub unsafe fn pump(slf: Raw) -> Res<()> {
     // SAFETY: a pool; the reference keeps it alive whatever user code does.
     let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
-    if pool.pumping.get() != 0 {
+    if !pool.begin_serving() {
         return Ok(());
     }
-    pool.pumping.set(thread_ident());
     let mut result = pump_all(pool);
-    pool.pumping.set(0);
+    pool.end_serving();
     for next in [schedule::dispatch, schedule::steal] {
         // What it calls must not find an exception set.
         let raised = if result.is_err() { error::take() } else { None };
@@ -52,31 +47,28 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
 }
 
 fn pump_all(pool: &Pool) -> Res<()> {
-    let quick = pool.quick.get();
     let published = pool.with(|state| {
-        let news = |worker: &&Worker| worker.page().published.load(Ordering::Acquire) != worker.seen;
-        state.workers.iter().filter(news).map(|worker| worker.key).collect::<Vec<_>>()
+        let news = state.workers().iter().filter(|worker| worker.has_news());
+        news.map(Worker::key).collect::<Vec<_>>()
     });
     for key in &published {
         receive(pool, *key)?;
     }
-    if !published.is_empty() && quick < QUICK {
-        pool.quick.set(quick + 1);
+    if pool.skips_descriptors(!published.is_empty()) {
         return Ok(());
     }
-    pool.quick.set(0);
     pump_descriptors(pool)
 }
 
 fn pump_descriptors(pool: &Pool) -> Res<()> {
-    let Some(epoll) = pool.with(|state| state.epoll.clone()) else { return Ok(()) };
+    let Some(epoll) = pool.with(|state| state.epoll()) else { return Ok(()) };
     let mut events = Events::default();
     if epoll.wait(&mut events, Some(0.0)).is_err() {
         return Ok(());
     }
     let mut dead = Vec::new();
     for (data, flags) in events.iter() {
-        match pool::event_of(data) {
+        match event_of(data) {
             (key, Event::Socket) => {
                 if flags.contains(aioxide_sys::epoll::Interest::OUT) {
                     pool.with(|state| state.flush(key));
@@ -85,30 +77,22 @@ fn pump_descriptors(pool: &Pool) -> Res<()> {
             }
             (key, Event::Death) => dead.push(key),
             (_, Event::Timer) => {
-                if let Some(timer) = pool.with(|state| state.timer.clone()) {
+                if let Some(timer) = pool.with(|state| state.timer()) {
                     timer.clear();
                 }
-                manager::tell(pool, c"on_timer", &[])?;
+                pool.manager().on_timer()?;
             }
         }
     }
     for key in dead {
-        let key = int(key.into())?;
-        manager::tell(pool, c"on_death", &[key.as_ptr()])?;
+        pool.manager().on_death(key)?;
     }
     Ok(())
 }
 
 /// Receives from one worker until its socket is empty or something more urgent may have come.
 pub fn receive(pool: &Pool, key: u32) -> Res<()> {
-    let taken = pool.with(|state| {
-        let worker = state.worker(key)?;
-        worker.seen = worker.page().published.load(Ordering::Acquire);
-        let (decoder, sock) = (std::mem::take(&mut worker.decoder), worker.sock.clone());
-        let decoder = if decoder.has_room() { decoder } else { std::mem::take(&mut state.spare) };
-        Some((decoder, sock))
-    });
-    let Some((mut decoder, sock)) = taken else { return Ok(()) };
+    let Some((mut decoder, sock)) = pool.with(|state| state.begin_receiving(key)) else { return Ok(()) };
     let mut passed = Vec::new();
     let result = loop {
         let room = decoder.room(ROOM);
@@ -118,12 +102,12 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
             Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => break Ok(()),
             Ok(count @ 1..) => count,
             // The end of the stream, or an error that ends it: the pidfd says the rest.
-            Ok(0) | Err(_) => break hang_up(pool, key, &sock),
+            Ok(0) | Err(_) => break hang_up(pool, key),
         };
         decoder.filled(count);
         pool.with(|state| {
             if let Some(worker) = state.worker(key) {
-                worker.passed.append(&mut passed);
+                worker.note_passed(&mut passed);
             }
         });
         if let Err(Raised) = take_frames(pool, key, &mut decoder) {
@@ -134,31 +118,18 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
         }
     };
     decoder.shrink(1 << 20);
-    pool.with(|state| {
-        if decoder.is_empty() {
-            state.spare = decoder;
-        } else if let Some(worker) = state.worker(key) {
-            worker.decoder = decoder;
-        }
-    });
+    pool.with(|state| state.end_receiving(key, decoder));
     result
 }
 
 /// A socket whose other end is gone would be ready for ever: only the process's end is waited for now.
-fn hang_up(pool: &Pool, key: u32, sock: &Rc<std::os::fd::OwnedFd>) -> Res<()> {
-    let closed = pool.with(|state| {
-        let epoll = state.epoll.clone();
-        let worker = state.worker(key)?;
-        if worker.hung_up {
-            return None;
-        }
-        worker.hung_up = true;
-        let _ = epoll?.delete(sock.as_raw_fd());
-        Some(worker.inflight > 0 || !worker.closing)
+fn hang_up(pool: &Pool, key: u32) -> Res<()> {
+    let surprise = pool.with(|state| {
+        let epoll = state.epoll();
+        state.worker(key)?.note_hang_up(epoll.as_deref())
     });
-    if closed == Some(true) {
-        let key = int(key.into())?;
-        manager::tell(pool, c"on_hang_up", &[key.as_ptr()])?;
+    if surprise == Some(true) {
+        pool.manager().on_hang_up(key)?;
     }
     Ok(())
 }
@@ -177,7 +148,7 @@ fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
             }
             Ok(None) => break,
             Err(_) => {
-                pool.signal(key, 9);
+                pool.with(|state| state.worker(key).is_some_and(|worker| worker.signal(9)));
                 break;
             }
         }
@@ -196,30 +167,29 @@ fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()
         Kind::Slab => {
             let learnt = pool.with(|state| {
                 let worker = state.worker(key)?;
-                let fd = (!worker.passed.is_empty()).then(|| worker.passed.remove(0))?;
+                let fd = worker.next_passed()?;
                 let slab =
                     Slab::open(header.id, fd, header.slab_size as usize, header.flags & SHARED != 0).ok()?;
-                worker.known.insert(header.id, slab)
+                worker.learn(slab)
             });
             drop(learnt);
             Ok(())
         }
         Kind::Forget => {
-            drop(pool.with(|state| state.worker(key).and_then(|worker| worker.known.remove(&header.id))));
+            drop(pool.with(|state| state.worker(key).and_then(|worker| worker.unlearn(header.id))));
             Ok(())
         }
         Kind::Ready => {
             pool.with(|state| {
                 if let Some(worker) = state.worker(key) {
-                    worker.ready = true;
+                    worker.note_ready();
                 }
             });
             Ok(())
         }
         Kind::InitFailed => {
             let text = String::from_utf8_lossy(decoder.body(frame)).into_owned();
-            let (number, text) = (int(key.into())?, string(&text)?);
-            manager::tell(pool, c"on_initializer_failed", &[number.as_ptr(), text.as_ptr()])
+            pool.manager().on_initializer_failed(key, &text)
         }
         Kind::Task | Kind::Exit => Ok(()),
     }
@@ -231,15 +201,12 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
         let worker = state.worker(key)?;
         let task = worker.finish(header.slot, header.id)?;
         if header.flags & RETIRES != 0 {
-            worker.closing = true;
+            worker.retire();
         }
-        let leaves = worker.closing || worker.budget == 0 && worker.inflight == 0;
-        Some((task, leaves && !worker.exit_sent))
+        Some((task, worker.leaves()))
     });
     let Some((task, leaves)) = found else { return Ok(()) };
-    pool.learn(task.submitted, header.nanos);
-    pool.answers.set(pool.answers.get() + 1);
-    pool.tokens.set((pool.tokens.get() + 1).min(pool.max_workers.get()));
+    pool.note_answer(task.submitted, header.nanos);
     let mut interrupt = None;
     let outcome = read_outcome(pool, key, decoder, frame, &mut interrupt);
     let Task { target, call, .. } = *task;
@@ -247,16 +214,13 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     finish(pool, target, outcome);
     task_gone(pool);
     pool.with(|state| {
-        if state.arena.unmapped {
-            state.arena.map_pages();
+        if state.arena().unmapped {
+            state.arena().map_pages();
         }
     });
-    if leaves {
-        let key = int(key.into())?;
-        if manager::tell(pool, c"on_retire", &[key.as_ptr()]).is_err() {
-            let raised = error::take();
-            interrupt = interrupt.or(raised);
-        }
+    if leaves && pool.manager().on_retire(key).is_err() {
+        let raised = error::take();
+        interrupt = interrupt.or(raised);
     }
     if interrupt.is_none() {
         return Ok(());
@@ -271,8 +235,8 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
     match load(pool, key, decoder, frame) {
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
-            let unreadable = crate::ffi::object::boolean(frame.header.kind == Kind::Unreadable);
-            raise_from(pool, c"rebuild", &[told.as_ptr(), unreadable.as_ptr()], interrupt)
+            let unreadable = frame.header.kind == Kind::Unreadable;
+            raise_from(pool.manager().rebuild(&told, unreadable), interrupt)
         }
         Err(Raised) => {
             let interrupted = error::is_interrupted();
@@ -280,19 +244,14 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
             if interrupted {
                 *interrupt = Some(why.clone());
             }
-            raise_from(pool, c"unreadable", &[why.as_ptr()], interrupt)
+            raise_from(pool.manager().unreadable(&why), interrupt)
         }
     }
 }
 
-/// Raises the exception that a method of the manager returns.
-fn raise_from(
-    pool: &Pool,
-    method: &'static std::ffi::CStr,
-    args: &[Raw],
-    interrupt: &mut Option<Obj>,
-) -> Res {
-    let (exception, raised) = manager::ask(pool, method, args)?;
+/// Raises the exception that the manager has made.
+fn raise_from(made: Res<Whole>, interrupt: &mut Option<Obj>) -> Res {
+    let (exception, raised) = made?;
     if raised.is_some() {
         *interrupt = raised;
     }
@@ -308,8 +267,8 @@ fn load(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res {
     }
     let places = decoder.places(frame);
     let known = pool.with(|state| {
-        let mut known = state.worker(key).map(|worker| worker.known.clone()).unwrap_or_default();
-        let lent = places.iter().filter_map(|place| state.arena.lent(place.slab, key));
+        let mut known = state.worker(key).map(|worker| worker.known().clone()).unwrap_or_default();
+        let lent = places.iter().filter_map(|place| state.arena().lent(place.slab, key));
         known.extend(lent.map(|slab| (slab.id, slab)));
         known
     });

@@ -3,12 +3,12 @@
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::pool::{Pool, State};
+use super::pool::{Flag, Pool};
+use super::state::State;
 use super::task::{Call, Target, Task, TaskBox};
-use super::{ends, manager, patience};
+use super::{ends, interrupts, patience};
 use crate::calls::future;
-use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, call_method, is_none, none, tuple};
+use crate::ffi::object::{is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::wire::payload::Payload;
 use crate::wire::{pickle, slab};
@@ -26,11 +26,11 @@ pub fn call_of(function: Raw, args: Raw, kwargs: Raw) -> Res {
 }
 
 fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
-    let crowded = pool.with(|state| state.arena.is_crowded());
+    let crowded = pool.with(|state| state.arena().is_crowded());
     let pickled = match pickle::dump(call.as_ptr(), crowded) {
-        Ok(pickled) if pool.by_value.get() && pickled.names_main() => {
+        Ok(pickled) if pool.has(Flag::ByValue) && pickled.names_main() => {
             drop(pickled);
-            let pickler = pickler_by_value(pool, false)?;
+            let pickler = pool.manager().pickler_by_value(false)?;
             pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?
         }
         Ok(pickled) => pickled,
@@ -43,19 +43,12 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
         crate::task::stop_iteration::release();
     }
     // Views are released outside: that may run code.
-    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, &mut state.arena, None));
+    let packed = pool.with(|state| Payload::pack_borrowed(&pickled, state.arena(), None));
     let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
     if !payload.body_in_slab {
         payload.body = pickled.into_body();
     }
     Ok(payload)
-}
-
-/// Makes the pickler of a call of which something is defined in a `__main__` that workers cannot import.
-#[cold]
-fn pickler_by_value(pool: &Pool, failed: bool) -> Res {
-    let manager = pool.manager.or_none();
-    call_method(intern(c"pickler_by_value")?, &[manager.as_ptr(), boolean(failed).as_ptr()])
 }
 
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
@@ -68,8 +61,8 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     // SAFETY: `call_of` made it.
     let function = unsafe { PyTuple_GET_ITEM(call.as_ptr(), 0) };
     let why = error::take();
-    if pool.by_value.get() {
-        let pickler = pickler_by_value(pool, true)?;
+    if pool.has(Flag::ByValue) {
+        let pickler = pool.manager().pickler_by_value(true)?;
         if !is_none(pickler.as_ptr()) {
             let pickled = pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?;
             if pickled.names_main() {
@@ -77,9 +70,8 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
             }
         }
     }
-    let manager = pool.manager.or_none();
     let told = why.clone().unwrap_or_else(none);
-    let portable = call_method(intern(c"portable")?, &[manager.as_ptr(), function, told.as_ptr()]);
+    let portable = pool.manager().portable(function, &told);
     drop(told);
     let portable = match portable {
         Ok(portable) => portable,
@@ -106,35 +98,40 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
 
 /// Queues a task, and sends it if a worker is free. `Err` is Ctrl-C.
 pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
-    let id = pool.next_id.get();
-    pool.next_id.set(id + 1);
-    let task = Task { id, target, call: Call::Waits(call), announced: false, submitted: clock::nanos() };
+    let task = Task {
+        id: pool.new_id(),
+        target,
+        call: Call::Waits(call),
+        announced: false,
+        submitted: clock::nanos(),
+    };
     let (waiting, free) = pool.with(|state| {
-        state.pending.push_back(Box::new(task));
-        let free = state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes());
-        (state.pending.len(), free)
+        state.queue(Box::new(task));
+        (state.queued(), has_idle(state))
     });
-    pool.outstanding.set(pool.outstanding.get() + 1);
-    pool.counters.note_submitted();
+    pool.note_queued();
     let sent = if free || waiting >= BATCH { dispatch(pool) } else { Ok(()) };
     patience::look_after(pool);
     sent
 }
 
+/// Whether a worker stands idle.
+fn has_idle(state: &State) -> bool {
+    state.workers().iter().any(|worker| worker.is_idle() && worker.takes())
+}
+
 /// Whether a worker should be started for the task that comes: where none is idle, and also where the standard pool would
 /// start one because it does not know better (a call that could not be pickled has not finished there).
 pub fn wants_worker(pool: &Pool) -> bool {
-    if !pool.on_demand.get() {
+    if !pool.has(Flag::OnDemand) {
         return false;
     }
-    let tokens = pool.tokens.get();
-    pool.tokens.set(tokens.saturating_sub(1));
+    let had_token = pool.spend_token();
     pool.with(|state| {
-        let alive = state.workers.iter().filter(|worker| !worker.closing).count();
-        let idle =
-            state.workers.iter().any(|worker| worker.inflight == 0 && !worker.closing && worker.budget > 0);
+        let alive = state.workers().iter().filter(|worker| !worker.is_retired()).count();
+        let idle = state.workers().iter().any(|worker| worker.is_idle() && worker.will_take());
         // Tasks that wait in the queue have the first claim on an idle worker.
-        alive < pool.max_workers.get() && (!idle || tokens == 0 || !state.pending.is_empty())
+        alive < pool.max_workers() && (!idle || !had_token || state.queued() > 0)
     })
 }
 
@@ -153,12 +150,12 @@ enum Next {
 /// worker has room.
 fn step(state: &mut State, depth: usize) -> Option<Next> {
     // The least laden; of these, the one that worked last is the one whose caches are warm.
-    let takers = state.workers.iter().filter(|worker| worker.has_room(depth));
-    let best = takers.min_by_key(|worker| (worker.inflight, std::cmp::Reverse(worker.idle_since)))?;
-    let (key, idle) = (best.key, best.inflight == 0);
-    let front = state.pending.front_mut()?;
+    let takers = state.workers().iter().filter(|worker| worker.has_room(depth));
+    let best = takers.min_by_key(|worker| (worker.held(), std::cmp::Reverse(worker.idle_since())))?;
+    let (key, idle) = (best.key(), best.is_idle());
+    let front = state.first()?;
     if !front.target.is_wanted() {
-        return state.pending.pop_front().map(Next::Unwanted);
+        return state.take_first().map(Next::Unwanted);
     }
     if let Call::Waits(call) = &front.call {
         return Some(Next::Pickle(front.id, call.clone()));
@@ -169,11 +166,11 @@ fn step(state: &mut State, depth: usize) -> Option<Next> {
         }
         front.announced = true;
     }
-    let task = state.pending.pop_front()?;
+    let task = state.take_first()?;
     match state.worker(key)?.assign(task) {
         Ok(()) => Some(Next::Given(key, idle)),
         Err(task) => {
-            state.pending.push_front(task);
+            state.requeue(vec![task]);
             None
         }
     }
@@ -182,22 +179,17 @@ fn step(state: &mut State, depth: usize) -> Option<Next> {
 /// Hands waiting tasks to workers while these have room for them. `Err` is Ctrl-C.
 pub fn dispatch(pool: &Pool) -> Res<()> {
     // Another thread hands them out, or this one, further up the stack: it goes on until none is left.
-    if pool.dispatching.replace(true) {
+    if !pool.begin_dispatching() {
         return Ok(());
     }
     let was_full = pool.is_full();
-    pool.with(|state| {
-        let forgotten = std::mem::take(&mut state.arena.forgotten);
-        if !forgotten.is_empty() {
-            state.workers.iter_mut().for_each(|worker| worker.forget(&forgotten));
-        }
-    });
+    pool.with(State::tell_forgotten);
     let mut unsent = Vec::new();
     let result = hand_out(pool, &mut unsent);
     pool.with(|state| unsent.iter().for_each(|key| state.flush(*key)));
-    pool.dispatching.set(false);
+    pool.end_dispatching();
     if was_full && !pool.is_full() {
-        ends::tell_room(pool);
+        pool.manager().on_room();
     }
     result
 }
@@ -227,7 +219,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Announce(id, future) => {
                 let runs = Task::announce(&future);
                 if runs.is_err() {
-                    manager::report(future.as_ptr());
+                    interrupts::report(future.as_ptr());
                 }
                 if !matches!(runs, Ok(false)) {
                     pool.with(|state| state.waiting(id).map(|task| task.announced = true));
@@ -248,11 +240,11 @@ fn unwanted(pool: &Pool, task: TaskBox) {
         // SAFETY: `submit` takes futures of ours only.
         let state = unsafe { future::of(future.as_ptr()) }.state.get();
         if state == future::State::Cancelled && Task::announce(future).is_err() {
-            manager::report(future.as_ptr());
+            interrupts::report(future.as_ptr());
         }
     }
     drop(task);
-    pool.counters.note_cancelled(1);
+    pool.counters().note_cancelled(1);
     ends::task_gone(pool);
 }
 
@@ -285,13 +277,8 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
 /// Returns what came meanwhile.
 #[cold]
 fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<Obj> {
-    let task = pool.with(|state| {
-        let at = state.pending.iter().position(|task| task.id == id)?;
-        state.pending.remove(at)
-    });
-    let task = task?;
-    let interrupted = boolean(interrupted);
-    let asked = manager::ask(pool, c"pickling_failed", &[why.as_ptr(), interrupted.as_ptr()]);
+    let task = pool.with(|state| state.take_waiting(|task| task.id == id))?;
+    let asked = pool.manager().pickling_failed(&why, interrupted);
     let raised = asked.map_or(None, |(exception, raised)| {
         error::raise_value(exception);
         raised
@@ -306,22 +293,18 @@ fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<
 /// An idle worker takes half of what a busy one has not begun with.
 pub fn steal(pool: &Pool) -> Res<()> {
     let moved = pool.with(|state| {
-        if !state.pending.is_empty()
-            || !state.workers.iter().any(|worker| worker.inflight == 0 && worker.takes())
-        {
+        if state.queued() > 0 || !has_idle(state) {
             return false;
         }
-        let Some(victim) = state.workers.iter_mut().max_by_key(|worker| worker.inflight) else {
+        let Some(victim) = state.workers_mut().iter_mut().max_by_key(|worker| worker.held()) else {
             return false;
         };
-        if victim.inflight < 2 {
+        if victim.held() < 2 {
             return false;
         }
-        let taken = victim.revoke(victim.inflight / 2);
+        let taken = victim.revoke(victim.held() / 2);
         let moved = !taken.is_empty();
-        for task in taken {
-            state.pending.push_front(task);
-        }
+        state.requeue(taken);
         moved
     });
     if moved { dispatch(pool) } else { Ok(()) }

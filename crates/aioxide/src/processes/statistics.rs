@@ -1,11 +1,9 @@
 //! What can be seen of a pool: where a task is, its workers, its numbers.
 
-use std::sync::atomic::Ordering;
-
 use aioxide_sys::clock;
 
 use super::pool;
-use super::task::{Task, TaskBox};
+use super::task::Task;
 use super::worker::Worker;
 use crate::calls::counters::count;
 use crate::ffi::Obj;
@@ -19,10 +17,9 @@ struct Place(Option<u32>, u64, Option<u64>);
 impl Place {
     fn of(worker: Option<&Worker>, task: &Task) -> Place {
         let Some(worker) = worker else { return Place(None, task.id, None) };
-        let page = worker.page();
-        let runs = page.running.load(Ordering::Acquire) == task.id;
-        let since = clock::nanos().saturating_sub(page.started.load(Ordering::Acquire));
-        Place(Some(worker.key), task.id, runs.then_some(since))
+        let (running, begun) = worker.running();
+        let since = clock::nanos().saturating_sub(begun);
+        Place(Some(worker.key()), task.id, (running == task.id).then_some(since))
     }
 }
 
@@ -31,14 +28,12 @@ impl Place {
 onearg!(find, |slf, future| {
     // Numbers only: making a tuple may run the garbage collector, and it whatever comes back here.
     let found = pool::of(slf).with(|state| {
-        let of_future = |task: &&TaskBox| task.target.future().as_ptr() == future;
-        if let Some(task) = state.pending.iter().find(of_future) {
+        let of_future = |task: &&Task| task.target.future().as_ptr() == future;
+        if let Some(task) = state.pending().find(of_future) {
             return Some(Place::of(None, task));
         }
-        let held = |worker: &Worker| {
-            worker.slots.iter().flatten().find(of_future).map(|task| Place::of(Some(worker), task))
-        };
-        state.workers.iter().find_map(held)
+        let held = |worker: &Worker| worker.tasks().find(of_future).map(|task| Place::of(Some(worker), task));
+        state.workers().iter().find_map(held)
     });
     let Some(Place(key, id, since)) = found else { return Ok(none()) };
     let number = |value: Option<u64>| value.map_or(Ok(none()), |value| int(value as i64));
@@ -53,21 +48,13 @@ noargs!(workers, |slf| {
     let now = clock::nanos();
     let rows: Vec<Row> = pool::of(slf).with(|state| {
         let row = |worker: &Worker| {
-            let page = worker.page();
-            let runs = page.running.load(Ordering::Acquire) != 0;
-            let ran = runs.then(|| now.saturating_sub(page.started.load(Ordering::Acquire)));
-            let idle = (worker.inflight == 0).then(|| now.saturating_sub(worker.idle_since));
-            Row(
-                worker.key,
-                worker.pid,
-                worker.inflight,
-                worker.done,
-                ran,
-                idle,
-                worker.ready && !worker.closing,
-            )
+            let (running, begun) = worker.running();
+            let ran = (running != 0).then(|| now.saturating_sub(begun));
+            let idle = worker.is_idle().then(|| now.saturating_sub(worker.idle_since()));
+            let ready = worker.is_ready() && !worker.is_retired();
+            Row(worker.key(), worker.pid(), worker.held(), worker.answered(), ran, idle, ready)
         };
-        state.workers.iter().filter(|worker| worker.pid != 0).map(row).collect()
+        state.workers().iter().filter(|worker| worker.is_here()).map(row).collect()
     });
     let time = |nanos: Option<u64>| nanos.map_or(Ok(none()), |nanos| float(seconds(nanos)));
     let mut made = Vec::new();
@@ -108,13 +95,13 @@ static COUNTS: NamedTuple<11> = NamedTuple::new(
 noargs!(counts, |slf| {
     let pool = pool::of(slf);
     let now = pool.with(|state| {
-        let held: usize = state.workers.iter().map(|worker| worker.inflight).sum();
-        [state.pending.len(), held, state.arena.bytes()]
+        let held: usize = state.workers().iter().map(Worker::held).sum();
+        [state.queued(), held, state.arena().bytes()]
     });
-    let [submitted, done, failed, cancelled] = pool.counters.numbers()?;
-    let [wait, run] = pool.counters.times(seconds)?;
+    let [submitted, done, failed, cancelled] = pool.counters().numbers()?;
+    let [wait, run] = pool.counters().times(seconds)?;
     let [queued, running, bytes] = now.map(|number| count(number as u64));
-    let (mean, answers) = (float(seconds(pool.average.get()))?, count(pool.answers.get())?);
+    let (mean, answers) = (float(seconds(pool.mean()))?, count(pool.answers())?);
     COUNTS.make([queued?, running?, submitted, done, failed, cancelled, bytes?, mean, answers, wait, run])
 });
 

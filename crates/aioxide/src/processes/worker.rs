@@ -1,72 +1,80 @@
 //! One worker, as its pool sees it: what it holds, what it was told, and what is still to be sent to it. Under the GIL, and none
 //! of it calls Python code.
 
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Header, Kind};
+use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::memfd::Mapping;
-use aioxide_sys::socket;
+use aioxide_sys::{process, socket};
 
 use super::out::Out;
 use super::task::{Task, TaskBox};
 use crate::ffi::Raw;
-use crate::task::loop_state::thread_ident;
 use crate::wire::page::{self, Page};
-use crate::wire::slab::Known;
+use crate::wire::slab::{Known, Slab};
 use crate::wire::told::Told;
 
 pub struct Worker {
-    pub key: u32,
-    pub pid: i32,
-    pub sock: Rc<OwnedFd>,
-    pub pidfd: Option<OwnedFd>,
+    key: u32,
+    pid: i32,
+    sock: Rc<OwnedFd>,
+    pidfd: Option<OwnedFd>,
     /// While it stands, the worker lives.
     lifeline: Option<OwnedFd>,
     /// What the child gets, until it has started: its end of the socket, the page, the reading end of the lifeline.
-    pub theirs: Option<[OwnedFd; 3]>,
-    /// The thread that starts it.
-    pub starter: u64,
+    theirs: Option<[OwnedFd; 3]>,
     /// The worker in whose place it was started; 0 for none.
-    pub replaces: u32,
+    replaces: u32,
     /// The task that it was last told to stop.
-    pub stopping: u64,
-    pub page: Rc<Mapping>,
-    pub slots: Vec<Option<TaskBox>>,
+    stopping: u64,
+    page: Rc<Mapping>,
+    slots: Vec<Option<TaskBox>>,
     free: Vec<u16>,
     /// Slots of tasks that were taken back, and that the worker may not have passed yet.
     revoked: Vec<u16>,
-    pub inflight: usize,
+    inflight: usize,
     /// Bytes of the arguments of these.
-    held: usize,
+    weight: usize,
     /// Tasks that it may still be given.
-    pub budget: u64,
-    pub ready: bool,
+    budget: u64,
+    ready: bool,
     /// It gets no more tasks.
-    pub closing: bool,
+    closing: bool,
     /// It was told to end.
-    pub exit_sent: bool,
+    exit_sent: bool,
     /// The end of its stream was read.
-    pub hung_up: bool,
-    pub out: Out,
-    pub watching_out: bool,
-    pub decoder: Decoder,
-    pub passed: Vec<OwnedFd>,
-    pub known: Known,
+    hung_up: bool,
+    out: Out,
+    watching_out: bool,
+    decoder: Decoder,
+    passed: Vec<OwnedFd>,
+    known: Known,
     told: Told,
     /// `published` at the last look.
-    pub seen: u64,
-    pub done: u64,
+    seen: u64,
+    done: u64,
     /// When it became idle, in nanoseconds.
-    pub idle_since: u64,
+    idle_since: u64,
 }
 
 impl Worker {
-    pub fn new(key: u32, sock: OwnedFd, lifeline: OwnedFd, page: Mapping, budget: u64) -> Worker {
+    /// A worker that is about to be started, in the place of that one if `replaces` is not 0. `budget`: how many tasks it may be
+    /// given; `theirs`: what the child gets.
+    pub fn new(
+        key: u32,
+        [sock, lifeline]: [OwnedFd; 2],
+        theirs: [OwnedFd; 3],
+        page: Mapping,
+        budget: u64,
+        replaces: u32,
+    ) -> Worker {
         Worker {
-            theirs: None,
-            starter: thread_ident(),
-            replaces: 0,
+            theirs: Some(theirs),
+            replaces,
             stopping: 0,
             key,
             pid: 0,
@@ -78,7 +86,7 @@ impl Worker {
             free: Vec::new(),
             revoked: Vec::new(),
             inflight: 0,
-            held: 0,
+            weight: 0,
             budget,
             ready: false,
             closing: false,
@@ -96,14 +104,118 @@ impl Worker {
         }
     }
 
-    pub fn page(&self) -> &Page {
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
+    /// 0 before it has started, and in a child of fork, of which it is no worker.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn is_here(&self) -> bool {
+        self.pid != 0
+    }
+
+    pub fn replaces(&self) -> u32 {
+        self.replaces
+    }
+
+    fn page(&self) -> &Page {
         // SAFETY: the pool made the mapping as a control page; it is a part of this value.
         unsafe { page::of(&self.page) }
     }
 
-    /// Closes its descriptors.
-    pub fn hang_up(&mut self) {
+    // ------------------------------------------------------------------------------------------------------ its life
+
+    /// Its process is there: events of it come from now on.
+    pub fn start(&mut self, pid: i32, pidfd: Option<OwnedFd>, epoll: &Epoll) -> io::Result<()> {
+        epoll.add(self.sock.as_raw_fd(), Interest::IN, event_data(self.key, Event::Socket))?;
+        if let Some(pidfd) = pidfd {
+            epoll.add(pidfd.as_raw_fd(), Interest::IN, event_data(self.key, Event::Death))?;
+            self.pidfd = Some(pidfd);
+        }
+        self.pid = pid;
+        self.theirs = None;
+        Ok(())
+    }
+
+    /// No events of it come any more.
+    pub fn unwatch(&self, epoll: &Epoll) {
+        let _ = epoll.delete(self.sock.as_raw_fd());
+        if let Some(pidfd) = &self.pidfd {
+            let _ = epoll.delete(pidfd.as_raw_fd());
+        }
+    }
+
+    /// The end of its stream was read: a socket whose other end is gone would be ready for ever. Nothing where that is known;
+    /// else whether it is a surprise.
+    pub fn note_hang_up(&mut self, epoll: Option<&Epoll>) -> Option<bool> {
+        if std::mem::replace(&mut self.hung_up, true) {
+            return None;
+        }
+        let _ = epoll?.delete(self.sock.as_raw_fd());
+        Some(self.inflight > 0 || !self.closing)
+    }
+
+    /// Whether it reads what is sent to it.
+    pub fn listens(&self) -> bool {
+        self.is_here() && !self.exit_sent && !self.hung_up
+    }
+
+    /// Sends it a signal, by the process and not by its number; false where it is gone.
+    pub fn signal(&self, number: i32) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| process::signal(pidfd, number).is_ok())
+    }
+
+    /// That task is to be stopped: true when it is said for the first time.
+    pub fn stop(&mut self, task: u64) -> bool {
+        let fresh = self.stopping != task;
+        if fresh {
+            self.stopping = task;
+            self.page().stop.store(task, Ordering::Release);
+        }
+        fresh
+    }
+
+    pub fn note_ready(&mut self) {
+        self.ready = true;
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// It gets no more tasks.
+    pub fn retire(&mut self) {
+        self.closing = true;
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.closing
+    }
+
+    /// Tells it to end when it is done, and takes back what it has not begun with, unless it may have any number of tasks;
+    /// nothing where it was told.
+    pub fn dismiss(&mut self) -> Option<Vec<TaskBox>> {
+        if self.exit_sent {
+            return None;
+        }
+        let again = if self.budget == u64::MAX { Vec::new() } else { self.revoke(usize::MAX) };
+        (self.closing, self.exit_sent) = (true, true);
+        Header::new(Kind::Exit).write(&[], &[], self.out.bytes());
+        Some(again)
+    }
+
+    /// Whether it is done, and has to be told to end.
+    pub fn leaves(&self) -> bool {
+        (self.closing || self.budget == 0 && self.inflight == 0) && !self.exit_sent
+    }
+
+    /// In a child of fork: closes its descriptors, and unmaps what no object lies in.
+    pub fn disown(&mut self) {
         (self.closing, self.pid) = (true, 0);
+        self.known.clear();
         self.pidfd = None;
         self.lifeline = None;
         // This may be that very worker, which was forked and is about to use them by their numbers.
@@ -117,15 +229,51 @@ impl Worker {
         }
     }
 
+    // ------------------------------------------------------------------------------------------------------ its tasks
+
+    /// Tasks that it has.
+    pub fn held(&self) -> usize {
+        self.inflight
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.inflight == 0
+    }
+
+    /// When it became idle, in nanoseconds.
+    pub fn idle_since(&self) -> u64 {
+        self.idle_since
+    }
+
+    /// How many tasks it has answered.
+    pub fn answered(&self) -> u64 {
+        self.done
+    }
+
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.slots.iter().flatten().map(|task| &**task)
+    }
+
+    /// The number of the task whose function runs, 0 for none, and when it began.
+    pub fn running(&self) -> (u64, u64) {
+        let page = self.page();
+        (page.running.load(Ordering::Acquire), page.started.load(Ordering::Acquire))
+    }
+
+    /// Whether it takes tasks, once it has started.
+    pub fn will_take(&self) -> bool {
+        !self.closing && self.budget > 0
+    }
+
     pub fn takes(&self) -> bool {
-        !self.closing && self.budget > 0 && self.pid != 0
+        self.will_take() && self.is_here()
     }
 
     /// Whether it may have another task besides those that it has: `depth` of them at most, and of large ones only the next.
     pub fn has_room(&self, depth: usize) -> bool {
         /// Arguments that lie in shared memory while they wait, in bytes.
         const HELD: usize = 1 << 20;
-        let limit = if !self.ready || self.held > HELD { depth.min(2) } else { depth };
+        let limit = if !self.ready || self.weight > HELD { depth.min(2) } else { depth };
         self.takes()
             && self.inflight < limit
             && (!self.free.is_empty() || self.slots.len() < page::SLOTS || self.passed_over().is_some())
@@ -164,7 +312,7 @@ impl Worker {
         header.write(&payload.places, &payload.body, self.out.bytes());
         payload.lend_to(self.key);
         self.page().slot(slot).queue();
-        self.held += task.weight();
+        self.weight += task.weight();
         task.target.set_sent(true);
         self.slots[slot as usize] = Some(task);
         self.inflight += 1;
@@ -196,7 +344,7 @@ impl Worker {
         let task = place.take();
         self.free.push(slot);
         self.inflight -= 1;
-        self.held = self.held.saturating_sub(task.as_ref().map_or(0, |task| task.weight()));
+        self.weight = self.weight.saturating_sub(task.as_ref().map_or(0, |task| task.weight()));
         self.done += 1;
         if self.inflight == 0 {
             self.idle_since = aioxide_sys::clock::nanos();
@@ -245,7 +393,7 @@ impl Worker {
         task.target.set_sent(false);
         self.revoked.push(slot);
         self.inflight -= 1;
-        self.held = self.held.saturating_sub(task.weight());
+        self.weight = self.weight.saturating_sub(task.weight());
         self.budget = self.budget.saturating_add(1);
         Some(task)
     }
@@ -259,8 +407,86 @@ impl Worker {
         self.slots[slot].as_ref().map(|task| (slot as u16, task.id))
     }
 
-    pub fn send_exit(&mut self) {
-        (self.closing, self.exit_sent) = (true, true);
-        Header::new(Kind::Exit).write(&[], &[], self.out.bytes());
+    /// Takes all of its tasks out, and it gets no more.
+    pub fn take_all(&mut self) -> Vec<TaskBox> {
+        (self.closing, self.inflight) = (true, 0);
+        self.slots.iter_mut().filter_map(Option::take).collect()
     }
+
+    // ------------------------------------------------------------------------------------------------------ its stream
+
+    /// Sends it what it has to get, and sees to it that the rest follows.
+    pub fn flush(&mut self, epoll: Option<&Epoll>) {
+        self.out.flush(self.sock.as_raw_fd());
+        self.page().sent.fetch_add(1, Ordering::Release);
+        let wanted = !self.out.is_empty();
+        if wanted != self.watching_out
+            && let Some(epoll) = epoll
+        {
+            self.watching_out = wanted;
+            let interest = if wanted { Interest::IN | Interest::OUT } else { Interest::IN };
+            let _ = epoll.modify(self.sock.as_raw_fd(), interest, event_data(self.key, Event::Socket));
+        }
+    }
+
+    /// Whether it has sent something since `begin_receiving`.
+    pub fn has_news(&self) -> bool {
+        self.page().published.load(Ordering::Acquire) != self.seen
+    }
+
+    /// The part of a frame that came last, and what more is to be read from.
+    pub fn begin_receiving(&mut self) -> (Decoder, Rc<OwnedFd>) {
+        self.seen = self.page().published.load(Ordering::Acquire);
+        (std::mem::take(&mut self.decoder), self.sock.clone())
+    }
+
+    pub fn end_receiving(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
+    }
+
+    /// Descriptors have come, for the frames of slabs that follow.
+    pub fn note_passed(&mut self, passed: &mut Vec<OwnedFd>) {
+        self.passed.append(passed);
+    }
+
+    /// The one for the next frame of a slab.
+    pub fn next_passed(&mut self) -> Option<OwnedFd> {
+        (!self.passed.is_empty()).then(|| self.passed.remove(0))
+    }
+
+    /// Its slabs that are mapped here.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// It has told of a slab; what is returned is to be dropped.
+    pub fn learn(&mut self, slab: Rc<Slab>) -> Option<Rc<Slab>> {
+        self.known.insert(slab.id, slab)
+    }
+
+    /// It will not mention that slab again; what is returned is to be dropped.
+    pub fn unlearn(&mut self, slab: u64) -> Option<Rc<Slab>> {
+        self.known.remove(&slab)
+    }
+}
+
+/// Which of a worker's descriptors an event is of; `Timer` is the pool's own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Socket = 0,
+    Death = 1,
+    Timer = 2,
+}
+
+pub fn event_data(key: u32, event: Event) -> u64 {
+    u64::from(key) << 2 | event as u64
+}
+
+pub fn event_of(data: u64) -> (u32, Event) {
+    let event = match data & 3 {
+        0 => Event::Socket,
+        1 => Event::Death,
+        _ => Event::Timer,
+    };
+    ((data >> 2) as u32, event)
 }
