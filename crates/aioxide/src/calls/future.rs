@@ -29,7 +29,8 @@ use aioxide_sys::park::{Unparked, park, unpark};
 use pyo3_ffi::*;
 
 use super::room::{self, Room};
-use crate::engine::spin::{self, Bets};
+use crate::engine::spin;
+use crate::engine::spinner::Spinner;
 use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
@@ -241,8 +242,7 @@ impl Body {
     /// Waits until it is done, for at most `timeout` seconds; false when the time is over.
     pub fn wait(&self, timeout: Option<f64>) -> Res<bool> {
         let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
-        let allowed = self.spin.get();
-        let mut limit = if allowed > 0 && timeout != Some(0.0) && SPINS.bet() { allowed } else { 0 };
+        let mut limit = if timeout == Some(0.0) { 0 } else { SPINNER.limit(self.spin.get()) };
         loop {
             let outcome = self.wait_once(deadline, limit);
             limit = 0;
@@ -269,10 +269,7 @@ impl Body {
         let outcome = if won { Unparked::Look } else { self.sleep(deadline) };
         released.take(if won { limit } else { 0 });
         if limit > 0 {
-            if !won {
-                SPINS.record(false);
-            }
-            SPINS.paid(won);
+            SPINNER.spun(won);
         }
         outcome
     }
@@ -286,11 +283,11 @@ impl Body {
 }
 
 /// Whether it pays to spin in `result()`.
-static SPINS: Bets = Bets::new();
+static SPINNER: Spinner = Spinner::new();
 
 /// A call of a thread pool took so many ticks: as `LoopCall::finish_after` for loops.
 pub fn note_run(this: &Body, ran: u64) {
-    SPINS.record(ran < this.spin.get());
+    SPINNER.record(ran < this.spin.get());
 }
 
 // --------------------------------------------------------------------------------------------------- transitions

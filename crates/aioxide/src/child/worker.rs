@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use aioxide_core::frames::{BODY_IN_SLAB, Decoder, Frame, Header, Kind, RETIRES, SHARED};
-use aioxide_core::gauge::Gauge;
 use aioxide_sys::memfd::Mapping;
 use aioxide_sys::{clock, malloc, process, socket};
 use pyo3_ffi::*;
 
+use crate::engine::spin::spin;
+use crate::engine::spinner::Spinner;
 use crate::ffi::error::raise_io;
 use crate::ffi::object::call;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
@@ -42,7 +43,7 @@ pub struct Worker {
     ended: bool,
     /// How long it looks for the next task before it sleeps, in ticks, and whether that has paid of late.
     spin: u64,
-    gauge: Gauge,
+    spinner: Spinner,
 }
 
 enum Next {
@@ -69,7 +70,7 @@ impl Worker {
             passed_over: false,
             ended: false,
             spin,
-            gauge: Gauge::new(),
+            spinner: Spinner::new(),
         }
     }
 
@@ -138,30 +139,16 @@ impl Worker {
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
-        let spin = if self.spin > 0 && self.gauge.bet() { self.spin } else { 0 };
+        let limit = self.spinner.limit(self.spin);
         // SAFETY: nothing between the two calls touches a Python object.
         unsafe {
             let thread = PyEval_SaveThread();
-            if spin > 0 {
-                let won = self.spin_until_sent(seen, spin);
-                self.gauge.record(won);
+            if limit > 0 {
+                self.spinner.record(spin(limit, || self.page().sent.load(Ordering::Acquire) != seen));
             }
             let received = socket::recv_with(fd, self.decoder.room(ROOM), &mut self.passed, true);
             PyEval_RestoreThread(thread);
             received
-        }
-    }
-
-    fn spin_until_sent(&self, seen: u64, limit: u64) -> bool {
-        let start = clock::ticks();
-        loop {
-            if self.page().sent.load(Ordering::Acquire) != seen {
-                return true;
-            }
-            if clock::ticks().wrapping_sub(start) >= limit {
-                return false;
-            }
-            std::hint::spin_loop();
         }
     }
 

@@ -13,6 +13,7 @@ mod run;
 pub mod signals;
 pub mod source;
 pub mod spin;
+pub mod spinner;
 pub mod turn;
 pub mod wake_source;
 pub mod watch;

@@ -20,7 +20,8 @@ use super::service_threads::{self, start_thread};
 use super::{pool, results};
 use crate::engine::futex::Futex;
 use crate::engine::loop_object::io_result;
-use crate::engine::spin::{self, Bets};
+use crate::engine::spin;
+use crate::engine::spinner::Spinner;
 use crate::ffi::guard::guarded;
 use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
 
@@ -70,7 +71,7 @@ fn with_ours<T>(shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) -> T) -> O
 }
 
 /// Whether it has paid of late to look for what is under way before the thread sleeps.
-static BETS: Bets = Bets::new();
+static SPINNER: Spinner = Spinner::new();
 
 /// Serves a pool from now on.
 pub fn add(slf: Raw, fd: i32) -> Res<()> {
@@ -200,7 +201,7 @@ fn listen(shared: &Shared, slf: Raw, interest: Interest) {
 unsafe fn serve(shared: &Arc<Shared>, term: u64) -> Next {
     let mut events = Events::default();
     loop {
-        let limit = if is_busy(shared) && BETS.bet() { spin::limit() } else { 0 };
+        let limit = if is_busy(shared) { SPINNER.limit(spin::limit()) } else { 0 };
         // SAFETY: nothing between the two calls touches a Python object.
         let won = unsafe {
             let thread = PyEval_SaveThread();
@@ -209,7 +210,7 @@ unsafe fn serve(shared: &Arc<Shared>, term: u64) -> Next {
             won
         };
         if limit > 0 {
-            BETS.record(won);
+            SPINNER.record(won);
         }
         match guarded(Next::End, || turn(shared, term, &events)) {
             Next::Serve => {}

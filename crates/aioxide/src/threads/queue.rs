@@ -19,7 +19,7 @@ use crate::calls::counters::Counters;
 use crate::calls::future::{self, State};
 use crate::calls::room::{self, Room};
 use crate::engine::loop_call::LoopCall;
-use crate::engine::spin::Bets;
+use crate::engine::spinner::Spinner;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::object::{call, check};
@@ -147,7 +147,7 @@ pub struct Queue {
     pub broken: Slot,
     /// What makes the exception for that.
     broken_class: Slot,
-    pub bets: Bets,
+    pub spinner: Spinner,
     /// Times in ticks.
     pub counters: Counters,
     /// Grows with each fork that this queue has survived in the child.
@@ -183,7 +183,7 @@ impl Queue {
             orphaned: Cell::new(false),
             broken: Slot::empty(),
             broken_class: Slot::empty(),
-            bets: Bets::new(),
+            spinner: Spinner::new(),
             counters: Counters::default(),
             generation: Cell::new(0),
         }

@@ -99,7 +99,7 @@ impl Worker<'_> {
     fn wait(&self, bell: Option<Bell>) -> bool {
         let queue = self.queue;
         let wanted = queue.limits.spin;
-        let spins = wanted > 0 && queue.bets.bet() && seat::may_spin(spin::processors());
+        let spins = queue.spinner.limit(wanted) > 0 && seat::may_spin(spin::processors());
         let begun = clock::ticks();
         self.seat.begin_wait(spins);
         queue.push_idle(Arc::clone(&self.seat));
@@ -110,10 +110,10 @@ impl Worker<'_> {
         if wanted > 0 {
             // By when the call came, not by whether spinning found it: see `LoopCall::finish_after`.
             let came = queue.next_queued().map(|queued| queued.wrapping_sub(begun));
-            queue.bets.record(came.is_some_and(|after| after < wanted));
+            queue.spinner.record(came.is_some_and(|after| after < wanted));
         }
         if spins {
-            queue.bets.paid(won);
+            queue.spinner.paid(won);
         }
         let timed_out = queue.remove_idle(&self.seat);
         if !timed_out {

@@ -1,5 +1,5 @@
 //! Floor 4: the wire of process pools, what both sides share: the control page, pickles, and the memory in which large data
-//! travels. It knows no pool and no asyncio: of this crate, a worker process uses nothing else but this, `ffi` and `child`.
+//! travels. It knows no pool and no asyncio: a worker process uses it.
 
 pub mod arena;
 pub mod buffer;
