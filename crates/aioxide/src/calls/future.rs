@@ -56,16 +56,16 @@ impl State {
 /// Our fields, behind the object header. All zero is a pending future.
 #[repr(C)]
 pub struct Body {
-    pub state: Cell<State>,
+    state: Cell<State>,
     /// A worker process has the call, and may have begun with it (`processes::recall`).
-    pub sent: Cell<bool>,
+    sent: Cell<bool>,
     /// What threads in `result()` sleep on.
     done: AtomicU32,
-    pub result: Slot,
-    pub exception: Slot,
-    pub condition: Slot,
-    pub waiters: Slot,
-    pub callbacks: Slot,
+    pub(super) result: Slot,
+    pub(super) exception: Slot,
+    pub(super) condition: Slot,
+    pub(super) waiters: Slot,
+    pub(super) callbacks: Slot,
     /// That of the thread pool in whose queue the call stands; null when it does not.
     room: Cell<*const Room>,
     /// Workers of that very pool that wait for this call.
@@ -159,6 +159,10 @@ impl Body {
         }
     }
 
+    pub fn set_sent(&self, sent: bool) {
+        self.sent.set(sent);
+    }
+
     /// The call stands in a queue.
     #[inline(always)]
     pub fn stand_in(&self, room: &Room, spin: u64) {
@@ -203,6 +207,10 @@ impl Body {
             self.blocked.set(self.blocked.get().saturating_sub(1));
         }
         waited.map(drop)
+    }
+
+    pub fn has_finished(&self) -> bool {
+        self.state.get() == State::Finished
     }
 
     #[inline(always)]
@@ -319,6 +327,20 @@ pub unsafe fn set_running(slf: Raw) -> Res<bool> {
     }
 }
 
+/// Tells a future that was cancelled that its pool knows: who waits for it in `concurrent.futures.wait` is told no sooner.
+///
+/// # Safety
+/// As `of`.
+pub unsafe fn acknowledge_cancelled(slf: Raw) -> Res<()> {
+    // SAFETY: the same future.
+    unsafe {
+        if of(slf).state.get() == State::Cancelled {
+            set_running(slf)?;
+        }
+    }
+    Ok(())
+}
+
 /// Finishes with a result, and calls the callbacks.
 ///
 /// # Safety
@@ -386,7 +408,7 @@ fn deadlock(count: u32) -> Res<()> {
 
 /// The result, or what it raises. The state is final.
 pub fn outcome(this: &Body) -> Res {
-    if this.state.get() != State::Finished {
+    if !this.has_finished() {
         return cancelled();
     }
     match this.exception.share() {

@@ -46,10 +46,7 @@ fastcall!(py_exception, |slf, args| {
     if !wait(slf, args, c"exception", "Future.exception")? {
         return timed_out();
     }
-    match of(slf).state.get() {
-        State::Finished => Ok(of(slf).exception.or_none()),
-        _ => future::cancelled(),
-    }
+    if of(slf).has_finished() { Ok(of(slf).exception.or_none()) } else { future::cancelled() }
 });
 
 /// Waits as the arguments of `result` and `exception` say. False when the time is over.

@@ -7,3 +7,4 @@ pub mod future;
 pub mod future_type;
 pub mod room;
 pub mod standard;
+pub mod target;

@@ -2,8 +2,8 @@
 
 use super::interrupts;
 use super::pool::{Flag, Pool};
-use super::task::Target;
 use crate::calls::future;
+use crate::calls::target::Target;
 use crate::ffi::object::none;
 use crate::ffi::{Obj, Res, error};
 use crate::task::finish::{self, Outcome};
@@ -43,10 +43,10 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     // SAFETY: the target's future is of the kind that each function takes.
     let told = unsafe {
         match target {
-            Target::Call(waiting) if waiting.is_here() => {
+            Target::Loop(waiting) if waiting.is_here() => {
                 finish::finish(future.as_ptr(), Outcome::of(outcome))
             }
-            Target::Call(waiting) => {
+            Target::Loop(waiting) => {
                 waiting.finish(Outcome::of(outcome));
                 Ok(())
             }

@@ -12,13 +12,14 @@ use super::pool::{self, Flag, Home, Pool, PoolObject};
 use super::recall::{self, take_pending, withdraw};
 use super::state::State;
 use super::statistics::{counts, find, workers};
-use super::task::{Target, TaskBox};
+use super::task::TaskBox;
 use super::worker_life::{
     abandon, bury, exit_worker, integer, is_replaced, is_started, prepare, signal, started, stop_task,
     take_back,
 };
 use super::{ends, home, live, results, schedule};
 use crate::calls::future;
+use crate::calls::target::Target;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
@@ -80,7 +81,7 @@ fastcall!(run_for_loop, |slf, args| {
     let call = schedule::call_of(given[1], given[2], NULL)?;
     check_still_open(pool)?;
     home::use_from_loop(slf, given[0])?;
-    schedule::enqueue(pool, Target::Call(waiting), call)?;
+    schedule::enqueue(pool, Target::Loop(waiting), call)?;
     Ok(future)
 });
 

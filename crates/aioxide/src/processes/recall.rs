@@ -77,7 +77,7 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             Ok(false)
         }
         Found::Parent => {
-            this.sent.set(false);
+            this.set_sent(false);
             // SAFETY: the same future.
             unsafe { future::cancel(future) }
         }

@@ -5,9 +5,10 @@ use pyo3_ffi::*;
 
 use super::pool::{Flag, Pool};
 use super::state::State;
-use super::task::{Call, Target, Task, TaskBox};
+use super::task::{Call, Task, TaskBox};
 use super::{ends, interrupts, patience};
 use crate::calls::future;
+use crate::calls::target::Target;
 use crate::ffi::object::{is_none, none, tuple};
 use crate::ffi::{Obj, Raised, Raw, Res, error};
 use crate::wire::payload::Payload;
@@ -217,7 +218,8 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
                 }
             }
             Next::Announce(id, future) => {
-                let runs = Task::announce(&future);
+                // SAFETY: a future of ours: loops' are announced alone.
+                let runs = unsafe { future::set_running(future.as_ptr()) };
                 if runs.is_err() {
                     interrupts::report(future.as_ptr());
                 }
@@ -236,12 +238,8 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
 }
 
 fn unwanted(pool: &Pool, task: TaskBox) {
-    if let Target::Future(future) = &task.target {
-        // SAFETY: `submit` takes futures of ours only.
-        let state = unsafe { future::of(future.as_ptr()) }.state.get();
-        if state == future::State::Cancelled && Task::announce(future).is_err() {
-            interrupts::report(future.as_ptr());
-        }
+    if task.target.acknowledge().is_err() {
+        interrupts::report(task.target.future().as_ptr());
     }
     drop(task);
     pool.counters().note_cancelled(1);

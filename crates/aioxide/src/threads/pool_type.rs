@@ -6,9 +6,10 @@ use std::ffi::{c_int, c_void};
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{self, Call, Limits, Queue, QueueObject, Target, queue_of};
+use super::queue::{self, Call, Limits, Queue, QueueObject, Waiter, queue_of};
 use super::{work_items, worker};
 use crate::calls::standard::Standard;
+use crate::calls::target::Target;
 use crate::calls::{counters, future};
 use crate::engine::loop_call::LoopCall;
 use crate::engine::spin;
@@ -66,7 +67,7 @@ fastcall!(py_submit, |slf, args| {
         return inherited_submit(slf, args);
     }
     let future = future::new()?;
-    let call = make_call(slf, args, Target::Future(future.clone()))?;
+    let call = make_call(slf, args, Waiter::Target(Target::Future(future.clone())))?;
     future::of(future.as_ptr()).stand_in(&queue.room, queue.limits.spin);
     queue.push(call);
     provide_worker(slf, queue, future.as_ptr())?;
@@ -112,14 +113,14 @@ pub fn note_standard(class: Raw, standard: &'static Standard) {
 /// # Safety
 /// As `inherited_submit`; there is an argument at least.
 #[inline(always)]
-unsafe fn make_call(slf: Raw, args: Args, target: Target) -> Res<Call> {
+unsafe fn make_call(slf: Raw, args: Args, waiter: Waiter) -> Res<Call> {
     let (all, kwnames) = args.all();
     let mut call = Call {
         function: Obj::new(all[0]),
         args: if all.len() > 1 { Some(tuple(&all[1..])?) } else { None },
         positional: args.len() - 1,
         kwnames: Obj::maybe(kwnames),
-        target,
+        waiter,
         queued: clock::ticks(),
     };
     // SAFETY: a pool.
@@ -198,7 +199,7 @@ fastcall!(py_run_for_loop, |slf, args| {
         args: if count > 0 { Some(Obj::new(values)) } else { None },
         positional: count,
         kwnames: None,
-        target: Target::Loop(loop_call),
+        waiter: Waiter::Target(Target::Loop(loop_call)),
         queued: clock::ticks(),
     };
     if let Some(resolve) = pool_of(slf).resolve.share() {

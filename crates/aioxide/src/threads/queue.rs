@@ -18,7 +18,7 @@ use super::work_item;
 use crate::calls::counters::Counters;
 use crate::calls::future::{self, State};
 use crate::calls::room::{self, Room};
-use crate::engine::loop_call::LoopCall;
+use crate::calls::target::Target;
 use crate::engine::spinner::Spinner;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
@@ -27,21 +27,27 @@ use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error};
 use crate::task::finish::Outcome;
 
 /// Who waits for a call.
-pub enum Target {
-    /// A future of `concurrent.futures`.
-    Future(Obj),
-    /// A future of a loop.
-    Loop(LoopCall),
+pub enum Waiter {
+    Target(Target),
     /// A work item of the standard library's, which knows its future itself.
     Item(Obj),
 }
 
-impl Target {
-    pub fn future(&self) -> &Obj {
+impl Waiter {
+    /// The future, or the item; to compare with, and to visit.
+    pub fn object(&self) -> &Obj {
         match self {
-            Target::Future(future) => future,
-            Target::Loop(call) => call.future(),
-            Target::Item(item) => item,
+            Waiter::Target(target) => target.future(),
+            Waiter::Item(item) => item,
+        }
+    }
+
+    /// The future of `concurrent.futures`, if it is one.
+    #[inline(always)]
+    pub fn pool_future(&self) -> Option<&Obj> {
+        match self {
+            Waiter::Target(Target::Future(future)) => Some(future),
+            _ => None,
         }
     }
 }
@@ -53,7 +59,7 @@ pub struct Call {
     pub args: Option<Obj>,
     pub positional: usize,
     pub kwnames: Option<Obj>,
-    pub target: Target,
+    pub waiter: Waiter,
     /// The tick counter when it was queued.
     pub queued: u64,
 }
@@ -61,19 +67,17 @@ pub struct Call {
 impl Call {
     /// Whether nobody waits for it any more.
     fn is_cancelled(&self) -> bool {
-        match &self.target {
-            // SAFETY: a pool's own future.
-            Target::Future(future) => unsafe { future::of(future.as_ptr()) }.is_done(),
-            Target::Loop(call) => !call.is_wanted(),
+        match &self.waiter {
+            Waiter::Target(target) => !target.is_wanted(),
             // To ask it could run Python code; whoever runs it asks.
-            Target::Item(_) => false,
+            Waiter::Item(_) => false,
         }
     }
 
     /// It is taken out of its queue.
     #[inline(always)]
     fn leave(&self) {
-        if let Target::Future(future) = &self.target {
+        if let Some(future) = self.waiter.pool_future() {
             // SAFETY: a pool's own future.
             unsafe { future::of(future.as_ptr()) }.leave_queue();
         }
@@ -81,36 +85,12 @@ impl Call {
 
     /// Ends it without having run.
     fn refuse(self, outcome: Outcome) {
-        let Call { target, .. } = self;
-        match target {
-            Target::Loop(call) => call.finish(outcome),
-            Target::Item(item) => work_item::refuse(&item, outcome),
-            Target::Future(future) => {
-                // SAFETY: a pool's own future.
-                let told = unsafe {
-                    match outcome {
-                        Outcome::Raised(exception) => future::set_exception(future.as_ptr(), exception),
-                        // Cancelled, and told so: `wait()` would wait for ever for one that is only cancelled.
-                        _ => future::cancel(future.as_ptr()).and_then(|_| acknowledge(future.as_ptr())),
-                    }
-                };
-                if told.is_err() {
-                    error::unraisable(future.as_ptr());
-                }
-            }
+        let Call { waiter, .. } = self;
+        match waiter {
+            Waiter::Target(target) => target.refuse(outcome),
+            Waiter::Item(item) => work_item::refuse(&item, outcome),
         }
     }
-}
-
-/// Tells a future that was cancelled that its pool knows.
-fn acknowledge(future: Raw) -> Res<()> {
-    // SAFETY: a pool's own future.
-    unsafe {
-        if future::of(future).state.get() == State::Cancelled {
-            future::set_running(future)?;
-        }
-    }
-    Ok(())
 }
 
 #[derive(Clone, Copy)]
@@ -266,10 +246,10 @@ impl Queue {
             }
         });
         for call in gone {
-            if let Target::Future(future) = &call.target
-                && acknowledge(future.as_ptr()).is_err()
+            if let Waiter::Target(target) = &call.waiter
+                && target.acknowledge().is_err()
             {
-                error::unraisable(future.as_ptr());
+                error::unraisable(target.future().as_ptr());
             }
             self.count_dropped(call);
         }
@@ -302,7 +282,7 @@ impl Queue {
     /// Takes a call out again: no thread could be started to run it.
     pub fn take_back(&self, future: Raw) -> Option<Call> {
         self.calls.with(|calls| {
-            let at = calls.iter().rposition(|call| call.target.future().as_ptr() == future)?;
+            let at = calls.iter().rposition(|call| call.waiter.object().as_ptr() == future)?;
             calls.remove(at).inspect(Call::leave)
         })
     }
@@ -444,13 +424,11 @@ impl Queue {
         }
         self.room.after_fork();
         self.generation.set(self.generation.get() + 1);
-        let waiting = calls.iter().filter_map(|call| match &call.target {
-            Target::Future(future) => Some(future.clone()),
-            Target::Loop(_) => None,
-            Target::Item(item) => {
+        let waiting = calls.iter().filter_map(|call| {
+            if let Waiter::Item(item) = &call.waiter {
                 work_item::leave_behind(item);
-                None
             }
+            call.waiter.pool_future().cloned()
         });
         let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind())).collect();
         for future in futures {
@@ -475,7 +453,7 @@ impl Queue {
             for call in self.calls.visited() {
                 visit!(call.function.as_ptr(), visitor, arg);
                 visit_opt!(call.args, visitor, arg);
-                visit!(call.target.future().as_ptr(), visitor, arg);
+                visit!(call.waiter.object().as_ptr(), visitor, arg);
             }
             for slot in [&self.broken, &self.broken_class] {
                 visit!(slot.get(), visitor, arg);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{Call, Queue, Target, queue_of};
+use super::queue::{Call, Queue, Waiter, queue_of};
 use super::seat::Seat;
+use crate::calls::target::Target;
 use crate::ffi::guard::{fastcall, noargs};
 use crate::ffi::object::{boolean, check, is_none, tuple};
 use crate::ffi::{Obj, Raised, Res, error, none};
@@ -24,7 +25,7 @@ fastcall!(
             args: None,
             positional: 0,
             kwnames: None,
-            target: Target::Item(Obj::new(args.get(0))),
+            waiter: Waiter::Item(Obj::new(args.get(0))),
             queued: clock::ticks(),
         });
         queue.call_worker();
@@ -68,8 +69,8 @@ enum Next {
 
 fn next_wanted(queue: &Queue) -> Option<Call> {
     while let Some(call) = queue.next() {
-        match &call.target {
-            Target::Loop(waiting) if !waiting.is_wanted() => queue.count_dropped(call),
+        match &call.waiter {
+            Waiter::Target(Target::Loop(waiting)) if !waiting.is_wanted() => queue.count_dropped(call),
             _ => return Some(call),
         }
     }
@@ -136,13 +137,13 @@ impl Call {
 
 fn describe(call: Call) -> Res {
     let (args, kwargs) = call.arguments()?;
-    let Call { function, target, .. } = call;
+    let Call { function, waiter, .. } = call;
     let rest = [function.as_ptr(), args.as_ptr(), kwargs.as_ptr()];
-    match &target {
-        Target::Item(item) => tuple(&[item.as_ptr()]),
-        Target::Future(future) => tuple(&[&[future.as_ptr(), boolean(false).as_ptr()], &rest[..]].concat()),
-        Target::Loop(waiting) => {
-            tuple(&[&[waiting.future().as_ptr(), boolean(true).as_ptr()], &rest[..]].concat())
+    match &waiter {
+        Waiter::Item(item) => tuple(&[item.as_ptr()]),
+        Waiter::Target(target) => {
+            let of_loop = boolean(matches!(target, Target::Loop(_)));
+            tuple(&[&[target.future().as_ptr(), of_loop.as_ptr()], &rest[..]].concat())
         }
     }
 }

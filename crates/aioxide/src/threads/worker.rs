@@ -5,10 +5,11 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{Call, Queue, Target, since};
+use super::queue::{Call, Queue, Waiter, since};
 use super::seat::{self, Seat};
 use super::work_item;
-use crate::calls::{future, room};
+use crate::calls::room;
+use crate::calls::target::Target;
 use crate::engine::signals::Bell;
 use crate::engine::spin;
 use crate::ffi::names::intern;
@@ -127,7 +128,11 @@ impl Worker<'_> {
     fn run(&self, call: Call) -> Option<Bell> {
         let begun = clock::ticks();
         let counters = &self.queue.counters;
-        match starts(&call) {
+        let starts = match &call.waiter {
+            Waiter::Target(target) => target.announce(),
+            Waiter::Item(_) => Ok(true),
+        };
+        match starts {
             Ok(true) => {}
             Ok(false) => {
                 self.queue.count_dropped(call);
@@ -139,19 +144,16 @@ impl Worker<'_> {
             }
         }
         counters.note_waited(begun.wrapping_sub(call.queued));
-        let Call { function, args, positional, kwnames, target, .. } = call;
-        if let Target::Item(item) = target {
-            self.run_item(&function, item, begun);
-            return None;
-        }
-        self.seat.begin(
-            function.as_ptr(),
-            begun,
-            match &target {
-                Target::Future(future) => future.as_ptr(),
-                _ => NULL,
-            },
-        );
+        let Call { function, args, positional, kwnames, waiter, .. } = call;
+        let target = match waiter {
+            Waiter::Target(target) => target,
+            Waiter::Item(item) => {
+                self.run_item(&function, item, begun);
+                return None;
+            }
+        };
+        let future = if let Target::Future(future) = &target { future.as_ptr() } else { NULL };
+        self.seat.begin(function.as_ptr(), begun, future);
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
         self.seat.end();
         let ran = since(begun);
@@ -160,7 +162,7 @@ impl Worker<'_> {
         let outcome = Outcome::of(result);
         // Whoever waits for the outcome finds nothing of the call alive but that.
         drop((function, args, kwnames));
-        finish(target, ran, outcome).unwrap_or_else(|Raised| {
+        target.finish_after(ran, outcome).unwrap_or_else(|Raised| {
             report();
             None
         })
@@ -198,37 +200,6 @@ impl Worker<'_> {
             let kwnames = kwnames.map_or(NULL, Obj::as_ptr);
             Obj::steal(PyObject_Vectorcall(function.as_ptr(), values, positional, kwnames))
         }
-    }
-}
-
-/// Whether the call is still wanted; tells its future that it runs.
-#[inline(always)]
-fn starts(call: &Call) -> Res<bool> {
-    match &call.target {
-        // SAFETY: a pool's own future.
-        Target::Future(future) => unsafe { future::set_running(future.as_ptr()) },
-        Target::Loop(call) => Ok(call.is_wanted()),
-        Target::Item(_) => Ok(true),
-    }
-}
-
-#[inline(always)]
-fn finish(target: Target, ran: u64, outcome: Outcome) -> Res<Option<Bell>> {
-    if let Target::Future(future) = &target {
-        // SAFETY: a pool's own future.
-        future::note_run(unsafe { future::of(future.as_ptr()) }, ran);
-    }
-    match (target, outcome) {
-        (Target::Loop(call), outcome) => Ok(call.finish_after(ran, outcome)),
-        // SAFETY: a pool's own future; so below.
-        (Target::Future(future), Outcome::Returned(value)) => unsafe {
-            future::set_result(future.as_ptr(), value).map(|()| None)
-        },
-        // SAFETY: as above.
-        (Target::Future(future), Outcome::Raised(exception)) => unsafe {
-            future::set_exception(future.as_ptr(), exception).map(|()| None)
-        },
-        (Target::Future(_), Outcome::Cancelled) | (Target::Item(_), _) => Ok(None),
     }
 }
 
