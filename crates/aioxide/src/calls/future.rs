@@ -179,7 +179,7 @@ impl Body {
         if !room.is_null() && (blocked > 0 || cancelled) {
             // SAFETY: a queue has each call that it lets go of leave it, so the call stands in it, and it lives.
             let room = unsafe { &*room };
-            room.blocked.set(room.blocked.get().saturating_sub(blocked));
+            room.unblock(blocked);
             if cancelled {
                 room.tell(false);
             }
@@ -195,15 +195,14 @@ impl Body {
         }
         // SAFETY: of the queue that this very thread serves.
         let room = unsafe { &*room };
-        if room.blocked.get() + 1 >= room.max_workers.get() {
-            return deadlock(room.max_workers.get());
+        if !room.block() {
+            return deadlock(room.max_workers());
         }
-        room.blocked.set(room.blocked.get() + 1);
         self.blocked.set(self.blocked.get() + 1);
         let waited = self.wait(None);
         if !self.room.get().is_null() {
             // A signal handler has ended the wait; the call stands where it stood.
-            room.blocked.set(room.blocked.get().saturating_sub(1));
+            room.unblock(1);
             self.blocked.set(self.blocked.get().saturating_sub(1));
         }
         waited.map(drop)

@@ -9,9 +9,9 @@ use aioxide_sys::park::{park, unpark};
 use crate::ffi::gil;
 
 pub struct Room {
-    pub max_workers: Cell<u32>,
+    max_workers: Cell<u32>,
     /// Workers that wait in `Future.result()` for a call that stands in this very queue.
-    pub blocked: Cell<u32>,
+    blocked: Cell<u32>,
     /// Threads that wait in `submit` for room, and the word they sleep on.
     waiters: Cell<u32>,
     word: AtomicU32,
@@ -39,6 +39,29 @@ impl Room {
             waiters: Cell::new(0),
             word: AtomicU32::new(0),
         }
+    }
+
+    pub fn max_workers(&self) -> u32 {
+        self.max_workers.get()
+    }
+
+    pub fn set_max_workers(&self, most: u32) {
+        self.max_workers.set(most);
+    }
+
+    /// One more worker waits for a call that stands here; false where it would be the last.
+    pub fn block(&self) -> bool {
+        let blocked = self.blocked.get() + 1;
+        let another_runs = blocked < self.max_workers.get();
+        if another_runs {
+            self.blocked.set(blocked);
+        }
+        another_runs
+    }
+
+    /// So many of them wait no more, or for a call that has left.
+    pub fn unblock(&self, workers: u32) {
+        self.blocked.set(self.blocked.get().saturating_sub(workers));
     }
 
     /// Waits, with the GIL released, until there is room, or a signal comes. The caller has a reference to the queue.

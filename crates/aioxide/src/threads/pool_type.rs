@@ -59,7 +59,7 @@ fastcall!(py_submit, |slf, args| {
     let Some(held) = pool_of(slf).queue() else { return inherited_submit(slf, args) };
     let queue = queue_of(held.as_ptr());
     queue.check_open()?;
-    if queue.limits.max_pending > 0 && queue::may_wait()? {
+    if queue.limits().max_pending > 0 && queue::may_wait()? {
         queue.wait_for_room()?;
     }
     if STANDARD.is_set() && STANDARD.get().is_wrapped() {
@@ -68,7 +68,7 @@ fastcall!(py_submit, |slf, args| {
     }
     let future = future::new()?;
     let call = make_call(slf, args, Waiter::Target(Target::Future(future.clone())))?;
-    future::of(future.as_ptr()).stand_in(&queue.room, queue.limits.spin);
+    future::of(future.as_ptr()).stand_in(queue.room(), queue.limits().spin);
     queue.push(call);
     provide_worker(slf, queue, future.as_ptr())?;
     Ok(future)
@@ -155,17 +155,12 @@ unsafe fn provide_worker(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
 
 #[cold]
 fn start_thread(slf: Raw, queue: &Queue, future: Raw) -> Res<()> {
-    queue.threads.set(queue.threads.get() + 1);
-    queue.starting.set(queue.starting.get() + 1);
-    queue.unborn.set(true);
+    queue.begin_start();
     let started = call_method(intern(c"_start_worker")?, &[slf]);
-    let unborn = queue.unborn.replace(false);
+    queue.end_start(started.is_err());
     let Err(Raised) = started else { return Ok(()) };
     let pending = error::take();
-    if unborn {
-        queue.uncount();
-    }
-    if queue.threads.get() == 0 {
+    if !queue.has_threads() {
         // Nobody would ever run it.
         drop(queue.take_back(future));
         error::restore(pending);
@@ -188,7 +183,7 @@ fastcall!(py_run_for_loop, |slf, args| {
     let queue = queue_of(held.as_ptr());
     queue.check_open()?;
     let made = match native_state(owner) {
-        Some(state) => LoopCall::new(&*state, queue.limits.spin)?,
+        Some(state) => LoopCall::new(&*state, queue.limits().spin)?,
         None => None,
     };
     let Some(loop_call) = made else { return through_submit(slf, owner, function, values) };
@@ -206,7 +201,7 @@ fastcall!(py_run_for_loop, |slf, args| {
         resolve_call(&mut call, &resolve)?;
     }
     queue.push(call);
-    if queue.limits.max_pending > 0 {
+    if queue.limits().max_pending > 0 {
         watch(&held, &future)?;
     }
     provide_worker(slf, queue, future.as_ptr())?;
@@ -329,7 +324,7 @@ unsafe extern "C" fn queue_new(kind: *mut PyTypeObject, args: Raw, _: Raw) -> Ra
             let most = workers_of(PyTuple_GET_ITEM(args, 0))?;
             let limits = limits_of(|at| PyTuple_GET_ITEM(args, at))?;
             let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
-            std::ptr::write(&raw mut (*made.as_ptr().cast::<QueueObject>()).queue, Queue::new(most, limits));
+            queue::fill(made.as_ptr(), Queue::new(most, limits));
             Ok(made)
         };
         crate::ffi::object::ret(make())
@@ -396,7 +391,7 @@ fastcall!(py_break_down, |slf, args| {
 // A thread that was started never came to serve: its initializer failed.
 // `begin()`: the thread that was counted is asked to start: from here on `withdraw` has to be called if it does not come.
 noargs!(py_begin, |slf| {
-    queue_of(slf).unborn.set(false);
+    queue_of(slf).note_asked();
     Ok(none())
 });
 
@@ -407,7 +402,7 @@ noargs!(py_withdraw, |slf| {
 
 // A call of a loop may have been cancelled: a thread that waits for room looks.
 onearg!(py_tell_of_room, |slf, _future| {
-    queue_of(slf).room.tell(false);
+    queue_of(slf).room().tell(false);
     Ok(none())
 });
 
@@ -437,8 +432,8 @@ static STATS: NamedTuple<9> = NamedTuple::new(
 noargs!(py_stats, |slf| {
     let queue = queue_of(slf);
     let now = [queue.len(), queue.idle_len(), queue.seats().len()];
-    let [submitted, done, failed, cancelled] = queue.counters.numbers()?;
-    let [wait, run] = queue.counters.times(spin::seconds)?;
+    let [submitted, done, failed, cancelled] = queue.counters().numbers()?;
+    let [wait, run] = queue.counters().times(spin::seconds)?;
     let [queued, idle, threads] = now.map(|number| counters::count(number as u64));
     STATS.make([queued?, idle?, threads?, submitted, done, failed, cancelled, wait, run])
 });
@@ -446,20 +441,16 @@ noargs!(py_stats, |slf| {
 setter!(set_max_workers, |slf, value| {
     let most =
         if value.is_null() { return error::type_error(c"cannot delete it") } else { workers_of(value)? };
-    queue_of(slf).room.max_workers.set(most);
+    queue_of(slf).room().set_max_workers(most);
     Ok(())
 });
-getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).room.max_workers.get())));
-getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).shutdown.get())));
+getter!(get_max_workers, |slf| int(i64::from(queue_of(slf).room().max_workers())));
+getter!(get_shutdown, |slf| Ok(boolean(queue_of(slf).is_shut_down())));
 setter!(set_shutdown, |slf, value| {
-    queue_of(slf).shutdown.set(!value.is_null() && truth(value)?);
-    queue_of(slf).call_all();
+    queue_of(slf).set_shut_down(!value.is_null() && truth(value)?);
     Ok(())
 });
-getter!(get_broken, |slf| {
-    let broken = &queue_of(slf).broken;
-    Ok(if broken.is_set() { broken.or_none() } else { boolean(false) })
-});
+getter!(get_broken, |slf| Ok(queue_of(slf).why_broken().unwrap_or_else(|| boolean(false))));
 
 /// # Safety
 /// `slf` is a queue; the visitor is the collector's, which runs no Python.
@@ -486,7 +477,7 @@ unsafe extern "C" fn queue_dealloc(slf: Raw) {
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         queue_clear(slf);
-        std::ptr::drop_in_place(&raw mut (*slf.cast::<QueueObject>()).queue);
+        queue::empty(slf);
         held::free(slf);
     });
 }

@@ -108,30 +108,29 @@ pub struct Queue {
     idle: Leaf<Vec<Arc<Seat>>>,
     /// All workers that have come to serve.
     seats: Leaf<Vec<Arc<Seat>>>,
-    pub room: Room,
-    pub limits: Limits,
+    room: Room,
+    limits: Limits,
     /// How often somebody is to be woken though there is no call: `put(None)`.
     nones: Cell<u32>,
     /// Threads that exist or are being started.
-    pub threads: Cell<u32>,
+    threads: Cell<u32>,
     /// Threads of these that have not come to serve yet.
-    pub starting: Cell<u32>,
+    starting: Cell<u32>,
     /// The thread that was counted last has not been asked to start yet: an interrupt now means that it never will.
-    pub unborn: Cell<bool>,
+    unborn: Cell<bool>,
     /// Workers that were called and have not taken their call yet.
     in_transit: Cell<u32>,
-    pub shutdown: Cell<bool>,
+    shutdown: Cell<bool>,
     /// The pool was garbage-collected.
     orphaned: Cell<bool>,
     /// Why nothing runs any more, a str.
-    pub broken: Slot,
+    broken: Slot,
     /// What makes the exception for that.
     broken_class: Slot,
-    pub spinner: Spinner,
-    /// Times in ticks.
-    pub counters: Counters,
+    spinner: Spinner,
+    counters: Counters,
     /// Grows with each fork that this queue has survived in the child.
-    pub generation: Cell<u32>,
+    generation: Cell<u32>,
 }
 
 /// The interpreter is about to end: no pool takes calls any more, and workers end when nothing is left to run.
@@ -169,10 +168,24 @@ impl Queue {
         }
     }
 
-    /// A thread that was counted does not come.
-    pub fn uncount(&self) {
-        self.threads.set(self.threads.get().saturating_sub(1));
-        self.starting.set(self.starting.get().saturating_sub(1));
+    /// All of it that a future may touch.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    #[inline(always)]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether idle workers of this queue spin.
+    pub fn spinner(&self) -> &Spinner {
+        &self.spinner
+    }
+
+    /// Times in ticks.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     #[inline(always)]
@@ -264,7 +277,7 @@ impl Queue {
     /// Whether one more thread is to be started: fewer workers are free than there are calls.
     #[inline(always)]
     pub fn wants_thread(&self) -> bool {
-        self.threads.get() < self.room.max_workers.get()
+        self.threads.get() < self.room.max_workers()
             && self.len() > self.idle_len() + (self.in_transit.get() + self.starting.get()) as usize
     }
 
@@ -338,16 +351,54 @@ impl Queue {
 
     // ------------------------------------------------------------------------------------------------ workers
 
-    pub fn add_seat(&self, seat: &Arc<Seat>) {
-        self.seats.with(|seats| seats.push(Arc::clone(seat)));
+    /// A thread is counted, which is about to be asked to start.
+    pub fn begin_start(&self) {
+        self.threads.set(self.threads.get() + 1);
+        self.starting.set(self.starting.get() + 1);
+        self.unborn.set(true);
     }
 
-    pub fn remove_seat(&self, seat: &Arc<Seat>) {
+    /// It is asked now: from here on `uncount` has to be called if it does not come.
+    pub fn note_asked(&self) {
+        self.unborn.set(false);
+    }
+
+    /// What asks it has returned; if it was cut short before that, it does not come.
+    pub fn end_start(&self, failed: bool) {
+        if self.unborn.replace(false) && failed {
+            self.uncount();
+        }
+    }
+
+    /// A thread that was counted does not come.
+    pub fn uncount(&self) {
+        self.threads.set(self.threads.get().saturating_sub(1));
+        self.starting.set(self.starting.get().saturating_sub(1));
+    }
+
+    pub fn has_threads(&self) -> bool {
+        self.threads.get() > 0
+    }
+
+    /// A thread has come, and sits there; what is returned says of which generation it is.
+    pub fn join(&self, seat: &Arc<Seat>) -> u32 {
+        self.starting.set(self.starting.get().saturating_sub(1));
+        self.seats.with(|seats| seats.push(Arc::clone(seat)));
+        self.generation.get()
+    }
+
+    /// Whether workers of that generation are the parent's: a call has forked, and this is the child.
+    pub fn has_forgotten(&self, generation: u32) -> bool {
+        self.generation.get() != generation
+    }
+
+    pub fn leave(&self, seat: &Arc<Seat>) {
         let gone = self.seats.with(|seats| {
             let at = seats.iter().position(|other| Arc::ptr_eq(other, seat))?;
             Some(seats.swap_remove(at))
         });
         drop(gone);
+        self.threads.set(self.threads.get().saturating_sub(1));
     }
 
     pub fn push_idle(&self, seat: Arc<Seat>) {
@@ -380,6 +431,21 @@ impl Queue {
     }
 
     // ------------------------------------------------------------------------------------------------- ending
+
+    pub fn is_shut_down(&self) -> bool {
+        self.shutdown.get()
+    }
+
+    /// As its pool has it; workers look whether they should end.
+    pub fn set_shut_down(&self, value: bool) {
+        self.shutdown.set(value);
+        self.call_all();
+    }
+
+    /// Why nothing runs any more, a str.
+    pub fn why_broken(&self) -> Option<Obj> {
+        self.broken.share()
+    }
 
     /// No call is taken any more; what is queued runs still, unless `cancel` says otherwise.
     pub fn shut_down(&self, cancel: bool) {
@@ -484,8 +550,24 @@ pub fn may_wait() -> Res<bool> {
 /// An object that Python code holds.
 #[repr(C)]
 pub struct QueueObject {
-    pub header: PyObject,
-    pub queue: Queue,
+    header: PyObject,
+    queue: Queue,
+}
+
+/// Fills the body of a fresh object.
+///
+/// # Safety
+/// `raw` is an object of the type whose body was not filled yet.
+pub unsafe fn fill(raw: Raw, queue: Queue) {
+    // SAFETY: instances of the type are laid out as this struct.
+    unsafe { (&raw mut (*raw.cast::<QueueObject>()).queue).write(queue) };
+}
+
+/// # Safety
+/// `raw` is a `WorkQueue`, which nobody will use again.
+pub unsafe fn empty(raw: Raw) {
+    // SAFETY: `fill` has filled it.
+    unsafe { std::ptr::drop_in_place(&raw mut (*raw.cast::<QueueObject>()).queue) };
 }
 
 /// # Safety

@@ -35,16 +35,13 @@ fn hold() -> u64 {
 /// to (a worker context of 3.14); null for calls that are functions.
 pub fn serve(queue: &Queue, run: Raw) -> bool {
     let seat = Arc::new(Seat::new());
-    let generation = queue.generation.get();
-    queue.starting.set(queue.starting.get().saturating_sub(1));
-    queue.add_seat(&seat);
-    room::set_current(&queue.room);
+    let generation = queue.join(&seat);
+    room::set_current(queue.room());
     let worker = Worker { queue, seat, run, hold: hold(), generation };
     let retired = worker.serve();
     room::set_current(std::ptr::null());
     if !worker.is_orphan_of_fork() {
-        queue.remove_seat(&worker.seat);
-        queue.threads.set(queue.threads.get().saturating_sub(1));
+        queue.leave(&worker.seat);
     }
     gil::leave();
     retired
@@ -61,7 +58,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// A call has forked, and this is the child: the queue has forgotten this worker.
     fn is_orphan_of_fork(&self) -> bool {
-        self.queue.generation.get() != self.generation
+        self.queue.has_forgotten(self.generation)
     }
 
     fn serve(&self) -> bool {
@@ -99,22 +96,22 @@ impl Worker<'_> {
     /// Waits to be called; false when it is time to retire.
     fn wait(&self, bell: Option<Bell>) -> bool {
         let queue = self.queue;
-        let wanted = queue.limits.spin;
-        let spins = queue.spinner.limit(wanted) > 0 && seat::may_spin(spin::processors());
+        let wanted = queue.limits().spin;
+        let spins = queue.spinner().limit(wanted) > 0 && seat::may_spin(spin::processors());
         let begun = clock::ticks();
         self.seat.begin_wait(spins);
         queue.push_idle(Arc::clone(&self.seat));
-        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits.idle_timeout, bell);
+        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits().idle_timeout, bell);
         if self.is_orphan_of_fork() {
             return false;
         }
         if wanted > 0 {
             // By when the call came, not by whether spinning found it: see `LoopCall::finish_after`.
             let came = queue.next_queued().map(|queued| queued.wrapping_sub(begun));
-            queue.spinner.record(came.is_some_and(|after| after < wanted));
+            queue.spinner().record(came.is_some_and(|after| after < wanted));
         }
         if spins {
-            queue.spinner.paid(won);
+            queue.spinner().paid(won);
         }
         let timed_out = queue.remove_idle(&self.seat);
         if !timed_out {
@@ -127,7 +124,7 @@ impl Worker<'_> {
     /// Runs a call. The loop that waits for it may be asleep still: the bell wakes it.
     fn run(&self, call: Call) -> Option<Bell> {
         let begun = clock::ticks();
-        let counters = &self.queue.counters;
+        let counters = self.queue.counters();
         let starts = match &call.waiter {
             Waiter::Target(target) => target.announce(),
             Waiter::Item(_) => Ok(true),
@@ -171,7 +168,7 @@ impl Worker<'_> {
     /// Has a work item of the standard library's run itself.
     #[cold]
     fn run_item(&self, function: &Obj, item: Obj, begun: u64) {
-        let counters = &self.queue.counters;
+        let counters = self.queue.counters();
         self.seat.begin(function.as_ptr(), begun, NULL);
         let ran = work_item::run(&item, self.run);
         self.seat.end();
