@@ -116,10 +116,7 @@ def test_state_is_borrowed_through_the_cell_that_checks_it(path):
     assert "mut_from_ref" not in code, (
         "a method that lends out what a cell holds: return what `Leaf::with` gives"
     )
-    # The process pools have a cell of their own (processes/pool.rs).
-    if re.search(r"\b(?:UnsafeCell|RefCell)\b", code) and not short.startswith(
-        ("processes/", "wire/", "child/")
-    ):
+    if re.search(r"\b(?:UnsafeCell|RefCell)\b", code):
         assert short in OTHER_CELLS, "use ffi::Leaf, or say in OTHER_CELLS why not"
 
 

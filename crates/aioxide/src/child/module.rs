@@ -1,6 +1,6 @@
 //! The module `_aioxide_worker._native`, in the same library as `aioxide._aioxide`: what `_aioxide_worker` calls.
 
-use std::cell::UnsafeCell;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -13,24 +13,24 @@ use super::worker::Worker;
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::fastcall;
 use crate::ffi::object::{boolean, none};
-use crate::ffi::{Obj, Raised, Raw, Res, error, module};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Res, error, module};
 use crate::wire::page::{self, Page};
 use crate::wire::{buffer, pickle, slab};
 
-struct Current(UnsafeCell<Option<Box<Worker>>>);
+struct Current(Leaf<Option<Box<Worker>>>);
 
 // SAFETY: used under the GIL; the box is taken out while tasks are served.
 unsafe impl Sync for Current {}
 
-static CURRENT: Current = Current(UnsafeCell::new(None));
+static CURRENT: Current = Current(Leaf::new(None));
 
 /// The control page of this process, for the signal handler; it is never unmapped.
-struct PagePointer(UnsafeCell<Option<&'static Page>>);
+struct PagePointer(Cell<Option<&'static Page>>);
 
 // SAFETY: written once, under the GIL.
 unsafe impl Sync for PagePointer {}
 
-static PAGE: PagePointer = PagePointer(UnsafeCell::new(None));
+static PAGE: PagePointer = PagePointer(Cell::new(None));
 
 // `connect(sock, page, lifeline, failure, max_rss, spin)`: takes the three descriptors over. False if the pool is gone already.
 fastcall!(connect, |_module, args| {
@@ -49,21 +49,19 @@ fastcall!(connect, |_module, args| {
     let alive = process::die_with(lifeline as i32).or_else(|why| raise_io(&why))?;
     let worker = Worker::new(sock, map, Obj::new(given[3]), max_rss as u64, spin as u64);
     let second = Mapping::new(&page, page::SIZE).or_else(|why| raise_io(&why))?;
-    *PAGE.0.get() = Some(page::of(&second));
+    PAGE.0.set(Some(page::of(&second)));
     std::mem::forget(second);
-    drop((*CURRENT.0.get()).replace(Box::new(worker)));
+    drop(CURRENT.0.with(|current| current.replace(Box::new(worker))));
     Ok(boolean(alive))
 });
 
 fn with_worker<T>(body: impl FnOnce(&mut Worker) -> Res<T>) -> Res<T> {
-    // SAFETY: taken out of its place, so that what user code calls meanwhile finds nothing there.
-    let taken = unsafe { (*CURRENT.0.get()).take() };
-    let Some(mut worker) = taken else {
+    // Taken out of its place, so that what user code calls meanwhile finds nothing there.
+    let Some(mut worker) = CURRENT.0.with(Option::take) else {
         return error::runtime_error(c"this process is no idle worker of a pool");
     };
     let result = body(&mut worker);
-    // SAFETY: as above; nobody else puts one there.
-    drop(unsafe { (*CURRENT.0.get()).replace(worker) });
+    drop(CURRENT.0.with(|current| current.replace(worker)));
     result
 }
 
@@ -100,7 +98,7 @@ fn hung_up() -> Res<()> {
 
 // `stop_wanted()`: whether the task that runs now is the one that the pool wants stopped.
 fastcall!(stop_wanted, |_module, _args| {
-    let Some(page) = *PAGE.0.get() else { return Ok(boolean(false)) };
+    let Some(page) = PAGE.0.get() else { return Ok(boolean(false)) };
     let running = page.running.load(Ordering::Acquire);
     Ok(boolean(running != 0 && page.stop.load(Ordering::Acquire) == running))
 });

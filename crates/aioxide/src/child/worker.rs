@@ -281,11 +281,7 @@ impl Worker {
             Err(Raised) => pickle::dump_portable(value, crowded)?,
         };
         let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
-        let mut payload = packed.or_else(|why| slab::no_room(pickled.total(), &why))?;
-        if !payload.body_in_slab {
-            payload.body = pickled.into_body();
-        }
-        Ok(payload)
+        Ok(packed.or_else(|why| slab::no_room(pickled.total(), &why))?.with_body(pickled))
     }
 
     /// The exception that is set, as a frame's body; where it cannot be pickled, the exception that says so.
@@ -317,10 +313,8 @@ impl Worker {
         if payload.body_in_slab {
             header.flags |= BODY_IN_SLAB;
         }
-        if self.arena.unmapped {
-            // Not later: where two processes map the same pages at a time, both take several times as long.
-            self.arena.map_pages();
-        }
+        // Not later: where two processes map the same pages at a time, both take several times as long.
+        self.arena.map_pages();
         payload.hand_over();
         header.write(&payload.places, &payload.body, &mut out);
         self.page().slot(header.slot).free();
@@ -331,7 +325,7 @@ impl Worker {
 
     /// Writes which slabs are not there any more.
     fn write_gone(&mut self, out: &mut Vec<u8>) {
-        let mut gone = std::mem::take(&mut self.arena.forgotten);
+        let mut gone = self.arena.take_forgotten();
         gone.append(&mut self.told.lost());
         out.append(&mut self.told.forget(&gone));
     }

@@ -1,22 +1,19 @@
 //! Which process pools there are.
 
-use std::cell::UnsafeCell;
-
 use super::pool;
 use super::state::State;
-use crate::ffi::{Obj, Raw};
+use crate::ffi::{Leaf, Obj, Raw};
 
-struct Live(UnsafeCell<Vec<Raw>>);
+struct Live(Leaf<Vec<Raw>>);
 
-// SAFETY: used under the GIL, in closures that call nothing.
+// SAFETY: used under the GIL.
 unsafe impl Sync for Live {}
 
 /// Every pool object that exists; each takes itself out before it goes.
-static LIVE: Live = Live(UnsafeCell::new(Vec::new()));
+static LIVE: Live = Live(Leaf::new(Vec::new()));
 
 fn live<T>(body: impl FnOnce(&mut Vec<Raw>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *LIVE.0.get() })
+    LIVE.0.with(body)
 }
 
 pub fn add(slf: Raw) {

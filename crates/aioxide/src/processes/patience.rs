@@ -5,11 +5,11 @@
 //! The hot path pays a comparison at each call and a count at each look for results. The thread needs the GIL only to lend;
 //! it sleeps while no results come, but for a look each second, and ends when there has been nothing to watch for a while.
 
+use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use std::{cell::UnsafeCell, io};
 
 use aioxide_sys::process::{Wakeup, readable};
 use pyo3_ffi::*;
@@ -19,7 +19,7 @@ use super::pool::{self, Pool};
 use super::seen::Seen;
 use super::service_threads::start_thread;
 use crate::ffi::guard::guarded;
-use crate::ffi::{Global, Obj, Raw, Res, error};
+use crate::ffi::{Global, Leaf, Obj, Raw, Res, error};
 
 /// How long results may wait for the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -47,16 +47,15 @@ struct Shared {
 }
 
 /// It belongs to the thread, and goes with it.
-struct Place(UnsafeCell<Weak<Shared>>);
+struct Place(Leaf<Weak<Shared>>);
 
-// SAFETY: used under the GIL, in closures that call nothing.
+// SAFETY: used under the GIL.
 unsafe impl Sync for Place {}
 
-static WATCH: Place = Place(UnsafeCell::new(Weak::new()));
+static WATCH: Place = Place(Leaf::new(Weak::new()));
 
 fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *WATCH.0.get() })
+    WATCH.0.with(body)
 }
 
 /// A task was queued.

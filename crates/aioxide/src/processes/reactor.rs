@@ -6,7 +6,6 @@
 //! is, as in the standard library, where each pool has a thread of its own. The thread that was held up hands that
 //! pool over when it is back, and is the deputy then.
 
-use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::engine::loop_object::io_result;
 use crate::engine::spin;
 use crate::engine::spinner::Spinner;
 use crate::ffi::guard::guarded;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{Leaf, NULL, Obj, Raised, Raw, Res, error};
 
 /// How long a turn may last before another thread takes over.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -53,16 +52,15 @@ struct Shared {
     gate: Gate<Futex>,
 }
 
-struct Place(UnsafeCell<Option<Reactor>>);
+struct Place(Leaf<Option<Reactor>>);
 
-// SAFETY: used under the GIL, in closures that call nothing.
+// SAFETY: used under the GIL.
 unsafe impl Sync for Place {}
 
-static REACTOR: Place = Place(UnsafeCell::new(None));
+static REACTOR: Place = Place(Leaf::new(None));
 
 fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *REACTOR.0.get() })
+    REACTOR.0.with(body)
 }
 
 /// The reactor, as long as it is the one of that thread.
@@ -229,12 +227,9 @@ fn is_busy(shared: &Arc<Shared>) -> bool {
 
 /// Waits for events; true if they came within the spin, which lasts for at most `limit` ticks.
 fn wait(shared: &Shared, events: &mut Events, limit: u64) -> bool {
-    if limit > 0 {
-        let mut found = || shared.epoll.wait(events, Some(0.0)).is_ok() && events.iter().next().is_some();
-        let found = std::cell::RefCell::new(&mut found);
-        if spin::spin(limit, || (found.borrow_mut())()) {
-            return true;
-        }
+    let look = || shared.epoll.wait(events, Some(0.0)).is_ok() && events.iter().next().is_some();
+    if limit > 0 && spin::spin(limit, look) {
+        return true;
     }
     // A failure other than EINTR cannot be but for a descriptor that is ours; looking again is all that can be done.
     let _ = shared.epoll.wait(events, None);

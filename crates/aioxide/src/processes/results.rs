@@ -213,11 +213,7 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
-    pool.with(|state| {
-        if state.arena().unmapped {
-            state.arena().map_pages();
-        }
-    });
+    pool.with(|state| state.arena().map_pages());
     if leaves && pool.manager().on_retire(key).is_err() {
         let raised = error::take();
         interrupt = interrupt.or(raised);

@@ -45,11 +45,7 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
     }
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, state.arena(), None));
-    let mut payload = packed.or_else(|why| slab::no_room(size, &why))?;
-    if !payload.body_in_slab {
-        payload.body = pickled.into_body();
-    }
-    Ok(payload)
+    Ok(packed.or_else(|why| slab::no_room(size, &why))?.with_body(pickled))
 }
 
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.

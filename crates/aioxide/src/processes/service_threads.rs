@@ -1,22 +1,22 @@
 //! The threads of process pools, for which the end of the interpreter waits.
 
-use std::cell::UnsafeCell;
 use std::io;
 use std::thread::JoinHandle;
 
 use pyo3_ffi::*;
 
-/// The threads that were started and may not have ended yet.
-struct Threads(UnsafeCell<Vec<JoinHandle<()>>>);
+use crate::ffi::Leaf;
 
-// SAFETY: used under the GIL, in closures that call nothing.
+/// The threads that were started and may not have ended yet.
+struct Threads(Leaf<Vec<JoinHandle<()>>>);
+
+// SAFETY: used under the GIL.
 unsafe impl Sync for Threads {}
 
-static THREADS: Threads = Threads(UnsafeCell::new(Vec::new()));
+static THREADS: Threads = Threads(Leaf::new(Vec::new()));
 
 fn with_threads<T>(body: impl FnOnce(&mut Vec<JoinHandle<()>>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *THREADS.0.get() })
+    THREADS.0.with(body)
 }
 
 /// Starts a thread that `join` waits for.

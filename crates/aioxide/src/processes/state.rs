@@ -181,7 +181,7 @@ impl State {
 
     /// Has each worker unmap the slabs that were let go here, with what is sent to it next.
     pub fn tell_forgotten(&mut self) {
-        let forgotten = std::mem::take(&mut self.arena.forgotten);
+        let forgotten = self.arena.take_forgotten();
         if !forgotten.is_empty() {
             self.workers.iter_mut().for_each(|worker| worker.forget(&forgotten));
         }

@@ -19,9 +19,9 @@ const MAPPED_AHEAD: usize = 32 << 20;
 pub struct Arena {
     slabs: Vec<Rc<Slab>>,
     /// Slabs that were let go, and that the other side has not been told of.
-    pub forgotten: Vec<u64>,
+    forgotten: Vec<u64>,
     /// One has been filled whose pages are not mapped yet.
-    pub unmapped: bool,
+    unmapped: bool,
 }
 
 impl Arena {
@@ -78,17 +78,29 @@ impl Arena {
         filled
     }
 
+    /// The slabs that were let go since the last call, to tell the other side.
+    pub fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// Maps the pages that have been filled, for the next filling. Not while the other side may map them too: then both take
     /// several times as long.
-    #[cold]
+    #[inline(always)]
     pub fn map_pages(&mut self) {
+        if self.unmapped {
+            self.map_filled();
+        }
+    }
+
+    #[cold]
+    fn map_filled(&mut self) {
         self.unmapped = false;
         self.slabs.iter().filter(|slab| slab.size() <= MAPPED_AHEAD).for_each(|slab| slab.map_pages());
     }
 
     /// A slab that this worker has, and that its answer may lie in.
     pub fn lent(&self, id: u64, worker: u32) -> Option<Rc<Slab>> {
-        self.slabs.iter().find(|slab| slab.id == id && slab.lent_to.get() == worker).cloned()
+        self.slabs.iter().find(|slab| slab.id == id && slab.is_lent_to(worker)).cloned()
     }
 
     /// Lets go of slabs that can never be used again.
@@ -134,7 +146,7 @@ impl Arena {
 
     /// A worker is gone: nobody will give back what it had.
     pub fn worker_died(&self, worker: u32) {
-        for slab in self.slabs.iter().filter(|slab| slab.lent_to.get() == worker) {
+        for slab in self.slabs.iter().filter(|slab| slab.is_lent_to(worker)) {
             if Rc::strong_count(slab) == 1 {
                 slab.release();
             }

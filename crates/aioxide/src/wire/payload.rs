@@ -52,7 +52,7 @@ impl Payload {
     pub fn lend_to(&self, worker: u32) {
         self.hand_over();
         if let Some(own) = &self.own {
-            own.lent_to.set(worker);
+            own.lend_to(worker);
         }
     }
 
@@ -61,8 +61,16 @@ impl Payload {
         self.handed_over.set(false);
     }
 
+    /// The rest of it: to release buffers may run code.
+    pub fn with_body(mut self, pickled: Pickled) -> Payload {
+        if !self.body_in_slab {
+            self.body = pickled.into_body();
+        }
+        self
+    }
+
     /// Copies large buffers, and a large pickle, into a slab of `arena`; leaves a small pickle where it is, and all of it
-    /// held: to release buffers may run code.
+    /// held until `with_body`.
     /// `lent` is a slab of the receiver's that may be used for it.
     pub fn pack_borrowed(
         pickled: &Pickled,

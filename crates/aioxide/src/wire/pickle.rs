@@ -4,7 +4,7 @@
 //! Up to 3.13 that protocol is 4, which has no buffers to keep apart. The pickle is of protocol 5 all the same, but every
 //! object is asked for what it says to 4 (`wire::reduce`).
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ffi::c_void;
 
 use pyo3_ffi::*;
@@ -18,7 +18,7 @@ use crate::ffi::object::{
     boolean, bytes, call, call_kw, call_method, getattr, import_from, is_none, none, setattr, tuple,
 };
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, error};
 
 /// Buffers of this size and more are kept apart: for small ones, a copy through the socket costs no more than a place in a
 /// slab. Measured there and back, one at a time and 40 at a time: at 4 to 8 KiB there is no difference, at 16 KiB a slab
@@ -29,9 +29,9 @@ const LARGE_BUFFER: usize = 1 << 14;
 #[repr(C)]
 struct Sink {
     header: PyObject,
-    body: UnsafeCell<Vec<u8>>,
-    inserts: UnsafeCell<Vec<(usize, View)>>,
-    buffers: UnsafeCell<Vec<View>>,
+    body: Leaf<Vec<u8>>,
+    inserts: Leaf<Vec<(usize, View)>>,
+    buffers: Leaf<Vec<View>>,
     /// Buffers of this size and more are kept apart.
     small: Cell<usize>,
     /// The `PickleBuffer` that an array has just been reduced to; only compared with.
@@ -46,11 +46,11 @@ const LARGE_INSERT: usize = 1 << 20;
 
 onearg!(sink_write, |slf, data| {
     let (view, sink) = (View::new(data, PyBUF_ANY_CONTIGUOUS)?, &*slf.cast::<Sink>());
-    let body = &mut *sink.body.get();
     if view.len() >= LARGE_INSERT {
-        (*sink.inserts.get()).push((body.len(), view));
+        let at = sink.body.with(|body| body.len());
+        sink.inserts.with(|inserts| inserts.push((at, view)));
     } else {
-        body.extend_from_slice(view.bytes());
+        sink.body.with(|body| body.extend_from_slice(view.bytes()));
     }
     Ok(none())
 });
@@ -69,7 +69,7 @@ onearg!(sink_buffer, |slf, object| {
     if !apart && slab::find_shared(view.start(), view.len()).is_none() {
         return Ok(boolean(true));
     }
-    (*sink.buffers.get()).push(view);
+    sink.buffers.with(|buffers| buffers.push(view));
     Ok(boolean(false))
 });
 
@@ -159,7 +159,7 @@ struct Pickling {
     dispatch_table: Raw,
     release: Raw,
     /// Picklers that nobody uses now, each with its sink.
-    spare: UnsafeCell<Vec<(Obj, Obj)>>,
+    spare: Leaf<Vec<(Obj, Obj)>>,
 }
 
 static PICKLING: Global<Pickling> = Global::new();
@@ -208,7 +208,7 @@ pub fn load() -> Res<()> {
         clear_memo: intern(c"clear_memo")?,
         dispatch_table: intern(c"dispatch_table")?,
         release: intern(c"release")?,
-        spare: UnsafeCell::new(Vec::new()),
+        spare: Leaf::default(),
     });
     Ok(())
 }
@@ -242,9 +242,9 @@ fn make_with(make: Raw) -> Res<(Obj, Obj)> {
     unsafe {
         let sink = Obj::steal(PyType_GenericAlloc(p.sink_type, 0))?;
         let this = sink.as_ptr().cast::<Sink>();
-        (&raw mut (*this).body).write(UnsafeCell::default());
-        (&raw mut (*this).inserts).write(UnsafeCell::default());
-        (&raw mut (*this).buffers).write(UnsafeCell::default());
+        (&raw mut (*this).body).write(Leaf::default());
+        (&raw mut (*this).inserts).write(Leaf::default());
+        (&raw mut (*this).buffers).write(Leaf::default());
         let callback = getattr(sink.as_ptr(), intern(c"buffer")?)?;
         let protocol = crate::ffi::object::int(5)?;
         let args = [sink.as_ptr(), protocol.as_ptr(), callback.as_ptr()];
@@ -255,16 +255,13 @@ fn make_with(make: Raw) -> Res<(Obj, Obj)> {
 /// Pickles an object; where memory to send in is scarce (`keeps`), its buffers too. A pickler that failed, or that this very call is inside of, is not used again.
 pub fn dump(object: Raw, keeps: bool) -> Res<Pickled> {
     let p = pickling();
-    // SAFETY: under the GIL; popping runs no code.
-    let spare = unsafe { (*p.spare.get()).pop() };
-    let (pickler, sink) = match spare {
+    let (pickler, sink) = match p.spare.with(Vec::pop) {
         Some(pair) => pair,
         None => make_pickler()?,
     };
     let pickled = dump_into(&pickler, &sink, object, keeps)?;
     drop(call_method(p.clear_memo, &[pickler.as_ptr()])?);
-    // SAFETY: as above.
-    unsafe { (*p.spare.get()).push((pickler, sink)) };
+    p.spare.with(|spare| spare.push((pickler, sink)));
     Ok(pickled)
 }
 
@@ -289,18 +286,15 @@ pub fn dump_portable(value: Raw, keeps: bool) -> Res<Pickled> {
 }
 
 fn dump_into(pickler: &Obj, sink: &Obj, object: Raw, keeps: bool) -> Res<Pickled> {
-    // SAFETY: a sink, by the pair.
-    unsafe { &*sink.as_ptr().cast::<Sink>() }.small.set(if keeps { LARGEST_KEPT } else { LARGE_BUFFER });
+    // SAFETY: a sink, by the pair, which the caller holds.
+    let this = unsafe { &*sink.as_ptr().cast::<Sink>() };
+    this.small.set(if keeps { LARGEST_KEPT } else { LARGE_BUFFER });
     drop(call_method(pickling().dump, &[pickler.as_ptr(), object])?);
-    // SAFETY: the sink is ours alone; taking runs no code.
-    unsafe {
-        let this = &*sink.as_ptr().cast::<Sink>();
-        Ok(Pickled {
-            body: std::mem::take(&mut *this.body.get()),
-            inserts: std::mem::take(&mut *this.inserts.get()),
-            buffers: std::mem::take(&mut *this.buffers.get()),
-        })
-    }
+    Ok(Pickled {
+        body: this.body.with(std::mem::take),
+        inserts: this.inserts.with(std::mem::take),
+        buffers: this.buffers.with(std::mem::take),
+    })
 }
 
 /// Bodies up to this size are copied for the unpickler; larger ones are lent to it.

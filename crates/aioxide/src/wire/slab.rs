@@ -4,7 +4,7 @@
 //! forked is never written again (`aioxide_sys::forks`). A *shared* slab is used once: what lies in it is passed without a
 //! copy, and its memory goes with its last user.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ use pyo3_ffi::*;
 
 use crate::ffi::error::raise_io;
 use crate::ffi::object::{call, int, string};
-use crate::ffi::{Raised, Raw, Res, error};
+use crate::ffi::{Leaf, Raised, Raw, Res, error};
 
 /// Where the data of a slab begins; the word of its state stands before it, in a page of its own: it stays shared when a
 /// fork makes the data private. Other processors than this have pages of up to 64 KiB.
@@ -51,7 +51,7 @@ pub struct Slab {
     spare: Cell<Option<Spare>>,
     pub shared: bool,
     /// The worker that has it now.
-    pub lent_to: Cell<u32>,
+    lent_to: Cell<u32>,
     /// The process that mapped it.
     process: u32,
 }
@@ -104,6 +104,14 @@ impl Slab {
     fn state(&self) -> &AtomicU32 {
         // SAFETY: the first word of a mapping that lives as long as `self`; only ever used as an atomic.
         unsafe { &*self.map.start().cast::<AtomicU32>() }
+    }
+
+    pub fn lend_to(&self, worker: u32) {
+        self.lent_to.set(worker);
+    }
+
+    pub fn is_lent_to(&self, worker: u32) -> bool {
+        self.lent_to.get() == worker
     }
 
     pub fn release(&self) {
@@ -251,16 +259,15 @@ fn next_id() -> u64 {
     id
 }
 
-struct SharedSlabs(UnsafeCell<BTreeMap<usize, Weak<Slab>>>);
+struct SharedSlabs(Leaf<BTreeMap<usize, Weak<Slab>>>);
 
-// SAFETY: used under the GIL, in closures that call nothing.
+// SAFETY: used under the GIL.
 unsafe impl Sync for SharedSlabs {}
 
-static SHARED_SLABS: SharedSlabs = SharedSlabs(UnsafeCell::new(BTreeMap::new()));
+static SHARED_SLABS: SharedSlabs = SharedSlabs(Leaf::new(BTreeMap::new()));
 
 fn shared_slabs<T>(body: impl FnOnce(&mut BTreeMap<usize, Weak<Slab>>) -> T) -> T {
-    // SAFETY: under the GIL, and every `body` in this file is leaf code.
-    body(unsafe { &mut *SHARED_SLABS.0.get() })
+    SHARED_SLABS.0.with(body)
 }
 
 /// The shared slab in which these bytes lie, and where.
