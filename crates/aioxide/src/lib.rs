@@ -43,9 +43,8 @@ fn load(module: Raw) -> Res<()> {
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
     add(module, c"PoolFuture", &Obj::new(calls::future_type::load()?.cast()))?;
-    let (pool, queue) = threads::pool_type::load()?;
-    add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
-    add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
+    add(module, c"ThreadPool", &Obj::new(threads::pool_type::load()?.cast()))?;
+    add(module, c"WorkQueue", &Obj::new(threads::queue_type::load()?.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
     add(module, c"ProcessPool", &Obj::new(processes::pool_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);

@@ -3,6 +3,7 @@
 
 pub mod pool_type;
 pub mod queue;
+pub mod queue_type;
 pub mod seat;
 pub mod work_item;
 pub mod work_items;
