@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{self, Call, Queue, Waiter, queue_of};
+use super::call::{Call, Waiter};
+use super::queue::{self, Queue, queue_of};
 use super::queue_type::is_queue;
 use crate::calls::future;
 use crate::calls::standard::Standard;

@@ -13,85 +13,18 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
+use super::call::{Call, Waiter};
 use super::seat::Seat;
 use super::work_item;
 use crate::calls::counters::Counters;
 use crate::calls::future::{self, State};
 use crate::calls::room::{self, Room};
-use crate::calls::target::Target;
 use crate::engine::spinner::Spinner;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::object::{call, check};
 use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error};
 use crate::task::finish::Outcome;
-
-/// Who waits for a call.
-pub enum Waiter {
-    Target(Target),
-    /// A work item of the standard library's, which knows its future itself.
-    Item(Obj),
-}
-
-impl Waiter {
-    /// The future, or the item; to compare with, and to visit.
-    pub fn object(&self) -> &Obj {
-        match self {
-            Waiter::Target(target) => target.future(),
-            Waiter::Item(item) => item,
-        }
-    }
-
-    /// The future of `concurrent.futures`, if it is one.
-    #[inline(always)]
-    pub fn pool_future(&self) -> Option<&Obj> {
-        match self {
-            Waiter::Target(Target::Future(future)) => Some(future),
-            _ => None,
-        }
-    }
-}
-
-/// A call that waits for a worker.
-pub struct Call {
-    pub function: Obj,
-    /// Positional arguments, and behind them the values for `kwnames`; nothing for a call without any.
-    pub args: Option<Obj>,
-    pub positional: usize,
-    pub kwnames: Option<Obj>,
-    pub waiter: Waiter,
-    /// The tick counter when it was queued.
-    pub queued: u64,
-}
-
-impl Call {
-    /// Whether nobody waits for it any more.
-    fn is_cancelled(&self) -> bool {
-        match &self.waiter {
-            Waiter::Target(target) => !target.is_wanted(),
-            // To ask it could run Python code; whoever runs it asks.
-            Waiter::Item(_) => false,
-        }
-    }
-
-    /// It is taken out of its queue.
-    #[inline(always)]
-    fn leave(&self) {
-        if let Some(future) = self.waiter.pool_future() {
-            // SAFETY: a pool's own future.
-            unsafe { future::of(future.as_ptr()) }.leave_queue();
-        }
-    }
-
-    /// Ends it without having run.
-    fn refuse(self, outcome: Outcome) {
-        let Call { waiter, .. } = self;
-        match waiter {
-            Waiter::Target(target) => target.refuse(outcome),
-            Waiter::Item(item) => work_item::refuse(&item, outcome),
-        }
-    }
-}
 
 #[derive(Clone, Copy)]
 pub struct Limits {

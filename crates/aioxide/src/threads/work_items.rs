@@ -6,7 +6,8 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{Call, Queue, Waiter, queue_of};
+use super::call::{Call, Waiter};
+use super::queue::{Queue, queue_of};
 use super::seat::Seat;
 use crate::calls::target::Target;
 use crate::ffi::guard::{fastcall, noargs};
@@ -108,30 +109,6 @@ fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
             queue.call_worker();
         }
         signals?;
-    }
-}
-
-impl Call {
-    /// The positional arguments, as a tuple, and the others, as a dict.
-    pub fn arguments(&self) -> Res<(Obj, Obj)> {
-        let Some(all) = &self.args else {
-            // SAFETY: a new dict.
-            return Ok((tuple(&[])?, Obj::steal(unsafe { PyDict_New() })?));
-        };
-        // SAFETY: slices of a tuple, and a dict of its last items.
-        unsafe {
-            let size = PyTuple_GET_SIZE(all.as_ptr());
-            let positional = self.positional as Py_ssize_t;
-            let args = Obj::steal(PyTuple_GetSlice(all.as_ptr(), 0, positional))?;
-            let kwargs = Obj::steal(PyDict_New())?;
-            if let Some(kwnames) = &self.kwnames {
-                for (i, at) in (positional..size).enumerate() {
-                    let key = PyTuple_GET_ITEM(kwnames.as_ptr(), i as Py_ssize_t);
-                    check(PyDict_SetItem(kwargs.as_ptr(), key, PyTuple_GET_ITEM(all.as_ptr(), at)))?;
-                }
-            }
-            Ok((args, kwargs))
-        }
     }
 }
 

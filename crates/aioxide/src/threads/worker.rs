@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
-use super::queue::{Call, Queue, Waiter, since};
+use super::call::{Call, Waiter};
+use super::queue::{Queue, since};
 use super::seat::{self, Seat};
 use super::work_item;
 use crate::calls::room;
