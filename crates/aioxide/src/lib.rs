@@ -81,10 +81,10 @@ ffi::guard::noargs!(py_end_pools, |_module| {
 });
 
 ffi::guard::onearg!(py_end_process_pools, |_module, end| {
-    let ended = ffi::object::call(end, &[]);
-    let raised = if ended.is_err() { error::take() } else { None };
+    let mut raised = ffi::First::default();
+    raised.note(ffi::object::call(end, &[]));
     processes::reactor::end();
-    processes::interrupts::told((none(), raised))
+    raised.raise().map(|()| none())
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {

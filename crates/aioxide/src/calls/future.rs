@@ -34,7 +34,7 @@ use crate::engine::spinner::Spinner;
 use crate::ffi::held::Held;
 use crate::ffi::names::{intern, stdlib};
 use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
-use crate::ffi::{Global, Obj, Raised, Raw, Res, Slot, error, gil};
+use crate::ffi::{First, Global, Obj, Raised, Raw, Res, Slot, error, gil};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -459,23 +459,16 @@ pub unsafe fn add_done_callback(slf: Raw, callback: Raw) -> Res<()> {
 #[inline(always)]
 pub fn invoke_callbacks(slf: Raw, this: &Body) -> Res<()> {
     let Some(list) = this.callbacks.share() else { return Ok(()) };
-    let (mut at, mut raised) = (0, None);
+    let (mut at, mut raised) = (0, First::default());
     // SAFETY: a list, whose length is looked at before each item, as a callback may change it.
     unsafe {
         while at < PyList_Size(list.as_ptr()) {
             let callback = Obj::new(PyList_GetItem(list.as_ptr(), at));
-            if call_back(slf, callback.as_ptr()).is_err() {
-                let exception = error::take();
-                raised = raised.or(exception);
-            }
+            raised.note(call_back(slf, callback.as_ptr()));
             at += 1;
         }
     }
-    if raised.is_none() {
-        return Ok(());
-    }
-    error::restore(raised);
-    Err(Raised)
+    raised.raise()
 }
 
 /// Calls one; an exception is logged as the standard library logs it, unless it is none of `Exception`'s.

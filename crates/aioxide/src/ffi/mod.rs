@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod compat;
 pub mod context;
 pub mod error;
+pub mod first;
 pub mod freelist;
 pub mod gil;
 pub mod guard;
@@ -31,6 +32,7 @@ pub mod thread_state;
 pub mod typedef;
 
 pub use args::Args;
+pub use first::First;
 pub use leaf::Leaf;
 pub use names::names;
 pub use object::{Global, NULL, Obj, Raised, Raw, Res, Slot, none};

@@ -4,8 +4,7 @@ use super::interrupts;
 use super::pool::{Flag, Pool};
 use crate::calls::future;
 use crate::calls::target::Target;
-use crate::ffi::object::none;
-use crate::ffi::{Obj, Res, error};
+use crate::ffi::{First, Obj, Res, error};
 use crate::task::finish::{self, Outcome};
 
 /// One unfinished task less.
@@ -21,18 +20,13 @@ pub fn task_gone(pool: &Pool) {
 fn until_done(future: &Obj, mut set: impl FnMut() -> Res<()>) -> Res<()> {
     // SAFETY: callers pass a future of ours.
     let is_done = || unsafe { future::of(future.as_ptr()) }.is_done();
-    let mut first = None;
+    let mut first = First::default();
     for _ in 0..interrupts::TRIES {
-        if set().is_ok() {
-            break;
-        }
-        let raised = error::take();
-        first = first.or(raised);
-        if is_done() {
+        if first.note(set()).is_some() || is_done() {
             break;
         }
     }
-    interrupts::told((none(), first)).map(drop)
+    first.raise()
 }
 
 /// Gives a task its outcome: a value, or the exception that is set.

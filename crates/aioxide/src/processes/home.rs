@@ -33,16 +33,16 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
 pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
     // SAFETY: a pool, of which cells are lent.
     let pool = unsafe { pool::of(slf) };
+    if pool.is_at(wanted) {
+        return Ok(());
+    }
     match pool.home() {
-        Home::Loop if pool.is_at(wanted) => return Ok(()),
         Home::None => {}
         _ if pool.outstanding() == 0 => leave(slf, pool),
         // Two loops at once, or threads too: neither may wait for the other.
-        Home::Loop => return to_reactor(slf),
-        Home::Reactor => {
-            pool.note_user(wanted);
-            return Ok(());
-        }
+        Home::Loop(_) => return to_reactor(slf),
+        Home::Lent(lender) if lender.as_ptr() != wanted => return to_reactor(slf),
+        Home::Lent(_) | Home::Reactor => return Ok(()),
     }
     adopt(slf, pool, wanted)
 }
@@ -58,7 +58,7 @@ fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
         drop(engine.sources.set_owner(fd, None));
         return io_result(Err(why));
     }
-    pool.move_to_loop(Obj::new(wanted));
+    drop(pool.move_to(Home::Loop(Obj::new(wanted))));
     Ok(())
 }
 
@@ -66,11 +66,11 @@ fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
 pub fn lend(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
-    let Some(loop_) = pool.home_loop() else { return Ok(()) };
+    let Home::Loop(loop_) = pool.home() else { return Ok(()) };
     let Some(state) = native_state(loop_.as_ptr()) else { return Ok(()) };
     to_reactor(slf)?;
-    if pool.home() == Home::Reactor {
-        pool.note_lent(loop_.clone());
+    if matches!(pool.home(), Home::Reactor) {
+        drop(pool.move_to(Home::Lent(loop_.clone())));
         // SAFETY: the loop is held, and its state is a part of it.
         unsafe {
             (*state).push_or_report(Item::Job { object: Obj::new(slf), run: take_home });
@@ -117,26 +117,32 @@ unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
 pub fn to_reactor(slf: Raw) -> Res<()> {
     // SAFETY: callers pass a pool object.
     let pool = unsafe { pool::of(slf) };
-    pool.end_loan();
-    if pool.home() == Home::Reactor || pool.has_ended() {
-        return Ok(());
+    match pool.home() {
+        // That loop does not get it back.
+        Home::Lent(_) => drop(pool.move_to(Home::Reactor)),
+        Home::None | Home::Loop(_) if !pool.has_ended() => return move_to_reactor(slf, pool),
+        _ => {}
     }
+    Ok(())
+}
+
+fn move_to_reactor(slf: Raw, pool: &Pool) -> Res<()> {
     leave(slf, pool);
     let fd = epoll_of(pool)?;
     reactor::add(slf, fd)?;
-    pool.move_to_reactor();
+    drop(pool.move_to(Home::Reactor));
     Ok(())
 }
 
 /// Leaves the home, whichever it is.
 pub fn leave(slf: Raw, pool: &Pool) {
-    let (home, loop_) = pool.leave_home();
+    let home = pool.move_to(Home::None);
     let Some(fd) = pool.epoll_fd() else { return };
     match home {
         Home::None => {}
-        Home::Reactor => reactor::remove(slf, fd),
-        Home::Loop => {
-            if let Some(state) = loop_.as_ref().and_then(|loop_| native_state(loop_.as_ptr())) {
+        Home::Reactor | Home::Lent(_) => reactor::remove(slf, fd),
+        Home::Loop(loop_) => {
+            if let Some(state) = native_state(loop_.as_ptr()) {
                 // SAFETY: `loop_` is held, and its state is a part of it.
                 let engine = unsafe { &loop_of(&*state).engine };
                 if engine.sources.is_owner(fd, slf) {

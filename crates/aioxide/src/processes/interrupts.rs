@@ -5,38 +5,29 @@ use pyo3_ffi::*;
 
 use crate::ffi::guard::onearg;
 use crate::ffi::object::call;
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::{First, Obj, Raised, Raw, Res, error};
 
 /// So often, an exception is taken for one that only came meanwhile. What raises each time is the call's own.
 pub const TRIES: usize = 6;
 
 /// What was returned, and what had cut an earlier attempt short.
-pub type Whole = (Obj, Option<Obj>);
+pub type Whole = (Obj, First);
 
 /// Calls until nothing cuts it short. `Err` is an exception of its own.
 pub fn whole(mut attempt: impl FnMut() -> Res) -> Res<Whole> {
-    let mut first = None;
+    let mut first = First::default();
     for _ in 0..TRIES {
-        match attempt() {
-            Ok(value) => return Ok((value, first)),
-            Err(Raised) => {
-                let raised = error::take();
-                first = first.or(raised);
-            }
+        if let Some(value) = first.note(attempt()) {
+            return Ok((value, first));
         }
     }
-    error::restore(first);
+    first.raise()?;
     Err(Raised)
 }
 
 /// As it stands where nothing is held back: the value, or what cut the call short.
 pub fn told((value, raised): Whole) -> Res {
-    if raised.is_none() {
-        return Ok(value);
-    }
-    drop(value);
-    error::restore(raised);
-    Err(Raised)
+    raised.raise().map(|()| value)
 }
 
 /// For where nobody can be raised to: the exception that is set is reported; but one that is an interrupt of this thread is

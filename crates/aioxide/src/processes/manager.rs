@@ -12,50 +12,6 @@ use crate::ffi::object::{boolean, call_method, int, string};
 use crate::ffi::{Leaf, Obj, Raised, Raw, Res, Slot, error};
 use crate::task::loop_state::thread_ident;
 
-/// The methods of a manager that are called, as places in `NAMES`.
-#[derive(Clone, Copy)]
-enum Method {
-    Admit,
-    BeginShutdown,
-    OnCollected,
-    OnDeath,
-    OnHangUp,
-    OnInitializerFailed,
-    OnRetire,
-    OnRoom,
-    OnTimer,
-    PicklerByValue,
-    PicklingFailed,
-    Portable,
-    Rebuild,
-    StartWorker,
-    Stop,
-    StopCancelled,
-    UndoStart,
-    Unreadable,
-}
-
-const NAMES: [&CStr; 18] = [
-    c"admit",
-    c"begin_shutdown",
-    c"on_collected",
-    c"on_death",
-    c"on_hang_up",
-    c"on_initializer_failed",
-    c"on_retire",
-    c"on_room",
-    c"on_timer",
-    c"pickler_by_value",
-    c"pickling_failed",
-    c"portable",
-    c"rebuild",
-    c"start_worker",
-    c"stop",
-    c"stop_cancelled",
-    c"undo_start",
-    c"unreadable",
-];
-
 pub struct Manager {
     object: Slot,
     last_key: Cell<u32>,
@@ -81,13 +37,13 @@ impl Manager {
         self.object.get()
     }
 
-    fn call(&self, method: Method, args: &[Raw]) -> Res {
+    fn call(&self, method: &CStr, args: &[Raw]) -> Res {
         let object = self.object.or_none();
-        call_method(intern(NAMES[method as usize])?, &[&[object.as_ptr()], args].concat())
+        call_method(intern(method)?, &[&[object.as_ptr()], args].concat())
     }
 
     /// Calls until it has come to its end.
-    fn ask(&self, method: Method, args: &[Raw]) -> Res<Whole> {
+    fn ask(&self, method: &CStr, args: &[Raw]) -> Res<Whole> {
         let last_key = self.last_key.get();
         whole(|| {
             let answer = self.call(method, args);
@@ -100,7 +56,7 @@ impl Manager {
 
     /// As `ask`, for what returns nothing. `Err` is what must leave the loop: what cut the call short, and of the call's own
     /// exceptions those that leave every loop. The others are reported.
-    fn tell(&self, method: Method, args: &[Raw]) -> Res<()> {
+    fn tell(&self, method: &CStr, args: &[Raw]) -> Res<()> {
         if !self.object.is_set() {
             return Ok(());
         }
@@ -119,13 +75,13 @@ impl Manager {
     /// Raises where no call may come in, or waits until one may.
     #[cold]
     pub fn admit(&self) -> Res<()> {
-        self.call(Method::Admit, &[]).map(drop)
+        self.call(c"admit", &[]).map(drop)
     }
 
     /// Whoever submits gets what is raised. But nothing stays half started.
     pub fn start_worker(&self) -> Res<()> {
         let last_key = self.last_key.get();
-        let started = self.call(Method::StartWorker, &[]);
+        let started = self.call(c"start_worker", &[]);
         if started.is_err() {
             self.undo_starts(last_key);
         }
@@ -136,13 +92,13 @@ impl Manager {
     /// pickle has, so that it may have none.
     #[cold]
     pub fn pickler_by_value(&self, failed: bool) -> Res {
-        self.call(Method::PicklerByValue, &[boolean(failed).as_ptr()])
+        self.call(c"pickler_by_value", &[boolean(failed).as_ptr()])
     }
 
     /// The function, or what can be pickled in its place; `why` it cannot.
     #[cold]
     pub fn portable(&self, function: Raw, why: &Obj) -> Res {
-        self.call(Method::Portable, &[function, why.as_ptr()])
+        self.call(c"portable", &[function, why.as_ptr()])
     }
 
     // --------------------------------------------------------------------------------------------- exceptions
@@ -150,68 +106,68 @@ impl Manager {
     /// What is raised for a call that could not be pickled.
     #[cold]
     pub fn pickling_failed(&self, why: &Obj, interrupted: bool) -> Res<Whole> {
-        self.ask(Method::PicklingFailed, &[why.as_ptr(), boolean(interrupted).as_ptr()])
+        self.ask(c"pickling_failed", &[why.as_ptr(), boolean(interrupted).as_ptr()])
     }
 
     /// The exception that a worker has sent; `unreadable`: of unpickling the call.
     pub fn rebuild(&self, sent: &Obj, unreadable: bool) -> Res<Whole> {
-        self.ask(Method::Rebuild, &[sent.as_ptr(), boolean(unreadable).as_ptr()])
+        self.ask(c"rebuild", &[sent.as_ptr(), boolean(unreadable).as_ptr()])
     }
 
     /// What is raised for a result that could not be unpickled.
     pub fn unreadable(&self, why: &Obj) -> Res<Whole> {
-        self.ask(Method::Unreadable, &[why.as_ptr()])
+        self.ask(c"unreadable", &[why.as_ptr()])
     }
 
     // -------------------------------------------------------------------------------------------- what happens
 
     /// Less is under way, or waits.
     pub fn on_room(&self) {
-        if self.tell(Method::OnRoom, &[]).is_err() {
+        if self.tell(c"on_room", &[]).is_err() {
             report(self.object.get());
         }
     }
 
     pub fn on_timer(&self) -> Res<()> {
-        self.tell(Method::OnTimer, &[])
+        self.tell(c"on_timer", &[])
     }
 
     pub fn on_death(&self, worker: u32) -> Res<()> {
-        self.tell(Method::OnDeath, &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_death", &[int(worker.into())?.as_ptr()])
     }
 
     pub fn on_hang_up(&self, worker: u32) -> Res<()> {
-        self.tell(Method::OnHangUp, &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_hang_up", &[int(worker.into())?.as_ptr()])
     }
 
     /// It takes no more tasks, and has none.
     pub fn on_retire(&self, worker: u32) -> Res<()> {
-        self.tell(Method::OnRetire, &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_retire", &[int(worker.into())?.as_ptr()])
     }
 
     pub fn on_initializer_failed(&self, worker: u32, text: &str) -> Res<()> {
-        self.tell(Method::OnInitializerFailed, &[int(worker.into())?.as_ptr(), string(text)?.as_ptr()])
+        self.tell(c"on_initializer_failed", &[int(worker.into())?.as_ptr(), string(text)?.as_ptr()])
     }
 
     /// The executor is gone.
     pub fn on_collected(&self) -> Res<()> {
-        self.tell(Method::OnCollected, &[])
+        self.tell(c"on_collected", &[])
     }
 
     // ------------------------------------------------------------------------------------- what users ask for
 
     /// Cancels a future though a worker runs its call.
     pub fn stop(&self, future: Raw) -> Res {
-        told(self.ask(Method::Stop, &[future])?)
+        told(self.ask(c"stop", &[future])?)
     }
 
     /// A future of a loop is done: stops its call where it was cancelled.
     pub fn stop_cancelled(&self, future: Raw) -> Res {
-        told(self.ask(Method::StopCancelled, &[future])?)
+        told(self.ask(c"stop_cancelled", &[future])?)
     }
 
     pub fn begin_shutdown(&self, cancel_futures: Raw) -> Res {
-        told(self.ask(Method::BeginShutdown, &[cancel_futures])?)
+        told(self.ask(c"begin_shutdown", &[cancel_futures])?)
     }
 
     // ------------------------------------------------------------------------------------------ half a start
@@ -245,7 +201,7 @@ impl Manager {
             starting.iter().filter(begun).map(|(key, _)| *key).collect::<Vec<_>>()
         });
         for key in begun {
-            let undo = || self.call(Method::UndoStart, &[int(key.into())?.as_ptr()]);
+            let undo = || self.call(c"undo_start", &[int(key.into())?.as_ptr()]);
             if whole(undo).is_err() {
                 error::unraisable(self.object.get());
             }

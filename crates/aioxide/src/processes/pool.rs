@@ -18,18 +18,21 @@ use super::task::Call;
 use super::worker::Worker;
 use crate::calls::counters::Counters;
 use crate::ffi::guard::visit;
-use crate::ffi::{Leaf, Obj, Raw, Slot};
+use crate::ffi::{Leaf, Obj, Raw};
 use crate::task::loop_state::thread_ident;
 
 /// Whose turn of waiting serves a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Default)]
 pub enum Home {
     /// Nobody's: nothing is under way.
+    #[default]
     None,
     /// A loop's.
-    Loop,
+    Loop(Obj),
     /// The reactor thread's.
     Reactor,
+    /// The reactor thread's, until that loop has time.
+    Lent(Obj),
 }
 
 /// The pool's part of a `_aioxide.ProcessPool` object.
@@ -37,11 +40,7 @@ pub struct Pool {
     manager: Manager,
     state: Leaf<State>,
     counters: Counters,
-    home: Cell<Home>,
-    /// The loop that serves it, or has lent it to the reactor.
-    home_loop: Slot,
-    /// The reactor serves it only because its loop had no time.
-    lent: Cell<bool>,
+    home: Leaf<Home>,
     /// What the watch sees of it, while a loop serves it.
     seen: Arc<Seen>,
     /// A look at the descriptors is queued in the home loop.
@@ -90,9 +89,7 @@ impl Pool {
             manager: Manager::new(),
             state: Leaf::default(),
             counters: Counters::default(),
-            home: Cell::new(Home::None),
-            home_loop: Slot::empty(),
-            lent: Cell::new(false),
+            home: Leaf::default(),
             seen: Arc::default(),
             queued: Cell::new(false),
             serving: Cell::new(0),
@@ -221,62 +218,26 @@ impl Pool {
     // -------------------------------------------------------------------------------------------- who serves it
 
     pub fn home(&self) -> Home {
-        self.home.get()
+        self.home.with(|home| home.clone())
+    }
+
+    /// What is returned served it until now.
+    pub fn move_to(&self, new: Home) -> Home {
+        self.home.with(|home| std::mem::replace(home, new))
     }
 
     #[inline(always)]
     pub fn is_at_loop(&self) -> bool {
-        self.home.get() == Home::Loop
+        self.home.with(|home| matches!(home, Home::Loop(_)))
     }
 
     /// Whether that loop serves it.
-    pub fn is_at(&self, loop_: Raw) -> bool {
-        self.is_at_loop() && self.home_loop.get() == loop_
+    pub fn is_at(&self, wanted: Raw) -> bool {
+        self.home.with(|home| matches!(home, Home::Loop(loop_) if loop_.as_ptr() == wanted))
     }
 
-    /// The loop that serves it, or has lent it.
-    pub fn home_loop(&self) -> Option<Obj> {
-        self.home_loop.share()
-    }
-
-    /// A loop serves it from now on.
-    pub fn move_to_loop(&self, loop_: Obj) {
-        self.home.set(Home::Loop);
-        self.lent.set(false);
-        self.home_loop.set(loop_);
-    }
-
-    pub fn move_to_reactor(&self) {
-        self.home.set(Home::Reactor);
-    }
-
-    /// The reactor serves it only until that loop has time.
-    pub fn note_lent(&self, loop_: Obj) {
-        self.lent.set(true);
-        self.home_loop.set(loop_);
-    }
-
-    pub fn is_lent_by(&self, loop_: Raw) -> bool {
-        self.home.get() == Home::Reactor && self.lent.get() && self.home_loop.get() == loop_
-    }
-
-    /// Another than the loop that has lent it uses it: it stays with the reactor.
-    pub fn note_user(&self, loop_: Raw) {
-        if self.home_loop.get() != loop_ {
-            self.lent.set(false);
-        }
-    }
-
-    /// The loop that has lent it does not get it back.
-    pub fn end_loan(&self) {
-        if self.lent.replace(false) {
-            drop(self.home_loop.take());
-        }
-    }
-
-    /// Nobody serves it; who did, and the loop that did or has lent it.
-    pub fn leave_home(&self) -> (Home, Option<Obj>) {
-        (self.home.replace(Home::None), self.home_loop.take())
+    pub fn is_lent_by(&self, wanted: Raw) -> bool {
+        self.home.with(|home| matches!(home, Home::Lent(loop_) if loop_.as_ptr() == wanted))
     }
 
     /// A look at its descriptors is to be queued in its loop: false if one is.
@@ -384,7 +345,7 @@ impl Pool {
 
     /// In a child of fork: it, its workers and whoever serves it are the parent's.
     pub fn disown(&self) {
-        self.home.set(Home::None);
+        drop(self.move_to(Home::None));
         self.put(Flag::Closed, true);
         self.put(Flag::TellIdle, false);
         self.hide();
@@ -402,10 +363,9 @@ impl Pool {
         self.hide();
         self.manager.forget_starts();
         let state = self.with(std::mem::take);
-        let loop_ = self.home_loop.take();
+        let home = self.move_to(Home::None);
         self.outstanding.set(0);
-        drop(state);
-        drop(loop_);
+        drop((state, home));
     }
 
     /// Visits what the pool holds.
@@ -416,7 +376,9 @@ impl Pool {
         // SAFETY: the visitor neither calls back into us nor changes references.
         unsafe {
             visit!(self.manager.object(), visitor, arg);
-            visit!(self.home_loop.get(), visitor, arg);
+            if let Home::Loop(loop_) | Home::Lent(loop_) = self.home.visited() {
+                visit!(loop_.as_ptr(), visitor, arg);
+            }
             for task in self.state.visited().tasks() {
                 visit!(task.target.future().as_ptr(), visitor, arg);
                 if let Call::Waits(call) = &task.call {

@@ -27,7 +27,7 @@ use crate::ffi::error::raise_io;
 use crate::ffi::guard::{fastcall, getter, guarded, noargs, onearg, setter};
 use crate::ffi::object::{boolean, call, check, int, is_none, none, truth};
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{First, NULL, Obj, Raised, Raw, Res, error};
 use crate::task::loop_state::native_state;
 
 /// # Safety
@@ -98,10 +98,10 @@ onearg!(fail_all, |slf, make| {
 });
 
 fn fail(pool: &Pool, tasks: Vec<TaskBox>, make: Raw) -> Res {
-    let (count, mut raised) = (tasks.len(), None);
+    let (count, mut raised) = (tasks.len(), First::default());
     for task in tasks {
         if let Ok((exception, interrupt)) = whole(|| call(make, &[task.target.future().as_ptr()])) {
-            raised = raised.or(interrupt);
+            raised.keep(interrupt.exception());
             error::raise_value(exception);
         }
         ends::finish(pool, task.target, Err(Raised));
@@ -159,7 +159,7 @@ noargs!(to_reactor, |slf| {
     Ok(none())
 });
 
-noargs!(has_home, |slf| Ok(boolean(of(slf).home() != Home::None)));
+noargs!(has_home, |slf| Ok(boolean(!matches!(of(slf).home(), Home::None))));
 
 // `leave_home()`: nobody serves it, until somebody uses it or waits for it.
 noargs!(leave_home, |slf| {
@@ -171,8 +171,8 @@ noargs!(leave_home, |slf| {
 noargs!(home_of, |slf| {
     match of(slf).home() {
         Home::None => Ok(none()),
-        Home::Loop => Ok(of(slf).home_loop().unwrap_or_else(none)),
-        Home::Reactor => crate::ffi::object::string("reactor"),
+        Home::Loop(loop_) => Ok(loop_),
+        Home::Reactor | Home::Lent(_) => crate::ffi::object::string("reactor"),
     }
 });
 

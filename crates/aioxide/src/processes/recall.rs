@@ -13,7 +13,7 @@ use super::worker::Worker;
 use crate::calls::future;
 use crate::ffi::guard::onearg;
 use crate::ffi::object::{boolean, check, int, none, tuple};
-use crate::ffi::{Obj, Raw, Res};
+use crate::ffi::{First, Obj, Raw, Res};
 
 /// Who has the call of a future that was sent.
 enum Found {
@@ -82,19 +82,16 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
             unsafe { future::cancel(future) }
         }
         Found::Taken(slf, task) => {
+            let mut raised = First::default();
             // SAFETY: the same future.
-            let cancelled = unsafe { future::cancel(future) };
-            let raised = if cancelled.is_err() { crate::ffi::error::take() } else { None };
+            let cancelled = raised.note(unsafe { future::cancel(future) });
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
             if this.is_cancelled() && unsafe { future::set_running(future) }.is_err() {
                 super::interrupts::report(future);
             }
             discard(&slf, task);
-            if cancelled.is_err() {
-                crate::ffi::error::restore(raised);
-            }
-            cancelled
+            raised.raise().map(|()| cancelled == Some(true))
         }
     }
 }

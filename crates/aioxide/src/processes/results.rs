@@ -13,7 +13,7 @@ use super::task::Task;
 use super::worker::{Event, Worker, event_of};
 use super::{live, patience, schedule};
 use crate::ffi::object::none;
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::{First, Obj, Raised, Raw, Res, error};
 use crate::wire::slab::Slab;
 use crate::wire::{buffer, pickle};
 
@@ -30,20 +30,14 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
     if !pool.begin_serving() {
         return Ok(());
     }
-    let mut result = pump_all(pool);
+    let mut raised = First::default();
+    raised.note(pump_all(pool));
     pool.end_serving();
-    for next in [schedule::dispatch, schedule::steal] {
-        // What it calls must not find an exception set.
-        let raised = if result.is_err() { error::take() } else { None };
-        let done = next(pool);
-        if raised.is_some() {
-            error::restore(raised);
-        }
-        result = result.and(done);
-    }
+    raised.note(schedule::dispatch(pool));
+    raised.note(schedule::steal(pool));
     live::forget_gone();
     patience::served(pool);
-    result
+    raised.raise()
 }
 
 fn pump_all(pool: &Pool) -> Res<()> {
@@ -137,15 +131,10 @@ fn hang_up(pool: &Pool, key: u32) -> Res<()> {
 /// Hands out all frames that are there: behind an exception that must leave the loop too, for nobody would look at them again
 /// before the worker sends more.
 fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
-    let mut raised = None;
+    let mut raised = First::default();
     loop {
         match decoder.take() {
-            Ok(Some(frame)) => {
-                if take_frame(pool, key, decoder, &frame).is_err() {
-                    let exception = error::take();
-                    raised = raised.or(exception);
-                }
-            }
+            Ok(Some(frame)) => drop(raised.note(take_frame(pool, key, decoder, &frame))),
             Ok(None) => break,
             Err(_) => {
                 pool.with(|state| state.worker(key).is_some_and(|worker| worker.signal(9)));
@@ -153,11 +142,7 @@ fn take_frames(pool: &Pool, key: u32, decoder: &mut Decoder) -> Res<()> {
             }
         }
     }
-    if raised.is_none() {
-        return Ok(());
-    }
-    error::restore(raised);
-    Err(Raised)
+    raised.raise()
 }
 
 fn take_frame(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<()> {
@@ -207,27 +192,22 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     });
     let Some((task, leaves)) = found else { return Ok(()) };
     pool.note_answer(task.submitted, header.nanos);
-    let mut interrupt = None;
+    let mut interrupt = First::default();
     let outcome = read_outcome(pool, key, decoder, frame, &mut interrupt);
     let Task { target, call, .. } = *task;
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);
     pool.with(|state| state.arena().map_pages());
-    if leaves && pool.manager().on_retire(key).is_err() {
-        let raised = error::take();
-        interrupt = interrupt.or(raised);
+    if leaves {
+        interrupt.note(pool.manager().on_retire(key));
     }
-    if interrupt.is_none() {
-        return Ok(());
-    }
-    error::restore(interrupt);
-    Err(Raised)
+    interrupt.raise()
 }
 
 /// What the function returned (`Ok`), or the exception that it raised, or that says why its result cannot be read (set).
 /// `interrupt` is one of this thread, that came meanwhile.
-fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interrupt: &mut Option<Obj>) -> Res {
+fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interrupt: &mut First) -> Res {
     match load(pool, key, decoder, frame) {
         Ok(value) if frame.header.kind == Kind::Result => Ok(value),
         Ok(told) => {
@@ -238,7 +218,7 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
             let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
             if interrupted {
-                *interrupt = Some(why.clone());
+                interrupt.keep(Some(why.clone()));
             }
             raise_from(pool.manager().unreadable(&why), interrupt)
         }
@@ -246,11 +226,9 @@ fn read_outcome(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame, interru
 }
 
 /// Raises the exception that the manager has made.
-fn raise_from(made: Res<Whole>, interrupt: &mut Option<Obj>) -> Res {
+fn raise_from(made: Res<Whole>, interrupt: &mut First) -> Res {
     let (exception, raised) = made?;
-    if raised.is_some() {
-        *interrupt = raised;
-    }
+    interrupt.keep(raised.exception());
     error::raise_value(exception);
     Err(Raised)
 }

@@ -10,7 +10,7 @@ use super::{ends, interrupts, patience};
 use crate::calls::future;
 use crate::calls::target::Target;
 use crate::ffi::object::{is_none, none, tuple};
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::{First, Obj, Raised, Raw, Res, error};
 use crate::wire::payload::Payload;
 use crate::wire::{pickle, slab};
 
@@ -194,7 +194,7 @@ pub fn dispatch(pool: &Pool) -> Res<()> {
 /// Goes on behind a Ctrl-C that came meanwhile, too: with all workers idle, nothing would have the rest handed out later.
 fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
     let depth = pool.depth();
-    let (mut given, mut interrupt) = (0, None);
+    let (mut given, mut interrupt) = (0, First::default());
     while let Some(next) = pool.with(|state| step(state, depth)) {
         match next {
             Next::Given(key, true) => pool.with(|state| state.flush(key)),
@@ -207,12 +207,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
                     pool.with(|state| unsent.drain(..).for_each(|key| state.flush(key)));
                 }
             }
-            Next::Pickle(id, call) => {
-                if pack(pool, id, &call).is_err() {
-                    let raised = error::take();
-                    interrupt = interrupt.or(raised);
-                }
-            }
+            Next::Pickle(id, call) => drop(interrupt.note(pack(pool, id, &call))),
             Next::Announce(id, future) => {
                 // SAFETY: a future of ours: loops' are announced alone.
                 let runs = unsafe { future::set_running(future.as_ptr()) };
@@ -226,11 +221,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Unwanted(task) => unwanted(pool, task),
         }
     }
-    if interrupt.is_none() {
-        return Ok(());
-    }
-    error::restore(interrupt);
-    Err(Raised)
+    interrupt.raise()
 }
 
 fn unwanted(pool: &Pool, task: TaskBox) {
@@ -257,31 +248,26 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
         Err(Raised) => {
             let interrupted = error::is_interrupted();
             let why = error::take().unwrap_or_else(none);
-            let raised = pickling_failed(pool, id, why.clone(), interrupted);
-            let raised = if interrupted { Some(why) } else { raised };
-            if raised.is_none() {
-                return Ok(());
-            }
-            error::restore(raised);
-            Err(Raised)
+            let mut raised = First::default();
+            raised.keep(interrupted.then(|| why.clone()));
+            pickling_failed(pool, id, &why, interrupted, &mut raised);
+            drop(why);
+            raised.raise()
         }
     }
 }
 
-/// Returns what came meanwhile.
 #[cold]
-fn pickling_failed(pool: &Pool, id: u64, why: Obj, interrupted: bool) -> Option<Obj> {
-    let task = pool.with(|state| state.take_waiting(|task| task.id == id))?;
-    let asked = pool.manager().pickling_failed(&why, interrupted);
-    let raised = asked.map_or(None, |(exception, raised)| {
+fn pickling_failed(pool: &Pool, id: u64, why: &Obj, interrupted: bool, raised: &mut First) {
+    let Some(task) = pool.with(|state| state.take_waiting(|task| task.id == id)) else { return };
+    if let Ok((exception, meanwhile)) = pool.manager().pickling_failed(why, interrupted) {
+        raised.keep(meanwhile.exception());
         error::raise_value(exception);
-        raised
-    });
+    }
     let Task { target, call, .. } = *task;
     ends::finish(pool, target, Err(Raised));
     drop(call);
     ends::task_gone(pool);
-    raised
 }
 
 /// An idle worker takes half of what a busy one has not begun with.

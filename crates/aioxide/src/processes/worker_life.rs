@@ -6,7 +6,6 @@ use aioxide_sys::memfd::{self, Mapping};
 use aioxide_sys::{process, socket};
 use pyo3_ffi::*;
 
-use super::interrupts::told;
 use super::pool::{self, Pool};
 use super::worker::Worker;
 use super::{home, results, schedule};
@@ -14,7 +13,7 @@ use crate::engine::loop_object::io_result;
 use crate::ffi::error::raise_io;
 use crate::ffi::guard::{fastcall, onearg};
 use crate::ffi::object::{boolean, check, int, is_none, none, tuple};
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use crate::ffi::{First, Obj, Raised, Raw, Res, error};
 use crate::wire::page;
 
 pub fn integer(value: Raw) -> Res<i64> {
@@ -83,14 +82,15 @@ onearg!(abandon, |slf, key| {
 fastcall!(bury, |slf, args| {
     args.require(&["key", "buried"], "bury")?;
     let (pool, key, buried) = (pool::of(slf), integer(args.positional()[0])? as u32, args.positional()[1]);
-    let received = results::receive(pool, key);
-    let raised = if received.is_err() { error::take() } else { None };
-    let Some(mut worker) = pool.remove_worker(key) else { return told((none(), raised)) };
-    let ready = boolean(worker.is_ready());
-    pool.with(|state| state.bury(&mut worker));
-    drop(worker);
-    check(PyDict_SetItem(buried, int(key.into())?.as_ptr(), ready.as_ptr()))?;
-    told((none(), raised))
+    let mut raised = First::default();
+    raised.note(results::receive(pool, key));
+    if let Some(mut worker) = pool.remove_worker(key) {
+        let ready = boolean(worker.is_ready());
+        pool.with(|state| state.bury(&mut worker));
+        drop(worker);
+        check(PyDict_SetItem(buried, int(key.into())?.as_ptr(), ready.as_ptr()))?;
+    }
+    raised.raise().map(|()| none())
 });
 
 // `exit_worker(key)`: takes back what it has not begun with, and tells it to end when it is done.
