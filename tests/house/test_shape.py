@@ -120,6 +120,23 @@ def test_state_is_borrowed_through_the_cell_that_checks_it(path):
         assert short in OTHER_CELLS, "use ffi::Leaf, or say in OTHER_CELLS why not"
 
 
+# Rooms in which what changes is private to its file: others change it by a method whose name says what happened.
+CLOSED_ROOMS = ("wire/", "calls/", "threads/", "child/", "processes/")
+OPEN_FIELD = re.compile(r"^\s+pub (\w+): (?:Cell|RefCell|UnsafeCell|Leaf|Slot)<?", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [path for path in RUST if "crates/aioxide/src" in name(path)], ids=name)
+def test_state_of_pools_is_changed_in_its_own_file(path):
+    short = name(path).removeprefix("crates/aioxide/src/")
+    if short.startswith(CLOSED_ROOMS):
+        assert not OPEN_FIELD.findall(without_tests(path.read_text()))
+
+
+def test_an_open_field_is_seen():
+    text = "pub struct Pool {\n    pub outstanding: Cell<usize>,\n    home: Leaf<Home>,\n    pub key: u32,\n}"
+    assert OPEN_FIELD.findall(text) == ["outstanding"]
+
+
 # Joined from parts, or this file would be the first to break the rule.
 MACHINE_PATHS = re.compile(
     r"(?<![\w./-])/(?:" + "|".join(["work", "opt/" + "pythons", "root", "farm"]) + r")(?:/|\b(?!\w))"
