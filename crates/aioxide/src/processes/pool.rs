@@ -14,7 +14,6 @@ use pyo3_ffi::*;
 use super::manager::Manager;
 use super::seen::Seen;
 use super::state::State;
-use super::task::Call;
 use super::worker::Worker;
 use crate::calls::counters::Counters;
 use crate::ffi::guard::visit;
@@ -381,7 +380,7 @@ impl Pool {
             }
             for task in self.state.visited().tasks() {
                 visit!(task.target.future().as_ptr(), visitor, arg);
-                if let Call::Waits(call) = &task.call {
+                if let Some(call) = task.waiting_call() {
                     visit!(call.as_ptr(), visitor, arg);
                 }
             }

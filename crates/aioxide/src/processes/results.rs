@@ -9,7 +9,6 @@ use aioxide_sys::socket;
 use super::ends::{finish, task_gone};
 use super::interrupts::Whole;
 use super::pool::{self, Pool};
-use super::task::Task;
 use super::worker::{Event, Worker, event_of};
 use super::{live, patience, schedule};
 use crate::ffi::object::none;
@@ -194,7 +193,7 @@ fn take_result(pool: &Pool, key: u32, decoder: &Decoder, frame: &Frame) -> Res<(
     pool.note_answer(task.submitted, header.nanos);
     let mut interrupt = First::default();
     let outcome = read_outcome(pool, key, decoder, frame, &mut interrupt);
-    let Task { target, call, .. } = *task;
+    let (target, call) = task.into_parts();
     drop(call);
     finish(pool, target, outcome);
     task_gone(pool);

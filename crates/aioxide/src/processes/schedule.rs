@@ -1,6 +1,5 @@
 //! A task's way to a worker: queued, pickled when a worker has room for it, and sent with others in one system call.
 
-use aioxide_sys::clock;
 use pyo3_ffi::*;
 
 use super::pool::{Flag, Pool};
@@ -95,13 +94,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
 
 /// Queues a task, and sends it if a worker is free. `Err` is Ctrl-C.
 pub fn enqueue(pool: &Pool, target: Target, call: Obj) -> Res<()> {
-    let task = Task {
-        id: pool.new_id(),
-        target,
-        call: Call::Waits(call),
-        announced: false,
-        submitted: clock::nanos(),
-    };
+    let task = Task::new(pool.new_id(), target, call);
     let (waiting, free) = pool.with(|state| {
         state.queue(Box::new(task));
         (state.queued(), has_idle(state))
@@ -154,14 +147,14 @@ fn step(state: &mut State, depth: usize) -> Option<Next> {
     if !front.target.is_wanted() {
         return state.take_first().map(Next::Unwanted);
     }
-    if let Call::Waits(call) = &front.call {
+    if let Some(call) = front.waiting_call() {
         return Some(Next::Pickle(front.id, call.clone()));
     }
-    if idle && !front.announced {
+    if idle && !front.is_announced() {
         if !front.target.announce_alone() {
             return Some(Next::Announce(front.id, front.target.future().clone()));
         }
-        front.announced = true;
+        front.note_announced();
     }
     let task = state.take_first()?;
     match state.worker(key)?.assign(task) {
@@ -215,7 +208,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
                     interrupts::report(future.as_ptr());
                 }
                 if !matches!(runs, Ok(false)) {
-                    pool.with(|state| state.waiting(id).map(|task| task.announced = true));
+                    pool.with(|state| state.waiting(id).map(Task::note_announced));
                 }
             }
             Next::Unwanted(task) => unwanted(pool, task),
@@ -239,7 +232,7 @@ fn pack(pool: &Pool, id: u64, call: &Obj) -> Res<()> {
     match pickle_call(pool, call) {
         Ok(payload) => {
             let unused = pool.with(|state| match state.waiting(id) {
-                Some(task) => std::mem::replace(&mut task.call, Call::Packed(payload)),
+                Some(task) => task.pack(payload),
                 None => Call::Packed(payload),
             });
             drop(unused);
@@ -264,7 +257,7 @@ fn pickling_failed(pool: &Pool, id: u64, why: &Obj, interrupted: bool, raised: &
         raised.keep(meanwhile.exception());
         error::raise_value(exception);
     }
-    let Task { target, call, .. } = *task;
+    let (target, call) = task.into_parts();
     ends::finish(pool, target, Err(Raised));
     drop(call);
     ends::task_gone(pool);

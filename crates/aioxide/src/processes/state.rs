@@ -87,10 +87,10 @@ impl State {
     pub fn take_unannounced(&mut self) -> Vec<TaskBox> {
         let mut taken = Vec::new();
         for worker in self.workers.iter_mut().filter(|worker| worker.is_here()) {
-            taken.append(&mut worker.revoke_if(|task| !task.announced));
+            taken.append(&mut worker.revoke_if(|task| !task.is_announced()));
         }
         let (kept, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|task| task.announced);
+            std::mem::take(&mut self.pending).into_iter().partition(|task| task.is_announced());
         self.pending = kept.into();
         taken.extend(waiting);
         taken.sort_unstable_by_key(|task| task.id);

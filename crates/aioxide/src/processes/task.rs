@@ -5,6 +5,8 @@
 //! which a worker stands idle is announced as running when it is sent, as the standard library's pool announces what it
 //! puts into its queue.
 
+use aioxide_sys::clock;
+
 use crate::calls::target::Target;
 use crate::ffi::Obj;
 use crate::wire::payload::Payload;
@@ -20,9 +22,9 @@ pub enum Call {
 pub struct Task {
     pub id: u64,
     pub target: Target,
-    pub call: Call,
+    call: Call,
     /// The future knows that it runs; it is not for `shutdown(cancel_futures=True)` any more.
-    pub announced: bool,
+    announced: bool,
     /// When it was submitted, in nanoseconds.
     pub submitted: u64,
 }
@@ -31,6 +33,37 @@ pub struct Task {
 pub type TaskBox = Box<Task>;
 
 impl Task {
+    /// One that waits; `call` as `Call::Waits` has it.
+    pub fn new(id: u64, target: Target, call: Obj) -> Task {
+        Task { id, target, call: Call::Waits(call), announced: false, submitted: clock::nanos() }
+    }
+
+    /// What is called, while that is not pickled.
+    pub fn waiting_call(&self) -> Option<&Obj> {
+        match &self.call {
+            Call::Waits(call) => Some(call),
+            Call::Packed(_) => None,
+        }
+    }
+
+    /// It is ready to be sent; what is returned is to be dropped.
+    pub fn pack(&mut self, payload: Payload) -> Call {
+        std::mem::replace(&mut self.call, Call::Packed(payload))
+    }
+
+    pub fn is_announced(&self) -> bool {
+        self.announced
+    }
+
+    pub fn note_announced(&mut self) {
+        self.announced = true;
+    }
+
+    /// Who gets its outcome, and the call, to be dropped before.
+    pub fn into_parts(self) -> (Target, Call) {
+        (self.target, self.call)
+    }
+
     pub fn payload(&self) -> Option<&Payload> {
         match &self.call {
             Call::Packed(payload) => Some(payload),
