@@ -7,7 +7,7 @@ import socket
 import sys
 from asyncio.events import Handle, TimerHandle
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import Any, Self, TypeVar, TypeVarTuple, final
+from typing import Any, NamedTuple, Self, TypeVar, TypeVarTuple, final
 
 from typing_extensions import disjoint_base
 
@@ -80,6 +80,20 @@ class ThreadPool:
         self, loop: asyncio.AbstractEventLoop, func: Callable[..., _T], args: tuple[Any, ...], /
     ) -> asyncio.Future[_T]: ...
 
+# Count, sum and largest, then pairs of a bound and the number below it; in seconds.
+_Times = tuple[int, float, float, list[tuple[float, int]]]
+
+class _ThreadPoolCounts(NamedTuple):
+    queued: int
+    idle: int
+    threads: int
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    wait: _Times
+    run: _Times
+
 @final
 class WorkQueue:
     def __new__(
@@ -108,7 +122,7 @@ class WorkQueue:
     def tell_of_room(self, future: object, /) -> None: ...
     def after_fork(self) -> None: ...
     def running(self) -> list[tuple[int, Callable[..., Any], float]]: ...
-    def stats(self) -> tuple[Any, ...]: ...
+    def stats(self) -> _ThreadPoolCounts: ...
 
 @disjoint_base
 class Loop:
@@ -171,6 +185,19 @@ class Loop:
     def _before_fork(self) -> None: ...
     def _after_fork(self) -> None: ...
 
+class _ProcessPoolCounts(NamedTuple):
+    queued: int
+    running: int
+    submitted: int
+    done: int
+    failed: int
+    cancelled: int
+    shared_bytes: int
+    mean: float
+    answers: int
+    wait: _Times
+    run: _Times
+
 # The core of `_processes.ProcessPoolExecutor`; what calls it is `_process_manager`.
 @final
 class ProcessPool:
@@ -211,7 +238,7 @@ class ProcessPool:
     def begin_shutdown(self, cancel_futures: bool, /) -> None: ...
     def call_back(self, futures: dict[Any, int], future: Any) -> None: ...
     def workers(self) -> list[tuple[int, int, int, int, float | None, float | None, int, bool]]: ...
-    def counts(self) -> tuple[Any, ...]: ...
+    def counts(self) -> _ProcessPoolCounts: ...
     def set_timer(self, seconds: float | None, /) -> None: ...
     def wait(self, seconds: float, /) -> None: ...
     def to_reactor(self) -> None: ...

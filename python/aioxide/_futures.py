@@ -43,7 +43,7 @@ class Future(_aioxide.PoolFuture, concurrent.futures.Future[_T]):
     """The future of a call in a pool of aioxide: a `concurrent.futures.Future`, which can be awaited too.
 
     Its `threading.Condition` is made when something of the standard library first asks for it; why that is
-    sound stands in `pools/future.rs`.
+    sound stands in `calls/future.rs`.
     """
 
     def __await__(self) -> Generator[Any, None, _T]:

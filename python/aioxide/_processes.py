@@ -397,26 +397,24 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         # Here, as a pool must start fast, and making dataclasses takes milliseconds.
         from ._stats import Histogram, ProcessPoolStats
 
-        queued, running, submitted, done, failed, cancelled, shared, _mean, _answers, wait, run = (
-            self._pool.counts()
-        )
+        counts = self._pool.counts()
         workers = self.workers()
         busy = sum(worker.calls > 0 for worker in workers)
         return ProcessPoolStats(
-            queued=queued,
-            running=running,
+            queued=counts.queued,
+            running=counts.running,
             busy=busy,
             idle=len(workers) - busy,
             workers=len(workers),
-            submitted=submitted,
-            done=done,
-            failed=failed,
-            cancelled=cancelled,
+            submitted=counts.submitted,
+            done=counts.done,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
             restarts=self._manager.restarts,
             rss=sum(worker.rss for worker in workers),
-            shared_bytes=shared,
-            wait=Histogram.from_native(wait),
-            run=Histogram.from_native(run),
+            shared_bytes=counts.shared_bytes,
+            wait=Histogram.from_native(counts.wait),
+            run=Histogram.from_native(counts.run),
         )
 
     def workers(self) -> list[WorkerInfo]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ._checks import checked_number, refuse
+
+if TYPE_CHECKING:
+    from . import _aioxide
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,18 @@ class ThreadPoolStats:
     run: Histogram
 
     @classmethod
-    def from_native(cls, busy: int, numbers: tuple[Any, ...]) -> ThreadPoolStats:
-        queued, idle, threads, submitted, done, failed, cancelled, wait, run = numbers
+    def from_native(cls, busy: int, counts: _aioxide._ThreadPoolCounts) -> ThreadPoolStats:
         return cls(
-            queued,
-            busy,
-            idle,
-            threads,
-            submitted,
-            done,
-            failed,
-            cancelled,
-            Histogram.from_native(wait),
-            Histogram.from_native(run),
+            queued=counts.queued,
+            busy=busy,
+            idle=counts.idle,
+            threads=counts.threads,
+            submitted=counts.submitted,
+            done=counts.done,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
+            wait=Histogram.from_native(counts.wait),
+            run=Histogram.from_native(counts.run),
         )
 
 

@@ -108,8 +108,7 @@ class IdleSemaphore(threading.Semaphore):
 
     @property
     def _value(self) -> int:  # type: ignore[override]
-        idle: int = self._native.stats()[1]
-        return idle
+        return self._native.stats().idle
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Return True if a thread is idle."""

@@ -398,6 +398,9 @@ def test_looks():
             assert worker.rss > 1 << 20
             assert worker.pid in pool._processes
         assert sum(worker.done for worker in pool.workers()) == 21
+        counts = pool._pool.counts()
+        assert (counts.answers, counts.submitted, counts.shared_bytes) == (21, 21, 0)
+        assert counts.mean > 0 and counts.wait[0] == counts[9][0] == 21
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):

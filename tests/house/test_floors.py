@@ -17,9 +17,13 @@ FLOORS = {
     "task": 2,
     "engine": 3,
     "net": 4,
-    "pools": 4,
-    "event_loop": 5,
-    "lib": 6,
+    "wire": 4,
+    "calls": 4,
+    "threads": 5,
+    "child": 5,
+    "processes": 5,
+    "event_loop": 6,
+    "lib": 7,
 }
 
 PYTHON_FLOORS = {

@@ -88,7 +88,7 @@ mod tests {
 
     const TASKS: u8 = 4;
 
-    /// Pool and worker around one place, as `pools/process.rs` and `pools/process_worker.rs` use it.
+    /// Pool and worker around one place, as `processes/pool.rs` and `child/worker.rs` use it.
     #[derive(Clone, PartialEq, Eq, Hash, Default)]
     struct World {
         slot: u32,

@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use crate::calls::executor;
 use crate::engine::fileno::fileno;
 use crate::engine::loop_object::of;
 use crate::engine::source::Side;
@@ -20,7 +21,6 @@ use crate::ffi::object::{boolean, call, call_kw, call_method, float, getattr, in
 use crate::ffi::typedef::TypeDef;
 use crate::ffi::{Args, NULL, Obj, Raised, Raw, Res, compat, error, held, names, none};
 use crate::net::{connect, server, state};
-use crate::pools::dispatch;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, scheduled, task_type};
@@ -184,7 +184,7 @@ fn no_number(value: Raw, name: &str) -> Res<f64> {
 
 overriding!(time, base, c"time", |slf| float(loop_clock::monotonic()?));
 
-fastcall!(run_in_executor, |slf, args| dispatch::run_in_executor(&of(slf).state, args));
+fastcall!(run_in_executor, |slf, args| executor::run_in_executor(&of(slf).state, args));
 
 // ---------------------------------------------------------------------------------------------- futures and tasks
 
@@ -243,7 +243,7 @@ unsafe fn inherited(slf: Raw, name: &'static CStr, values: &[Raw], kwnames: Raw)
 noargs!(run_until_stopped, |slf| {
     let result = turn::run_until_stopped(of(slf));
     let raised = error::take();
-    crate::pools::process_home::loop_stops(slf);
+    crate::processes::home::loop_stops(slf);
     error::restore(raised);
     result?;
     Ok(none())
@@ -426,7 +426,7 @@ noargs!(after_fork, |slf| {
 });
 
 noargs!(close_engine, |slf| {
-    crate::pools::process_home::loop_stops(slf);
+    crate::processes::home::loop_stops(slf);
     of(slf).engine.close();
     Ok(none())
 });

@@ -1,11 +1,15 @@
-//! Floor 6: the extension module `aioxide._aioxide`, a list of exports.
+//! Floor 7: the extension module `aioxide._aioxide`, a list of exports.
 
+mod calls;
+mod child;
 mod engine;
 mod event_loop;
 mod ffi;
 mod net;
-mod pools;
+mod processes;
 mod task;
+mod threads;
+mod wire;
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -39,12 +43,11 @@ fn load(module: Raw) -> Res<()> {
     }
     net::server::load()?;
     add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
-    add(module, c"PoolFuture", &Obj::new(pools::future_type::load()?.cast()))?;
-    let (pool, queue) = pools::thread_type::load()?;
-    add(module, c"ThreadPool", &Obj::new(pool.cast()))?;
-    add(module, c"WorkQueue", &Obj::new(queue.cast()))?;
+    add(module, c"PoolFuture", &Obj::new(calls::future_type::load()?.cast()))?;
+    add(module, c"ThreadPool", &Obj::new(threads::pool_type::load()?.cast()))?;
+    add(module, c"WorkQueue", &Obj::new(threads::queue_type::load()?.cast()))?;
     add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
-    add(module, c"ProcessPool", &Obj::new(pools::process_type::load()?.cast()))?;
+    add(module, c"ProcessPool", &Obj::new(processes::pool_type::load()?.cast()))?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
@@ -57,37 +60,37 @@ ffi::guard::noargs!(py_build_info, |_module| {
 });
 
 ffi::guard::onearg!(py_register_future, |_module, class| {
-    pools::future::set_class(Obj::new(class));
+    calls::future::set_class(Obj::new(class));
     Ok(none())
 });
 
 ffi::guard::onearg!(py_register_pool, |_module, args| {
     let item = |at| Obj::steal(PySequence_GetItem(args, at));
-    let (class, standard) = (item(0)?, pools::standard::Standard::watch(item(1)?, item(2)?));
-    pools::thread_type::note_standard(class.as_ptr(), standard);
-    pools::dispatch::register(class.as_ptr(), standard)?;
+    let (class, standard) = (item(0)?, calls::standard::Standard::watch(item(1)?, item(2)?));
+    threads::pool_type::note_standard(class.as_ptr(), standard);
+    calls::executor::register(class.as_ptr(), standard)?;
     Ok(none())
 });
 
 ffi::guard::onearg!(py_submit_is_wrapped, |_module, class| {
-    Ok(boolean(pools::dispatch::is_wrapped(class)))
+    Ok(boolean(calls::executor::is_wrapped(class)))
 });
 
 ffi::guard::noargs!(py_end_pools, |_module| {
-    pools::thread_queue::end_all();
+    threads::queue::end_all();
     Ok(none())
 });
 
 ffi::guard::onearg!(py_end_process_pools, |_module, end| {
-    let ended = ffi::object::call(end, &[]);
-    let raised = if ended.is_err() { error::take() } else { None };
-    pools::process_reactor::end();
-    pools::process_manager::told((none(), raised))
+    let mut raised = ffi::First::default();
+    raised.note(ffi::object::call(end, &[]));
+    processes::reactor::end();
+    raised.raise().map(|()| none())
 });
 
 ffi::guard::noargs!(py_after_fork, |_module| {
     ffi::gil::after_fork();
-    pools::seat::after_fork();
+    threads::seat::after_fork();
     Ok(none())
 });
 
@@ -191,7 +194,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
     method(
         c"_forked_pools",
-        pools::process_type::forked_pools,
+        processes::pool_type::forked_pools,
         METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
@@ -203,13 +206,13 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     method(
         c"_shared_memory",
-        pools::process_type::shared_memory,
+        processes::pool_type::shared_memory,
         METH_O,
         c"Return a new buffer that worker processes get without a copy.",
     ),
     method(
         c"_shared_id",
-        pools::process_type::shared_id,
+        processes::pool_type::shared_id,
         METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
@@ -221,7 +224,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     method(
         c"_whole",
-        pools::process_manager::py_whole,
+        processes::interrupts::py_whole,
         METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),

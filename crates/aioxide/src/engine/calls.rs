@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 
-use super::spin::{self, Bets};
+use super::spin;
+use super::spinner::Spinner;
 
 /// How many calls are out, and whether it has paid to spin for them.
 pub struct Calls {
     in_flight: Cell<u32>,
     /// The longest spin that a pool of these calls allows, in ticks.
     limit: Cell<u64>,
-    pub(super) bets: Bets,
+    pub(super) spinner: Spinner,
     /// A call has begun since `has_short` was asked last; and when that was, in ticks.
     begun: Cell<bool>,
     begun_at: Cell<u64>,
@@ -23,7 +24,7 @@ impl Calls {
         Calls {
             in_flight: Cell::new(0),
             limit: Cell::new(0),
-            bets: Bets::new(),
+            spinner: Spinner::new(),
             begun: Cell::new(false),
             begun_at: Cell::new(0),
         }
@@ -32,15 +33,12 @@ impl Calls {
     /// For how many ticks the loop should spin before it sleeps: 0 when no call is out, or when it did not pay of late.
     #[inline(always)]
     pub fn spin_limit(&self) -> u64 {
-        if self.in_flight.get() > 0 && self.bets.bet() { self.limit.get() } else { 0 }
+        if self.in_flight.get() > 0 { self.spinner.limit(self.limit.get()) } else { 0 }
     }
 
     /// The loop has spun: has what it waited for come meanwhile?
     pub fn spun(&self, won: bool) {
-        if !won {
-            self.bets.record(false);
-        }
-        self.bets.paid(won);
+        self.spinner.spun(won);
     }
 
     /// A call of this loop is about to begin elsewhere.

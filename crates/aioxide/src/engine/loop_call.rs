@@ -82,7 +82,7 @@ impl LoopCall {
     /// The caller rings, best when it has let go of the GIL.
     pub fn finish_after(self, ran: u64, outcome: Outcome) -> Option<Bell> {
         if let Some(calls) = self.counted() {
-            calls.bets.record(ran < self.spin);
+            calls.spinner.record(ran < self.spin);
         }
         self.queue(outcome)
     }

@@ -12,6 +12,7 @@ mod observed;
 mod run;
 pub mod source;
 pub mod spin;
+pub mod spinner;
 pub mod turn;
 pub mod wake;
 pub mod wake_source;

@@ -106,7 +106,7 @@ impl Bets {
 
 /// Spins until `ready` says so, or for `limit` ticks. Without the GIL.
 #[inline(always)]
-pub fn spin(limit: u64, ready: impl Fn() -> bool) -> bool {
+pub fn spin(limit: u64, mut ready: impl FnMut() -> bool) -> bool {
     let start = clock::ticks();
     loop {
         if ready() {

@@ -1,0 +1,10 @@
+//! Floor 4: calls in pools of either kind: their futures, what a call is finished as, and how a loop gives a pool one
+//! (`run_in_executor`).
+
+pub mod counters;
+pub mod executor;
+pub mod future;
+pub mod future_type;
+pub mod room;
+pub mod standard;
+pub mod target;

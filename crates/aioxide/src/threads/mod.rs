@@ -1,0 +1,11 @@
+//! Floor 5: calls in threads: the queue of a pool, the workers that serve it, and the two types behind
+//! `aioxide.ThreadPoolExecutor`.
+
+pub mod call;
+pub mod pool_type;
+pub mod queue;
+pub mod queue_type;
+pub mod seat;
+pub mod work_item;
+pub mod work_items;
+pub mod worker;

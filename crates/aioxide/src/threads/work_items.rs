@@ -1,0 +1,126 @@
+//! Work items (`work_item`) in our queue, where a tracer's `submit` ends in the standard one's own, and out of it again, for
+//! programs that drain `pool._work_queue`. What depends on the Python version is in `aioxide._work_items`.
+
+use std::sync::Arc;
+
+use aioxide_sys::clock;
+use pyo3_ffi::*;
+
+use super::call::{Call, Waiter};
+use super::queue::{Queue, queue_of};
+use super::seat::Seat;
+use crate::calls::target::Target;
+use crate::ffi::guard::{fastcall, noargs};
+use crate::ffi::object::{boolean, check, is_none, tuple};
+use crate::ffi::{Obj, Raised, Res, error, none};
+
+fastcall!(
+    /// `put_item(item, function)`: `function` is what is told of when the item runs.
+    py_put_item,
+    |slf, args| {
+        args.require(&["item", "function"], "WorkQueue.put_item")?;
+        let queue = queue_of(slf);
+        queue.check_open()?;
+        queue.push(Call {
+            function: Obj::new(args.get(1)),
+            args: None,
+            positional: 0,
+            kwnames: None,
+            waiter: Waiter::Item(Obj::new(args.get(0))),
+            queued: clock::ticks(),
+        });
+        queue.call_worker();
+        Ok(none())
+    }
+);
+
+noargs!(
+    /// `put(None)` of the standard library's queue.
+    py_put_none,
+    |slf| {
+        queue_of(slf).put_none();
+        Ok(none())
+    }
+);
+
+fastcall!(
+    /// `take(timeout)`: `None` waits for ever. Returns `None` for what `put(None)` has put and for a queue that is over,
+    /// `False` for an empty one, a work item in a tuple, or `(future, is_of_loop, function, args, kwargs)`.
+    py_take,
+    |slf, args| {
+        args.require(&["timeout"], "WorkQueue.take")?;
+        let timeout = if is_none(args.get(0)) { None } else { Some(PyFloat_AsDouble(args.get(0))) };
+        if error::occurred() {
+            return Err(Raised);
+        }
+        let held = Obj::new(slf);
+        match next_within(queue_of(held.as_ptr()), timeout)? {
+            Next::Call(call) => describe(call),
+            Next::Nothing => Ok(none()),
+            Next::Empty => Ok(boolean(false)),
+        }
+    }
+);
+
+enum Next {
+    Call(Call),
+    Nothing,
+    Empty,
+}
+
+fn next_wanted(queue: &Queue) -> Option<Call> {
+    while let Some(call) = queue.next() {
+        match &call.waiter {
+            Waiter::Target(Target::Loop(waiting)) if !waiting.is_wanted() => queue.count_dropped(call),
+            _ => return Some(call),
+        }
+    }
+    None
+}
+
+/// Waits among the idle workers, so that who queues a call sees no difference.
+fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
+    let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
+    loop {
+        if let Some(call) = next_wanted(queue) {
+            return Ok(Next::Call(call));
+        }
+        if queue.take_none() {
+            return Ok(Next::Nothing);
+        }
+        let left = deadline.map(|deadline| deadline - clock::monotonic());
+        if left.is_some_and(|left| left <= 0.0) {
+            return Ok(Next::Empty);
+        }
+        if queue.is_over() {
+            return Ok(Next::Nothing);
+        }
+        let seat = Arc::new(Seat::new());
+        seat.begin_wait(false);
+        queue.push_idle(Arc::clone(&seat));
+        seat.nap(left);
+        let was_called = !queue.remove_idle(&seat);
+        if was_called {
+            queue.arrived();
+        }
+        // SAFETY: needs the GIL only.
+        let signals = check(unsafe { PyErr_CheckSignals() });
+        if signals.is_err() && was_called && queue.len() > 0 {
+            queue.call_worker();
+        }
+        signals?;
+    }
+}
+
+fn describe(call: Call) -> Res {
+    let (args, kwargs) = call.arguments()?;
+    let Call { function, waiter, .. } = call;
+    let rest = [function.as_ptr(), args.as_ptr(), kwargs.as_ptr()];
+    match &waiter {
+        Waiter::Item(item) => tuple(&[item.as_ptr()]),
+        Waiter::Target(target) => {
+            let of_loop = boolean(matches!(target, Target::Loop(_)));
+            tuple(&[&[target.future().as_ptr(), of_loop.as_ptr()], &rest[..]].concat())
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The life of a worker thread: takes calls, runs them, tells of their outcome, waits.
+
+use std::sync::Arc;
+
+use aioxide_sys::clock;
+use pyo3_ffi::*;
+
+use super::call::{Call, Waiter};
+use super::queue::{Queue, since};
+use super::seat::{self, Seat};
+use super::work_item;
+use crate::calls::room;
+use crate::calls::target::Target;
+use crate::engine::spin;
+use crate::engine::wake::Bell;
+use crate::ffi::names::intern;
+use crate::ffi::object::{call, call_kw, getattr, import_from, string, tuple};
+use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, gil};
+use crate::task::finish::Outcome;
+
+/// How long a worker holds the GIL while calls are queued, in ticks: calls of C functions never come to the place where
+/// the interpreter lets other threads in. Twice the switch interval: a thread that waits must have had one to itself
+/// before its wish is known, and letting go more often would wake it for nothing each time, so that it never has.
+fn hold() -> u64 {
+    let ask = || -> Res<f64> {
+        let seconds = call(import_from(c"sys", c"getswitchinterval")?.as_ptr(), &[])?;
+        // SAFETY: a float.
+        Ok(unsafe { PyFloat_AsDouble(seconds.as_ptr()) })
+    };
+    let seconds = ask().unwrap_or(0.005);
+    error::clear();
+    spin::ticks(2e6 * seconds)
+}
+
+/// Runs calls until the pool is over, or the worker has been idle for too long: then true. `run` is what a call is given
+/// to (a worker context of 3.14); null for calls that are functions.
+pub fn serve(queue: &Queue, run: Raw) -> bool {
+    let seat = Arc::new(Seat::new());
+    let generation = queue.join(&seat);
+    room::set_current(queue.room());
+    let worker = Worker { queue, seat, run, hold: hold(), generation };
+    let retired = worker.serve();
+    room::set_current(std::ptr::null());
+    if !worker.is_orphan_of_fork() {
+        queue.leave(&worker.seat);
+    }
+    gil::leave();
+    retired
+}
+
+struct Worker<'a> {
+    queue: &'a Queue,
+    seat: Arc<Seat>,
+    run: Raw,
+    hold: u64,
+    generation: u32,
+}
+
+impl Worker<'_> {
+    /// A call has forked, and this is the child: the queue has forgotten this worker.
+    fn is_orphan_of_fork(&self) -> bool {
+        self.queue.has_forgotten(self.generation)
+    }
+
+    fn serve(&self) -> bool {
+        let mut held_since = clock::ticks();
+        loop {
+            let mut bell = None;
+            while let Some(call) = self.queue.next() {
+                // The next call may take its time: whoever waits for the last one is woken now.
+                drop(bell.take());
+                bell = self.run(call);
+                if self.is_orphan_of_fork() {
+                    return false;
+                }
+                if since(held_since) > self.hold {
+                    // SAFETY: nothing is borrowed here.
+                    let released = unsafe { gil::release() };
+                    drop(bell.take());
+                    released.take(0);
+                    held_since = clock::ticks();
+                }
+            }
+            if self.queue.is_over() {
+                return false;
+            }
+            if self.queue.take_none() {
+                continue;
+            }
+            if !self.wait(bell) {
+                return true;
+            }
+            held_since = clock::ticks();
+        }
+    }
+
+    /// Waits to be called; false when it is time to retire.
+    fn wait(&self, bell: Option<Bell>) -> bool {
+        let queue = self.queue;
+        let wanted = queue.limits().spin;
+        let spins = queue.spinner().limit(wanted) > 0 && seat::may_spin(spin::processors());
+        let begun = clock::ticks();
+        self.seat.begin_wait(spins);
+        queue.push_idle(Arc::clone(&self.seat));
+        let won = self.seat.wait(if spins { wanted } else { 0 }, queue.limits().idle_timeout, bell);
+        if self.is_orphan_of_fork() {
+            return false;
+        }
+        if wanted > 0 {
+            // By when the call came, not by whether spinning found it: see `LoopCall::finish_after`.
+            let came = queue.next_queued().map(|queued| queued.wrapping_sub(begun));
+            queue.spinner().record(came.is_some_and(|after| after < wanted));
+        }
+        if spins {
+            queue.spinner().paid(won);
+        }
+        let timed_out = queue.remove_idle(&self.seat);
+        if !timed_out {
+            queue.arrived();
+        }
+        self.seat.end_wait();
+        !timed_out || queue.len() > 0
+    }
+
+    /// Runs a call. The loop that waits for it may be asleep still: the bell wakes it.
+    fn run(&self, call: Call) -> Option<Bell> {
+        let begun = clock::ticks();
+        let counters = self.queue.counters();
+        let starts = match &call.waiter {
+            Waiter::Target(target) => target.announce(),
+            Waiter::Item(_) => Ok(true),
+        };
+        match starts {
+            Ok(true) => {}
+            Ok(false) => {
+                self.queue.count_dropped(call);
+                return None;
+            }
+            Err(Raised) => {
+                report();
+                return None;
+            }
+        }
+        counters.note_waited(begun.wrapping_sub(call.queued));
+        let Call { function, args, positional, kwnames, waiter, .. } = call;
+        let target = match waiter {
+            Waiter::Target(target) => target,
+            Waiter::Item(item) => {
+                self.run_item(&function, item, begun);
+                return None;
+            }
+        };
+        let future = if let Target::Future(future) = &target { future.as_ptr() } else { NULL };
+        self.seat.begin(function.as_ptr(), begun, future);
+        let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
+        self.seat.end();
+        let ran = since(begun);
+        counters.note_ran(ran);
+        counters.note_outcome(result.is_ok());
+        let outcome = Outcome::of(result);
+        // Whoever waits for the outcome finds nothing of the call alive but that.
+        drop((function, args, kwnames));
+        target.finish_after(ran, outcome).unwrap_or_else(|Raised| {
+            report();
+            None
+        })
+    }
+
+    /// Has a work item of the standard library's run itself.
+    #[cold]
+    fn run_item(&self, function: &Obj, item: Obj, begun: u64) {
+        let counters = self.queue.counters();
+        self.seat.begin(function.as_ptr(), begun, NULL);
+        let ran = work_item::run(&item, self.run);
+        self.seat.end();
+        let took = since(begun);
+        counters.note_ran(took);
+        match ran {
+            Ok(work_item::Ran::Returned) => counters.note_outcome(true),
+            Ok(work_item::Ran::Cancelled) => counters.note_cancelled(1),
+            Ok(work_item::Ran::Raised) => counters.note_outcome(false),
+            Err(Raised) => {
+                counters.note_outcome(false);
+                report();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn invoke(&self, function: &Obj, args: Option<&Obj>, positional: usize, kwnames: Option<&Obj>) -> Res {
+        if !self.run.is_null() {
+            return call(self.run, &[function.as_ptr()]);
+        }
+        // SAFETY: a tuple of the positional values and as many as `kwnames` has names, alive for the call.
+        unsafe {
+            let values = args
+                .map_or(std::ptr::null(), |args| (*args.as_ptr().cast::<PyTupleObject>()).ob_item.as_ptr());
+            let kwnames = kwnames.map_or(NULL, Obj::as_ptr);
+            Obj::steal(PyObject_Vectorcall(function.as_ptr(), values, positional, kwnames))
+        }
+    }
+}
+
+/// Logs the exception that is set: a callback has raised something that is none of `Exception`'s.
+#[cold]
+fn report() {
+    let log = || -> Res {
+        let Some(exception) = error::take() else { return Ok(crate::ffi::none()) };
+        let logger = import_from(c"concurrent.futures._base", c"LOGGER")?;
+        let method = getattr(logger.as_ptr(), intern(c"critical")?)?;
+        let text = string("Exception in worker")?;
+        let keywords = tuple(&[intern(c"exc_info")?])?;
+        call_kw(method.as_ptr(), &[text.as_ptr(), exception.as_ptr()], 1, keywords.as_ptr())
+    };
+    if log().is_err() {
+        error::unraisable(NULL);
+    }
+}
