@@ -2,9 +2,8 @@
 
 Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
-Ctrl-C may end each method of a `Manager` between any two bytecodes, where it runs in the main thread. The core calls it
-again then, until it comes to its end (`process_manager.rs`). So each is written such that it can begin anew: what has
-been done is noted where it is done, by one call in C, and what says that all is done comes last.
+Each method that the core calls (`_process_contract.Manager`) may be cut short and is called again then. What has been
+done is noted where it is done, by one call in C, and what says that all is done comes last.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
-    from ._processes import ProcessPoolExecutor
+    from ._process_contract import Native
+    from ._process_settings import Settings
 
 # Interrupts a task that is to stop. Of the real-time signals, as those with names belong to users.
 STOP_SIGNAL = signal.SIGRTMAX - 2
@@ -64,10 +64,19 @@ _interpreter_exits = False
 
 
 class Manager(Timers, Errors):
-    """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way."""
+    """The part of a pool that outlives its executor: the core holds it for as long as tasks are under way.
 
-    def __init__(self, executor: ProcessPoolExecutor, max_pending: int | None) -> None:
+    Args:
+        settings: the pool ends when nobody has them any more.
+        launched: a method, called before a worker is started, as long as its object lives.
+        told_broken: a method, called with a text when the pool breaks, as long as its object lives.
+    """
+
+    def __init__(
+        self, settings: Settings, launched: Callable[[], None], told_broken: Callable[[str], None]
+    ) -> None:
         super().__init__()
+        self._launched, self._told_broken = weakref.WeakMethod(launched), weakref.WeakMethod(told_broken)
         self._process = os.getpid()
         self.processes: dict[Any, BaseProcess] = {}
         self._workers: dict[int, BaseProcess] = {}
@@ -84,8 +93,10 @@ class Manager(Timers, Errors):
         self._stopping: dict[Any, int] = {}
         self.finished = Flag()
         self.shutting_down = False
+        # What is queued shall not run any more, however the workers end.
+        self.forced = False
         self.broken: str | None = None
-        self._told_broken = False
+        self._has_told = False
         self._starting = threading.RLock()
         self._cause: str | None = None
         self._deaths_note: str | None = None
@@ -95,12 +106,12 @@ class Manager(Timers, Errors):
         self._answers = 0
         self.restarts = 0
         self._watching = False
-        self._respawns = executor._on_worker_death == "respawn"
-        self.pool = _aioxide.ProcessPool(self, executor._max_workers, True, max_pending)
+        self._respawns = settings.respawns
+        self.pool: Native = _aioxide.ProcessPool(self, settings.max_workers, True, settings.max_pending)
         self.pool.by_value = _by_value.main_has_no_file()
         self._snapshot: _by_value.Snapshot | None = None
         # Last: what it calls needs all of the above.
-        self._executor = weakref.ref(executor, self.pool.collected)
+        self._settings = weakref.ref(settings, self.pool.collected)
 
     # ------------------------------------------------------------------------------------------- called per submit
 
@@ -124,52 +135,49 @@ class Manager(Timers, Errors):
 
     def start_worker(self) -> None:
         """Start a worker; with fork, all of them, as long as there is no thread of ours."""
-        executor = self._executor()
-        if executor is None:
+        settings = self._settings()
+        if settings is None:
             return
-        executor._launched()
-        if not executor._forks:
-            self._start(executor)
+        if launched := self._launched():
+            launched()
+        if not settings.forks:
+            self._start(settings)
             return
         with self._starting:
-            while len(self._staying()) < executor._max_workers:
-                self._start(executor)
+            while len(self._staying()) < settings.max_workers:
+                self._start(settings)
             self.pool.on_demand = False
 
-    def _start(self, executor: ProcessPoolExecutor, replaces: int = 0) -> None:
+    def _start(self, settings: Settings, replaces: int = 0) -> None:
         """Start a worker, in the place of that one if it is not 0; where that is cut short, nothing is left of it."""
         _managers.add(self)
-        initializer: Any = executor._initializer
-        initargs: Any = executor._initargs
-        if self.pool.by_value and executor._forks:
+        context: Any = settings.mp_context
+        initializer: Any = settings.initializer
+        initargs: Any = settings.initargs
+        if self.pool.by_value and settings.forks:
             self._snapshot = self._snapshot or _by_value.Snapshot()
         elif self.pool.by_value and initializer is not None:
             initializer, initargs = _by_value.Sent(initializer), _by_value.Sent(initargs)
-        key, *descriptors = self.pool.prepare(executor._max_tasks_per_child, replaces)
+        key, *descriptors = self.pool.prepare(settings.max_tasks_per_child, replaces)
         try:
-            process = executor._mp_context.Process(
+            options = {
+                "max_rss": settings.max_rss or 0,
+                "stop_signal": STOP_SIGNAL,
+                "spin": self.pool.spin,
+                "by_value": self.pool.by_value,
+            }
+            endpoint = _aioxide_worker.Endpoint(*descriptors, reduction=getattr(context, "reducer", None))
+            process = context.Process(
                 target=_aioxide_worker.main,
-                args=(
-                    _aioxide_worker.Endpoint(
-                        *descriptors, reduction=getattr(executor._mp_context, "reducer", None)
-                    ),
-                    _aioxide.__file__,
-                    initializer,
-                    initargs,
-                    {
-                        "max_rss": executor._max_rss or 0,
-                        "stop_signal": STOP_SIGNAL,
-                        "spin": self.pool.spin,
-                        "by_value": self.pool.by_value,
-                    },
-                ),
+                args=(endpoint, _aioxide.__file__, initializer, initargs, options),
             )
             # From here on the pool does not end without it: another thread may break the pool while this one starts it.
             self._workers[key] = process
-            with _by_value.no_main(self.pool.by_value), no_interrupt(executor._mp_context):
+            with _by_value.no_main(self.pool.by_value), no_interrupt(context):
                 process.start()
             self.processes[process.pid] = process
-            executor._worker_started(key)
+            if settings.idle_timeout is not None:
+                self._watch_idle(settings.idle_timeout)
             # Last, and once: from here on it is a worker as any other.
             self.pool.started(key, process.pid)
         except Exception:
@@ -252,17 +260,17 @@ class Manager(Timers, Errors):
 
     def _replace(self, key: int) -> tuple[str | None, str] | None:
         """Start a worker for one that goes. Returns why the tasks that are left can never run, if that is so."""
-        executor = self._executor()
+        settings = self._settings()
         outstanding = self.pool.outstanding
         cause = None
         if self.pool.is_replaced(key):
             return None
-        if executor is None:
+        if settings is None:
             message = (
                 "The ProcessPoolExecutor was garbage collected with work pending after its last worker process "
                 "exited upon reaching max_tasks_per_child; the pending work can never be run."
             )
-        elif executor._force_shutting_down:
+        elif self.forced:
             message = (
                 "A worker process exited while the pool was being forcefully shut down; work that was still "
                 "enqueued will not be run."
@@ -274,7 +282,7 @@ class Manager(Timers, Errors):
                 "A replacement worker process could not be started, leaving the pool without workers to run the "
                 "remaining work."
             )
-            error = self._start_again(executor, key)
+            error = self._start_again(settings, key)
             if error is None:
                 return None
             cause = "".join(traceback.format_exception(error))
@@ -285,7 +293,7 @@ class Manager(Timers, Errors):
     def _staying(self) -> set[int]:
         return self._workers.keys() - self._leaving - self._buried.keys()
 
-    def _start_again(self, executor: ProcessPoolExecutor, key: int) -> Exception | None:
+    def _start_again(self, settings: Settings, key: int) -> Exception | None:
         """Start a worker in the place of that one; returns why it can't be.
 
         What a handler of a signal raises looks like a failure of the start, but does not come again.
@@ -293,7 +301,7 @@ class Manager(Timers, Errors):
         first: Exception | None = None
         for wait in WAITS:
             try:
-                self._start(executor, key)
+                self._start(settings, key)
             except Exception as error:
                 if self.pool.is_replaced(key):
                     raise
@@ -353,9 +361,9 @@ class Manager(Timers, Errors):
             self._counted.add(key)
             self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
             self._answers = answers
-        executor = self._executor()
+        settings = self._settings()
         limit = (
-            STARTS if not self._buried.get(key, True) else 10 + 5 * (executor._max_workers if executor else 1)
+            STARTS if not self._buried.get(key, True) else 10 + 5 * (settings.max_workers if settings else 1)
         )
         if self._deaths >= limit:
             self._break(
@@ -364,29 +372,26 @@ class Manager(Timers, Errors):
                 f"last of which {how_it_ended(process)}. The process pool is not usable anymore.",
             )
             return
-        if executor is None:
+        if settings is None:
             if self.pool.outstanding and not self._workers.keys() - self._buried.keys():
                 self._break(None, "The ProcessPoolExecutor was garbage collected, and its last worker died.")
             return
-        if executor._forks or self.pool.counts()[0] > 0:
+        if settings.forks or self.pool.counts()[0] > 0:
             broken = self._replace(key)
             if broken is not None:
                 self._break(*broken)
 
     def _is_half_broken(self) -> bool:
-        return self.broken is not None and not self._told_broken
+        return self.broken is not None and not self._has_told
 
     def _break(self, cause: str | None = None, message: str | None = None) -> None:
         if self.broken is None:
             self._say_why(cause, message)
-        if self._told_broken:
+        if self._has_told:
             return
-        executor = self._executor()
-        if executor is not None:
-            executor._broken = self.broken
-            executor._shutdown_thread = True
-        self.shutting_down = True
-        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
+        if told_broken := self._told_broken():
+            told_broken(self.broken or _BROKEN)
+        self._close()
         text = _PENDING if self.broken is None or self.broken == _BROKEN else self.broken
         self.pool.fail_all(lambda _future: self._broken_error(text))
         for process in list(self.processes.values()):
@@ -395,7 +400,7 @@ class Manager(Timers, Errors):
         self.call_later(GRACE, self._kill_all)
         self._room.notify_all()
         self._stay_served()
-        self._told_broken = True
+        self._has_told = True
 
     def _say_why(self, cause: str | None, message: str | None) -> None:
         ended = [process for process in self.processes.values() if process.exitcode]
@@ -441,8 +446,7 @@ class Manager(Timers, Errors):
         """Take no more tasks; end when those that there are have finished. Nothing in a forked child."""
         if self._process != os.getpid():
             return
-        self.shutting_down = True
-        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
+        self._close()
         if cancel_futures:
             self.pool.take_pending(self._unwanted)
         for future in list(self._unwanted):
@@ -450,6 +454,10 @@ class Manager(Timers, Errors):
             self._unwanted.pop(future, None)
         self._room.notify_all()
         self._end_if_done()
+
+    def _close(self) -> None:
+        self.shutting_down = True
+        self.pool.closed = self.pool.stays = self.pool.tell_idle = True
 
     def _end_if_done(self) -> None:
         if self.finished.is_set():
@@ -535,8 +543,7 @@ class Manager(Timers, Errors):
         self.call_later(GRACE, kill)
         self.pool.stop_task(*where, STOP_SIGNAL)
 
-    def watch_idle(self, timeout: float) -> None:
-        """End workers that have been idle for `timeout` seconds, from now on."""
+    def _watch_idle(self, timeout: float) -> None:
         self.pool.stays = True
         if not self._watching:
             self.call_later(timeout, lambda: self._end_idle(timeout))

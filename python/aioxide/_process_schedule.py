@@ -21,7 +21,7 @@ from ._process_items import inner_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from ._processes import ProcessPoolExecutor
+    from ._process_timers import Timers
 
 _T = TypeVar("_T")
 
@@ -30,7 +30,8 @@ _AHEAD = 64
 
 
 def schedule(
-    executor: ProcessPoolExecutor,
+    submit: Callable[..., Future[Any]],
+    timers: Timers,
     fn: Callable[..., _T],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -38,7 +39,7 @@ def schedule(
     retries: int,
     context: Any,
 ) -> Future[_T]:
-    """See `ProcessPoolExecutor.schedule`."""
+    """See `ProcessPoolExecutor.schedule`; `submit` is the pool's, and `timers` those of its manager."""
     timeout = checked_seconds("timeout", timeout, above_zero=True)
     retries = checked_count("retries", retries, least=0)
     if context is not None:
@@ -46,8 +47,8 @@ def schedule(
         fn = partial(_aioxide_worker.call_in_context, _named_values(context), fn)
         args, kwargs = (args, kwargs), {}
     if timeout is None and retries == 0:
-        return executor.submit(fn, *args, **kwargs)
-    call = _Call(executor, partial(executor.submit, fn, *args, **kwargs), timeout, retries)
+        return submit(fn, *args, **kwargs)
+    call = _Call(timers, partial(submit, fn, *args, **kwargs), timeout, retries)
     call.attempt()
     return call.outcome
 
@@ -69,12 +70,12 @@ class _Call:
     """One call with a time limit or retries: its attempts, and the future for what becomes of it."""
 
     def __init__(
-        self, executor: ProcessPoolExecutor, submit: Callable[[], Any], timeout: float | None, retries: int
+        self, timers: Timers, submit: Callable[[], Any], timeout: float | None, retries: int
     ) -> None:
         self.outcome: _ScheduledFuture[Any] = _ScheduledFuture()
         self.outcome._call = self
         self.inner: Any = None
-        self._manager = executor._manager
+        self._timers = timers
         self._submit: Callable[[], Any] | None = submit
         self._timeout = timeout
         self._retries = retries
@@ -102,12 +103,12 @@ class _Call:
             self._watched = inner
 
     def _look_later(self, inner: Any, seconds: float) -> None:
-        self._manager.call_later(seconds, lambda: self._look(inner))
+        self._timers.call_later(seconds, lambda: self._look(inner))
 
     def _look(self, inner: Any) -> None:
         if inner is not self.inner or inner.done() or self._timeout is None:
             return
-        where = self._manager.pool.find(inner)
+        where = self._timers.pool.find(inner)
         if where is None:
             return
         ran = where[2]
@@ -117,7 +118,7 @@ class _Call:
             self._look_later(inner, left)
             return
         self._too_late = True
-        self._manager.pool.stop(inner)
+        self._timers.pool.stop(inner)
 
     def _done(self, inner: Any) -> None:
         if inner is not self.inner:
@@ -199,7 +200,8 @@ def _name_of(variable: contextvars.ContextVar[Any]) -> tuple[str, str]:
 
 
 async def map_progress(
-    executor: ProcessPoolExecutor,
+    executor: concurrent.futures.Executor,
+    workers: int,
     fn: Callable[..., _T],
     iterables: tuple[Iterable[Any], ...],
     ordered: bool,
@@ -229,7 +231,7 @@ async def map_progress(
 
     count = 0
     try:
-        for _ in range(executor._max_workers * _AHEAD):
+        for _ in range(workers * _AHEAD):
             start()
         for _ in chunks:
             future = await done.get()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import _aioxide
+    from ._process_contract import Native
     from ._process_waits import Flag
 
 # How often a timer's callback is called that raises.
@@ -21,7 +21,7 @@ TRIES = 5
 class Timers:
     """The part of a pool's manager that has callbacks called later."""
 
-    pool: _aioxide.ProcessPool
+    pool: Native
     finished: Flag
 
     def __init__(self) -> None:
