@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, final
 
 from typing_extensions import disjoint_base
 
-from ._process_contract import Manager
+from ._processes.contract import Manager
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -168,12 +168,12 @@ class Loop:
     ) -> asyncio.Future[_T]: ...
 
     # What starts with an underscore is for `aioxide._loop`; of that only this is used elsewhere, in
-    # `_registry`.
+    # `registry`.
     def _live_tasks(self) -> list[asyncio.Task[Any]]: ...
     def _before_fork(self) -> None: ...
     def _after_fork(self) -> None: ...
 
-# The core of `_processes.ProcessPoolExecutor`; what its manager calls of it is in `_process_contract.Native`.
+# The core of `_processes.ProcessPoolExecutor`; what its manager calls of it is in `_processes.contract.Native`.
 @final
 class ProcessPool:
     by_value: bool

@@ -9,7 +9,7 @@ import warnings
 
 import aioxide
 import pytest
-from aioxide import _namespace
+from aioxide._entry import namespace
 
 from tests.package.support import output_of
 
@@ -35,7 +35,7 @@ def test_there_are_names_to_compare():
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name(name):
     value = getattr(aioxide, name)
-    if name not in OURS and name not in _namespace.NATIVE:
+    if name not in OURS and name not in namespace.NATIVE:
         assert value is getattr(asyncio, name)
 
 
@@ -67,7 +67,7 @@ def test_dir_lists_asyncios_names_too():
     assert set(PUBLIC) | {"install", "build_info"} <= set(dir(aioxide))
 
 
-@pytest.mark.parametrize("name", sorted(_namespace.submodules()))
+@pytest.mark.parametrize("name", sorted(namespace.submodules()))
 def test_submodules_are_asyncios_own(name):
     theirs = importlib.import_module(f"asyncio.{name}")
     assert getattr(aioxide, name) is theirs
