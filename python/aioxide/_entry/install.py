@@ -5,14 +5,10 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any, Protocol
 
 from .._loop import EventLoop, new_event_loop
-from . import children, foreign
-from .imports import WhenImported
 from .namespace import NATIVE, pool_replacements, submodules
-from .patch import Patch
 
 
 class _Part(enum.Flag):
@@ -84,27 +80,6 @@ def installed(namespace: bool = False, replace_uvloop: bool = False) -> Iterator
             _change_to(before)
 
 
-class _Later:
-    """What is to be replaced in a module that we don't import: as soon as it is."""
-
-    def __init__(
-        self, module: str, replacements: Callable[[ModuleType], Iterator[tuple[Any, str, Any]]]
-    ) -> None:
-        self._replacements = replacements
-        self._made: list[Any] = []
-        self._hook = WhenImported(module, self._make)
-
-    def _make(self, module: ModuleType) -> None:
-        for each in self._replacements(module):
-            Patch.make(*each, self._made)
-
-    def undo(self) -> None:
-        """Put back what stood there, or leave the module alone when it is imported."""
-        self._hook.cancel()
-        for patch in reversed(self._made):
-            patch.undo()
-
-
 class _Undoable(Protocol):
     def undo(self) -> None: ...
 
@@ -122,6 +97,9 @@ def _change_to(parts: _Part) -> None:
             _take_back(part)
     for part in _Part:
         if part in parts and part not in _parts:
+            # Here, as below: a program that never installs should not pay for the import.
+            from .patch import Patch
+
             # What an interrupt may have left of an earlier attempt.
             _take_back(part)
             made: list[Any] = []
@@ -159,6 +137,9 @@ def _options() -> dict[str, bool]:
 
 
 def _loop_replacements() -> _Replacements:
+    from . import children, foreign
+    from .patch import Later
+
     yield asyncio.events, "new_event_loop", new_event_loop
     yield asyncio, "new_event_loop", new_event_loop
     _hook_selector_event_loop()
@@ -168,16 +149,18 @@ def _loop_replacements() -> _Replacements:
     if policy is not None and hasattr(policy, "__dict__"):
         yield policy, "new_event_loop", new_event_loop
     yield foreign.Watch(_in_force)
-    yield _Later(children.MODULE, lambda spawn: children.replacements(spawn, _options))
+    yield Later(children.MODULE, lambda spawn: children.replacements(spawn, _options))
 
 
 def _namespace_replacements() -> _Replacements:
+    from .patch import Later
+
     modules = [asyncio, *submodules().values()]
     for name, native in NATIVE.items():
         standard = getattr(asyncio, name)
         yield from ((module, name, native) for module in modules if vars(module).get(name) is standard)
     for submodule, replacements in pool_replacements().items():
-        yield _Later(submodule, replacements)
+        yield Later(submodule, replacements)
 
 
 def _uvloop_replacements() -> _Replacements:

@@ -1,9 +1,12 @@
-"""One attribute that is replaced, and can be put back."""
+"""Attributes that are replaced, and can be put back."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from .. import _aioxide
+from .imports import WhenImported
 
 _ABSENT: Any = object()
 
@@ -44,6 +47,27 @@ class Patch:
             delattr(self.owner, self.name)
         else:
             setattr(self.owner, self.name, value)
+
+
+class Later:
+    """What is to be replaced in a module that we don't import: as soon as it is."""
+
+    def __init__(
+        self, module: str, replacements: Callable[[ModuleType], Iterator[tuple[Any, str, Any]]]
+    ) -> None:
+        self._replacements = replacements
+        self._made: list[Any] = []
+        self._hook = WhenImported(module, self._make)
+
+    def _make(self, module: ModuleType) -> None:
+        for each in self._replacements(module):
+            Patch.make(*each, self._made)
+
+    def undo(self) -> None:
+        """Put back what stood there, or leave the module alone when it is imported."""
+        self._hook.cancel()
+        for patch in reversed(self._made):
+            patch.undo()
 
 
 def _names_of(owner: Any) -> Any:

@@ -20,7 +20,6 @@ from .._pools.checks import (
     checked_iterable,
 )
 from .._pools.futures import Future, PoolMeta, map_calls
-from .items import Ignored, PendingItems
 from .manager import Manager
 from .settings import checked_settings
 
@@ -184,10 +183,14 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     @property
     def _pending_work_items(self) -> Any:  # type: ignore[override]
+        from .items import PendingItems
+
         return PendingItems(self._submit_own)
 
     @property
     def _work_ids(self) -> Any:  # type: ignore[override]
+        from .items import Ignored
+
         return Ignored()
 
     _executor_manager_thread_wakeup = _work_ids

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_WORKERS = 2**31 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """What a pool was asked to be: see `ProcessPoolExecutor`, whose life it has.
 
