@@ -43,7 +43,7 @@ def the_file(folder, pattern):
 
 
 def test_rust_calls_what_the_protocol_of_the_manager_has():
-    protocol = methods(classes(the_file(PACKAGE, "*contract.py"))["Manager"])
+    protocol = methods(classes(PACKAGE / "_aioxide.pyi")["Manager"])
     manager = the_file(EXTENSION, "*manager.rs")
     called = {path: called_names(path.read_text(), path == manager) for path in EXTENSION.rglob("*.rs")}
     wrong = {name(path): found - protocol.keys() for path, found in called.items() if found - protocol.keys()}
@@ -53,13 +53,21 @@ def test_rust_calls_what_the_protocol_of_the_manager_has():
 
 
 def test_the_manager_has_what_the_protocol_has_with_as_many_arguments():
-    protocol = methods(classes(the_file(PACKAGE, "*contract.py"))["Manager"])
+    protocol = methods(classes(PACKAGE / "_aioxide.pyi")["Manager"])
     own = {}
     for pattern in ("*timers.py", "*errors.py", "*manager.py"):
         for node in classes(the_file(PACKAGE, pattern)).values():
             if node.name in {"Manager", "Timers", "Errors"}:
                 own |= methods(node)
     assert {each: own.get(each) for each in protocol} == protocol
+
+
+def test_rust_has_what_the_protocol_of_the_pool_has():
+    node = classes(PACKAGE / "_aioxide.pyi")["Native"]
+    fields = {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}
+    texts = [path.read_text() for path in EXTENSION.rglob("*.rs")]
+    (text,) = [each for each in texts if 'TypeDef::new(c"aioxide._aioxide.ProcessPool"' in each]
+    assert not (methods(node).keys() | fields) - set(LITERAL.findall(text))
 
 
 def test_a_call_is_found_however_it_is_written():

@@ -20,9 +20,10 @@ import threading
 import types
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .._pools.futures import AwaitableFuture
 from . import remote
 
 _T = TypeVar("_T")
@@ -74,7 +75,7 @@ class BrokenClusterWorker(BrokenCluster):
         )
 
 
-class ClusterFuture(concurrent.futures.Future[_T]):
+class ClusterFuture(AwaitableFuture[_T]):
     """A `concurrent.futures.Future` that can be awaited too, and whose `cancel()` asks the cluster.
 
     It is RUNNING from when a worker has begun the call. `cancel()` withdraws a call that no worker has begun;
@@ -85,9 +86,6 @@ class ClusterFuture(concurrent.futures.Future[_T]):
     """
 
     call: "Call"
-
-    def __await__(self) -> Generator[Any, None, _T]:
-        return asyncio.wrap_future(self).__await__()
 
     def cancel(self) -> bool:
         """Withdraw the call. A running one is only stopped if the pool was made with `cancel_running=True`."""
@@ -489,11 +487,7 @@ class Calls:
 
 
 def _may_wait() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
+    return asyncio._get_running_loop() is None
 
 
 def _cancel_pending(future: ClusterFuture[Any]) -> bool:

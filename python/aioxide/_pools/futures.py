@@ -39,19 +39,29 @@ class PoolMeta(abc.ABCMeta):
         return super().__subclasscheck__(subclass) if standard is None else issubclass(subclass, standard)
 
 
-class Future(_aioxide.PoolFuture, concurrent.futures.Future[_T]):
-    """The future of a call in a pool of aioxide: a `concurrent.futures.Future`, which can be awaited too.
-
-    Its `threading.Condition` is made when something of the standard library first asks for it; why that is
-    sound stands in `pools/future.rs`.
-    """
+class AwaitableFuture(concurrent.futures.Future[_T]):
+    """A `concurrent.futures.Future` that can be awaited too."""
 
     def __await__(self) -> Generator[Any, None, _T]:
         return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
 
 
+class Future(_aioxide.PoolFuture, AwaitableFuture[_T]):
+    """The future of a call in a pool of aioxide.
+
+    Its `threading.Condition` is made when something of the standard library first asks for it; why that is
+    sound stands in `pools/future.rs`.
+    """
+
+
 _aioxide._register_future(Future)
 os.register_at_fork(after_in_child=_aioxide._after_fork)
+
+
+def cancel_and_tell(future: concurrent.futures.Future[Any]) -> None:
+    """Cancel a future that nobody runs, and tell so: `wait()` would wait for ever for one that is only cancelled."""
+    if future.cancel() and future._state == "CANCELLED":
+        future.set_running_or_notify_cancel()
 
 
 def map_calls(

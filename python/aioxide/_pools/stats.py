@@ -86,18 +86,8 @@ class ThreadPoolStats:
     @classmethod
     def from_native(cls, busy: int, numbers: tuple[Any, ...]) -> ThreadPoolStats:
         queued, idle, threads, submitted, done, failed, cancelled, wait, run = numbers
-        return cls(
-            queued,
-            busy,
-            idle,
-            threads,
-            submitted,
-            done,
-            failed,
-            cancelled,
-            Histogram.from_native(wait),
-            Histogram.from_native(run),
-        )
+        times = Histogram.from_native(wait), Histogram.from_native(run)
+        return cls(queued, busy, idle, threads, submitted, done, failed, cancelled, *times)
 
 
 @dataclass(frozen=True)

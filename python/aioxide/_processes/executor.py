@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import multiprocessing
+import os
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
@@ -18,10 +20,15 @@ from .._pools.checks import (
     checked_chunksize,
     checked_count,
     checked_iterable,
+    checked_seconds,
+    checked_workers,
+    optional_count,
+    refuse,
+    shown,
 )
 from .._pools.futures import Future, PoolMeta, map_calls
 from .manager import Manager
-from .settings import checked_settings
+from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -117,21 +124,53 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         max_rss: int | None = None,
     ) -> None:
         # The inherited `__init__` makes queues, locks and a wake-up pipe: none of it is used here.
-        settings = self._settings = checked_settings(
+        if max_workers is None:
+            max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        max_workers = checked_count(
+            "max_workers", checked_workers(max_workers), "an integer or None", most=_MOST_WORKERS
+        )
+        _check_context(mp_context)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if not isinstance(on_worker_death, str) or on_worker_death not in ("break", "respawn"):
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {shown(on_worker_death)}')
+        _check_tasks_per_child(max_tasks_per_child)
+        max_pending = optional_count("max_pending", max_pending)
+        max_rss = optional_count("max_rss", max_rss, "an integer (bytes)")
+        idle_timeout = checked_seconds("idle_timeout", idle_timeout, above_zero=True)
+        replaced = {
+            "max_tasks_per_child": max_tasks_per_child,
+            "idle_timeout": idle_timeout,
+            "max_rss": max_rss,
+        }
+        given = [name for name, value in replaced.items() if value is not None]
+        context: Any = mp_context if mp_context is not None else _default_context(given)
+        method = context.get_start_method(allow_none=False)
+        forks = method == "fork"
+        if given and forks:
+            raise ValueError(
+                f"{given[0]} is incompatible with the 'fork' multiprocessing start method; "
+                "supply a different mp_context."
+            )
+        if method == "forkserver":
+            _preload_worker(context)
+        # The manager goes by these, weakly: they end with this object.
+        self._settings = Settings(
             max_workers,
-            mp_context,
+            context,
             initializer,
             initargs,
             max_tasks_per_child,
-            on_worker_death,
             idle_timeout,
             max_pending,
             max_rss,
+            forks,
+            on_worker_death == "respawn",
         )
         # Under the standard class's names: what programs read there.
-        self._max_workers = settings.max_workers
-        self._mp_context = settings.mp_context
-        self._safe_to_dynamically_spawn_children = not settings.forks
+        self._max_workers = max_workers
+        self._mp_context = context
+        self._safe_to_dynamically_spawn_children = not forks
         self._initializer: Any = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
@@ -142,7 +181,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         self._force_shutting_down = False
         self._executor_manager_thread: Any = None
         self._call_queue: Any = None
-        self._manager = Manager(settings, self._launched, self._told_broken)
+        self._manager = Manager(self._settings, self._launched, self._told_broken)
         self._pool = self._manager.pool
         self._submit = self._pool.submit
         self._processes: Any = self._manager.processes
@@ -410,6 +449,51 @@ _TERMINATE: str = getattr(stdlib, "_TERMINATE", "terminate")
 _KILL: str = getattr(stdlib, "_KILL", "kill")
 
 _aioxide._register_pool(ProcessPoolExecutor, stdlib.ProcessPoolExecutor, "_pending_work_items")
+
+
+# More processes than any system has.
+_MOST_WORKERS = 2**31 - 1
+
+
+def _default_context(given: list[str]) -> Any:
+    """The interpreter's own, but where workers must be started later one that can."""
+    if "max_tasks_per_child" in given:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context()
+    if given and context.get_start_method() == "fork":
+        return multiprocessing.get_context("spawn")
+    return context
+
+
+def _check_context(context: Any) -> None:
+    """Refuse what is no context of multiprocessing, nor of a package that is like it (torch.multiprocessing)."""
+    if context is None or callable(getattr(context, "get_start_method", None)):
+        return
+    method = context if context in multiprocessing.get_all_start_methods() else "spawn"
+    wanted = f"a context (multiprocessing.get_context({method!r})) or None"
+    refuse("mp_context", wanted, context, ValueError if isinstance(context, str) else TypeError)
+
+
+def _check_tasks_per_child(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if value <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    checked_count("max_tasks_per_child", int(value))
+
+
+def _preload_worker(context: Any) -> None:
+    """Have the context's fork server import what every worker needs, beside what the user wants of it."""
+    from importlib import import_module
+
+    # Packages that have copied multiprocessing (`multiprocess`) have a server of their own.
+    package = getattr(getattr(context, "reducer", None), "__package__", None) or "multiprocessing"
+    forkserver = import_module(f"{package}.forkserver")
+    modules = getattr(forkserver._forkserver, "_preload_modules", None)
+    if isinstance(modules, list) and _aioxide_worker.__name__ not in modules:
+        modules.append(_aioxide_worker.__name__)
 
 
 def _flattened(lists: Iterator[list[_T]]) -> Iterator[_T]:

@@ -4,14 +4,14 @@ ends in it, with our pool as its `self`.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _aioxide
+from .._pools.futures import AwaitableFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 _T = TypeVar("_T")
 
@@ -43,7 +43,7 @@ class Ignored:
         """Do nothing."""
 
 
-class _StandingFuture(concurrent.futures.Future[_T]):
+class _StandingFuture(AwaitableFuture[_T]):
     """A future that the standard `submit` has made; `_inner` is the pool's own, of the same call."""
 
     _inner: concurrent.futures.Future[_T]
@@ -56,9 +56,6 @@ class _StandingFuture(concurrent.futures.Future[_T]):
     def running(self) -> bool:
         """Return True while the call runs."""
         return not self.done() and self._inner.running()
-
-    def __await__(self) -> Generator[Any, None, _T]:
-        return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
 
 
 def inner_of(future: Any) -> Any:

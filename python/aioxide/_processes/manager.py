@@ -2,7 +2,7 @@
 
 Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
 
-Each method that the core calls (`contract.Manager`) may be cut short and is called again then. What has been
+Each method that the core calls (`_aioxide.Manager`) may be cut short and is called again then. What has been
 done is noted where it is done, by one call in C, and what says that all is done comes last.
 """
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import _aioxide_worker
 
 from .. import _aioxide
+from .._pools.futures import cancel_and_tell
 from . import by_value
 from .errors import Errors, WorkerDied, remote_traceback
 from .signals import how_it_ended, no_interrupt, reap
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
-    from .contract import Native
+    from .._aioxide import Native
     from .settings import Settings
 
 # Interrupts a task that is to stop. Of the real-time signals, as those with names belong to users.
@@ -573,8 +574,7 @@ def _is_of_the_system(error: Exception) -> bool:
 
 def _cancel(future: Any) -> None:
     if isinstance(future, concurrent.futures.Future):
-        if future.cancel() and future._state == "CANCELLED":
-            future.set_running_or_notify_cancel()
+        cancel_and_tell(future)
         return
     with contextlib.suppress(RuntimeError):  # a loop that is closed
         future.get_loop().call_soon_threadsafe(future.cancel)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .contract import Native
+    from .._aioxide import Native
     from .waits import Flag
 
 # How often a timer's callback is called that raises.

@@ -62,6 +62,13 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     __module__ = "aioxide._threads"  # which pickles name
     _stands_for = StandardPool
 
+    # What the standard class has; typeshed does not, or knows otherwise.
+    _threads: Any
+    _initializer: Any
+    _initargs: Any
+    _create_worker_context: Any
+    _resolve_work_item_task: Any
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -85,7 +92,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
             if value is not None
         ]
         # The running version's own checks, errors and defaults; what it makes for its queue is replaced.
-        super().__init__(max_workers, thread_name_prefix, initializer, initargs, **context_options)
+        init: Any = super().__init__
+        init(max_workers, thread_name_prefix, initializer, initargs, **context_options)
         if _starts_threads_itself(type(self)):
             if self._keywords:
                 raise TypeError(
@@ -213,13 +221,12 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         self.__dict__["_shutdown"] = value
 
     @property
-    def _broken(self) -> str | bool:
+    def _broken(self) -> Any:  # the reason, or False
         queue = self._queue
-        broken: str | bool = self.__dict__["_broken"] if queue is None else queue.broken
-        return broken
+        return self.__dict__["_broken"] if queue is None else queue.broken
 
     @_broken.setter
-    def _broken(self, value: str | bool) -> None:
+    def _broken(self, value: Any) -> None:
         queue = self._queue
         if queue is not None and value:
             queue.break_down(getattr(self, "BROKEN", _standard.BrokenThreadPool), value)
@@ -239,7 +246,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         with self._start_lock:
             name = f"{self._thread_name_prefix or self}_{self._started_threads}"
             worker = _Worker(self, context)
-            thread = threading.Thread(name=name, target=worker.run)
+            thread: Any = threading.Thread(name=name, target=worker.run)
             try:
                 # Until here, the native part takes it out of its count where this is interrupted.
                 queue.begin()
@@ -397,6 +404,6 @@ def _after_fork() -> None:
 
 # Run before the standard library's own hook, which was registered when its module was imported, and which joins
 # threads of pools that start theirs themselves.
-threading._register_atexit(_at_exit)
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
 os.register_at_fork(after_in_child=_after_fork)
 _aioxide._register_pool(ThreadPoolExecutor, StandardPool, "_work_queue")

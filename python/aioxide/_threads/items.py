@@ -12,16 +12,15 @@ import concurrent.futures.thread as _standard
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .._pools.checks import checked_seconds
+from .._pools.futures import AwaitableFuture, cancel_and_tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .. import _aioxide
-
-_T = TypeVar("_T")
 
 
 class WorkQueue:
@@ -51,7 +50,7 @@ class WorkQueue:
             )
         future = getattr(item, "future", None)
         if type(future) is concurrent.futures.Future:
-            future.__class__ = _AwaitableFuture  # as every future of our pools can be awaited
+            future.__class__ = AwaitableFuture  # as every future of our pools can be awaited
         self._native.put_item(item, _function_of(item))
 
     def put_nowait(self, item: Any) -> None:
@@ -124,13 +123,6 @@ class IdleSemaphore(threading.Semaphore):
         return f"<idle threads of an aioxide.ThreadPoolExecutor: {self._value}>"
 
 
-class _AwaitableFuture(concurrent.futures.Future[_T]):
-    """A future that the standard `submit` has made, for a pool of ours."""
-
-    def __await__(self) -> Generator[Any, None, _T]:
-        return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
-
-
 def _standing_for(waiting: asyncio.Future[Any]) -> concurrent.futures.Future[Any]:
     """A future for the taker of a call that a loop waits for: the loop's is finished with it, and cancels it."""
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -169,14 +161,14 @@ def run(item: Any, run_of_context: Any) -> bool | None:
 
 
 def refuse(item: Any, exception: BaseException | None) -> None:
-    """End an item's future: cancelled, and told so (`wait()` would wait for ever for one that is only cancelled)."""
+    """End an item's future, with an exception or cancelled."""
     future = _future_of(item)
     if future is None:
         return
     if exception is not None:
         future.set_exception(exception)
-    elif future.cancel() and future._state == "CANCELLED":
-        future.set_running_or_notify_cancel()
+    else:
+        cancel_and_tell(future)
 
 
 def leave_behind(item: Any) -> None:
