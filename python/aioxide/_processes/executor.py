@@ -143,17 +143,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             "idle_timeout": idle_timeout,
             "max_rss": max_rss,
         }
-        given = [name for name, value in replaced.items() if value is not None]
-        context: Any = mp_context if mp_context is not None else _default_context(given)
-        method = context.get_start_method(allow_none=False)
-        forks = method == "fork"
-        if given and forks:
-            raise ValueError(
-                f"{given[0]} is incompatible with the 'fork' multiprocessing start method; "
-                "supply a different mp_context."
-            )
-        if method == "forkserver":
-            _preload_worker(context)
+        context, forks = _context_for(mp_context, [name for name in replaced if replaced[name] is not None])
         # The manager goes by these, weakly: they end with this object.
         self._settings = Settings(
             max_workers,
@@ -455,14 +445,23 @@ _aioxide._register_pool(ProcessPoolExecutor, stdlib.ProcessPoolExecutor, "_pendi
 _MOST_WORKERS = 2**31 - 1
 
 
-def _default_context(given: list[str]) -> Any:
-    """The interpreter's own, but where workers must be started later one that can."""
-    if "max_tasks_per_child" in given:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context()
-    if given and context.get_start_method() == "fork":
-        return multiprocessing.get_context("spawn")
-    return context
+def _context_for(context: Any, given: list[str]) -> tuple[Any, bool]:
+    """The context that workers are started by, and whether that forks: the interpreter's own if None is asked for, but
+    where workers must be started later one that can.
+    """
+    if context is None:
+        context = multiprocessing.get_context("spawn" if "max_tasks_per_child" in given else None)
+        if given and context.get_start_method() == "fork":
+            context = multiprocessing.get_context("spawn")
+    method = context.get_start_method(allow_none=False)
+    if given and method == "fork":
+        raise ValueError(
+            f"{given[0]} is incompatible with the 'fork' multiprocessing start method; "
+            "supply a different mp_context."
+        )
+    if method == "forkserver":
+        _preload_worker(context)
+    return context, method == "fork"
 
 
 def _check_context(context: Any) -> None:
