@@ -1,6 +1,6 @@
 """The worker's side of a `__main__` that no worker can import: its functions and classes arrive by value.
 
-`aioxide/_by_value.py` is the other side, and says when.
+`aioxide/_processes/by_value.py` is the other side, and says when.
 """
 
 import contextvars

@@ -7,19 +7,15 @@ Importing this module changes nothing in the process.
 
 import sys as _sys
 
-from . import _namespace
-from ._build import build_info as build_info
-from ._install import install as install
-from ._install import installed as installed
-from ._install import uninstall as uninstall
-from ._loop import EventLoop as EventLoop
-from ._loop import new_event_loop as new_event_loop
-from ._policy import get_event_loop as get_event_loop
-from ._runner import Runner as Runner
-from ._runner import run as run
+from ._entry import namespace as _namespace
+from ._entry.build import build_info as build_info
+from ._entry.install import install as install, installed as installed, uninstall as uninstall
+from ._entry.policy import get_event_loop as get_event_loop
+from ._entry.runner import Runner as Runner, run as run
+from ._loop import EventLoop as EventLoop, new_event_loop as new_event_loop
 
-if _sys.version_info < (3, 14):  # from 3.14 on, looking it up warns: see _namespace.module_getattr
-    from ._policy import EventLoopPolicy as EventLoopPolicy
+if _sys.version_info < (3, 14):  # from 3.14 on, looking it up warns: see namespace.module_getattr
+    from ._entry.policy import EventLoopPolicy as EventLoopPolicy
 
 # Copied, not forwarded one by one: a module's __getattr__ would cost a program that says `import aioxide as
 # asyncio` a Python call for every `asyncio.sleep`.

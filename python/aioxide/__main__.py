@@ -1,6 +1,6 @@
-"""`python -m aioxide`: see `_main.py`."""
+"""`python -m aioxide`: see `_entry/main.py`."""
 
-from aioxide._main import main
+from aioxide._entry.main import main
 
 if __name__ == "__main__":
     main()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import _aioxide_worker
 
 from . import _aioxide
-from ._checks import checked_count, checked_iterable, refuse
+from ._pools.checks import checked_count, checked_iterable, refuse
 
 if TYPE_CHECKING:
     import numpy

@@ -43,9 +43,9 @@ def own_pools() -> tuple[type, ...]:
 
 
 def own_future() -> type:
-    from aioxide import _futures
+    from aioxide._pools import futures
 
-    return _futures.Future
+    return futures.Future
 
 
 def _count(cls: type, count: Callable[[type], None]) -> None:

@@ -300,7 +300,7 @@ def test_a_module_that_the_workers_lack_is_named(pool, running, tmp_path, monkey
 
 
 def test_another_version_of_python_is_refused(pool, monkeypatch):
-    monkeypatch.setattr("aioxide._cluster_calls.PYTHON", (3, 10))
+    monkeypatch.setattr("aioxide._cluster.calls.PYTHON", (3, 10))
     error = pool.submit(add, 1).exception(DEADLINE)
     assert type(error) is RuntimeError
     assert f"runs Python {sys.version_info[0]}.{sys.version_info[1]}, and this client 3.10" in str(error)

@@ -129,7 +129,7 @@ def test_a_running_call_is_stopped_where_that_was_asked_for(make_pool, tmp_path)
 
 
 def test_a_worker_that_holds_the_gil_is_stopped_too(make_pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("aioxide._cluster_calls.STOP_TIMEOUT", 0.5)
+    monkeypatch.setattr("aioxide._cluster.calls.STOP_TIMEOUT", 0.5)
     pool = make_pool(cancel_running=True)
 
     def hold_the_gil(path):

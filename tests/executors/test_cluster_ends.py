@@ -195,7 +195,7 @@ def test_a_forked_child_leaves_the_parents_pool_alone(pool, release, tmp_path):
                 os.write(writing, b"not cancelled, ")
             pool.shutdown(cancel_futures=True)
             pool.shutdown(wait=False)
-            aioxide._cluster._finish_at_exit()
+            aioxide._cluster.executor._finish_at_exit()
             os.write(writing, b"not shut down, ")
             pool.submit(add, 1)
         except RuntimeError as error:

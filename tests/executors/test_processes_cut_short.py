@@ -256,7 +256,7 @@ def test_a_callback_that_is_interrupted_keeps_no_other_from_being_called():
     def interrupt(_):
         raise KeyboardInterrupt
 
-    pending = aioxide._futures.Future()
+    pending = aioxide._pools.futures.Future()
     for callback in (called.append, interrupt, called.append):
         pending.add_done_callback(callback)
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,7 @@
 """The limits of a process pool: what a worker may grow to, do and wait for, and how many calls may wait for one."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import threading
@@ -204,3 +205,22 @@ def test_whoever_leaves_map_progress_early_leaves_nothing_under_way():
         aioxide.run(main(pool))
         wait_until(lambda: pool._pool.outstanding == 0)
         assert pool.stats().done < 200
+
+
+# ---------------------------------------------------------------------------------------------------------- the end
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+def test_a_pool_that_only_its_own_initializer_has_ends():
+    class Owner:
+        def __init__(self):
+            self.pool = aioxide.ProcessPoolExecutor(1, multiprocessing.get_context("fork"), self.prepare)
+
+        def prepare(self):
+            pass
+
+    owner = Owner()
+    pid = owner.pool.submit(os.getpid).result(DEADLINE)
+    del owner
+    gc.collect()
+    wait_until(lambda: not is_running(pid))

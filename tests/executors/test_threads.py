@@ -11,8 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures.thread import BrokenThreadPool
-from concurrent.futures.thread import ThreadPoolExecutor as StandardPool
+from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor as StandardPool
 
 import aioxide
 import pytest

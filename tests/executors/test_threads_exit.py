@@ -51,7 +51,7 @@ def test_exit_names_what_it_waits_for():
         HEAD
         + """
 import functools
-import aioxide._threads as threads
+import aioxide._threads.executor as threads
 threads._PATIENCE = 0.3
 
 def long_work(event):
@@ -75,7 +75,7 @@ def test_exit_names_the_function_behind_to_thread():
     done = run_program(
         HEAD
         + """
-import aioxide._threads as threads
+import aioxide._threads.executor as threads
 threads._PATIENCE = 0.3
 def long_work():
     time.sleep(1.5)

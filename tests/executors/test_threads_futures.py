@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, InvalidStateError
 
 import aioxide
 import pytest
-from aioxide._futures import Future
+from aioxide._pools.futures import Future
 
 from .threads_support import DEADLINE, output_of
 

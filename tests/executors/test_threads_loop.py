@@ -12,7 +12,7 @@ import weakref
 
 import aioxide
 import pytest
-from aioxide._futures import Future
+from aioxide._pools.futures import Future
 
 from .threads_support import DEADLINE, output_of, wait_until
 

@@ -9,7 +9,7 @@ import time
 
 import aioxide
 import pytest
-from aioxide._futures import Future
+from aioxide._pools.futures import Future
 
 from .threads_support import DEADLINE, wait_until
 

@@ -216,7 +216,7 @@ def test_a_start_method_is_not_a_context(method):
     ],
 )
 def test_arguments_of_a_cluster(argument, accepted, monkeypatch):
-    import aioxide._cluster as module
+    import aioxide._cluster.executor as module
 
     class Reached(Exception):
         pass

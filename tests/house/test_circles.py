@@ -9,7 +9,7 @@ CRATES = sorted(path.parent for path in (ROOT / "crates").glob("*/src"))
 PACKAGES = sorted(path.parent for path in (ROOT / "python").glob("*/__init__.py"))
 
 # How many files stand in circles still. The rule is 0: these numbers may only fall.
-LEFT = {"aioxide": 0, "python/aioxide": 3}
+LEFT = {"aioxide": 0, "python/aioxide": 0}
 
 
 def check(graph, root, left):

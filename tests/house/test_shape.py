@@ -166,6 +166,7 @@ def test_the_map_names_every_room():
     rooms = {path.name + "/" for path in source.iterdir() if path.is_dir()}
     rooms |= {path.name for path in source.glob("*.rs")}
     rooms |= {path.name for path in (ROOT / "crates").iterdir() if path.is_dir()}
+    rooms |= {path.parent.name + "/" for path in (ROOT / "python" / "aioxide").glob("*/__init__.py")}
     rooms |= {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"
     }

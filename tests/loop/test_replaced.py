@@ -11,7 +11,7 @@ from unittest import mock
 
 import aioxide
 import pytest
-from aioxide import _patched
+from aioxide._loop import patched
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def loop():
 
 @pytest.fixture(autouse=True)
 def _forget_what_was_told(monkeypatch):
-    monkeypatch.setattr(_patched, "_told", set())
+    monkeypatch.setattr(patched, "_told", set())
 
 
 def turns(loop):
@@ -100,7 +100,7 @@ def test_what_was_replaced_for_all_loops_is_told(loop, monkeypatch, owner, name)
     assert name in told
 
 
-@pytest.mark.parametrize("name", _patched._METHODS)
+@pytest.mark.parametrize("name", patched._METHODS)
 def test_a_method_that_was_wrapped_on_asyncios_class_is_told_once(loop, monkeypatch, name):
     standard = getattr(asyncio.BaseEventLoop, name)
 
@@ -117,7 +117,7 @@ def test_a_method_that_was_wrapped_on_asyncios_class_is_told_once(loop, monkeypa
         raise AssertionError("called")
 
     for wrapped in (Wrapper(), wrapper):
-        _patched._told.clear()
+        patched._told.clear()
         monkeypatch.setattr(asyncio.BaseEventLoop, name, wrapped)
         (told,) = turns(loop)
         assert f"asyncio's BaseEventLoop.{name}()" in told

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import aioxide
-from aioxide import _namespace
+from aioxide._entry import namespace
 
 from tests.package.support import output_of
 
@@ -52,7 +52,7 @@ def test_native_names_are_native():
     # No interpreter that we support lacks what they need; if one did, this is where we would learn of it.
     assert aioxide.build_info()["features"]["native_tasks"] is True
     assert aioxide.build_info()["features"]["context_snapshots"] is True
-    for name in _namespace.NATIVE_NAMES:
+    for name in namespace.NATIVE_NAMES:
         native = getattr(aioxide, name)
         assert native is getattr(aioxide._aioxide, name)
         assert native is not getattr(asyncio, name)

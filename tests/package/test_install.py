@@ -8,12 +8,11 @@ import selectors
 import sys
 import unittest
 import warnings
-from asyncio import SelectorEventLoop as captured_class
-from asyncio import new_event_loop as captured_function
+from asyncio import SelectorEventLoop as captured_class, new_event_loop as captured_function
 
 import aioxide
 import pytest
-from aioxide import _namespace
+from aioxide._entry import namespace
 
 from tests.package.support import output_of
 
@@ -96,7 +95,7 @@ def is_default_policy(value):
 
 def namespaces():
     """What asyncio's modules and our hooks' places hold, by identity."""
-    modules = [asyncio, *_namespace.submodules().values()]
+    modules = [asyncio, *namespace.submodules().values()]
     return {
         (m.__name__, name): value
         for m in modules
@@ -305,12 +304,12 @@ def test_get_event_loop_makes_ours():
 
 
 def test_namespace_puts_the_native_classes_into_asyncio():
-    natives = _namespace.NATIVE
+    natives = namespace.NATIVE
     before = {name: getattr(asyncio, name) for name in natives}
     aioxide.install(namespace=True)
     for name, native in natives.items():
         assert getattr(asyncio, name) is native
-        assert all(vars(m).get(name) is not before[name] for m in _namespace.submodules().values()), name
+        assert all(vars(m).get(name) is not before[name] for m in namespace.submodules().values()), name
 
     async def main():
         loop = asyncio.get_running_loop()

@@ -3,13 +3,14 @@
 import asyncio
 import importlib
 import inspect
+import pickle
 import sys
 import types
 import warnings
 
 import aioxide
 import pytest
-from aioxide import _namespace
+from aioxide._entry import namespace
 
 from tests.package.support import output_of
 
@@ -35,7 +36,7 @@ def test_there_are_names_to_compare():
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name(name):
     value = getattr(aioxide, name)
-    if name not in OURS and name not in _namespace.NATIVE:
+    if name not in OURS and name not in namespace.NATIVE:
         assert value is getattr(asyncio, name)
 
 
@@ -67,7 +68,7 @@ def test_dir_lists_asyncios_names_too():
     assert set(PUBLIC) | {"install", "build_info"} <= set(dir(aioxide))
 
 
-@pytest.mark.parametrize("name", sorted(_namespace.submodules()))
+@pytest.mark.parametrize("name", sorted(namespace.submodules()))
 def test_submodules_are_asyncios_own(name):
     theirs = importlib.import_module(f"asyncio.{name}")
     assert getattr(aioxide, name) is theirs
@@ -103,6 +104,26 @@ def test_unknown_names_are_refused_as_by_any_module():
         exec("from aioxide import no_such_name")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("aioxide.no_such_module")
+
+
+@pytest.mark.parametrize(
+    ("thing", "room"),
+    [
+        (aioxide.EventLoop, "aioxide._loop"),
+        (aioxide.new_event_loop, "aioxide._loop"),
+        (aioxide.ThreadPoolExecutor, "aioxide._threads"),
+        (aioxide.ProcessPoolExecutor, "aioxide._processes"),
+        (aioxide._processes.WorkerDied, "aioxide._processes"),
+        (aioxide._processes.TransferError, "aioxide._processes"),
+        (aioxide.ClusterExecutor, "aioxide._cluster"),
+        (aioxide.BrokenCluster, "aioxide._cluster"),
+        (aioxide.BrokenClusterWorker, "aioxide._cluster"),
+    ],
+)
+def test_pickles_name_the_room_not_the_file(thing, room):
+    """Another process may run another version, in which the files are others."""
+    assert pickle.dumps(thing, 0).startswith(f"c{room}\n{thing.__name__}\n".encode())
+    assert pickle.loads(pickle.dumps(thing)) is thing
 
 
 def test_our_dunders_are_our_own():

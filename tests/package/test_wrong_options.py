@@ -6,7 +6,7 @@ import sys
 
 import aioxide
 import pytest
-from aioxide import _main, _uvloop
+from aioxide._entry import main as entry, uvloop
 
 from ..executors.wrong_arguments import INSIDE, VALUES, faults
 from .support import run_python
@@ -54,10 +54,10 @@ def refused(arguments, monkeypatch, capsys):
         pytest.fail(f"{arguments} was not refused")
 
     for name in ("install", "_run_as_if_alone", "_start_again_with_i"):
-        monkeypatch.setattr(_main, name, done)
+        monkeypatch.setattr(entry, name, done)
     monkeypatch.setattr(sys, "argv", ["aioxide", *arguments])
     with pytest.raises(SystemExit) as ended:
-        _main.main()
+        entry.main()
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (2, "")
     assert printed.err.startswith("usage: python -m aioxide ")
@@ -132,10 +132,10 @@ def test_uvloops_run_refuses_as_asyncios():
     async def nothing():
         pass
 
-    assert _uvloop.run(nothing()) is None
+    assert uvloop.run(nothing()) is None
     main = nothing()
     with pytest.raises(TypeError, match=r"^uvloop.run\(\) uses a non-uvloop event loop$"):
-        _uvloop.run(main, loop_factory=asyncio.SelectorEventLoop)
+        uvloop.run(main, loop_factory=asyncio.SelectorEventLoop)
     main.close()
     for arguments, message in (
         ((), "main"),
@@ -143,4 +143,4 @@ def test_uvloops_run_refuses_as_asyncios():
         ((1, 2, 3), "positional argument"),
     ):
         with pytest.raises(TypeError, match=message):
-            _uvloop.run(*arguments)
+            uvloop.run(*arguments)

@@ -8,8 +8,7 @@ import warnings
 
 import aioxide
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from . import programs
 from .harness import FACTORIES, HARD

@@ -1,4 +1,4 @@
-//! A work item of the standard library's thread pool: what is done with one is Python's, in `aioxide._work_items`.
+//! A work item of the standard library's thread pool: what is done with one is Python's, in `aioxide._threads.items`.
 
 use std::ffi::CStr;
 
@@ -14,7 +14,7 @@ pub enum Ran {
 }
 
 fn helper(name: &CStr, args: &[Raw]) -> Res {
-    call(import_from(c"aioxide._work_items", name)?.as_ptr(), args)
+    call(import_from(c"aioxide._threads.items", name)?.as_ptr(), args)
 }
 
 /// Has the item run, by the worker's context (`run` is a bound method of it, or null).

@@ -3,8 +3,7 @@
 import warnings
 
 import aioxide
-from aioxide import EventLoop as Loop
-from aioxide import install, new_event_loop, run
+from aioxide import EventLoop as Loop, install, new_event_loop, run
 
 __all__ = ["EventLoopPolicy", "Loop", "install", "new_event_loop", "run"]
 

@@ -1,0 +1,4 @@
+"""Calls on other machines: the pool over Dask's distributed, its calls on their way, and what is sent there."""
+
+from .calls import BrokenCluster as BrokenCluster, BrokenClusterWorker as BrokenClusterWorker
+from .executor import ClusterExecutor as ClusterExecutor

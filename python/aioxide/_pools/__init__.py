@@ -1,0 +1,1 @@
+"""What all pools share: futures, `map()`, statistics, and the checks of arguments."""
