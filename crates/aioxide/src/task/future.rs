@@ -31,13 +31,9 @@ pub struct Waiter {
     pub context: Option<Obj>,
 }
 
-/// A future is done: what waited for it, taken out. `waiters::wake` tells them.
+/// A future is done, and has its waiters still: `waiters::wake` takes them out and tells them.
 #[must_use = "whoever waits for the future has not been told"]
-pub struct Woken<'a> {
-    pub future: &'a Future,
-    pub first: Option<Waiter>,
-    pub more: Vec<Waiter>,
-}
+pub struct Woken<'a>(pub &'a Future);
 
 /// Our fields, behind those of `_asyncio.Future` or `Task`. A word here is a word in each future that somebody waits for: what
 /// is a bit is kept as one, and what can be worked out is not kept.
@@ -241,20 +237,13 @@ impl Future {
 
     // --------------------------------------------------------------------------------------------- transitions
 
-    /// Takes out what waited: the future is done.
-    #[inline(always)]
-    fn woken(&self) -> Woken<'_> {
-        let more = if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() };
-        Woken { future: self, first: self.take_first(), more }
-    }
-
     /// Finishes with a result.
     #[inline(always)]
     pub fn set_result(&self, result: Obj) -> Res<Woken<'_>> {
         self.check_pending()?;
         self.outcome.replace(Some(result));
         self.state.set(State::Returned);
-        Ok(self.woken())
+        Ok(Woken(self))
     }
 
     /// Finishes with an exception instance or class, checked as `Future.set_exception` checks it.
@@ -276,7 +265,7 @@ impl Future {
         self.outcome.replace(Some(exception));
         self.state.set(State::Raised);
         self.log_traceback.set(true);
-        self.woken()
+        Woken(self)
     }
 
     /// Finishes as cancelled; nothing if it was done.
@@ -287,7 +276,7 @@ impl Future {
         }
         self.state.set(State::Cancelled);
         self.set_cancel_message(message);
-        Some(self.woken())
+        Some(Woken(self))
     }
 
     /// Keeps the `CancelledError` that ended a task, so that whoever asks for the result gets that very one.
@@ -374,8 +363,14 @@ impl Future {
     }
 
     #[inline(always)]
-    fn take_first(&self) -> Option<Waiter> {
+    pub(super) fn take_first(&self) -> Option<Waiter> {
         self.first.take().map(|callback| Waiter { callback, context: self.first_context.take() })
+    }
+
+    /// Takes out the waiters behind the first.
+    #[inline(always)]
+    pub(super) fn take_more(&self) -> Vec<Waiter> {
+        if self.has_rare() { self.with_more(std::mem::take) } else { Vec::new() }
     }
 
     /// Copies of all waiters.
@@ -472,7 +467,7 @@ impl Future {
     pub fn release(&self) {
         self.outcome.clear();
         if self.first.is_set() || self.look_at_rare(|rare| !rare.more.is_empty()) == Some(true) {
-            drop((self.take_first(), self.with_more(std::mem::take)));
+            drop((self.take_first(), self.take_more()));
         }
         drop(self.rare.with(Option::take));
     }

@@ -362,10 +362,8 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
     // SAFETY: `at` finds the handle to which the call's place belongs; whoever keeps it keeps it alive until something
     // else runs.
     unsafe {
-        let handle = match at(call.handle) {
-            Some(handle) => handle,
-            None => blank(Kind::Once, state.object)?,
-        };
+        let kept = !call.handle.is_null();
+        let handle = if kept { at(call.handle) } else { blank(Kind::Once, state.object)? };
         if !of(handle.as_ptr()).callback.is_set() {
             of(handle.as_ptr()).hold(call.callback, call.args, call.several, call.context);
         }
@@ -373,13 +371,13 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
     }
 }
 
-/// The handle that has this place; nothing for null.
+/// The handle that has this place.
 ///
 /// # Safety
 /// It is alive.
-unsafe fn at(place: *const Place) -> Option<Obj> {
+unsafe fn at(place: *const Place) -> Obj {
     // SAFETY: places exist within handles only.
-    (!place.is_null()).then(|| Obj::new(unsafe { place.byte_sub(PLACE_AT) }.cast_mut().cast()))
+    Obj::new(unsafe { place.byte_sub(PLACE_AT) }.cast_mut().cast())
 }
 
 /// Takes leave of the handle of a cancelled call that has just left the queue.
@@ -387,11 +385,9 @@ unsafe fn at(place: *const Place) -> Option<Obj> {
 /// # Safety
 /// As `run_call`.
 pub unsafe fn retire_cancelled(place: *const Place) {
-    // SAFETY: `at` finds the handle to which the place belongs, or none.
-    unsafe {
-        if let Some(handle) = at(place) {
-            retire(handle.as_ptr());
-        }
+    if !place.is_null() {
+        // SAFETY: as the caller says.
+        unsafe { retire(at(place).as_ptr()) }
     }
 }
 
@@ -400,19 +396,13 @@ pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
     let kept = |shown| match shown {
         Shown::Handle(handle) => Ok(handle),
         // SAFETY: nothing runs before each place has become its handle.
-        Shown::Place(place) => unsafe { at(place) }.ok_or(None),
-        Shown::Call(call) => Err(Some(call)),
+        Shown::Place(place) => Ok(unsafe { at(place) }),
+        Shown::Call(call) => Err(call),
     };
-    let shown: Vec<Result<Obj, Option<Call>>> = state.ready_shown().into_iter().map(kept).collect();
-    let mut handles = Vec::new();
-    for (index, known) in shown.into_iter().enumerate() {
-        match known {
-            Ok(handle) => handles.push(handle),
-            Err(Some(call)) => handles.push(stand_for(state, index, call)?),
-            Err(None) => {}
-        }
-    }
-    Ok(handles)
+    let shown: Vec<Result<Obj, Call>> = state.ready_shown().into_iter().map(kept).collect();
+    let handle =
+        |(index, known): (usize, Result<Obj, Call>)| known.or_else(|call| stand_for(state, index, call));
+    shown.into_iter().enumerate().map(handle).collect()
 }
 
 /// A handle for a queued call that has none.

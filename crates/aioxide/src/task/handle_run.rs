@@ -107,8 +107,10 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
             if !spare {
                 return run_in_own(&handle, callback.as_ptr());
             }
-            let args = this.args.share();
-            let body = || invoke(callback.as_ptr(), raw_or_null(&args), this.several.get());
+            let body = || {
+                let args = this.args.share();
+                invoke(callback.as_ptr(), raw_or_null(&args), this.several.get())
+            };
             run_in_spare(&this.state().spare_context, held, body, |entered| {
                 this.context.set(entered);
                 failed(&handle)

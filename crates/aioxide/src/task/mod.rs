@@ -31,8 +31,8 @@
 //! # States
 //!
 //! A future is `Pending`, then for good `Returned` (`set_result`), `Raised` (`set_exception`) or `Cancelled` (`set_cancelled`);
-//! only `__init__` begins anew. Each transition asks for `Pending` and hands out the waiters as a `Woken`: when `waiters::wake`
-//! runs, whatever code that brings, the future is done and has none.
+//! only `__init__` begins anew. Each transition asks for `Pending` and returns a `Woken`, which says that the waiters are there
+//! still: `waiters::wake` takes them out, all before it tells the first.
 //!
 //! A task is in one place at a time: in the queue (`Step`, `Wake`, `Throw`), in its step, or in the waiters of the future in
 //! `waits_for`. To wake moves it from the waiters to the queue; `prepare` empties `waits_for`; `wait_for` fills both.

@@ -14,12 +14,13 @@ use crate::ffi::{Obj, Raised, Raw, Res, error, names, snapshot};
 /// Tells all that waited for `slf`, in order. A task is in the list of all tasks no more.
 #[inline(always)]
 pub fn wake(slf: Raw, woken: Woken) -> Res<()> {
-    let Woken { future, first, more } = woken;
+    let Woken(future) = woken;
     if future.marks.has(Mark::IsTask) {
         // SAFETY: the mark says that `slf` is a task.
         unsafe { registry::unregister(slf) };
     }
-    if let Some(waiter) = first {
+    let more = future.take_more();
+    if let Some(waiter) = future.take_first() {
         tell(slf, future, waiter)?;
     }
     if more.is_empty() { Ok(()) } else { tell_rest(slf, future, more) }
