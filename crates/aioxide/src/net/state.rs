@@ -322,13 +322,8 @@ impl Stream {
         ));
     }
 
-    pub fn visited(&self) -> [&Slot; 9] {
-        let [dict, protocol, server, extra, waiter, context, resume_context] = self.cleared();
-        [dict, protocol, server, extra, waiter, context, resume_context, &self.owner.0, &self.sock.0]
-    }
-
-    /// What the collector may empty; the rest is needed to close the descriptor.
-    fn cleared(&self) -> [&Slot; 7] {
+    /// What it holds. The collector may empty all but the last two, by which the descriptor is closed.
+    pub fn slots(&self) -> [&Slot; 9] {
         [
             &self.dict.0,
             &self.protocol.0,
@@ -337,11 +332,13 @@ impl Stream {
             &self.empty_waiter.0,
             &self.context,
             &self.resume_context.0,
+            &self.owner.0,
+            &self.sock.0,
         ]
     }
 
     pub fn clear(&self) {
-        self.cleared().into_iter().for_each(Slot::clear);
+        self.slots()[..7].iter().for_each(|slot| slot.clear());
         drop(self.with_queue(SendQueue::take));
     }
 
@@ -355,9 +352,7 @@ impl Stream {
             if self.weakrefs.is_set() {
                 PyObject_ClearWeakRefs(object);
             }
-            self.clear();
-            self.owner.0.clear();
-            self.sock.0.clear();
+            self.slots().iter().for_each(|slot| slot.clear());
             std::ptr::drop_in_place(self.queue.get());
         }
     }
