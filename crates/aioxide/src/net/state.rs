@@ -4,7 +4,7 @@
 //! the states that a connection can be in are found here, and who brings it there is found by that name.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
 use std::net::SocketAddr;
 use std::ops::Deref;
 
@@ -14,6 +14,7 @@ use aioxide_sys::forks;
 use pyo3_ffi::*;
 
 use crate::engine::loop_object::LoopObject;
+use crate::ffi::guard::visit;
 use crate::ffi::object::is_none;
 use crate::ffi::{Global, Obj, Raw, Res, Slot, context, error};
 
@@ -323,7 +324,7 @@ impl Stream {
     }
 
     /// What it holds. The collector may empty all but the last two, by which the descriptor is closed.
-    pub fn slots(&self) -> [&Slot; 9] {
+    fn slots(&self) -> [&Slot; 9] {
         [
             &self.dict.0,
             &self.protocol.0,
@@ -335,6 +336,16 @@ impl Stream {
             &self.owner.0,
             &self.sock.0,
         ]
+    }
+
+    /// # Safety
+    /// The visitor is the collector's, which runs no Python.
+    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        for slot in self.slots() {
+            // SAFETY: what is held lives, and nothing changes meanwhile.
+            unsafe { visit!(slot.get(), visitor, arg) };
+        }
+        0
     }
 
     pub fn clear(&self) {
