@@ -4,7 +4,7 @@
 //! the states that a connection can be in are found here, and who brings it there is found by that name.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
 use std::net::SocketAddr;
 use std::ops::Deref;
 
@@ -14,6 +14,7 @@ use aioxide_sys::forks;
 use pyo3_ffi::*;
 
 use crate::engine::loop_object::LoopObject;
+use crate::ffi::guard::visit;
 use crate::ffi::object::is_none;
 use crate::ffi::{Global, Obj, Raw, Res, Slot, context, error};
 
@@ -322,13 +323,8 @@ impl Stream {
         ));
     }
 
-    pub fn visited(&self) -> [&Slot; 9] {
-        let [dict, protocol, server, extra, waiter, context, resume_context] = self.cleared();
-        [dict, protocol, server, extra, waiter, context, resume_context, &self.owner.0, &self.sock.0]
-    }
-
-    /// What the collector may empty; the rest is needed to close the descriptor.
-    fn cleared(&self) -> [&Slot; 7] {
+    /// What it holds. The collector may empty all but the last two, by which the descriptor is closed.
+    fn slots(&self) -> [&Slot; 9] {
         [
             &self.dict.0,
             &self.protocol.0,
@@ -337,11 +333,23 @@ impl Stream {
             &self.empty_waiter.0,
             &self.context,
             &self.resume_context.0,
+            &self.owner.0,
+            &self.sock.0,
         ]
     }
 
+    /// # Safety
+    /// The visitor is the collector's, which runs no Python.
+    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        for slot in self.slots() {
+            // SAFETY: what is held lives, and nothing changes meanwhile.
+            unsafe { visit!(slot.get(), visitor, arg) };
+        }
+        0
+    }
+
     pub fn clear(&self) {
-        self.cleared().into_iter().for_each(Slot::clear);
+        self.slots()[..7].iter().for_each(|slot| slot.clear());
         drop(self.with_queue(SendQueue::take));
     }
 
@@ -355,9 +363,7 @@ impl Stream {
             if self.weakrefs.is_set() {
                 PyObject_ClearWeakRefs(object);
             }
-            self.clear();
-            self.owner.0.clear();
-            self.sock.0.clear();
+            self.slots().iter().for_each(|slot| slot.clear());
             std::ptr::drop_in_place(self.queue.get());
         }
     }

@@ -386,11 +386,8 @@ unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void)
     unsafe {
         // The base is a Python class: its own function would look for the first that is not, and call this one.
         visit!(Py_TYPE(slf).cast(), visitor, arg);
-        for slot in of(slf).visited() {
-            visit!(slot.get(), visitor, arg);
-        }
+        of(slf).traverse(visitor, arg)
     }
-    0
 }
 
 /// # Safety
