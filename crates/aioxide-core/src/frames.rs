@@ -351,6 +351,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_larger_than_any_frame_is_garbage() {
+        let garbage = |at: usize, bytes: &[u8]| {
+            let mut header = Vec::new();
+            Header::new(Kind::Result).write(&[], &[], &mut header);
+            header[at..at + bytes.len()].copy_from_slice(bytes);
+            let mut decoder = Decoder::default();
+            decoder.room(HEADER)[..HEADER].copy_from_slice(&header);
+            decoder.filled(HEADER);
+            decoder.take() == Err(Garbage)
+        };
+        assert!(!garbage(4, &MOST_BUFFERS.to_le_bytes()) && garbage(4, &(MOST_BUFFERS + 1).to_le_bytes()));
+        assert!(!garbage(16, &LARGEST.to_le_bytes()) && garbage(16, &(LARGEST + 1).to_le_bytes()));
+    }
+
+    #[test]
     fn room_for_a_large_frame_grows_with_what_comes() {
         let mut header = Vec::new();
         Header::new(Kind::Result).write(&[], &[], &mut header);

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::slot::Slot;
+use crate::slot::TaskSlot;
 
 /// Tasks that a worker can hold at a time.
 pub const SLOTS: usize = 512;
@@ -25,7 +25,7 @@ pub struct Page {
     started: AtomicU64,
     /// The number of the task that is to be stopped by an exception.
     stop: AtomicU64,
-    slots: [Slot; SLOTS],
+    slots: [TaskSlot; SLOTS],
 }
 
 #[cfg(not(all(test, loom)))]
@@ -34,7 +34,7 @@ const _: () = assert!(size_of::<Page>() <= SIZE);
 impl Page {
     /// Where pool and worker settle who has a task.
     #[inline]
-    pub fn slot(&self, slot: u16) -> &Slot {
+    pub fn slot(&self, slot: u16) -> &TaskSlot {
         &self.slots[slot as usize % SLOTS]
     }
 
@@ -102,7 +102,7 @@ mod tests {
 
     fn page(words: [u64; 5]) -> Page {
         let [sent, published, running, started, stop] = words.map(AtomicU64::new);
-        Page { sent, published, running, started, stop, slots: std::array::from_fn(|_| Slot::default()) }
+        Page { sent, published, running, started, stop, slots: std::array::from_fn(|_| TaskSlot::default()) }
     }
 
     fn number() -> impl Strategy<Value = u64> {

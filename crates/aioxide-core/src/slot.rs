@@ -32,9 +32,9 @@ pub enum Claim {
 /// One place. All zero is free, as fresh memory is.
 #[derive(Default)]
 #[repr(transparent)]
-pub struct Slot(AtomicU32);
+pub struct TaskSlot(AtomicU32);
 
-impl Slot {
+impl TaskSlot {
     /// The pool hands a task over; before it sends it.
     pub fn queue(&self) {
         self.0.store(QUEUED, Ordering::Release);
@@ -139,7 +139,7 @@ mod tests {
         /// The world after a step of one of the two; nothing where that step cannot be taken now.
         fn after(&self, step: Step) -> Option<World> {
             let mut next = self.clone();
-            let slot = Slot(AtomicU32::new(self.slot));
+            let slot = TaskSlot(AtomicU32::new(self.slot));
             match step {
                 Step::Queue if self.held.is_none() && !self.revoked && self.given < TASKS => {
                     slot.queue();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn of_two_threads_exactly_one_gets_the_task() {
         const ROUNDS: usize = 20_000;
-        let (slot, ran) = (Slot::default(), AtomicUsize::new(0));
+        let (slot, ran) = (TaskSlot::default(), AtomicUsize::new(0));
         let (mut taken_back, begun) = (0, std::time::Instant::now());
         std::thread::scope(|scope| {
             let (send, receive) = mpsc::channel();
@@ -263,7 +263,7 @@ mod models {
     #[test]
     fn what_belongs_to_a_task_has_one_user_at_a_time() {
         loom::model(|| {
-            let shared = Arc::new((Slot::default(), UnsafeCell::new(0)));
+            let shared = Arc::new((TaskSlot::default(), UnsafeCell::new(0)));
             let (slot, data) = (&shared.0, &shared.1);
             data.with_mut(|_| ());
             slot.queue();
@@ -290,7 +290,7 @@ mod models {
     #[test]
     fn of_two_that_take_a_task_back_one_has_it() {
         loom::model(|| {
-            let slot = Arc::new(Slot::default());
+            let slot = Arc::new(TaskSlot::default());
             slot.queue();
             let other = slot.clone();
             let other = thread::spawn(move || other.revoke());

@@ -79,12 +79,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    // Exchanges, all of them: loom has a store and an exchange of another thread in either order, whatever that has read.
+
     pub fn fall_asleep(&self) {
-        self.asleep.store(true, SeqCst);
+        self.asleep.swap(true, SeqCst);
     }
 
     pub fn get_up(&self) {
-        self.asleep.store(false, SeqCst);
+        self.asleep.swap(false, SeqCst);
     }
 
     /// There is something new.
