@@ -59,8 +59,10 @@ async def serve_datagrams(aio, announce):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
     sock.setblocking(False)
     sock.bind(("127.0.0.1", 0))
+    # Before: rloop takes the descriptor out of the socket.
+    port = sock.getsockname()[1]
     await loop.create_datagram_endpoint(Echo, sock=sock)
-    announce(sock.getsockname()[1])
+    announce(port)
     await loop.create_future()
 
 
