@@ -2,7 +2,7 @@
 
 use pyo3_ffi::*;
 
-use crate::ffi::{Obj, Raised, Raw, Res, context, error, names, snapshot};
+use crate::ffi::{Obj, Raised, Res, context, error, names, snapshot};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{finish, handle, handle_run, registry, report, step};
 
@@ -48,7 +48,7 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
             Item::Job { object, run } => {
                 registry_leave(state);
-                run(state, object.as_ptr()).or_else(|Raised| job_failed(object.as_ptr()))
+                run(state, object.as_ptr()).or_else(|Raised| job_failed(&object))
             }
             Item::Wake { task, future } => {
                 step::wake(state, task, future).or_else(|Raised| step_failed(state))
@@ -125,10 +125,10 @@ fn step_failed(state: &LoopState) -> Res<()> {
 }
 
 #[cold]
-fn job_failed(object: Raw) -> Res<()> {
+fn job_failed(object: &Obj) -> Res<()> {
     if error::is_exit() {
         return Err(Raised);
     }
-    error::unraisable(object);
+    error::unraisable(object.borrow());
     Ok(())
 }

@@ -4,18 +4,19 @@ use std::ffi::c_int;
 
 use pyo3_ffi::*;
 
-use super::object::{Raised, Raw, Res};
+use super::object::{Raised, Res};
+use super::py::Object;
 
 /// A buffer of an object, held until it is released.
 pub struct View(Box<Py_buffer>);
 
 impl View {
     /// `flags` as PyObject_GetBuffer takes them; raises where the object has no such buffer.
-    pub fn new(object: Raw, flags: c_int) -> Res<View> {
+    pub fn new(object: impl Object, flags: c_int) -> Res<View> {
         // SAFETY: a zeroed view is what PyObject_GetBuffer fills; boxed, as its address must not change.
         unsafe {
             let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
-            if PyObject_GetBuffer(object, &mut *view, flags) < 0 {
+            if PyObject_GetBuffer(object.raw(), &mut *view, flags) < 0 {
                 return Err(Raised);
             }
             Ok(View(view))

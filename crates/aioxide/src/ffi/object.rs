@@ -5,13 +5,11 @@ use std::ptr::NonNull;
 
 use pyo3_ffi::*;
 
+use super::cells::Locked;
 use super::leaf::none_borrowed;
+pub use super::py::{NULL, Raw};
+use super::py::{Object, Py, Ref};
 use super::refcount;
-
-/// A borrowed pointer to a Python object, as the C API hands it around.
-pub type Raw = *mut PyObject;
-
-pub const NULL: Raw = std::ptr::null_mut();
 
 /// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +61,12 @@ impl Obj {
     }
 
     #[inline(always)]
+    pub fn borrow(&self) -> Ref<'_> {
+        // SAFETY: this value owns a reference, and keeps to the thread that holds the GIL.
+        unsafe { Ref::new(self.as_ptr()) }
+    }
+
+    #[inline(always)]
     pub fn into_raw(self) -> Raw {
         let raw = self.0.as_ptr();
         std::mem::forget(self);
@@ -92,6 +96,22 @@ impl Drop for Obj {
     }
 }
 
+impl Ref<'_> {
+    /// A new reference.
+    #[inline(always)]
+    pub fn to_obj(self) -> Obj {
+        Obj::new(self.as_ptr())
+    }
+}
+
+// SAFETY: it owns a reference.
+unsafe impl Object for &Obj {
+    #[inline(always)]
+    fn raw(self) -> Raw {
+        self.as_ptr()
+    }
+}
+
 /// Turns a `Res` into what a slot returns: the reference, or null with the exception set.
 #[inline(always)]
 pub fn ret(result: Res) -> Raw {
@@ -109,9 +129,9 @@ pub fn none() -> Obj {
 }
 
 #[inline(always)]
-pub fn is_none(raw: Raw) -> bool {
+pub fn is_none(object: impl Object) -> bool {
     // SAFETY: compares addresses only.
-    raw == unsafe { Py_None() }
+    object.raw() == unsafe { Py_None() }
 }
 
 #[inline(always)]
@@ -180,14 +200,14 @@ pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
 }
 
 #[inline(always)]
-pub fn getattr(obj: Raw, name: Raw) -> Res {
+pub fn getattr(obj: impl Object, name: impl Object) -> Res {
     none_borrowed();
     // SAFETY: both are live objects.
-    Obj::steal(unsafe { PyObject_GetAttr(obj, name) })
+    Obj::steal(unsafe { PyObject_GetAttr(obj.raw(), name.raw()) })
 }
 
 /// The attribute, or `None` where it does not exist; other errors stay errors.
-pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
+pub fn getattr_opt(obj: impl Object, name: impl Object) -> Res<Option<Obj>> {
     match getattr(obj, name) {
         Ok(value) => Ok(Some(value)),
         // SAFETY: an exception is set, which is looked at, and cleared if it is of that class.
@@ -201,10 +221,10 @@ pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
     }
 }
 
-pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {
+pub fn setattr(obj: impl Object, name: impl Object, value: impl Object) -> Res<()> {
     none_borrowed();
     // SAFETY: all are live objects.
-    check(unsafe { PyObject_SetAttr(obj, name, value) })
+    check(unsafe { PyObject_SetAttr(obj.raw(), name.raw(), value.raw()) })
 }
 
 #[inline(always)]
@@ -237,10 +257,10 @@ pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) 
     Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
 }
 
-pub fn truth(obj: Raw) -> Res<bool> {
+pub fn truth(obj: impl Object) -> Res<bool> {
     none_borrowed();
     // SAFETY: a live object.
-    match unsafe { PyObject_IsTrue(obj) } {
+    match unsafe { PyObject_IsTrue(obj.raw()) } {
         -1 => Err(Raised),
         value => Ok(value == 1),
     }
@@ -267,19 +287,22 @@ pub fn check(status: std::ffi::c_int) -> Res<()> {
 
 /// A value of the one interpreter that this module can be loaded in: written at import, read ever after, all under
 /// the GIL.
-pub struct Global<T>(UnsafeCell<Option<T>>);
-
-// SAFETY: every access is made with the GIL held (see the module's head).
-unsafe impl<T> Sync for Global<T> {}
+pub struct Global<T>(Locked<UnsafeCell<Option<T>>>);
 
 impl<T> Global<T> {
     pub const fn new() -> Self {
-        Global(UnsafeCell::new(None))
+        Global(Locked::new(UnsafeCell::new(None)))
+    }
+
+    #[inline(always)]
+    fn place(&self) -> *mut Option<T> {
+        // SAFETY: the import of a module holds the GIL, and what is set then is only read ever after.
+        self.0.get(unsafe { Py::assume() }).get()
     }
 
     pub fn set(&self, value: T) {
         // SAFETY: called at import only, before any reader exists.
-        unsafe { *self.0.get() = Some(value) }
+        unsafe { *self.place() = Some(value) }
     }
 
     /// # Safety
@@ -287,12 +310,12 @@ impl<T> Global<T> {
     #[inline(always)]
     pub unsafe fn get(&self) -> &T {
         // SAFETY: written once, at import, before anything that reads it can run; never again.
-        unsafe { (*self.0.get()).as_ref().unwrap_unchecked() }
+        unsafe { (*self.place()).as_ref().unwrap_unchecked() }
     }
 
     pub fn is_set(&self) -> bool {
-        // SAFETY: reads under the GIL.
-        unsafe { (*self.0.get()).is_some() }
+        // SAFETY: nobody writes but `set`.
+        unsafe { (*self.place()).is_some() }
     }
 }
 
