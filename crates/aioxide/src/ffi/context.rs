@@ -16,7 +16,7 @@ pub fn copy_current() -> Res {
 /// The context to run in: the caller's, or a copy of the current one where `given` is null.
 #[inline(always)]
 pub fn given_or_copy(given: impl Nullable) -> Res {
-    Obj::maybe(given.raw_or_null()).map_or_else(copy_current, Ok)
+    Obj::maybe(given).map_or_else(copy_current, Ok)
 }
 
 /// Enters `context`; raises `RuntimeError` when it is entered already and `TypeError` when it is none.

@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 use super::cells::Locked;
 use super::leaf::none_borrowed;
 pub use super::py::{NULL, Raw};
-use super::py::{Object, Py, Ref};
+use super::py::{Nullable, Object, Py, Ref};
 use super::refcount;
 
 /// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
@@ -41,17 +41,18 @@ impl Obj {
 
     /// A new reference to a borrowed object.
     #[inline(always)]
-    pub fn new(raw: Raw) -> Obj {
-        // SAFETY: callers hand in live objects only, as every function of the C API requires.
+    pub fn new(object: impl Object) -> Obj {
+        // SAFETY: the object lives, and has a reference for this value now.
         unsafe {
-            refcount::incref(raw);
-            Obj::own(raw)
+            refcount::incref(object.raw());
+            Obj::own(object.raw())
         }
     }
 
     /// A new reference, or nothing for null.
     #[inline(always)]
-    pub fn maybe(raw: Raw) -> Option<Obj> {
+    pub fn maybe(object: impl Nullable) -> Option<Obj> {
+        let raw = object.raw_or_null();
         if raw.is_null() { None } else { Some(Obj::new(raw)) }
     }
 
@@ -100,7 +101,7 @@ impl Ref<'_> {
     /// A new reference.
     #[inline(always)]
     pub fn to_obj(self) -> Obj {
-        Obj::new(self.as_ptr())
+        Obj::new(self)
     }
 }
 

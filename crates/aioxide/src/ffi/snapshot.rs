@@ -95,7 +95,7 @@ pub fn can_be_taken() -> bool {
 /// The caller's context, or a snapshot of the current one where `given` is null.
 #[inline(always)]
 pub fn given_or_current(given: impl Nullable) -> Res {
-    if let Some(given) = Obj::maybe(given.raw_or_null()) {
+    if let Some(given) = Obj::maybe(given) {
         return Ok(given);
     }
     let Some(places) = places() else { return context::copy_current() };

@@ -79,11 +79,7 @@ impl Places {
                 return Err(NotRunning);
             }
             let current = word(thread, self.running_task);
-            Ok(if current.get() == task.raw_or_null() {
-                None
-            } else {
-                current.replace(Obj::maybe(task.raw_or_null()))
-            })
+            Ok(if current.get() == task.raw_or_null() { None } else { current.replace(Obj::maybe(task)) })
         }
     }
 
