@@ -5,12 +5,13 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::rc::Rc;
 
-use aioxide_core::rival::{Rival, Way};
+use aioxide_core::rival::Way;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
 use super::calls::Calls;
+use super::polls::{Polls, Wait};
 use super::signals::WakePipe;
 use super::source::Sources;
 use super::{hold, spin};
@@ -94,62 +95,6 @@ pub struct Engine {
     polls: Local<Polls>,
 }
 
-/// What the running loop knows of its own looks at the descriptors.
-struct Polls {
-    /// Room for events, taken out while in use.
-    events: Cell<Events>,
-    /// The tick counter at the last poll, and when it was last read.
-    polled_at: Cell<u64>,
-    read_at: Cell<u64>,
-    /// Turns to go until the counter is read again.
-    unread_turns: Cell<u32>,
-    /// Whether another thread wants the GIL all the time.
-    rival: Cell<Rival>,
-}
-
-impl Polls {
-    fn new() -> Polls {
-        Polls {
-            events: Cell::default(),
-            polled_at: Cell::new(0),
-            read_at: Cell::new(0),
-            unread_turns: Cell::new(0),
-            rival: Cell::new(Rival::new(hold::spans())),
-        }
-    }
-
-    /// Reading the counter costs as much as the rest of a turn that runs one callback: where turns are that short, only
-    /// every fourth one reads it.
-    #[inline(always)]
-    fn time_is_up(&self) -> bool {
-        let unread = self.unread_turns.get();
-        if unread > 0 {
-            self.unread_turns.set(unread - 1);
-            return false;
-        }
-        let now = clock::ticks();
-        let short = now.wrapping_sub(self.read_at.replace(now)) < SHORT_TURNS;
-        self.unread_turns.set(if short { UNREAD_TURNS } else { 0 });
-        now.wrapping_sub(self.polled_at.get()) > POLL_TICKS
-    }
-
-    /// A poll has ended at `now`.
-    fn note(&self, now: u64) {
-        self.polled_at.set(now);
-        self.read_at.set(now);
-        self.unread_turns.set(0);
-    }
-
-    /// The wait was over at `asked`, and the GIL has been taken since.
-    #[inline(always)]
-    fn took_gil(&self, asked: u64) {
-        let now = clock::ticks();
-        let mut rival = self.rival.get();
-        rival.took(now.wrapping_sub(asked), now);
-        self.rival.set(rival);
-    }
-}
-
 impl Engine {
     pub fn new() -> Engine {
         Engine {
@@ -231,7 +176,7 @@ impl Engine {
         if polls.rival.get().is_known() {
             match self.way(polls, timeout) {
                 Way::LetGo => {}
-                Way::Hold(limit) => return wait_holding(polls, &epoll, limit),
+                Way::Hold(limit) => return polls.wait_holding(&epoll, limit),
                 Way::HandOver => {
                     self.hand_over(polls);
                     return self.look(turn);
@@ -377,76 +322,6 @@ impl Engine {
         self.io_touched.get() || self.polls.get(turn).time_is_up()
     }
 }
-
-/// Waits for at most `limit` ticks with the GIL held. Signals that came meanwhile, and what has no descriptor, the
-/// caller looks for before the next wait.
-#[cold]
-fn wait_holding(polls: &Polls, epoll: &Epoll, limit: u64) -> io::Result<Events> {
-    let mut events = polls.events.take();
-    let result = hold::wait(epoll, &mut events, limit);
-    polls.note(clock::ticks());
-    let mut rival = polls.rival.get();
-    rival.waited(!events.is_empty());
-    polls.rival.set(rival);
-    result.map(|()| events)
-}
-
-/// One wait, without the GIL.
-struct Wait<'a> {
-    epoll: &'a Epoll,
-    wake: &'a WakePipe,
-    events: Events,
-    polled_at: u64,
-}
-
-impl Wait<'_> {
-    fn look(&mut self, timeout: Option<f64>) -> io::Result<()> {
-        let result = self.epoll.wait(&mut self.events, timeout);
-        self.polled_at = clock::ticks();
-        result
-    }
-
-    fn sleep(&mut self, timeout: Option<f64>) -> io::Result<()> {
-        if self.wake.begin_sleep() { self.look(timeout) } else { Ok(()) }
-    }
-
-    /// Looks for a call's outcome for at most `limit` ticks, and now and then at the descriptors. Nothing when neither
-    /// came; and what is left of `timeout`.
-    fn spin(&mut self, limit: u64, timeout: Option<f64>) -> (Option<io::Result<()>>, Option<f64>) {
-        let start = clock::ticks();
-        let most = timeout.map_or(limit, |seconds| limit.min(spin::ticks(seconds * 1e6)));
-        loop {
-            if self.wake.is_woken() {
-                return (Some(Ok(())), timeout);
-            }
-            let now = clock::ticks();
-            let spent = now.wrapping_sub(start);
-            if spent >= most {
-                let left = timeout.map(|seconds| (seconds - spin::seconds(spent)).max(0.0));
-                return (None, left);
-            }
-            if now.wrapping_sub(self.polled_at) > SPIN_POLL_TICKS {
-                let result = self.look(Some(0.0));
-                if result.is_err() || !self.events.is_empty() {
-                    return (Some(result), timeout);
-                }
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// How long a loop that spins goes without a look at its descriptors: 5 to 10 microseconds.
-const SPIN_POLL_TICKS: u64 = 20_000;
-
-/// How long ready work may run before file descriptors are looked at again: 30 to 50 microseconds, by the speed of the
-/// tick counter. A poll costs as much as two switches between tasks.
-const POLL_TICKS: u64 = 100_000;
-
-/// How many short turns in a row go by without a look at the counter, and what they may take together, the one that
-/// looks included: 3 to 5 microseconds.
-const UNREAD_TURNS: u32 = 3;
-const SHORT_TURNS: u64 = 10_000;
 
 /// Raises where the loop has no epoll set: it was closed, or `__init__` was not called.
 pub fn check_open(engine: &Engine) -> Res<()> {
