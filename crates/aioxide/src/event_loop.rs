@@ -13,7 +13,7 @@ use crate::engine::fileno::fileno;
 use crate::engine::source::Side;
 use crate::engine::{Engine, LoopObject, loop_clock, signals, turn, wake_source, watch};
 use crate::ffi::args::{Named, Overriding};
-use crate::ffi::calls::{call, call_kw, call_method, call_with_names, tuple};
+use crate::ffi::calls::{call, call_kw, call_method, tuple};
 use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
 use crate::ffi::names::{imported, interned, stdlib, text};
@@ -118,7 +118,7 @@ fn call_at_by_method(this: &LoopObject, delay: Ref, args: Args) -> Res {
     let method = getattr(this.object(), interned().call_at)?;
     let mut values = args.with_keywords().to_vec();
     values[0] = when.borrow();
-    call_kw(&method, &values, args.len(), args.kwnames())
+    call_kw(&method, &values, args.kwnames())
 }
 
 fn call_at(this: &LoopObject, args: Args) -> Res {
@@ -222,7 +222,7 @@ fn create_task(this: &LoopObject, args: Args) -> Res {
 /// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, those named in `kwnames` behind.
 fn inherited(this: &LoopObject, name: &'static CStr, values: &[Ref], kwnames: Option<Ref>) -> Res {
     let method = getattr(imported().base_event_loop, text(name)?)?;
-    call_with_names(&method, &[&[this.object()], values].concat(), kwnames)
+    call_kw(&method, &[&[this.object()], values].concat(), kwnames)
 }
 
 // ------------------------------------------------------------------------------------------------------- running

@@ -78,16 +78,21 @@ impl Bets {
         Bets(Locked::new(Leaf::new(Gauge::new())))
     }
 
+    #[inline(always)]
+    fn with<R>(&self, body: impl FnOnce(&mut Gauge) -> R) -> R {
+        self.0.get(Py::unproven()).with(body)
+    }
+
     pub fn bet(&self) -> bool {
-        self.0.get(Py::unproven()).with(Gauge::bet)
+        self.with(Gauge::bet)
     }
 
     pub fn record(&self, won: bool) {
-        self.0.get(Py::unproven()).with(|gauge| gauge.record(won));
+        self.with(|gauge| gauge.record(won));
     }
 
     pub fn paid(&self, in_fact: bool) {
-        self.0.get(Py::unproven()).with(|gauge| gauge.paid(in_fact));
+        self.with(|gauge| gauge.paid(in_fact));
     }
 }
 

@@ -94,9 +94,12 @@ impl<'a> Args<'a> {
         names: [&str; N],
         function: impl Callee,
     ) -> Res<(&'a [Ref<'a>; N], &'a [Ref<'a>])> {
-        match self.given().split_first_chunk() {
-            Some(parts) => Ok(parts),
-            None => self.require(&names, function).and(Err(Raised)),
+        const { assert!(N > 0) };
+        self.require(&names, function)?;
+        // SAFETY: `count` objects, at least `N`, which live for the time of the call.
+        unsafe {
+            let rest = std::slice::from_raw_parts(self.values.cast::<Ref>().add(N), self.count - N);
+            Ok((&*self.values.cast(), rest))
         }
     }
 
@@ -107,10 +110,11 @@ impl<'a> Args<'a> {
         names: [impl Object; N],
         function: impl Callee,
     ) -> Res<[Option<Ref<'a>>; N]> {
-        let mut found = [NULL; N];
-        if !self.kwnames.is_null() {
-            self.keywords(&names.map(Object::raw), &mut found, function)?;
+        if self.kwnames.is_null() {
+            return Ok([None; N]);
         }
+        let mut found = [NULL; N];
+        self.keywords(&names.map(Object::raw), &mut found, function)?;
         // SAFETY: what `keywords` finds are arguments of the call.
         Ok(found.map(|value| unsafe { Ref::maybe(value) }))
     }

@@ -3,37 +3,31 @@
 
 use pyo3_ffi::*;
 
+use super::error::type_error;
 use super::leaf::none_borrowed;
 use super::object::{Obj, Raised, Res};
 use super::py::{NULL, Object, Ref, raws};
 
 #[inline(always)]
 pub fn call(callable: impl Object, args: &[Ref]) -> Res {
-    call_kw(callable, args, args.len(), None)
-}
-
-/// `args` are the positional arguments followed by the values for `kwnames`, a tuple of strings.
-#[inline(always)]
-pub fn call_kw(callable: impl Object, args: &[Ref], positional: usize, kwnames: Option<Ref>) -> Res {
     none_borrowed();
-    debug_assert!(positional <= args.len());
-    // SAFETY: all are borrowed for the call. The interpreter reads as many values as there are positional ones and names,
-    // and refuses what is no tuple of strings only in its debug build: names come from such calls, or from `names`.
-    Obj::steal(unsafe {
-        PyObject_Vectorcall(
-            callable.raw(),
-            raws(args).as_ptr(),
-            positional,
-            kwnames.map_or(NULL, Ref::as_ptr),
-        )
-    })
+    // SAFETY: all are borrowed for the call.
+    Obj::steal(unsafe { PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), args.len(), NULL) })
 }
 
-/// As `call_kw`, the last of `args` being those that `kwnames` names.
-pub fn call_with_names(callable: impl Object, args: &[Ref], kwnames: Option<Ref>) -> Res {
-    // SAFETY: a tuple, where it is one; what is none the call refuses.
-    let count = kwnames.map_or(0, |names| unsafe { PyTuple_Size(names.as_ptr()) }).max(0) as usize;
-    call_kw(callable, args, args.len().saturating_sub(count), kwnames)
+/// The last of `args` are those that `kwnames`, a tuple of strings, has names for.
+pub fn call_kw(callable: impl Object, args: &[Ref], kwnames: Option<Ref>) -> Res {
+    none_borrowed();
+    let Some(kwnames) = kwnames else { return call(callable, args) };
+    // SAFETY: raises for what is no tuple.
+    let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
+    let Some(positional) = args.len().checked_sub(count) else {
+        return type_error(c"a call has more names than arguments");
+    };
+    // SAFETY: all are borrowed for the call, and as many as are positional and named.
+    Obj::steal(unsafe {
+        PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr())
+    })
 }
 
 /// Calls `args[0].name(*args[1:])`.

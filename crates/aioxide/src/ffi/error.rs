@@ -69,7 +69,7 @@ pub fn os_error(error: &io::Error) -> Option<Obj> {
     unsafe {
         let number = Obj::steal(PyLong_FromLong(code.into())).ok()?;
         let text = Obj::steal(PyUnicode_DecodeLocale(strerror(code), c"surrogateescape".as_ptr())).ok()?;
-        super::calls::call(builtin::os_error(), &[number.borrow(), text.borrow()]).ok()
+        super::object::call(builtin::os_error().as_ptr(), &[number.as_ptr(), text.as_ptr()]).ok()
     }
 }
 

@@ -70,7 +70,7 @@ fn words(area: &Range<usize>) -> impl Iterator<Item = *mut u64> {
 /// A task with an automatic name, and the number in that.
 fn specimen(owner: Ref, coro: Ref) -> Res<(Obj, Option<u64>)> {
     let kwnames = tuple(&[interned().loop_])?;
-    let task = call_kw(imported().task_type, &[coro, owner], 1, Some(kwnames.borrow()))?;
+    let task = call_kw(imported().task_type, &[coro, owner], Some(kwnames.borrow()))?;
     // SAFETY: a live task; a text of ASCII.
     unsafe {
         super::object::check(PyObject_SetAttrString(
