@@ -36,20 +36,20 @@ fn base(this: &LoopObject, name: &'static CStr) -> Overriding {
 
 fn call_soon(this: &LoopObject, args: Args) -> Res {
     let mut named = Named::default();
-    let ([callback], rest, args) = args.leading(["callback"], base(this, c"call_soon"), &mut named)?;
+    let args = args.placed(&["callback"], base(this, c"call_soon"), &mut named)?;
     let context = args.only(interned().context, base(this, c"call_soon"))?;
     let state = &this.state;
     state.check_schedule()?;
-    schedule(state, *callback, rest, context, c"call_soon", false)
+    schedule(state, args, context, c"call_soon", false)
 }
 
 fn call_soon_threadsafe(this: &LoopObject, args: Args) -> Res {
     let mut named = Named::default();
     let base = base(this, c"call_soon_threadsafe");
-    let ([callback], rest, args) = args.leading(["callback"], base, &mut named)?;
+    let args = args.placed(&["callback"], base, &mut named)?;
     let context = args.only(interned().context, base)?;
     this.state.check_closed()?;
-    let made = schedule(&this.state, *callback, rest, context, c"call_soon_threadsafe", true)?;
+    let made = schedule(&this.state, args, context, c"call_soon_threadsafe", true)?;
     this.engine.wake.wake();
     signals::hand_over(&this.state);
     Ok(made)
@@ -58,18 +58,18 @@ fn call_soon_threadsafe(this: &LoopObject, args: Args) -> Res {
 #[inline(always)]
 fn schedule(
     state: &LoopState,
-    callback: Ref,
-    args: &[Ref],
+    args: Args,
     context: Option<Ref>,
     method: &'static CStr,
     thread_safe: bool,
 ) -> Res {
-    let (given, args, context) = (callback.as_ptr(), raws(args), context.raw_or_null());
+    let ([callback], rest) = args.split();
+    let (given, rest, context) = (callback.as_ptr(), raws(rest), context.raw_or_null());
     if state.debug.get() {
-        check_callback(callback, method)?;
-        return handle::queue_in_debug(state, thread_safe, given, args, context);
+        check_callback(*callback, method)?;
+        return handle::queue_in_debug(state, thread_safe, given, rest, context);
     }
-    handle::queue(state, thread_safe, given, args, context)
+    handle::queue(state, thread_safe, given, rest, context)
 }
 
 /// Debug mode refuses what cannot be called, and coroutines: `BaseEventLoop._check_callback`.
@@ -83,7 +83,8 @@ fn check_callback(callback: Ref, method: &'static CStr) -> Res<()> {
 fn call_later(this: &LoopObject, args: Args) -> Res {
     let mut named = Named::default();
     let base = base(this, c"call_later");
-    let ([delay, callback], rest, args) = args.leading(["delay", "callback"], base, &mut named)?;
+    let args = args.placed(&["delay", "callback"], base, &mut named)?;
+    let ([delay, callback], rest) = args.split();
     let context = args.only(interned().context, base)?;
     if delay.is_none() {
         return error::type_error(c"delay must not be None");
@@ -124,7 +125,8 @@ fn call_at_by_method(this: &LoopObject, delay: Ref, args: Args) -> Res {
 fn call_at(this: &LoopObject, args: Args) -> Res {
     let mut named = Named::default();
     let base = base(this, c"call_at");
-    let ([when, callback], rest, args) = args.leading(["when", "callback"], base, &mut named)?;
+    let args = args.placed(&["when", "callback"], base, &mut named)?;
+    let ([when, callback], rest) = args.split();
     let context = args.only(interned().context, base)?;
     if when.is_none() {
         return error::type_error(c"when cannot be None");
@@ -202,7 +204,7 @@ fn create_future(this: &LoopObject, args: Args) -> Res {
 fn create_task(this: &LoopObject, args: Args) -> Res {
     let mut named = Named::default();
     let base = base(this, c"create_task");
-    let ([coro], _, args) = args.leading(["coro"], base, &mut named)?;
+    let args = args.placed(&["coro"], base, &mut named)?;
     args.at_most(1, base)?;
     let state = &this.state;
     state.check_closed()?;
@@ -216,7 +218,7 @@ fn create_task(this: &LoopObject, args: Args) -> Res {
         context: crate::task::future::given(context.raw_or_null()),
         eager_start: eager.map_or(Ok(false), truth)?,
     };
-    task_type::new(state, coro.as_ptr(), options)
+    task_type::new(state, args.get(0), options)
 }
 
 /// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, those named in `kwnames` behind.
@@ -286,7 +288,8 @@ fn stop_watching(this: &LoopObject, fd: Ref, side: Side) -> Res<bool> {
 fn watch_side(this: &LoopObject, args: Args, side: Side, name: &'static CStr) -> Res {
     let base = Overriding { class: |_| stdlib().selector_event_loop, ..base(this, name) };
     let mut named = Named::default();
-    let ([file, callback], rest, args) = args.leading(["fd", "callback"], base, &mut named)?;
+    let args = args.placed(&["fd", "callback"], base, &mut named)?;
+    let ([file, callback], rest) = args.split();
     // From 3.15 on.
     let context = args.only(interned().context, base)?;
     watch::add(this, *file, side, *callback, rest, context)
@@ -315,21 +318,21 @@ unsafe fn run_foreign_handle(_: &LoopState, object: Raw) -> Res<()> {
 // `_serve(sock, protocol_factory, server, backlog, arguments of asyncio's _accept_connection)`.
 fn serve(this: &LoopObject, args: Args) -> Res<()> {
     let names = ["sock", "protocol_factory", "server", "backlog", "fallback"];
-    let (&[sock, factory, server, backlog, fallback], _) = args.first(names, "_serve")?;
+    let [sock, factory, server, backlog, fallback] = args.first(names, "_serve")?;
     let backlog = number::as_i64(backlog)?;
     server::serve(this, fileno(sock)?, factory.as_ptr(), server.as_ptr(), backlog, fallback.as_ptr())
 }
 
 // `_begin_connect(host, port)`: (fd, connected), or None where the host is no literal address.
 fn begin_connect(_: &LoopObject, args: Args) -> Res {
-    let (&[host, port], _) = args.first(["host", "port"], "_begin_connect")?;
+    let [host, port] = args.first(["host", "port"], "_begin_connect")?;
     connect::begin(host.as_ptr(), port.as_ptr())
 }
 
 // `_finish_connect(fd, host, port, protocol, waiter)`: the transport, or the error of the connection.
 fn finish_connect(this: &LoopObject, args: Args) -> Res {
     let names = ["fd", "host", "port", "protocol", "waiter"];
-    let (&[fd, host, port, protocol, waiter], _) = args.first(names, "_finish_connect")?;
+    let [fd, host, port, protocol, waiter] = args.first(names, "_finish_connect")?;
     let [host, port, protocol, waiter] = [host, port, protocol, waiter].map(Ref::as_ptr);
     connect::finish(this, fileno(fd)?, host, port, protocol, waiter)
 }
@@ -354,7 +357,7 @@ fn watched(this: &LoopObject) -> Res {
 // ---------------------------------------------------------------------------------------------- life of the loop
 
 fn attach_wake(this: &LoopObject, args: Args) -> Res<()> {
-    let (&[receiver, sender], _) = args.first(["receiver", "sender"], "_attach_wake")?;
+    let [receiver, sender] = args.first(["receiver", "sender"], "_attach_wake")?;
     wake_source::attach(this, fileno(receiver)?, fileno(sender)?)
 }
 

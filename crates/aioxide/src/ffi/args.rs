@@ -87,20 +87,20 @@ impl<'a> Args<'a> {
         unsafe { std::slice::from_raw_parts(self.values.cast(), self.count) }
     }
 
-    /// The first positional arguments, for which `names` are the parameters' names, and the rest; raises where there are too few.
+    /// The first positional arguments, as many as `require` or `placed` has seen to, and the rest.
     #[inline(always)]
-    pub fn first<const N: usize>(
-        self,
-        names: [&str; N],
-        function: impl Callee,
-    ) -> Res<(&'a [Ref<'a>; N], &'a [Ref<'a>])> {
-        const { assert!(N > 0) };
+    pub fn split<const N: usize>(self) -> (&'a [Ref<'a>; N], &'a [Ref<'a>]) {
+        let Some(parts) = self.given().split_first_chunk() else {
+            unreachable!("{N} arguments were asked for")
+        };
+        parts
+    }
+
+    /// The first positional arguments, for parameters of these names; raises where there are too few.
+    #[inline(always)]
+    pub fn first<const N: usize>(self, names: [&str; N], function: impl Callee) -> Res<[Ref<'a>; N]> {
         self.require(&names, function)?;
-        // SAFETY: `count` objects, at least `N`, which live for the time of the call.
-        unsafe {
-            let rest = std::slice::from_raw_parts(self.values.cast::<Ref>().add(N), self.count - N);
-            Ok((&*self.values.cast(), rest))
-        }
+        Ok(*self.split().0)
     }
 
     /// The values that were given by these names, none for the others; any other name raises as a Python function does.
@@ -280,23 +280,6 @@ impl<'a> Args<'a> {
             kwnames: named.kwnames.as_ref().map_or(NULL, Obj::as_ptr),
             call: PhantomData,
         })
-    }
-
-    /// The arguments for the first parameters, which have these names, wherever the caller put them; the positional ones that
-    /// follow; and all of them, for what was given by other names. `named` keeps what has to be moved for that.
-    #[inline(always)]
-    pub fn leading<'n, const N: usize>(
-        self,
-        names: [&str; N],
-        function: impl Callee,
-        named: &'n mut Named,
-    ) -> Res<(&'n [Ref<'n>; N], &'n [Ref<'n>], Args<'n>)>
-    where
-        'a: 'n,
-    {
-        let args = self.placed(&names, function, named)?;
-        let (first, rest) = args.first(names, function)?;
-        Ok((first, rest, args))
     }
 
     /// Raises where fewer than `names.len()` positional arguments were given.

@@ -19,11 +19,18 @@ use super::typedef::TypeDef;
 /// What an instance of a type of ours consists of.
 ///
 /// # Safety
-/// Instances of `class()`, and of types derived from it, begin with this struct, which is laid out as C does and begins with
-/// the header of an object. It cannot be sent to another thread, nor shared with one.
+/// Each instance of `class()`, and of types derived from it, has this struct at `place`, of which `object` is the opposite.
+/// Unless those two are others here, instances begin with it: it is laid out as C does, and begins with the header of an
+/// object. It cannot be sent to another thread, nor shared with one.
 pub unsafe trait Native: Sized + 'static {
     /// The type, from the import on.
     fn class() -> &'static Global<*mut PyTypeObject>;
+
+    /// Where it is in an instance: behind the fields of a base that is not ours, for some.
+    #[inline(always)]
+    fn place(object: Ref) -> *mut Self {
+        object.as_ptr().cast()
+    }
 
     /// The object that consists of this.
     #[inline(always)]
@@ -54,7 +61,7 @@ impl<'a> Ref<'a> {
     #[inline(always)]
     pub unsafe fn cast_unchecked<T: Native>(self) -> &'a T {
         // SAFETY: `Native` says so of the layout, and of the fields that shared references to them may be many.
-        unsafe { &*self.as_ptr().cast::<T>() }
+        unsafe { &*T::place(self) }
     }
 }
 
@@ -189,7 +196,7 @@ unsafe extern "C" fn tp_dealloc<T: Collected>(slf: Raw) {
     guarded((), || unsafe {
         PyObject_GC_UnTrack(slf.cast());
         tp_clear::<T>(slf);
-        std::ptr::drop_in_place(slf.cast::<T>());
+        std::ptr::drop_in_place(T::place(Ref::new(slf)));
         held::free(slf);
     });
 }
@@ -198,8 +205,14 @@ unsafe extern "C" fn tp_dealloc<T: Collected>(slf: Raw) {
 pub struct Class<T>(TypeDef, PhantomData<T>);
 
 impl<T: Native> Class<T> {
+    /// For a `T` that begins with the header of an object.
     pub fn new(name: &'static CStr) -> Class<T> {
-        Class(TypeDef::new(name, size_of::<T>() - size_of::<PyObject>()), PhantomData)
+        Class::behind(name, size_of::<T>() - size_of::<PyObject>())
+    }
+
+    /// For a `T` that stands behind the fields of a base; `body` is its size and that of the gap before it, in bytes.
+    pub fn behind(name: &'static CStr, body: usize) -> Class<T> {
+        Class(TypeDef::new(name, body), PhantomData)
     }
 
     pub fn noargs<A: Answer, F>(self, name: &'static CStr, _: F, doc: &'static CStr) -> Self
