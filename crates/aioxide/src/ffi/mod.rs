@@ -1,7 +1,8 @@
 //! Floor 1: CPython's C API with ownership, errors and panics made safe to handle.
 //!
 //! Every function here needs the GIL, and so does everything above: the module declares that it needs the GIL
-//! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` cannot leave its thread.
+//! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` and `Ref` cannot leave their
+//! thread. `py` makes types of that, `cells` tells what else a build without the GIL has to look at.
 
 pub mod args;
 pub mod async_exc;

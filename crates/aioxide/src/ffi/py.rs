@@ -3,7 +3,9 @@
 //! Who can touch an object holds the GIL: `Obj` and `Ref` cannot leave their thread, and whoever lets go of the GIL
 //! (`gil::release`) answers for it that nothing of them is used until it has it again. So every reference has the proof
 //! with it (`Ref::py`), as has every body of a native object that one is cast to (`class::Native::py`); only where there
-//! is no object yet is it assumed, by the few who have just taken the GIL or were called by the interpreter.
+//! is no object yet is it assumed, by the few who have just taken the GIL or were called by the interpreter. What gives out
+//! an object for nothing (`none`, `int`, `interned`, `builtin`) does not ask for it: whoever lets go of the GIL answers for
+//! not calling that either.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -105,7 +107,7 @@ unsafe impl Object for Ref<'_> {
 }
 
 // SAFETY: none; the rooms that hand in pointers answer for each of them. This goes when the last of them has borrowed
-// references, and the compiler lists who has not (`tests/house`, `RAW_LEFT`).
+// references, and the compiler lists who has not (`tests/house/test_unsafe.py` counts them).
 unsafe impl Object for Raw {
     #[inline(always)]
     fn raw(self) -> Raw {
