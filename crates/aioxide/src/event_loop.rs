@@ -422,6 +422,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
                 .slot(Py_tp_setattro, tp_setattro as *mut c_void)
         })
         .build(None)?;
+    loop_state::LOOP_TYPE.set(kind);
     overrides::load(kind)?;
     Ok(kind)
 }

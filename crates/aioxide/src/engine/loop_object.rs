@@ -16,10 +16,10 @@ use super::signals::WakePipe;
 use super::source::Sources;
 use super::{hold, spin};
 use crate::ffi::cells::{Local, Turn};
-use crate::ffi::class::{Collected, Native};
+use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::error::{raise_io, runtime_error};
 use crate::ffi::py::Object;
-use crate::ffi::{Global, Obj, Py, Raised, Raw, Ref, Res, error, gil};
+use crate::ffi::{Obj, Py, Raised, Raw, Ref, Res, error, gil};
 use crate::task::loop_state::{LOOP_TYPE, LoopState};
 
 /// Flushes what an object has queued in this turn: `net` registers transports with writes to send. `Err` is what must leave
@@ -35,8 +35,8 @@ pub struct LoopObject {
 
 // SAFETY: as laid out above, for the type that `event_loop` makes; its fields are cells.
 unsafe impl Native for LoopObject {
-    fn class() -> &'static Global<*mut PyTypeObject> {
-        &LOOP_TYPE
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &LOOP_TYPE)
     }
 }
 

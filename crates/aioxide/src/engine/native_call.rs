@@ -8,7 +8,7 @@ use pyo3_ffi::*;
 
 use super::loop_object::LoopObject;
 use super::run::run_one;
-use crate::ffi::class::{Class, Native};
+use crate::ffi::class::{Class, Native, derives};
 use crate::ffi::error::type_name;
 use crate::ffi::guard::guarded;
 use crate::ffi::held::Held;
@@ -48,8 +48,8 @@ unsafe impl Held for NativeCall {
 
 // SAFETY: as laid out above, for the type that `load` makes.
 unsafe impl Native for NativeCall {
-    fn class() -> &'static Global<*mut PyTypeObject> {
-        &TYPE
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
     }
 }
 
@@ -111,5 +111,5 @@ pub fn load() -> Res<()> {
                 .doc(c"Work of the loop itself, as a callback.")
                 .slot(Py_tp_call, tp_call as *mut c_void)
         });
-    class.build(None).map(drop)
+    class.build(None).map(|made| TYPE.set(made))
 }

@@ -19,12 +19,12 @@ use super::typedef::TypeDef;
 /// What an instance of a type of ours consists of.
 ///
 /// # Safety
-/// Each instance of `class()`, and of types derived from it, has this struct at `place`, of which `object` is the opposite.
+/// Each instance of a type of which `is_in` holds has this struct at `place`, of which `object` is the opposite.
 /// Unless those two are others here, instances begin with it: it is laid out as C does, and begins with the header of an
 /// object. It cannot be sent to another thread, nor shared with one.
 pub unsafe trait Native: Sized + 'static {
-    /// The type, from the import on.
-    fn class() -> &'static Global<*mut PyTypeObject>;
+    /// Whether the instances of a type consist of it: see `derives`.
+    fn is_in(kind: *mut PyTypeObject) -> bool;
 
     /// Where it is in an instance: behind the fields of a base that is not ours, for some.
     #[inline(always)]
@@ -45,15 +45,19 @@ pub unsafe trait Native: Sized + 'static {
     }
 }
 
+/// Whether a type is `class`, or derived from it; none is before `class` is set.
+#[inline(always)]
+pub fn derives(kind: *mut PyTypeObject, class: &Global<*mut PyTypeObject>) -> bool {
+    // SAFETY: it is asked for first.
+    class.is_set() && is_subtype(kind, unsafe { *class.get() })
+}
+
 impl<'a> Ref<'a> {
     /// What the object consists of, if it is a `T`.
     #[inline(always)]
     pub fn cast<T: Native>(self) -> Option<&'a T> {
-        // SAFETY: what is looked at is checked first; no object is a `T` before there is the type.
-        unsafe {
-            let class = T::class();
-            (class.is_set() && is_subtype(self.type_of(), *class.get())).then(|| self.cast_unchecked())
-        }
+        // SAFETY: the type says so.
+        T::is_in(self.type_of()).then(|| unsafe { self.cast_unchecked() })
     }
 
     /// # Safety
@@ -260,10 +264,8 @@ impl<T: Native> Class<T> {
         Class(more(self.0), PhantomData)
     }
 
-    /// Makes the type, and notes it as that of `T`; `base` is none for `object`.
+    /// Makes the type; `base` is none for `object`.
     pub fn build(self, base: Option<Ref>) -> Res<*mut PyTypeObject> {
-        let made = self.0.build(base)?;
-        T::class().set(made);
-        Ok(made)
+        self.0.build(base)
     }
 }
