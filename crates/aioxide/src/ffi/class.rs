@@ -64,6 +64,7 @@ impl<'a> Ref<'a> {
     /// The object is a `T`.
     #[inline(always)]
     pub unsafe fn cast_unchecked<T: Native>(self) -> &'a T {
+        debug_assert!(T::is_in(self.type_of()), "a method or field of another type");
         // SAFETY: `Native` says so of the layout, and of the fields that shared references to them may be many.
         unsafe { &*T::place(self) }
     }
