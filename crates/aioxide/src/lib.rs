@@ -16,17 +16,19 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3_ffi::*;
 
 use ffi::object::{boolean, check, dict, none, string};
-use ffi::{Obj, Raw, Res, compat, error};
+use ffi::py::Object;
+use ffi::{Obj, Raw, Ref, Res, compat, error};
 
-fn load(module: Raw) -> Res<()> {
+fn load(module: Ref) -> Res<()> {
+    let py = module.py();
     if std::env::var_os("AIOXIDE_FREELIST").is_some_and(|value| value == "0") {
-        ffi::freelist::disable();
+        ffi::freelist::disable(py);
     }
     aioxide_sys::clock::calibrate();
     ffi::names::load()?;
     ffi::snapshot::load()?;
-    ffi::monotonic::load()?;
-    ffi::async_exc::load()?;
+    ffi::monotonic::load(py)?;
+    ffi::async_exc::load(py)?;
     task::handle_type::load()?;
     task::iter::load()?;
     task::step::load()?;
@@ -133,9 +135,9 @@ fn built_for() -> &'static str {
     }
 }
 
-fn add(module: Raw, name: &CStr, value: &Obj) -> Res<()> {
+fn add(module: impl Object, name: &CStr, value: &Obj) -> Res<()> {
     // SAFETY: a live module; the reference is taken over by it on success only, so it gets one of its own.
-    check(unsafe { PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) })
+    check(unsafe { PyModule_AddObjectRef(module.raw(), name.as_ptr(), value.as_ptr()) })
 }
 
 /// # Safety
@@ -145,7 +147,8 @@ unsafe extern "C" fn exec(module: Raw) -> c_int {
         if let Err(ffi::Raised) = refuse_second_interpreter() {
             return -1;
         }
-        if load(module).is_ok() { 0 } else { -1 }
+        // SAFETY: the interpreter runs the `exec` of a module that it holds.
+        if load(unsafe { Ref::new(module) }).is_ok() { 0 } else { -1 }
     })
 }
 

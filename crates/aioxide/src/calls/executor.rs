@@ -135,7 +135,7 @@ pub fn run_in_executor(state: &LoopState, args: Args) -> Res {
 }
 
 /// Both arguments may be given by name, as in asyncio's own method.
-fn bind<'a>(args: Args) -> Res<(Raw, Raw, &'a [Raw])> {
+fn bind<'a>(args: Args<'a>) -> Res<(Raw, Raw, &'a [Raw])> {
     let mut named = [NULL; 2];
     args.keywords(&[names().executor, names().func], &mut named, METHOD)?;
     let given = args.len();

@@ -2,49 +2,35 @@
 
 use pyo3_ffi::*;
 
-use crate::ffi::object::call_method;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, names};
+use crate::ffi::calls::call_method;
+use crate::ffi::names::interned;
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, number};
 
 /// A descriptor by number or by `fileno()`, with the errors of `selectors`.
-///
-/// # Safety
-/// `value` is a live object.
-pub unsafe fn fileno(value: Raw) -> Res<i32> {
-    // SAFETY: type checks and conversions on a live object.
-    unsafe {
-        let number = if PyLong_Check(value) != 0 { Obj::new(value) } else { fileno_of(value)? };
-        let mut overflow = 0;
-        let wide = PyLong_AsLongLongAndOverflow(number.as_ptr(), &mut overflow);
-        if overflow < 0 || (overflow == 0 && wide < 0) {
-            return error::raise_with(
-                PyExc_ValueError,
-                c"Invalid file descriptor: %R",
-                number.as_ptr(),
-                NULL,
-            );
-        }
-        match i32::try_from(wide) {
-            Ok(fd) if overflow == 0 => Ok(fd),
-            _ => error::raise(PyExc_OverflowError, c"Python int too large to convert to C int"),
-        }
+pub fn fileno(value: Ref) -> Res<i32> {
+    let number = if number::is_int(value) { value.to_obj() } else { fileno_of(value)? };
+    let mut overflow = 0;
+    // SAFETY: an int, of this type or of one derived from it.
+    let wide = unsafe { PyLong_AsLongLongAndOverflow(number.as_ptr(), &mut overflow) };
+    if overflow < 0 || (overflow == 0 && wide < 0) {
+        return error::raise_with(builtin::value_error(), c"Invalid file descriptor: %R", &number, None);
+    }
+    match i32::try_from(wide) {
+        Ok(fd) if overflow == 0 => Ok(fd),
+        _ => error::raise(builtin::overflow_error(), c"Python int too large to convert to C int"),
     }
 }
 
 /// `int(value.fileno())`.
-///
-/// # Safety
-/// `value` is a live object.
-unsafe fn fileno_of(value: Raw) -> Res {
-    // SAFETY: as `fileno`.
-    unsafe {
-        let found = call_method(names().fileno, &[value]);
-        found.and_then(|found| Obj::steal(PyNumber_Long(found.as_ptr()))).or_else(|Raised| {
-            let usual = [PyExc_AttributeError, PyExc_TypeError, PyExc_ValueError];
-            if !usual.into_iter().any(error::matches) {
-                return Err(Raised);
-            }
-            error::clear();
-            error::raise_with(PyExc_ValueError, c"Invalid file object: %R", value, NULL)
-        })
-    }
+fn fileno_of(value: Ref) -> Res {
+    let found = call_method(interned().fileno, &[value]);
+    // SAFETY: converts a live object, or raises.
+    found.and_then(|found| Obj::steal(unsafe { PyNumber_Long(found.as_ptr()) })).or_else(|Raised| {
+        let usual = [builtin::attribute_error(), builtin::type_error(), builtin::value_error()];
+        if !usual.into_iter().any(error::matches) {
+            return Err(Raised);
+        }
+        error::clear();
+        error::raise_with(builtin::value_error(), c"Invalid file object: %R", value, None)
+    })
 }

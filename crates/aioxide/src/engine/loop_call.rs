@@ -1,7 +1,7 @@
 //! A call of a loop that runs elsewhere, as the pool that runs it holds it.
 
 use super::calls::Calls;
-use super::loop_object::loop_of;
+use super::loop_object::LoopObject;
 use super::wake::Bell;
 use crate::ffi::object::call_method;
 use crate::ffi::{Obj, Res, compat, names};
@@ -35,8 +35,7 @@ impl LoopCall {
             future
         };
         let call = LoopCall { future, spin };
-        // SAFETY: a loop's state.
-        unsafe { loop_of(state) }.engine.calls.note_begin();
+        LoopObject::of(state).engine.calls.note_begin();
         if let Some(calls) = call.counted() {
             calls.begin(spin);
         }
@@ -46,8 +45,7 @@ impl LoopCall {
     /// Where the loop counts it.
     fn counted(&self) -> Option<&Calls> {
         let state = self.state().filter(|_| self.spin > 0)?;
-        // SAFETY: a loop's state.
-        Some(&unsafe { loop_of(state) }.engine.calls)
+        Some(&LoopObject::of(state).engine.calls)
     }
 
     fn state(&self) -> Option<&LoopState> {
@@ -95,8 +93,7 @@ impl LoopCall {
     fn queue(self, outcome: Outcome) -> Option<Bell> {
         let state = self.state().filter(|state| !state.closed.get())?;
         state.push_or_report(Item::Finish { future: self.future.clone(), outcome });
-        // SAFETY: a loop's state.
-        unsafe { loop_of(state) }.engine.wake.bell()
+        LoopObject::of(state).engine.wake.bell()
     }
 }
 

@@ -1,22 +1,27 @@
 //! The loop object's memory: the state that tasks know (`LoopState`), and behind it what waits.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void};
 use std::io;
 use std::rc::Rc;
 
-use aioxide_core::parking::Sleep;
-use aioxide_core::rival::{Rival, Way};
+use aioxide_core::rival::Way;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
 use super::calls::Calls;
+use super::polls::{Polls, Wait};
 use super::source::Sources;
 use super::wake::WakePair;
 use super::{hold, spin};
+use crate::ffi::cells::{Local, Turn};
+use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::error::{raise_io, runtime_error};
-use crate::ffi::{Obj, Raised, Raw, Res, error, gil};
-use crate::task::loop_state::LoopState;
+use crate::ffi::py::Object;
+use crate::ffi::{Obj, Py, Raised, Raw, Ref, Res, error, gil};
+use crate::task::loop_state::{LOOP_TYPE, LoopState};
+use crate::task::scheduled;
 
 /// Flushes what an object has queued in this turn: `net` registers transports with writes to send. `Err` is what must leave
 /// the loop.
@@ -29,23 +34,44 @@ pub struct LoopObject {
     pub engine: Engine,
 }
 
-/// # Safety
-/// `state` is the state of a loop object: every `LoopState` is.
-#[inline(always)]
-pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
-    // SAFETY: a state knows the object that it is part of.
-    unsafe { &*state.object.cast::<LoopObject>() }
+// SAFETY: as laid out above, for the type that `event_loop` makes; its fields are cells.
+unsafe impl Native for LoopObject {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &LOOP_TYPE)
+    }
+}
+
+// SAFETY: both parts visit what they hold.
+unsafe impl Collected for LoopObject {
+    unsafe fn traverse(&self, visit: visitproc, arg: *mut c_void) -> c_int {
+        // SAFETY: the visitor is the collector's.
+        unsafe {
+            let stop = scheduled::traverse(&self.state, visit, arg);
+            if stop != 0 { stop } else { self.engine.sources.traverse(visit, arg) }
+        }
+    }
+
+    fn clear(&self) {
+        scheduled::clear(&self.state);
+        self.engine.close();
+    }
 }
 
 /// # Safety
-/// `slf` is a loop of ours that lives for `'a`.
+/// None is left: see `LoopObject::of`.
 #[inline(always)]
-pub unsafe fn of<'a>(slf: Raw) -> &'a LoopObject {
-    // SAFETY: the type was made for this struct, whose fields are cells.
-    unsafe { &*slf.cast::<LoopObject>() }
+pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
+    LoopObject::of(state)
 }
 
 impl LoopObject {
+    /// The loop that a state is part of.
+    #[inline(always)]
+    pub fn of(state: &LoopState) -> &LoopObject {
+        // SAFETY: a `LoopState` is made in `event_loop::tp_new` alone, as part of the object that it is given.
+        unsafe { Ref::new(state.object).cast_unchecked() }
+    }
+
     /// A turn is under way, at whose end `flush_now` is called: the loop runs, and does not wait. While it waits, who
     /// writes is another thread.
     #[inline(always)]
@@ -57,42 +83,30 @@ impl LoopObject {
 pub struct Engine {
     /// Made when the loop is, dropped when it closes.
     epoll: RefCell<Option<Rc<Epoll>>>,
-    /// Room for events, taken out while in use.
-    events: Cell<Events>,
     pub sources: Sources,
     pub wake: WakePair,
     /// Objects with bytes to send at the end of this turn.
     flush: RefCell<Vec<(Obj, FlushFn)>>,
-    /// The tick counter at the last poll, and when it was last read.
-    polled_at: Cell<u64>,
-    read_at: Cell<u64>,
-    /// Turns to go until the counter is read again.
-    unread_turns: Cell<u32>,
     /// Calls that run in threads and processes.
     pub calls: Calls,
-    /// Whether another thread wants the GIL all the time.
-    rival: Cell<Rival>,
     /// Something was sent or registered since: the next turn must look.
     pub io_touched: Cell<bool>,
     /// This process is a child of fork, and still shares the epoll set of its parent.
     forked: Cell<bool>,
+    polls: Local<Polls>,
 }
 
 impl Engine {
     pub fn new() -> Engine {
         Engine {
             epoll: RefCell::new(None),
-            events: Cell::default(),
             sources: Sources::new(),
             wake: WakePair::new(),
             flush: RefCell::new(Vec::new()),
-            polled_at: Cell::new(0),
-            read_at: Cell::new(0),
-            unread_turns: Cell::new(0),
             calls: Calls::new(),
-            rival: Cell::new(Rival::new(hold::spans())),
             io_touched: Cell::new(true),
             forked: Cell::new(false),
+            polls: Local::new(Polls::new()),
         }
     }
 
@@ -134,35 +148,47 @@ impl Engine {
         self.epoll.borrow().clone().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
     }
 
+    /// A turn of the loop begins, in this thread.
+    ///
+    /// # Safety
+    /// No other thread is in one.
+    #[inline(always)]
+    pub unsafe fn begin_turn<'t>(&self, py: Py<'t>) -> Turn<'t> {
+        // SAFETY: the caller's word.
+        let turn = unsafe { Turn::begin(py) };
+        self.polls.adopt(turn);
+        turn
+    }
+
     /// Looks for events without waiting.
-    pub fn look(&self) -> io::Result<Events> {
-        let epoll = self.epoll()?;
-        let mut events = self.events.take();
+    pub fn look(&self, turn: Turn) -> io::Result<Events> {
+        let (epoll, polls) = (self.epoll()?, self.polls.get(turn));
+        let mut events = polls.events.take();
         let result = epoll.wait(&mut events, Some(0.0));
-        self.note_poll(clock::ticks());
+        polls.note(clock::ticks());
         result.map(|()| events)
     }
 
     /// Waits for events with the GIL released. Another thread may close or use the loop meanwhile: the epoll set is
     /// held here, and its system calls may run side by side. Beside a thread that wants the GIL all the time, it is kept
     /// for a short while first; when nothing has come by then, there are no events, and the caller comes back.
-    pub fn wait(&self, timeout: Option<f64>) -> io::Result<Events> {
-        let epoll = self.epoll()?;
-        if self.rival.get().is_known() {
-            match self.way(timeout) {
+    pub fn wait(&self, turn: Turn, timeout: Option<f64>) -> io::Result<Events> {
+        let (epoll, polls) = (self.epoll()?, self.polls.get(turn));
+        if polls.rival.get().is_known() {
+            match self.way(polls, timeout) {
                 Way::LetGo => {}
-                Way::Hold(limit) => return self.wait_holding(&epoll, limit),
+                Way::Hold(limit) => return polls.wait_holding(&epoll, limit),
                 Way::Yield => {
-                    self.yield_gil();
-                    return self.look();
+                    self.yield_gil(polls);
+                    return self.look(turn);
                 }
             }
         }
         let mut wait = Wait {
             epoll: &epoll,
             wake: &self.wake,
-            events: self.events.take(),
-            polled_at: self.polled_at.get(),
+            events: polls.events.take(),
+            polled_at: polls.polled_at.get(),
         };
         // A loop that is woken by a flag comes back without a look at its descriptors.
         wait.events.clear();
@@ -176,8 +202,8 @@ impl Engine {
         // Who has woken the loop with an outcome is about to let go of the GIL.
         released.take(if self.wake.word.is_woken() { limit } else { 0 });
         self.wake.word.end_wait();
-        self.took_gil(wait.polled_at);
-        self.note_poll(wait.polled_at);
+        polls.took_gil(wait.polled_at);
+        polls.note(wait.polled_at);
         if limit > 0 {
             self.calls.spun(won);
         }
@@ -186,15 +212,15 @@ impl Engine {
 
     /// How to wait beside a rival.
     #[cold]
-    fn way(&self, timeout: Option<f64>) -> Way {
+    fn way(&self, polls: &Polls, timeout: Option<f64>) -> Way {
         let now = clock::ticks();
         // A thread that is to do a short call, or to tell of its end, needs the GIL for it.
         if self.calls.has_short(now) {
             return Way::LetGo;
         }
-        let mut rival = self.rival.get();
-        let way = rival.way(self.polled_at.get(), now);
-        self.rival.set(rival);
+        let mut rival = polls.rival.get();
+        let way = rival.way(polls.polled_at.get(), now);
+        polls.rival.set(rival);
         match way {
             Way::Hold(limit) => Way::Hold(timeout.map_or(limit, |left| limit.min(spin::ticks(left * 1e6)))),
             other => other,
@@ -203,7 +229,7 @@ impl Engine {
 
     /// Lets the rival have the GIL, for as long as the interpreter gives it.
     #[cold]
-    fn yield_gil(&self) {
+    fn yield_gil(&self, polls: &Polls) {
         self.wake.word.begin_wait(false);
         // SAFETY: until the GIL is taken nothing touches a Python object, nor a cell that others use.
         let released = unsafe { gil::release() };
@@ -211,34 +237,12 @@ impl Engine {
         hold::let_others_take_it();
         released.take(0);
         self.wake.word.end_wait();
-        self.took_gil(asked);
-    }
-
-    /// Waits for at most `limit` ticks with the GIL held. Signals that came meanwhile, and what has no descriptor, the
-    /// caller looks for before the next wait.
-    #[cold]
-    fn wait_holding(&self, epoll: &Epoll, limit: u64) -> io::Result<Events> {
-        let mut events = self.events.take();
-        let result = hold::wait(epoll, &mut events, limit);
-        self.note_poll(clock::ticks());
-        let mut rival = self.rival.get();
-        rival.waited(!events.is_empty());
-        self.rival.set(rival);
-        result.map(|()| events)
-    }
-
-    /// The wait was over at `asked`, and the GIL has been taken since.
-    #[inline(always)]
-    fn took_gil(&self, asked: u64) {
-        let now = clock::ticks();
-        let mut rival = self.rival.get();
-        rival.took(now.wrapping_sub(asked), now);
-        self.rival.set(rival);
+        polls.took_gil(asked);
     }
 
     /// Gives the room of `look` or `wait` back.
-    pub fn recycle(&self, events: Events) {
-        self.events.set(events);
+    pub fn recycle(&self, turn: Turn, events: Events) {
+        self.polls.get(turn).events.set(events);
     }
 
     /// Tells the kernel what is wanted of `fd` now.
@@ -273,12 +277,12 @@ impl Engine {
 
     /// Has `flush` called with `object` at the end of this turn; false where there is no memory to note that.
     #[inline(always)]
-    pub fn flush_later(&self, object: Raw, flush: FlushFn) -> bool {
+    pub fn flush_later(&self, object: impl Object, flush: FlushFn) -> bool {
         let mut list = self.flush.borrow_mut();
         if list.len() == list.capacity() && list.try_reserve(1).is_err() {
             return false;
         }
-        list.push((Obj::new(object), flush));
+        list.push((Obj::new(object.raw()), flush));
         true
     }
 
@@ -315,92 +319,10 @@ impl Engine {
     /// Whether it is time to look at file descriptors though there is work: something may have become ready by our own
     /// doing, or enough time has passed.
     #[inline(always)]
-    pub fn poll_due(&self) -> bool {
-        self.io_touched.get() || self.time_is_up()
-    }
-
-    /// Reading the counter costs as much as the rest of a turn that runs one callback: where turns are that short, only
-    /// every fourth one reads it.
-    #[inline(always)]
-    fn time_is_up(&self) -> bool {
-        let unread = self.unread_turns.get();
-        if unread > 0 {
-            self.unread_turns.set(unread - 1);
-            return false;
-        }
-        let now = clock::ticks();
-        let short = now.wrapping_sub(self.read_at.replace(now)) < SHORT_TURNS;
-        self.unread_turns.set(if short { UNREAD_TURNS } else { 0 });
-        now.wrapping_sub(self.polled_at.get()) > POLL_TICKS
-    }
-
-    /// A poll has ended at `now`.
-    fn note_poll(&self, now: u64) {
-        self.polled_at.set(now);
-        self.read_at.set(now);
-        self.unread_turns.set(0);
+    pub fn poll_due(&self, turn: Turn) -> bool {
+        self.io_touched.get() || self.polls.get(turn).time_is_up()
     }
 }
-
-/// One wait, without the GIL.
-struct Wait<'a> {
-    epoll: &'a Epoll,
-    wake: &'a WakePair,
-    events: Events,
-    polled_at: u64,
-}
-
-impl Wait<'_> {
-    fn look(&mut self, timeout: Option<f64>) -> io::Result<()> {
-        let result = self.epoll.wait(&mut self.events, timeout);
-        self.polled_at = clock::ticks();
-        result
-    }
-
-    fn sleep(&mut self, timeout: Option<f64>) -> io::Result<()> {
-        match self.wake.word.begin_sleep() {
-            Sleep::Begin => self.look(timeout),
-            Sleep::Called => Ok(()),
-        }
-    }
-
-    /// Looks for a call's outcome for at most `limit` ticks, and now and then at the descriptors. Nothing when neither
-    /// came; and what is left of `timeout`.
-    fn spin(&mut self, limit: u64, timeout: Option<f64>) -> (Option<io::Result<()>>, Option<f64>) {
-        let start = clock::ticks();
-        let most = timeout.map_or(limit, |seconds| limit.min(spin::ticks(seconds * 1e6)));
-        loop {
-            if self.wake.word.is_woken() {
-                return (Some(Ok(())), timeout);
-            }
-            let now = clock::ticks();
-            let spent = now.wrapping_sub(start);
-            if spent >= most {
-                let left = timeout.map(|seconds| (seconds - spin::seconds(spent)).max(0.0));
-                return (None, left);
-            }
-            if now.wrapping_sub(self.polled_at) > SPIN_POLL_TICKS {
-                let result = self.look(Some(0.0));
-                if result.is_err() || !self.events.is_empty() {
-                    return (Some(result), timeout);
-                }
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// How long a loop that spins goes without a look at its descriptors: 5 to 10 microseconds.
-const SPIN_POLL_TICKS: u64 = 20_000;
-
-/// How long ready work may run before file descriptors are looked at again: 30 to 50 microseconds, by the speed of the
-/// tick counter. A poll costs as much as two switches between tasks.
-const POLL_TICKS: u64 = 100_000;
-
-/// How many short turns in a row go by without a look at the counter, and what they may take together, the one that
-/// looks included: 3 to 5 microseconds.
-const UNREAD_TURNS: u32 = 3;
-const SHORT_TURNS: u64 = 10_000;
 
 /// Raises where the loop has no epoll set: it was closed, or `__init__` was not called.
 pub fn check_open(engine: &Engine) -> Res<()> {

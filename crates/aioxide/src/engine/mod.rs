@@ -9,6 +9,7 @@ pub mod loop_clock;
 pub mod loop_object;
 pub mod native_call;
 mod observed;
+mod polls;
 mod run;
 pub mod source;
 pub mod spin;

@@ -6,14 +6,16 @@ use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
+use super::loop_object::LoopObject;
 use super::run::run_one;
-use crate::ffi::guard::{getter, guarded};
-use crate::ffi::held::{Held, fields};
+use crate::ffi::class::{Class, Native, derives};
+use crate::ffi::error::type_name;
+use crate::ffi::guard::guarded;
+use crate::ffi::held::Held;
 use crate::ffi::object::ret;
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, Obj, Raw, Res, Slot, none};
+use crate::ffi::{Global, NULL, Obj, Raw, Ref, Res, Slot, none};
 use crate::task::finish::Outcome;
-use crate::task::loop_state::{Item, JobFn, LoopState, native_state};
+use crate::task::loop_state::{Item, JobFn, LoopState};
 
 #[repr(C)]
 struct NativeCall {
@@ -44,11 +46,11 @@ unsafe impl Held for NativeCall {
     }
 }
 
-/// # Safety
-/// `raw` is a `NativeCall` that lives for `'a`.
-unsafe fn of<'a>(raw: Raw) -> &'a NativeCall {
-    // SAFETY: the type of `raw` was made for it.
-    unsafe { fields(raw) }
+// SAFETY: as laid out above, for the type that `load` makes.
+unsafe impl Native for NativeCall {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
 }
 
 /// Of a job, or of a future to finish; nothing else comes here.
@@ -65,7 +67,7 @@ pub fn new(state: &LoopState, item: Item) -> Res {
     // SAFETY: a zeroed object of the type, whose fields are filled before anyone sees it.
     unsafe {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
-        let this = of(made.as_ptr());
+        let this: &NativeCall = made.borrow().cast_unchecked();
         this.work.set(Work::Done);
         this.owner.set(Obj::new(state.object));
         this.object.set(object);
@@ -86,9 +88,8 @@ fn call(this: &NativeCall) -> Res {
         (Work::Cancel, _) => Item::Finish { future: object, outcome: Outcome::Cancelled },
         _ => return Ok(none()),
     };
-    if let Some(state) = native_state(owner.as_ptr()) {
-        // SAFETY: a part of the loop, which is held here.
-        run_one(unsafe { &*state }, item)?;
+    if let Some(this) = owner.borrow().cast::<LoopObject>() {
+        run_one(&this.state, item)?;
     }
     Ok(none())
 }
@@ -97,21 +98,18 @@ fn call(this: &NativeCall) -> Res {
 /// `slf` is a `NativeCall`.
 unsafe extern "C" fn tp_call(slf: Raw, _: Raw, _: Raw) -> Raw {
     // SAFETY: the interpreter holds it for the call.
-    guarded(std::ptr::null_mut(), || ret(call(unsafe { of(slf) })))
+    guarded(NULL, || ret(call(unsafe { Ref::new(slf).cast_unchecked() })))
 }
 
-getter!(get_self, |slf| Ok(of(slf).object.or_none()));
-getter!(get_qualname, |slf| crate::ffi::error::type_name(of(slf).object.or_none().as_ptr()));
-
 pub fn load() -> Res<()> {
-    let made = TypeDef::new(c"aioxide.NativeCall", size_of::<NativeCall>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .held::<NativeCall>()
-        .doc(c"Work of the loop itself, as a callback.")
-        .slot(Py_tp_call, tp_call as *mut c_void)
-        .get(c"__self__", get_self)
-        .get(c"__qualname__", get_qualname)
-        .build(std::ptr::null_mut())?;
-    TYPE.set(made);
-    Ok(())
+    let class = Class::<NativeCall>::new(c"aioxide.NativeCall")
+        .get(c"__self__", |this| Ok(this.object.or_none()))
+        .get(c"__qualname__", |this| type_name(&this.object.or_none()))
+        .also(|def| {
+            def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+                .held::<NativeCall>()
+                .doc(c"Work of the loop itself, as a callback.")
+                .slot(Py_tp_call, tp_call as *mut c_void)
+        });
+    class.build(None).map(|made| TYPE.set(made))
 }

@@ -4,7 +4,7 @@ use std::ptr::null;
 
 use pyo3_ffi::*;
 
-use crate::ffi::{Obj, Raised, Raw, Res, error, names};
+use crate::ffi::{Obj, Raised, Res, error, names};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::ready::Call;
 use crate::task::task::TaskObj;
@@ -55,7 +55,7 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
             Item::Job { object, run } => {
                 registry_leave(state);
-                run(state, object.as_ptr()).or_else(|Raised| job_failed(object.as_ptr()))
+                run(state, object.as_ptr()).or_else(|Raised| job_failed(&object))
             }
             Item::Wake { task, future } => {
                 step::wake(state, TaskObj::new(task), future).or_else(|Raised| step_failed(state))
@@ -83,10 +83,10 @@ fn step_failed(state: &LoopState) -> Res<()> {
 }
 
 #[cold]
-fn job_failed(object: Raw) -> Res<()> {
+fn job_failed(object: &Obj) -> Res<()> {
     if error::is_exit() {
         return Err(Raised);
     }
-    error::unraisable(object);
+    error::unraisable(object.borrow());
     Ok(())
 }

@@ -8,6 +8,7 @@ use aioxide_sys::socket;
 use pyo3_ffi::visitproc;
 
 use crate::ffi::guard::visit;
+use crate::ffi::py::Object;
 use crate::ffi::{Leaf, Obj, Raw};
 use crate::task::handle;
 use crate::task::loop_state::LoopState;
@@ -24,8 +25,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub fn new(object: Raw, notify: NotifyFn) -> Owner {
-        Owner { object, notify, held: Some(Obj::new(object)) }
+    pub fn new(object: impl Object, notify: NotifyFn) -> Owner {
+        Owner { object: object.raw(), notify, held: Some(Obj::new(object.raw())) }
     }
 }
 
@@ -105,8 +106,8 @@ impl Sources {
     }
 
     /// The descriptor that an object stood for.
-    pub fn fd_of(&self, object: Raw) -> Option<i32> {
-        let is_it = |watch: &Watch| watch.object.as_ref().is_some_and(|known| known.as_ptr() == object);
+    pub fn fd_of(&self, object: impl Object) -> Option<i32> {
+        let is_it = |watch: &Watch| watch.object.as_ref().is_some_and(|known| known.as_ptr() == object.raw());
         self.0.with(|table| table.iter().position(is_it)).map(|fd| fd as i32)
     }
 
@@ -133,9 +134,9 @@ impl Sources {
 
     /// Takes a descriptor from its owner, without a word to the kernel: it is about to be closed. What was there is returned, to be
     /// released when the table is whole.
-    pub fn forget(&self, fd: i32, object: Raw) -> Option<Owner> {
+    pub fn forget(&self, fd: i32, object: impl Object) -> Option<Owner> {
         self.with(fd, |watch| {
-            watch.owner.take_if(|owner| owner.object == object).inspect(|_| watch.registered = None)
+            watch.owner.take_if(|owner| owner.object == object.raw()).inspect(|_| watch.registered = None)
         })
     }
 
@@ -143,18 +144,18 @@ impl Sources {
         self.peek(fd, |watch| watch.owner.as_ref().map(|owner| Obj::new(owner.object))).flatten()
     }
 
-    pub fn is_owner(&self, fd: i32, object: Raw) -> bool {
-        self.peek(fd, |watch| watch.owner.as_ref().is_some_and(|owner| owner.object == object))
+    pub fn is_owner(&self, fd: i32, object: impl Object) -> bool {
+        self.peek(fd, |watch| watch.owner.as_ref().is_some_and(|owner| owner.object == object.raw()))
             .unwrap_or(false)
     }
 
     /// Whether the table keeps the owner alive. What it held is returned, to be released when the table is whole.
-    pub fn hold(&self, fd: i32, object: Raw, held: bool) -> Option<Obj> {
+    pub fn hold(&self, fd: i32, object: impl Object, held: bool) -> Option<Obj> {
         self.with(fd, |watch| match &mut watch.owner {
-            Some(owner) if owner.object == object && held && owner.held.is_none() => {
-                owner.held.replace(Obj::new(object))
+            Some(owner) if owner.object == object.raw() && held && owner.held.is_none() => {
+                owner.held.replace(Obj::new(object.raw()))
             }
-            Some(owner) if owner.object == object && !held => owner.held.take(),
+            Some(owner) if owner.object == object.raw() && !held => owner.held.take(),
             _ => None,
         })
     }

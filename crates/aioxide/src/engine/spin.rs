@@ -5,34 +5,32 @@ use std::cell::Cell;
 
 use aioxide_core::gauge::Gauge;
 use aioxide_sys::{clock, cpus};
-use pyo3_ffi::*;
 
-use crate::ffi::object::{call, getattr_opt, import};
-use crate::ffi::{Res, error, names};
+use crate::ffi::calls::call;
+use crate::ffi::cells::Locked;
+use crate::ffi::names::interned;
+use crate::ffi::object::{getattr_opt, import};
+use crate::ffi::{Leaf, Py, Raised, Res, error, number};
 
 /// How long, in microseconds. Spinning for as long as sleeping and waking would have cost at most doubles the price of
 /// a wait that was not worth it.
 const MICROSECONDS: f64 = 50.0;
 
 /// What is found out once.
-struct Once<T>(Cell<Option<T>>);
-
-// SAFETY: read and written under the GIL.
-unsafe impl<T> Sync for Once<T> {}
-
-static LIMIT: Once<u64> = Once(Cell::new(None));
-static PROCESSORS: Once<usize> = Once(Cell::new(None));
+static LIMIT: Locked<Cell<Option<u64>>> = Locked::new(Cell::new(None));
+static PROCESSORS: Locked<Cell<Option<usize>>> = Locked::new(Cell::new(None));
 
 /// The longest spin in ticks: 0 on one processor, or where `AIOXIDE_SPIN=0` says so. That variable gives it in
 /// microseconds; what is no number is as good as not set.
 pub fn limit() -> u64 {
-    if let Some(known) = LIMIT.0.get() {
+    let limit = LIMIT.get(Py::unproven());
+    if let Some(known) = limit.get() {
         return known;
     }
     let wanted = std::env::var("AIOXIDE_SPIN").ok().and_then(|text| text.trim().parse().ok());
-    let limit = if processors() > 1 { ticks(wanted.unwrap_or(MICROSECONDS)) } else { 0 };
-    LIMIT.0.set(Some(limit));
-    limit
+    let found = if processors() > 1 { ticks(wanted.unwrap_or(MICROSECONDS)) } else { 0 };
+    limit.set(Some(found));
+    found
 }
 
 /// Microseconds in ticks.
@@ -47,60 +45,54 @@ pub fn seconds(ticks: u64) -> f64 {
 
 /// `os.process_cpu_count()`, which `-X cpu_count` and `PYTHON_CPU_COUNT` can set; before 3.13 the affinity mask.
 pub fn processors() -> usize {
-    if let Some(known) = PROCESSORS.0.get() {
+    let processors = PROCESSORS.get(Py::unproven());
+    if let Some(known) = processors.get() {
         return known;
     }
     let count = ask_processors();
-    PROCESSORS.0.set(Some(count));
+    processors.set(Some(count));
     count
 }
 
 fn ask_processors() -> usize {
     let ask = || -> Res<Option<i64>> {
         let os = import(c"os")?;
-        let Some(count) = getattr_opt(os.as_ptr(), names().process_cpu_count)? else { return Ok(None) };
-        let count = call(count.as_ptr(), &[])?;
-        // SAFETY: converts or raises.
-        Ok(Some(unsafe { PyLong_AsLongLong(count.as_ptr()) }))
+        let Some(count) = getattr_opt(&os, interned().process_cpu_count)? else { return Ok(None) };
+        number::as_i64(&call(&count, &[])?).map(Some)
     };
-    let asked = ask();
-    if error::occurred() {
-        error::clear();
-    }
-    match asked {
+    match ask() {
         Ok(Some(count @ 1..)) => (count as usize).min(cpus::usable()),
-        _ => cpus::usable(),
+        Ok(_) => cpus::usable(),
+        Err(Raised) => {
+            error::clear();
+            cpus::usable()
+        }
     }
 }
 
 /// A gauge that shared code reads and writes.
-pub struct Bets(Cell<Gauge>);
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Bets {}
+pub struct Bets(Locked<Leaf<Gauge>>);
 
 impl Bets {
     pub const fn new() -> Bets {
-        Bets(Cell::new(Gauge::new()))
+        Bets(Locked::new(Leaf::new(Gauge::new())))
+    }
+
+    #[inline(always)]
+    fn with<R>(&self, body: impl FnOnce(&mut Gauge) -> R) -> R {
+        self.0.get(Py::unproven()).with(body)
     }
 
     pub fn bet(&self) -> bool {
-        let mut gauge = self.0.get();
-        let answer = gauge.bet();
-        self.0.set(gauge);
-        answer
+        self.with(Gauge::bet)
     }
 
     pub fn record(&self, won: bool) {
-        let mut gauge = self.0.get();
-        gauge.record(won);
-        self.0.set(gauge);
+        self.with(|gauge| gauge.record(won));
     }
 
     pub fn paid(&self, in_fact: bool) {
-        let mut gauge = self.0.get();
-        gauge.paid(in_fact);
-        self.0.set(gauge);
+        self.with(|gauge| gauge.paid(in_fact));
     }
 }
 

@@ -9,6 +9,8 @@ use super::loop_clock::{has_own_clock, now};
 use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::run::{registry_leave, run_item};
 use super::{observed, watch};
+use crate::ffi::cells::Turn;
+use crate::ffi::class::Native;
 use crate::ffi::object::check;
 use crate::ffi::{NULL, Raised, Res, async_exc, error};
 use crate::task::loop_state::{Item, LoopState};
@@ -57,12 +59,14 @@ fn flush_the_rest(engine: &Engine) -> Res<()> {
 /// One iteration.
 pub fn turn(this: &LoopObject) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
+    // SAFETY: asyncio's `run_forever` refuses a loop that runs; only tests call `_run_once`, on one that does not.
+    let turn = unsafe { engine.begin_turn(this.py()) };
     // What was written while the loop did not run, or by what the last flush called.
     engine.flush_now()?;
     let idle = state.ready_len() == 0;
-    let polls = idle || state.stopping.get() || engine.poll_due();
+    let polls = idle || state.stopping.get() || engine.poll_due(turn);
     if polls {
-        poll(this)?;
+        poll(this, turn)?;
     }
     if state.timer_count() > 0 {
         // A clock of the program's own may have been put forward since: asyncio reads it in every turn.
@@ -98,7 +102,7 @@ fn run_due_timers(this: &LoopObject) {
 
 /// Looks at the file descriptors; waits when there is nothing else to do.
 #[inline(never)]
-fn poll(this: &LoopObject) -> Res<()> {
+fn poll(this: &LoopObject, turn: Turn) -> Res<()> {
     let (state, engine) = (&this.state, &this.engine);
     check_open(engine)?;
     state.trim_ready();
@@ -111,10 +115,10 @@ fn poll(this: &LoopObject) -> Res<()> {
     let timeout = if nothing_to_do() { timeout } else { Some(0.0) };
     engine.io_touched.set(false);
     let events = if timeout == Some(0.0) {
-        engine.look()
+        engine.look(turn)
     } else {
         registry_leave(state);
-        engine.wait(timeout)
+        engine.wait(turn, timeout)
     };
     if state.timer_count() > 0 {
         now(state)?;
@@ -122,7 +126,7 @@ fn poll(this: &LoopObject) -> Res<()> {
     match events {
         Ok(events) => {
             let result = queue_events(this, &events);
-            engine.recycle(events);
+            engine.recycle(turn, events);
             result?;
         }
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
@@ -131,7 +135,7 @@ fn poll(this: &LoopObject) -> Res<()> {
     // Python's own signal handlers, in the main thread.
     // SAFETY: needs the GIL only.
     check(unsafe { pyo3_ffi::PyErr_CheckSignals() })?;
-    async_exc::check()
+    async_exc::check(turn.py())
 }
 
 /// What one event queues at most: a read and a write.

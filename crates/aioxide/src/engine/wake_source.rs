@@ -6,29 +6,28 @@ use std::sync::Arc;
 use aioxide_sys::epoll::Interest;
 use aioxide_sys::socket;
 
-use super::loop_object::{io_result, loop_of};
+use super::loop_object::{LoopObject, io_result};
 use super::source::Owner;
+use crate::ffi::class::Native;
 use crate::ffi::object::{bytes, call_method};
 use crate::ffi::{Obj, Raw, Res, names};
 use crate::task::loop_state::{Item, LoopState};
 
 /// Watches the receiving socket of the loop's pair.
-pub fn attach(state: &LoopState, receiver: i32, sender: i32) -> Res<()> {
-    // SAFETY: a loop's state.
-    let engine = &unsafe { loop_of(state) }.engine;
+pub fn attach(this: &LoopObject, receiver: i32, sender: i32) -> Res<()> {
+    let engine = &this.engine;
     engine.wake.receiver.set(receiver);
     // SAFETY: the loop keeps its socket open for the call.
     let sender = io_result(unsafe { socket::duplicate(sender) })?;
     *engine.wake.sender.borrow_mut() = Some(Arc::new(sender));
-    let owner = Owner::new(state.object, on_readable);
+    let owner = Owner::new(this.object(), on_readable);
     drop(engine.sources.set_owner(receiver, Some(owner)));
     io_result(engine.watch(receiver, Interest::IN))
 }
 
 /// Stops watching it: the loop is about to close the pair.
-pub fn detach(state: &LoopState) {
-    // SAFETY: a loop's state.
-    let engine = &unsafe { loop_of(state) }.engine;
+pub fn detach(this: &LoopObject) {
+    let engine = &this.engine;
     let receiver = engine.wake.receiver.replace(-1);
     drop(engine.wake.sender.take());
     if receiver >= 0 {
@@ -48,8 +47,7 @@ unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
 /// # Safety
 /// `state` is a part of a loop object, as a loop's own always is.
 unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
-    // SAFETY: a loop's state.
-    let wake = &unsafe { loop_of(state) }.engine.wake;
+    let wake = &LoopObject::of(state).engine.wake;
     wake.word.heard();
     let mut signals = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); 4096];

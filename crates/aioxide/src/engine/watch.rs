@@ -1,29 +1,32 @@
 //! Watching descriptors for users: `add_reader` and its kin, level-triggered, as `selectors` does.
 
+use super::fileno::fileno;
 use super::loop_object::{LoopObject, io_result};
 use super::source::Side;
-use crate::ffi::{Obj, Raised, Raw, Res};
+use crate::ffi::py::{Nullable, raws};
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, number};
 use crate::task::handle;
 
-/// Calls `callback(*args)` whenever `fd`, the number of `object`, is ready; replaces, and cancels, the handle that was there.
+/// Calls `callback(*args)` whenever `object`, a descriptor or what has one, is ready; replaces, and cancels, the handle that was
+/// there.
 ///
-/// `context` is the one that the callback runs in, null for a copy of the current one.
+/// `context` is the one that the callback runs in, none for a copy of the current one.
 pub fn add(
     this: &LoopObject,
-    object: Raw,
-    fd: i32,
+    object: Ref,
     side: Side,
-    callback: Raw,
-    args: &[Raw],
-    context: Raw,
+    callback: Ref,
+    args: &[Ref],
+    context: Option<Ref>,
 ) -> Res {
+    let fd = fileno(object)?;
     this.state.check_closed()?;
     if let Some(owner) = this.engine.sources.owner(fd) {
         return used_by(fd, &owner);
     }
-    // SAFETY: a live object.
-    unsafe { note_bool(object)? };
-    let made = handle::new_repeating(this.state.object, callback, args, context)?;
+    note_bool(object)?;
+    let (loop_, context) = (this.state.object, context.raw_or_null());
+    let made = handle::new_repeating(loop_, callback.as_ptr(), raws(args), context)?;
     if this.state.debug.get() {
         handle::record_source(&made)?;
     }
@@ -37,11 +40,9 @@ pub fn add(
         drop(refused);
         return io_result(Err(why));
     }
-    // SAFETY: a type check on a live object.
-    let by_number = unsafe { pyo3_ffi::PyLong_Check(object) } != 0;
     // As in `selectors`, a number says nothing about the object that the other side was set for.
-    if !by_number {
-        drop(sources.set_object(fd, Some(Obj::new(object))));
+    if !number::is_int(object) {
+        drop(sources.set_object(fd, Some(object.to_obj())));
     } else if first {
         drop(sources.set_object(fd, None));
     }
@@ -52,16 +53,11 @@ pub fn add(
 }
 
 /// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.
-///
-/// # Safety
-/// `object` is alive for the call.
 #[inline(always)]
-unsafe fn note_bool(object: Raw) -> Res<()> {
-    // SAFETY: a type check, and a conversion that has succeeded before.
-    unsafe {
-        if pyo3_ffi::PyBool_Check(object) == 0 || pyo3_ffi::PyObject_AsFileDescriptor(object) >= 0 {
-            return Ok(());
-        }
+fn note_bool(object: Ref) -> Res<()> {
+    // SAFETY: converts a live object, or raises.
+    if !number::is_bool(object) || unsafe { pyo3_ffi::PyObject_AsFileDescriptor(object.as_ptr()) } >= 0 {
+        return Ok(());
     }
     Err(Raised)
 }
@@ -71,8 +67,7 @@ unsafe fn note_bool(object: Raw) -> Res<()> {
 fn used_by(fd: i32, owner: &Obj) -> Res {
     let fd = crate::ffi::object::int(fd.into())?;
     let text = c"File descriptor %R is used by transport %R";
-    // SAFETY: reads a static of the interpreter.
-    crate::ffi::error::raise_with(unsafe { pyo3_ffi::PyExc_RuntimeError }, text, fd.as_ptr(), owner.as_ptr())
+    error::raise_with(builtin::runtime_error(), text, &fd, owner.borrow())
 }
 
 /// Stops watching one side of `fd`; false if it was not watched.

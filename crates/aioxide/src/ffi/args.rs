@@ -1,12 +1,14 @@
 //! The arguments of a fast call, and the error texts of Python functions for wrong ones.
 
 use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
 
 use pyo3_ffi::*;
 
 use super::error::{self, Raised, Res};
 use super::names::intern;
 use super::object::{NULL, Obj, Raw, call_kw, getattr, tuple};
+use super::py::{Object, Ref, raws};
 
 /// Who says what is wrong with arguments that do not fit.
 pub trait Callee: Copy {
@@ -48,10 +50,11 @@ impl Callee for Overriding {
 
 /// Positional arguments, and keyword arguments behind them, borrowed for the time of one call.
 #[derive(Clone, Copy)]
-pub struct Args {
+pub struct Args<'a> {
     values: *const Raw,
     count: usize,
     kwnames: Raw,
+    call: PhantomData<Ref<'a>>,
 }
 
 /// Keeps what `Args::placed` has moved, for the time of one call.
@@ -61,12 +64,12 @@ pub struct Named {
     kwnames: Option<Obj>,
 }
 
-impl Args {
+impl<'a> Args<'a> {
     /// # Safety
-    /// The three are what the interpreter handed to a `METH_FASTCALL | METH_KEYWORDS` function.
+    /// The three are what the interpreter handed to a `METH_FASTCALL | METH_KEYWORDS` function, whose call lasts for `'a`.
     #[inline(always)]
-    pub unsafe fn new(values: *const Raw, count: Py_ssize_t, kwnames: Raw) -> Args {
-        Args { values, count: count as usize, kwnames }
+    pub unsafe fn new(values: *const Raw, count: Py_ssize_t, kwnames: Raw) -> Args<'a> {
+        Args { values, count: count as usize, kwnames, call: PhantomData }
     }
 
     #[inline(always)]
@@ -76,39 +79,83 @@ impl Args {
 
     /// The positional arguments.
     #[inline(always)]
-    pub fn positional(&self) -> &[Raw] {
+    pub fn given(self) -> &'a [Ref<'a>] {
         if self.count == 0 {
             return &[];
         }
-        // SAFETY: the interpreter passes `count` values.
-        unsafe { std::slice::from_raw_parts(self.values, self.count) }
+        // SAFETY: the interpreter passes `count` objects, which live for the time of the call.
+        unsafe { std::slice::from_raw_parts(self.values.cast(), self.count) }
+    }
+
+    /// The first positional arguments, as many as `require` or `placed` has seen to, and the rest.
+    #[inline(always)]
+    pub fn split<const N: usize>(self) -> (&'a [Ref<'a>; N], &'a [Ref<'a>]) {
+        let Some(parts) = self.given().split_first_chunk() else {
+            unreachable!("{N} arguments were asked for")
+        };
+        parts
+    }
+
+    /// The first positional arguments, for parameters of these names; raises where there are too few.
+    #[inline(always)]
+    pub fn first<const N: usize>(self, names: [&str; N], function: impl Callee) -> Res<[Ref<'a>; N]> {
+        self.require(&names, function)?;
+        Ok(*self.split().0)
+    }
+
+    /// The values that were given by these names, none for the others; any other name raises as a Python function does.
+    #[inline(always)]
+    pub fn named<const N: usize>(
+        self,
+        names: [impl Object; N],
+        function: impl Callee,
+    ) -> Res<[Option<Ref<'a>>; N]> {
+        if self.kwnames.is_null() {
+            return Ok([None; N]);
+        }
+        let mut found = [NULL; N];
+        self.keywords(&names.map(Object::raw), &mut found, function)?;
+        // SAFETY: what `keywords` finds are arguments of the call.
+        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
+    }
+
+    /// The names of the arguments by keyword, which stand behind the positional ones in `with_keywords`.
+    #[inline(always)]
+    pub fn kwnames(self) -> Option<Ref<'a>> {
+        // SAFETY: a tuple that lives for the time of the call, or null.
+        unsafe { Ref::maybe(self.kwnames) }
+    }
+
+    /// Positional and keyword values as they lie in memory: for passing a call on.
+    pub fn with_keywords(self) -> &'a [Ref<'a>] {
+        let total = self.count + self.keyword_count();
+        if total == 0 {
+            return &[];
+        }
+        // SAFETY: the interpreter passes the keyword values right behind the positional ones.
+        unsafe { std::slice::from_raw_parts(self.values.cast(), total) }
+    }
+
+    /// As `given`, as pointers.
+    #[inline(always)]
+    pub fn positional(self) -> &'a [Raw] {
+        raws(self.given())
     }
 
     /// The positional argument at `i`, which is below `len()`.
     #[inline(always)]
-    pub fn get(&self, i: usize) -> Raw {
-        debug_assert!(i < self.count);
-        // SAFETY: the interpreter passes `count` values, and `i` is below that.
-        unsafe { *self.values.add(i) }
+    pub fn get(self, i: usize) -> Raw {
+        self.positional()[i]
     }
 
     /// The positional arguments from `i` on.
-    pub fn after<'a>(self, i: usize) -> &'a [Raw] {
-        if self.count <= i {
-            return &[];
-        }
-        // SAFETY: the interpreter passes `count` values, which live for the time of the call.
-        unsafe { std::slice::from_raw_parts(self.values.add(i), self.count - i) }
+    pub fn after(self, i: usize) -> &'a [Raw] {
+        self.positional().get(i..).unwrap_or_default()
     }
 
-    /// Positional and keyword values as they lie in memory, and the names: for passing a call on.
-    pub fn all(&self) -> (&[Raw], Raw) {
-        let total = self.count + self.keyword_count();
-        if total == 0 {
-            return (&[], NULL);
-        }
-        // SAFETY: the interpreter passes the keyword values right behind the positional ones.
-        (unsafe { std::slice::from_raw_parts(self.values, total) }, self.kwnames)
+    /// As `with_keywords` and `kwnames`, as pointers.
+    pub fn all(&self) -> (&'a [Raw], Raw) {
+        (raws(self.with_keywords()), self.kwnames)
     }
 
     fn keyword_count(&self) -> usize {
@@ -124,16 +171,17 @@ impl Args {
         unsafe { (PyTuple_GET_ITEM(self.kwnames, i as Py_ssize_t), *self.values.add(self.count + i)) }
     }
 
-    /// The one keyword that the function takes (null where absent or `None`); any other raises as a Python function does.
+    /// The one keyword that the function takes, none where absent or `None`; any other raises as a Python function does.
     #[inline(always)]
-    pub fn only_keyword(&self, name: Raw, function: impl Callee) -> Res<Raw> {
-        if self.kwnames.is_null() {
-            return Ok(NULL);
-        }
-        let mut found = [NULL];
-        self.keywords(&[name], &mut found, function)?;
-        // SAFETY: compares with the address of None.
-        Ok(if found[0] == unsafe { Py_None() } { NULL } else { found[0] })
+    pub fn only(self, name: impl Object, function: impl Callee) -> Res<Option<Ref<'a>>> {
+        let [found] = self.named([name], function)?;
+        Ok(found.filter(|value| !value.is_none()))
+    }
+
+    /// As `only`, as pointers.
+    #[inline(always)]
+    pub fn only_keyword(self, name: Raw, function: impl Callee) -> Res<Raw> {
+        Ok(self.only(name, function)?.map_or(NULL, Ref::as_ptr))
     }
 
     /// Sorts the keyword values into `into`, in the order of `names`; a name that is not there raises.
@@ -187,12 +235,18 @@ impl Args {
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
     /// missing. `named` keeps what has to be moved for that.
     #[inline(always)]
-    pub fn placed(self, names: &[&str], function: impl Callee, named: &mut Named) -> Res<Args> {
+    pub fn placed<'n>(self, names: &[&str], function: impl Callee, named: &'n mut Named) -> Res<Args<'n>>
+    where
+        'a: 'n,
+    {
         if self.count >= names.len() { Ok(self) } else { self.place(names, function, named) }
     }
 
     #[cold]
-    fn place(self, names: &[&str], function: impl Callee, named: &mut Named) -> Res<Args> {
+    fn place<'n>(self, names: &[&str], function: impl Callee, named: &'n mut Named) -> Res<Args<'n>>
+    where
+        'a: 'n,
+    {
         let rest = &names[self.count..];
         let mut placed = vec![NULL; rest.len()];
         let (mut others, mut keys) = (Vec::new(), Vec::new());
@@ -224,6 +278,7 @@ impl Args {
             values: named.values.as_ptr(),
             count,
             kwnames: named.kwnames.as_ref().map_or(NULL, Obj::as_ptr),
+            call: PhantomData,
         })
     }
 
@@ -301,7 +356,8 @@ impl Args {
 }
 
 #[inline(always)]
-fn same_name(key: Raw, name: Raw) -> Res<bool> {
+fn same_name(key: impl Object, name: impl Object) -> Res<bool> {
+    let (key, name) = (key.raw(), name.raw());
     if key == name {
         return Ok(true);
     }
@@ -323,15 +379,15 @@ fn missing(function: &str, names: &[&str]) -> String {
     )
 }
 
-fn unexpected(function: &str, key: Raw) -> String {
+fn unexpected(function: &str, key: impl Object) -> String {
     format!("{function}() got an unexpected keyword argument '{}'", text_of(key))
 }
 
-fn text_of(name: Raw) -> String {
+fn text_of(name: impl Object) -> String {
     // SAFETY: `name` is a str; the UTF-8 is owned by it and copied at once.
     unsafe {
         let mut size = 0;
-        let data = PyUnicode_AsUTF8AndSize(name, &mut size);
+        let data = PyUnicode_AsUTF8AndSize(name.raw(), &mut size);
         if data.is_null() {
             error::clear();
             return String::from("?");

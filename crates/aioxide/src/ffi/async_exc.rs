@@ -6,22 +6,20 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use super::calls::{call, dict};
+use super::cells::Locked;
 use super::error::{self, Raised, Res};
-use super::object::{Global, NULL, Obj, call, dict};
+use super::object::{Global, NULL, Obj};
 use super::places::{self, only, thread_state, word};
+use super::py::Py;
 
 /// The offset of `async_exc` from the thread state, in bytes; 0 where it was not found.
-struct Place(Cell<usize>);
-
-// SAFETY: written at import, read under the GIL.
-unsafe impl Sync for Place {}
-
-static PLACE: Place = Place(Cell::new(0));
+static PLACE: Locked<Cell<usize>> = Locked::new(Cell::new(0));
 
 /// A Python function that does nothing: the interpreter looks for such an exception when it begins with one.
 static NOTHING: Global<Obj> = Global::new();
 
-pub fn load() -> Res<()> {
+pub fn load(py: Py) -> Res<()> {
     // SAFETY: compiles and runs a constant text in a fresh namespace.
     unsafe {
         let scope = dict(&[])?;
@@ -32,7 +30,7 @@ pub fn load() -> Res<()> {
         ))?;
         NOTHING.set(Obj::steal(PyEval_EvalCode(code.as_ptr(), scope.as_ptr(), scope.as_ptr()))?);
     }
-    PLACE.0.set(find()?);
+    PLACE.get(py).set(find()?);
     Ok(())
 }
 
@@ -62,8 +60,8 @@ fn find() -> Res<usize> {
 
 /// Raises the exception that was set for this thread, if one was.
 #[inline(always)]
-pub fn check() -> Res<()> {
-    let at = PLACE.0.get();
+pub fn check(py: Py) -> Res<()> {
+    let at = PLACE.get(py).get();
     // SAFETY: a word of every thread state, found at import; a reference or null.
     if at != 0 && !unsafe { word(thread_state(), at) }.is_set() { Ok(()) } else { raise() }
 }
@@ -71,5 +69,5 @@ pub fn check() -> Res<()> {
 #[cold]
 fn raise() -> Res<()> {
     // SAFETY: set at import.
-    call(unsafe { NOTHING.get() }.as_ptr(), &[]).map(drop)
+    call(unsafe { NOTHING.get() }, &[]).map(drop)
 }

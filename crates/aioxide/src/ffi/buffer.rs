@@ -5,18 +5,19 @@ use std::mem::MaybeUninit;
 
 use pyo3_ffi::*;
 
-use super::object::{Raised, Raw, Res, check};
+use super::object::{Raised, Res, check};
+use super::py::Object;
 
 /// A buffer of an object, held until it is released.
 pub struct View(Box<Py_buffer>);
 
 impl View {
     /// `flags` as PyObject_GetBuffer takes them; raises where the object has no such buffer.
-    pub fn new(object: Raw, flags: c_int) -> Res<View> {
+    pub fn new(object: impl Object, flags: c_int) -> Res<View> {
         // SAFETY: a zeroed view is what PyObject_GetBuffer fills; boxed, as its address must not change.
         unsafe {
             let mut view: Box<Py_buffer> = Box::new(std::mem::zeroed());
-            if PyObject_GetBuffer(object, &mut *view, flags) < 0 {
+            if PyObject_GetBuffer(object.raw(), &mut *view, flags) < 0 {
                 return Err(Raised);
             }
             Ok(View(view))
@@ -49,20 +50,20 @@ impl Drop for View {
 
 /// Hands the memory of `object` to `body`, which must not call into Python; without an allocation. One with gaps raises BufferError,
 /// as the socket's own `send` does.
-pub fn lend<T>(object: Raw, body: impl FnOnce(&[u8]) -> T) -> Res<T> {
+pub fn lend<T>(object: impl Object, body: impl FnOnce(&[u8]) -> T) -> Res<T> {
     // SAFETY: so many bytes, which stay where they are while the view is held.
     with_view(object, PyBUF_SIMPLE, |start, size| body(unsafe { std::slice::from_raw_parts(start, size) }))
 }
 
 /// The same, to be written to.
-pub fn lend_to_fill<T>(object: Raw, body: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> Res<T> {
+pub fn lend_to_fill<T>(object: impl Object, body: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> Res<T> {
     with_view(object, PyBUF_WRITABLE, |start, size| {
         // SAFETY: so many bytes, which can be written, and stay where they are while the view is held.
         body(unsafe { std::slice::from_raw_parts_mut(start.cast(), size) })
     })
 }
 
-fn with_view<T>(object: Raw, flags: c_int, body: impl FnOnce(*mut u8, usize) -> T) -> Res<T> {
+fn with_view<T>(object: impl Object, flags: c_int, body: impl FnOnce(*mut u8, usize) -> T) -> Res<T> {
     struct Release<'a>(&'a mut Py_buffer);
     impl Drop for Release<'_> {
         fn drop(&mut self) {
@@ -73,7 +74,7 @@ fn with_view<T>(object: Raw, flags: c_int, body: impl FnOnce(*mut u8, usize) -> 
     // SAFETY: a zeroed view is what PyObject_GetBuffer fills; it stays where it is until it is released.
     let mut view: Py_buffer = unsafe { std::mem::zeroed() };
     // SAFETY: as above, and a live object.
-    check(unsafe { PyObject_GetBuffer(object, &mut view, flags) })?;
+    check(unsafe { PyObject_GetBuffer(object.raw(), &mut view, flags) })?;
     let view = Release(&mut view);
     let size = view.0.len.max(0) as usize;
     Ok(body(if size == 0 { std::ptr::dangling_mut() } else { view.0.buf.cast() }, size))

@@ -9,9 +9,11 @@ use std::ffi::{CStr, c_int};
 
 use pyo3_ffi::*;
 
+use super::calls::call_method;
 use super::error::{self, Res};
-use super::names::stdlib;
+use super::names::{imported, interned};
 use super::object::{self, Global, NULL, Obj, Raw};
+use super::py::{Object, Ref};
 #[cfg(Py_3_14)]
 use super::thread_state::Places;
 use super::typedef::size_of_type;
@@ -224,19 +226,19 @@ impl Specimens {
         }
     }
 
-    fn get(&self, name: &CStr) -> Raw {
-        // SAFETY: borrowed from the namespace, which lives as long as this value.
-        unsafe { PyDict_GetItemString(self.0.as_ptr(), name.as_ptr()) }
+    fn get(&self, name: &CStr) -> Ref<'_> {
+        // SAFETY: one of the names that the code binds; the namespace lives as long as this value.
+        unsafe { Ref::new(PyDict_GetItemString(self.0.as_ptr(), name.as_ptr())) }
     }
 
     fn is_true(&self, name: &CStr) -> bool {
         // SAFETY: compares addresses.
-        self.get(name) == unsafe { Py_True() }
+        self.get(name).as_ptr() == unsafe { Py_True() }
     }
 
     /// The offset of the one word in `object` that points to `target`.
     fn find(&self, object: &CStr, target: &CStr) -> Option<usize> {
-        let (object, target) = (self.get(object), self.get(target));
+        let (object, target) = (self.get(object).as_ptr(), self.get(target).as_ptr());
         // SAFETY: reads the fields between the header and the end of an object of that size.
         unsafe {
             let size = (*Py_TYPE(object)).tp_basicsize as usize;
@@ -250,7 +252,7 @@ impl Specimens {
 
     /// The byte that is 1 in a task and 0 in a future, all else in the future's part being equal.
     fn find_is_task(&self) -> Option<usize> {
-        let (task, future) = (self.get(c"task"), self.get(c"future"));
+        let (task, future) = (self.get(c"task").as_ptr(), self.get(c"future").as_ptr());
         // SAFETY: both objects are at least as large as a future.
         unsafe {
             let size = (*Py_TYPE(future)).tp_basicsize as usize;
@@ -262,8 +264,8 @@ impl Specimens {
     }
 
     fn dispose(self) -> Res<()> {
-        let coro = Obj::new(self.get(c"coro"));
-        object::call_method(super::names::names().close, &[coro.as_ptr()]).map(drop)
+        let coro = self.get(c"coro").to_obj();
+        call_method(interned().close, &[coro.borrow()]).map(drop)
     }
 }
 
@@ -300,8 +302,8 @@ impl Layout {
             return Ok(Err("_asyncio._register_task was not found"));
         };
         Ok(Ok(Layout {
-            future_body: size_of_type(stdlib().future_type).next_multiple_of(align_of::<u64>()),
-            task_body: size_of_type(stdlib().task_type).next_multiple_of(align_of::<u64>()),
+            future_body: size_of_type(imported().future_type).next_multiple_of(align_of::<u64>()),
+            task_body: size_of_type(imported().task_type).next_multiple_of(align_of::<u64>()),
             coro,
             name,
             context,
@@ -382,7 +384,7 @@ pub fn version_tag(kind: *mut PyTypeObject) -> u32 {
 /// Puts `base` into the method resolution order of `kind`, before `before`. Attributes are then found there, and
 /// `isinstance` and the type checks of methods hold, though `kind` was not made with this base: what `base` has must ask
 /// where in `kind` it finds its fields. `base` must be immutable, as its changes would not reach the method cache of `kind`.
-pub fn insert_base(kind: *mut PyTypeObject, before: Raw, base: Raw) -> Res<()> {
+pub fn insert_base(kind: *mut PyTypeObject, before: impl Object, base: impl Object) -> Res<()> {
     // SAFETY: a type that was just made, and that nobody derives from yet; the old tuple is released after the type has
     // the new one.
     unsafe {
@@ -390,8 +392,8 @@ pub fn insert_base(kind: *mut PyTypeObject, before: Raw, base: Raw) -> Res<()> {
         let mut order = Vec::new();
         for i in 0..PyTuple_GET_SIZE(old) {
             let class = PyTuple_GET_ITEM(old, i);
-            if class == before {
-                order.push(base);
+            if class == before.raw() {
+                order.push(base.raw());
             }
             order.push(class);
         }
@@ -404,11 +406,11 @@ pub fn insert_base(kind: *mut PyTypeObject, before: Raw, base: Raw) -> Res<()> {
 
 /// Gives a type that is being made its method resolution order, a list, if it has none yet. The interpreter sees that it has one
 /// and takes it, as if the type's metaclass had made it ready (`mro_internal` calls that reentrance, from 3.4 on).
-pub fn begin_order(kind: *mut PyTypeObject, order: Raw) -> Res<()> {
+pub fn begin_order(kind: *mut PyTypeObject, order: impl Object) -> Res<()> {
     // SAFETY: a live type, and a list.
     unsafe {
         if (*kind).tp_mro.is_null() {
-            (*kind).tp_mro = Obj::steal(PySequence_Tuple(order))?.into_raw();
+            (*kind).tp_mro = Obj::steal(PySequence_Tuple(order.raw()))?.into_raw();
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use pyo3_ffi::*;
 
 use super::error::Res;
 use super::object::{Obj, Raw};
+use super::py::{Nullable, Object};
 
 /// A copy of the current context: what `call_soon` and `create_task` take where the caller gives none.
 #[inline(always)]
@@ -14,40 +15,40 @@ pub fn copy_current() -> Res {
 
 /// The context to run in: the caller's, or a copy of the current one where `given` is null.
 #[inline(always)]
-pub fn given_or_copy(given: Raw) -> Res {
-    if given.is_null() { copy_current() } else { Ok(Obj::new(given)) }
+pub fn given_or_copy(given: impl Nullable) -> Res {
+    Obj::maybe(given).map_or_else(copy_current, Ok)
 }
 
 /// Enters `context`; raises `RuntimeError` when it is entered already and `TypeError` when it is none.
 #[inline(always)]
-pub fn enter(context: Raw) -> Res<()> {
+pub fn enter(context: impl Object) -> Res<()> {
     // SAFETY: checks the type itself.
-    super::object::check(unsafe { PyContext_Enter(context) })
+    super::object::check(unsafe { PyContext_Enter(context.raw()) })
 }
 
 /// Leaves `context`, which was entered last, whether or not an exception is set.
 #[inline(always)]
-pub fn exit(context: Raw) {
+pub fn exit(context: impl Object) {
     // SAFETY: `enter` succeeded for it. PyContext_Exit neither reads nor changes the error indicator unless it fails,
     // which it does only where the context is not the current one.
-    unsafe { PyContext_Exit(context) };
+    unsafe { PyContext_Exit(context.raw()) };
 }
 
 /// `context.run(callable, *args)`, for what a user gave as a context and is none: `enter` has refused it.
 #[cold]
-pub fn run_by_method(context: Raw, callable: Raw, args: &[Raw]) -> Res {
-    let all = [&[context, callable], args].concat();
+pub fn run_by_method(context: impl Object, callable: impl Object, args: &[Raw]) -> Res {
+    let all = [&[context.raw(), callable.raw()], args].concat();
     super::object::call_method(super::names::names().run, &all)
 }
 
-pub fn is_context(object: Raw) -> bool {
+pub fn is_context(object: impl Object) -> bool {
     // SAFETY: looks at the type of a live object.
-    unsafe { PyContext_CheckExact(object) != 0 }
+    unsafe { PyContext_CheckExact(object.raw()) != 0 }
 }
 
 /// Runs `body` in `context`.
 #[inline(always)]
-pub fn run<T>(context: Raw, body: impl FnOnce() -> Res<T>) -> Res<T> {
+pub fn run<T>(context: impl Object, body: impl FnOnce() -> Res<T>) -> Res<T> {
     enter(context)?;
     let result = body();
     exit(context);

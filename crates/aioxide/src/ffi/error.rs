@@ -5,42 +5,41 @@ use std::io;
 
 use pyo3_ffi::*;
 
-use super::object::{NULL, Obj, Raw};
+use super::builtin;
+use super::object::{NULL, Obj};
 pub use super::object::{Raised, Res};
+use super::py::{Nullable, Object};
 
 /// Sets `kind(message)`.
-pub fn raise<T>(kind: Raw, message: &CStr) -> Res<T> {
+pub fn raise<T>(kind: impl Object, message: &CStr) -> Res<T> {
     // SAFETY: an exception class and a NUL-terminated text.
-    unsafe { PyErr_SetString(kind, message.as_ptr()) };
+    unsafe { PyErr_SetString(kind.raw(), message.as_ptr()) };
     Err(Raised)
 }
 
 pub fn type_error<T>(message: &CStr) -> Res<T> {
-    // SAFETY: reads a static of the interpreter.
-    raise(unsafe { PyExc_TypeError }, message)
+    raise(builtin::type_error(), message)
 }
 
 pub fn runtime_error<T>(message: &CStr) -> Res<T> {
-    // SAFETY: reads a static of the interpreter.
-    raise(unsafe { PyExc_RuntimeError }, message)
+    raise(builtin::runtime_error(), message)
 }
 
 pub fn value_error<T>(message: &CStr) -> Res<T> {
-    // SAFETY: reads a static of the interpreter.
-    raise(unsafe { PyExc_ValueError }, message)
+    raise(builtin::value_error(), message)
 }
 
 /// Sets `kind(format % (first, second))`; the format takes `%R` or `%S` for each object.
-pub fn raise_with<T>(kind: Raw, format: &CStr, first: Raw, second: Raw) -> Res<T> {
+pub fn raise_with<T>(kind: impl Object, format: &CStr, first: impl Object, second: impl Nullable) -> Res<T> {
     // SAFETY: the formats in this crate use at most two object conversions, and both arguments are objects.
-    unsafe { PyErr_Format(kind, format.as_ptr(), first, second) };
+    unsafe { PyErr_Format(kind.raw(), format.as_ptr(), first.raw(), second.raw_or_null()) };
     Err(Raised)
 }
 
 /// The name of an object's type, as `%T` shows it from 3.13 on.
-pub fn type_name(object: Raw) -> Res {
+pub fn type_name(object: impl Object) -> Res {
     // SAFETY: formats the name of a live type.
-    unsafe { Obj::steal(PyUnicode_FromString((*Py_TYPE(object)).tp_name)) }
+    unsafe { Obj::steal(PyUnicode_FromString((*Py_TYPE(object.raw())).tp_name)) }
 }
 
 /// Raises MemoryError.
@@ -70,7 +69,7 @@ pub fn os_error(error: &io::Error) -> Option<Obj> {
     unsafe {
         let number = Obj::steal(PyLong_FromLong(code.into())).ok()?;
         let text = Obj::steal(PyUnicode_DecodeLocale(strerror(code), c"surrogateescape".as_ptr())).ok()?;
-        super::object::call(PyExc_OSError, &[number.as_ptr(), text.as_ptr()]).ok()
+        super::object::call(builtin::os_error().as_ptr(), &[number.as_ptr(), text.as_ptr()]).ok()
     }
 }
 
@@ -95,21 +94,19 @@ pub fn clear() {
 }
 
 /// Whether the exception that is set is an instance of `kind`.
-pub fn matches(kind: Raw) -> bool {
+pub fn matches(kind: impl Object) -> bool {
     // SAFETY: an exception is set when this is asked.
-    unsafe { PyErr_ExceptionMatches(kind) != 0 }
+    unsafe { PyErr_ExceptionMatches(kind.raw()) != 0 }
 }
 
 /// Whether the exception that is set must leave the loop: asyncio lets only these two through.
 pub fn is_exit() -> bool {
-    // SAFETY: reads statics of the interpreter.
-    unsafe { matches(PyExc_SystemExit) || matches(PyExc_KeyboardInterrupt) }
+    matches(builtin::system_exit()) || is_interrupt()
 }
 
 /// Whether the exception that is set is a `KeyboardInterrupt`.
 pub fn is_interrupt() -> bool {
-    // SAFETY: reads a static of the interpreter.
-    unsafe { matches(PyExc_KeyboardInterrupt) }
+    matches(builtin::keyboard_interrupt())
 }
 
 /// Whether the exception that is set, which came out of data, is Ctrl-C: handlers of signals run in the main
@@ -119,9 +116,9 @@ pub fn is_interrupted() -> bool {
 }
 
 /// Whether `exc` is an instance of `kind`.
-pub fn is_instance(exc: Raw, kind: Raw) -> bool {
+pub fn is_instance(exc: impl Object, kind: impl Object) -> bool {
     // SAFETY: both are live objects.
-    unsafe { PyErr_GivenExceptionMatches(exc, kind) != 0 }
+    unsafe { PyErr_GivenExceptionMatches(exc.raw(), kind.raw()) != 0 }
 }
 
 /// Takes the exception that is set, normalised and with its traceback; none where nothing is set.
@@ -175,7 +172,7 @@ pub fn restore(exc: Option<Obj>) {
 }
 
 /// Reports the exception that is set through `sys.unraisablehook`: nobody is there to raise it to.
-pub fn unraisable(source: Raw) {
+pub fn unraisable(source: impl Nullable) {
     // SAFETY: an exception is set; `source` may be null.
-    unsafe { PyErr_WriteUnraisable(source) };
+    unsafe { PyErr_WriteUnraisable(source.raw_or_null()) };
 }

@@ -1,40 +1,34 @@
 //! Freelists: released objects of one type, kept for the next allocation.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use super::cells::Locked;
 use super::error::Res;
-use super::leaf::none_borrowed;
+use super::leaf::{Leaf, none_borrowed};
 use super::object::{Obj, Raw};
+use super::py::Py;
 use super::refcount;
 
 /// How many objects a freelist keeps. 1,024 rather than 256: a batch of a thousand tasks is common, and an object
 /// from the list does not move the garbage collector's counter.
 const CAPACITY: usize = 1024;
 
-static LIMIT: Limit = Limit(Cell::new(CAPACITY));
-
-struct Limit(Cell<usize>);
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Limit {}
+static LIMIT: Locked<Cell<usize>> = Locked::new(Cell::new(CAPACITY));
 
 /// Turns freelists off, for test runs that want each release to reach the allocator (`AIOXIDE_FREELIST=0`).
-pub fn disable() {
-    LIMIT.0.set(0);
+pub fn disable(py: Py) {
+    LIMIT.get(py).set(0);
 }
 
 pub struct FreeList {
-    objects: UnsafeCell<Vec<Raw>>,
+    objects: Locked<Leaf<Vec<Raw>>>,
 }
-
-// SAFETY: read and written under the GIL, for a few instructions each, with no call into Python between.
-unsafe impl Sync for FreeList {}
 
 impl FreeList {
     pub const fn new() -> FreeList {
-        FreeList { objects: UnsafeCell::new(Vec::new()) }
+        FreeList { objects: Locked::new(Leaf::new(Vec::new())) }
     }
 
     /// An object of exactly `kind`, whose body behind the header is zeroed if it is fresh and as it was put away if not.
@@ -46,9 +40,10 @@ impl FreeList {
     #[inline(always)]
     pub unsafe fn get(&self, kind: *mut PyTypeObject) -> Res<(Obj, bool)> {
         none_borrowed();
-        // SAFETY: exclusive under the GIL; the object was released to this list by `put` and has no references.
+        // SAFETY: the caller makes an object, for which it holds the GIL; the one in the list was released to it by `put` and
+        // has no references.
         unsafe {
-            match (*self.objects.get()).pop() {
+            match self.objects.get(Py::assume()).with(Vec::pop) {
                 Some(object) => {
                     PyObject_Init(object, kind);
                     Ok((Obj::own(object), false))
@@ -67,13 +62,19 @@ impl FreeList {
     /// with the memory, and its next user would go without.
     #[inline(always)]
     pub unsafe fn put(&self, object: Raw, finalised: bool) {
-        // SAFETY: the caller had the last reference, so no other thread of execution leads to `object`.
+        // SAFETY: the caller had the last reference, and the GIL with it, so no other thread of execution leads to `object`.
         unsafe {
             let kind = Py_TYPE(object);
-            let objects = &mut *self.objects.get();
-            if objects.len() < LIMIT.0.get() && !finalised {
-                objects.push(object);
-            } else {
+            let py = Py::assume();
+            let kept = !finalised
+                && self.objects.get(py).with(|objects| {
+                    let has_room = objects.len() < LIMIT.get(py).get();
+                    if has_room {
+                        objects.push(object);
+                    }
+                    has_room
+                });
+            if !kept {
                 PyObject_GC_Del(object.cast());
             }
             refcount::decref(kind.cast());

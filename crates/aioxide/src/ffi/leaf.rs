@@ -9,6 +9,11 @@
 use std::cell::Cell;
 use std::cell::UnsafeCell;
 
+#[cfg(debug_assertions)]
+use super::cells::Locked;
+#[cfg(debug_assertions)]
+use super::py::Py;
+
 /// A value that is borrowed by `with` alone.
 pub struct Leaf<T> {
     value: UnsafeCell<T>,
@@ -55,22 +60,19 @@ impl<T: Default> Default for Leaf<T> {
 #[cfg(debug_assertions)]
 struct Open<'a>(&'a Cell<bool>);
 
-#[cfg(debug_assertions)]
-struct Count(Cell<u32>);
-
-#[cfg(debug_assertions)]
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Count {}
-
 /// How many cells are borrowed now.
 #[cfg(debug_assertions)]
-static OPEN: Count = Count(Cell::new(0));
+fn open() -> &'static Cell<u32> {
+    static OPEN: Locked<Cell<u32>> = Locked::new(Cell::new(0));
+    // SAFETY: cells are borrowed, objects used and released with the GIL held.
+    OPEN.get(unsafe { Py::assume() })
+}
 
 #[cfg(debug_assertions)]
 impl Open<'_> {
     fn enter(borrowed: &Cell<bool>) -> Open<'_> {
         assert!(!borrowed.replace(true), "a second borrow of the same state");
-        OPEN.0.set(OPEN.0.get() + 1);
+        open().set(open().get() + 1);
         Open(borrowed)
     }
 }
@@ -79,7 +81,7 @@ impl Open<'_> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.set(false);
-        OPEN.0.set(OPEN.0.get() - 1);
+        open().set(open().get() - 1);
     }
 }
 
@@ -87,5 +89,5 @@ impl Drop for Open<'_> {
 #[inline(always)]
 pub fn none_borrowed() {
     #[cfg(debug_assertions)]
-    assert!(OPEN.0.get() == 0 || std::thread::panicking(), "Python may run while state of ours is borrowed");
+    assert!(open().get() == 0 || std::thread::panicking(), "Python may run while state of ours is borrowed");
 }

@@ -1,11 +1,16 @@
 //! Floor 1: CPython's C API with ownership, errors and panics made safe to handle.
 //!
 //! Every function here needs the GIL, and so does everything above: the module declares that it needs the GIL
-//! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` cannot leave its thread.
+//! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` and `Ref` cannot leave their
+//! thread. `py` makes types of that, `cells` tells what else a build without the GIL has to look at.
 
 pub mod args;
 pub mod async_exc;
 pub mod buffer;
+pub mod builtin;
+pub mod calls;
+pub mod cells;
+pub mod class;
 pub mod compat;
 pub mod context;
 pub mod error;
@@ -20,9 +25,11 @@ pub mod monotonic;
 pub mod named_tuple;
 pub mod names;
 pub mod nesting;
+pub mod number;
 pub mod object;
 pub mod places;
 pub mod program;
+pub mod py;
 pub mod refcount;
 pub mod room;
 pub mod snapshot;
@@ -36,3 +43,4 @@ pub use first::First;
 pub use leaf::Leaf;
 pub use names::names;
 pub use object::{Global, NULL, Obj, Raised, Raw, Res, Slot, none};
+pub use py::{Py, Ref};

@@ -7,8 +7,14 @@ use std::ffi::c_int;
 
 use pyo3_ffi::*;
 
-use super::error::{self, Raised, Res};
-use super::object::{Global, Obj, Raw, call, import_from};
+use super::calls::call;
+use super::cells::Locked;
+#[cfg(Py_3_12)]
+use super::error;
+use super::error::Res;
+use super::number::as_f64;
+use super::object::{Global, Obj, Raw, import_from};
+use super::py::Py;
 
 struct Watched {
     namespace: Raw,
@@ -18,23 +24,15 @@ struct Watched {
 
 static WATCHED: Global<Watched> = Global::new();
 
-#[cfg(Py_3_12)]
-struct Changed(Cell<bool>);
-#[cfg(not(Py_3_12))]
-struct Changed(Cell<u64>);
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Changed {}
-
 /// From 3.12 on: the namespace was changed since it was looked at.
 #[cfg(Py_3_12)]
-static CHANGED: Changed = Changed(Cell::new(true));
+static CHANGED: Locked<Cell<bool>> = Locked::new(Cell::new(true));
 
 /// Before: the version of the namespace for which it is known that nothing was replaced.
 #[cfg(not(Py_3_12))]
-static CHANGED: Changed = Changed(Cell::new(0));
+static CHANGED: Locked<Cell<u64>> = Locked::new(Cell::new(0));
 
-pub fn load() -> Res<()> {
+pub fn load(#[cfg_attr(not(Py_3_12), allow(unused))] py: Py) -> Res<()> {
     let namespace = import_from(c"time", c"__dict__")?.into_raw();
     let name = super::names::intern(c"monotonic")?;
     let own = import_from(c"time", c"monotonic")?;
@@ -46,7 +44,7 @@ pub fn load() -> Res<()> {
         if id < 0 || PyDict_Watch(id, namespace) < 0 {
             // All eight watchers are taken: then each reading looks.
             error::clear();
-            UNWATCHED.0.set(true);
+            UNWATCHED.get(py).set(true);
         }
     }
     Ok(())
@@ -54,27 +52,28 @@ pub fn load() -> Res<()> {
 
 /// Nothing tells of changes.
 #[cfg(Py_3_12)]
-static UNWATCHED: Changed = Changed(Cell::new(false));
+static UNWATCHED: Locked<Cell<bool>> = Locked::new(Cell::new(false));
 
 #[cfg(Py_3_12)]
 extern "C" fn note_change(_: c_int, _: Raw, _: Raw, _: Raw) -> c_int {
-    CHANGED.0.set(true);
+    // SAFETY: the interpreter calls it where a dict is changed.
+    CHANGED.get(unsafe { Py::assume() }).set(true);
     0
 }
 
 /// Whether something may have been put in place of it.
 #[cfg(Py_3_12)]
 #[inline(always)]
-pub fn has_changed() -> bool {
-    CHANGED.0.get()
+pub fn has_changed(py: Py) -> bool {
+    CHANGED.get(py).get()
 }
 
 /// As above.
 #[cfg(not(Py_3_12))]
 #[inline(always)]
-pub fn has_changed() -> bool {
+pub fn has_changed(py: Py) -> bool {
     // SAFETY: a dict, which is never freed.
-    unsafe { version(WATCHED.get().namespace) != CHANGED.0.get() }
+    unsafe { version(WATCHED.get().namespace) != CHANGED.get(py).get() }
 }
 
 /// # Safety
@@ -87,34 +86,26 @@ unsafe fn version(dict: Raw) -> u64 {
 
 /// What the program's own clock says, in seconds, if it has put one in place of `time.monotonic`.
 #[inline(always)]
-pub fn replaced() -> Option<Res<f64>> {
-    if has_changed() { look() } else { None }
+pub fn replaced(py: Py) -> Option<Res<f64>> {
+    if has_changed(py) { look(py) } else { None }
 }
 
 #[cold]
 #[inline(never)]
-fn look() -> Option<Res<f64>> {
+fn look(py: Py) -> Option<Res<f64>> {
     // SAFETY: set at import; a live dict, from which a borrowed reference is taken and held.
     unsafe {
         let watched = WATCHED.get();
         let now = Obj::maybe(PyDict_GetItemWithError(watched.namespace, watched.name))?;
         if now.as_ptr() != watched.own.as_ptr() {
-            return Some(call(now.as_ptr(), &[]).and_then(|value| number(value.as_ptr())));
+            return Some(call(&now, &[]).and_then(|value| as_f64(&value)));
         }
         #[cfg(Py_3_12)]
-        CHANGED.0.set(UNWATCHED.0.get());
+        CHANGED.get(py).set(UNWATCHED.get(py).get());
         #[cfg(not(Py_3_12))]
-        CHANGED.0.set(version(watched.namespace));
+        CHANGED.get(py).set(version(watched.namespace));
         None
     }
-}
-
-/// # Safety
-/// `value` is a live object.
-unsafe fn number(value: Raw) -> Res<f64> {
-    // SAFETY: converts, or raises TypeError.
-    let number = unsafe { PyFloat_AsDouble(value) };
-    if number == -1.0 && error::occurred() { Err(Raised) } else { Ok(number) }
 }
 
 #[cfg(Py_3_12)]

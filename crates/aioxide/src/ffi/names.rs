@@ -4,25 +4,27 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
+use super::calls::tuple;
 use super::error::Res;
-use super::object::{Global, NULL, Obj, Raw, check, import_from, tuple};
+use super::object::{Global, NULL, Obj, Raw, check, import_from};
+use super::py::Ref;
 
 macro_rules! interned {
     ($($name:ident = $text:literal),* $(,)?) => {
         /// Interned strings, one field a name.
-        #[allow(non_snake_case)]
-        pub struct Names {
-            $(pub $name: Raw,)*
+        #[repr(C)]
+        pub struct Names<T = Ref<'static>> {
+            $(pub $name: T,)*
             /// Keyword-name tuples for calls made with keywords.
-            pub kw_context: Raw,
-            pub kw_msg: Raw,
+            pub kw_context: T,
+            pub kw_msg: T,
         }
 
         impl Names {
             fn load() -> Res<Names> {
-                $(let $name = intern($text)?;)*
-                let kw_context = tuple(&[intern(c"context")?])?.into_raw();
-                let kw_msg = tuple(&[intern(c"msg")?])?.into_raw();
+                $(let $name = text($text)?;)*
+                let kw_context = for_ever(tuple(&[text(c"context")?])?);
+                let kw_msg = for_ever(tuple(&[text(c"msg")?])?);
                 Ok(Names { $($name,)* kw_context, kw_msg })
             }
         }
@@ -104,49 +106,68 @@ interned! {
 static NAMES: Global<Names> = Global::new();
 
 #[inline(always)]
-pub fn names() -> &'static Names {
+pub fn interned() -> &'static Names {
     // SAFETY: filled by `load` at import, before any slot can run.
     unsafe { NAMES.get() }
+}
+
+/// As pointers.
+#[inline(always)]
+pub fn names() -> &'static Names<Raw> {
+    // SAFETY: both structs have the same fields as C lays them out, and a reference is a pointer.
+    unsafe { &*std::ptr::from_ref(interned()).cast() }
+}
+
+/// An object that is never released.
+fn for_ever(object: Obj) -> Ref<'static> {
+    // SAFETY: the reference is given up with the object still counted.
+    unsafe { Ref::new(object.into_raw()) }
 }
 
 /// All strings that `intern` has given out. It keeps them alive, with one reference each however often they are asked for.
 static INTERNED: Global<Obj> = Global::new();
 
-/// The interned string of `text`, borrowed for ever.
-pub fn intern(text: &CStr) -> Res<Raw> {
-    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name.
+/// The interned string, borrowed for ever.
+pub fn text(name: &CStr) -> Res<Ref<'static>> {
+    // SAFETY: a NUL-terminated text; `load` has made the set before it asks for the first name, and never empties it.
     unsafe {
-        let name = Obj::steal(PyUnicode_InternFromString(text.as_ptr()))?;
+        let name = Obj::steal(PyUnicode_InternFromString(name.as_ptr()))?;
         check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
-        Ok(name.as_ptr())
+        Ok(Ref::new(name.as_ptr()))
     }
+}
+
+/// As a pointer.
+pub fn intern(name: &CStr) -> Res<Raw> {
+    text(name).map(Ref::as_ptr)
 }
 
 macro_rules! imported {
     ($($field:ident = $module:literal . $name:literal),* $(,)?) => {
         /// Objects of the standard library.
-        pub struct Stdlib {
-            $(pub $field: Raw,)*
+        #[repr(C)]
+        pub struct Stdlib<T = Ref<'static>> {
+            $(pub $field: T,)*
             /// `asyncio.constants._SendfileMode.TRY_NATIVE`.
-            pub try_native: Raw,
+            pub try_native: T,
             /// `asyncio.events._ThreadSafeHandle`, or `Handle` where there is none (before 3.14).
-            pub thread_safe_handle_type: Raw,
+            pub thread_safe_handle_type: T,
         }
 
         impl Stdlib {
             fn load() -> Res<Stdlib> {
                 let mode = import_from(c"asyncio.constants", c"_SendfileMode")?;
-                let try_native = super::object::getattr(mode.as_ptr(), intern(c"TRY_NATIVE")?)?.into_raw();
+                let try_native = for_ever(super::object::getattr(&mode, text(c"TRY_NATIVE")?)?);
                 let events = super::object::import(c"asyncio.events")?;
-                let handle = super::object::getattr_opt(events.as_ptr(), intern(c"_ThreadSafeHandle")?)?;
+                let handle = super::object::getattr_opt(&events, text(c"_ThreadSafeHandle")?)?;
                 let thread_safe_handle_type = match handle {
                     Some(handle) => handle,
                     None => import_from(c"asyncio.events", c"Handle")?,
                 };
                 Ok(Stdlib {
-                    $($field: import_from($module, $name)?.into_raw(),)*
+                    $($field: for_ever(import_from($module, $name)?),)*
                     try_native,
-                    thread_safe_handle_type: thread_safe_handle_type.into_raw(),
+                    thread_safe_handle_type: for_ever(thread_safe_handle_type),
                 })
             }
         }
@@ -188,7 +209,7 @@ imported! {
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 
-impl Stdlib {
+impl<T: Copy + PartialEq> Stdlib<T> {
     #[inline(always)]
     pub fn has_thread_safe_handles(&self) -> bool {
         self.thread_safe_handle_type != self.handle_type
@@ -198,9 +219,16 @@ impl Stdlib {
 static STDLIB: Global<Stdlib> = Global::new();
 
 #[inline(always)]
-pub fn stdlib() -> &'static Stdlib {
+pub fn imported() -> &'static Stdlib {
     // SAFETY: filled by `load` at import, before any slot can run.
     unsafe { STDLIB.get() }
+}
+
+/// As pointers.
+#[inline(always)]
+pub fn stdlib() -> &'static Stdlib<Raw> {
+    // SAFETY: as `names`.
+    unsafe { &*std::ptr::from_ref(imported()).cast() }
 }
 
 /// Makes it possible to intern names; unless the other module of this library, a worker's, has.

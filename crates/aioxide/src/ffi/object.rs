@@ -5,13 +5,11 @@ use std::ptr::NonNull;
 
 use pyo3_ffi::*;
 
+use super::cells::Locked;
 use super::leaf::none_borrowed;
+pub use super::py::{NULL, Raw};
+use super::py::{Nullable, Object, Py, Ref};
 use super::refcount;
-
-/// A borrowed pointer to a Python object, as the C API hands it around.
-pub type Raw = *mut PyObject;
-
-pub const NULL: Raw = std::ptr::null_mut();
 
 /// An exception is set in the interpreter. Carries nothing, so that `Result<Obj, Raised>` is one word.
 #[derive(Debug, Clone, Copy)]
@@ -43,23 +41,30 @@ impl Obj {
 
     /// A new reference to a borrowed object.
     #[inline(always)]
-    pub fn new(raw: Raw) -> Obj {
-        // SAFETY: callers hand in live objects only, as every function of the C API requires.
+    pub fn new(object: impl Object) -> Obj {
+        // SAFETY: the object lives, and has a reference for this value now.
         unsafe {
-            refcount::incref(raw);
-            Obj::own(raw)
+            refcount::incref(object.raw());
+            Obj::own(object.raw())
         }
     }
 
     /// A new reference, or nothing for null.
     #[inline(always)]
-    pub fn maybe(raw: Raw) -> Option<Obj> {
+    pub fn maybe(object: impl Nullable) -> Option<Obj> {
+        let raw = object.raw_or_null();
         if raw.is_null() { None } else { Some(Obj::new(raw)) }
     }
 
     #[inline(always)]
     pub fn as_ptr(&self) -> Raw {
         self.0.as_ptr()
+    }
+
+    #[inline(always)]
+    pub fn borrow(&self) -> Ref<'_> {
+        // SAFETY: this value owns a reference, and keeps to the thread that holds the GIL.
+        unsafe { Ref::new(self.as_ptr()) }
     }
 
     #[inline(always)]
@@ -92,6 +97,22 @@ impl Drop for Obj {
     }
 }
 
+impl Ref<'_> {
+    /// A new reference.
+    #[inline(always)]
+    pub fn to_obj(self) -> Obj {
+        Obj::new(self)
+    }
+}
+
+// SAFETY: it owns a reference.
+unsafe impl Object for &Obj {
+    #[inline(always)]
+    fn raw(self) -> Raw {
+        self.as_ptr()
+    }
+}
+
 /// Turns a `Res` into what a slot returns: the reference, or null with the exception set.
 #[inline(always)]
 pub fn ret(result: Res) -> Raw {
@@ -109,9 +130,9 @@ pub fn none() -> Obj {
 }
 
 #[inline(always)]
-pub fn is_none(raw: Raw) -> bool {
+pub fn is_none(object: impl Object) -> bool {
     // SAFETY: compares addresses only.
-    raw == unsafe { Py_None() }
+    object.raw() == unsafe { Py_None() }
 }
 
 #[inline(always)]
@@ -180,14 +201,14 @@ pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
 }
 
 #[inline(always)]
-pub fn getattr(obj: Raw, name: Raw) -> Res {
+pub fn getattr(obj: impl Object, name: impl Object) -> Res {
     none_borrowed();
     // SAFETY: both are live objects.
-    Obj::steal(unsafe { PyObject_GetAttr(obj, name) })
+    Obj::steal(unsafe { PyObject_GetAttr(obj.raw(), name.raw()) })
 }
 
 /// The attribute, or `None` where it does not exist; other errors stay errors.
-pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
+pub fn getattr_opt(obj: impl Object, name: impl Object) -> Res<Option<Obj>> {
     match getattr(obj, name) {
         Ok(value) => Ok(Some(value)),
         // SAFETY: an exception is set, which is looked at, and cleared if it is of that class.
@@ -201,10 +222,10 @@ pub fn getattr_opt(obj: Raw, name: Raw) -> Res<Option<Obj>> {
     }
 }
 
-pub fn setattr(obj: Raw, name: Raw, value: Raw) -> Res<()> {
+pub fn setattr(obj: impl Object, name: impl Object, value: impl Object) -> Res<()> {
     none_borrowed();
     // SAFETY: all are live objects.
-    check(unsafe { PyObject_SetAttr(obj, name, value) })
+    check(unsafe { PyObject_SetAttr(obj.raw(), name.raw(), value.raw()) })
 }
 
 #[inline(always)]
@@ -237,10 +258,10 @@ pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) 
     Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
 }
 
-pub fn truth(obj: Raw) -> Res<bool> {
+pub fn truth(obj: impl Object) -> Res<bool> {
     none_borrowed();
     // SAFETY: a live object.
-    match unsafe { PyObject_IsTrue(obj) } {
+    match unsafe { PyObject_IsTrue(obj.raw()) } {
         -1 => Err(Raised),
         value => Ok(value == 1),
     }
@@ -267,19 +288,22 @@ pub fn check(status: std::ffi::c_int) -> Res<()> {
 
 /// A value of the one interpreter that this module can be loaded in: written at import, read ever after, all under
 /// the GIL.
-pub struct Global<T>(UnsafeCell<Option<T>>);
-
-// SAFETY: every access is made with the GIL held (see the module's head).
-unsafe impl<T> Sync for Global<T> {}
+pub struct Global<T>(Locked<UnsafeCell<Option<T>>>);
 
 impl<T> Global<T> {
     pub const fn new() -> Self {
-        Global(UnsafeCell::new(None))
+        Global(Locked::new(UnsafeCell::new(None)))
+    }
+
+    #[inline(always)]
+    fn place(&self) -> *mut Option<T> {
+        // SAFETY: the import of a module holds the GIL, and what is set then is only read ever after.
+        self.0.get(unsafe { Py::assume() }).get()
     }
 
     pub fn set(&self, value: T) {
         // SAFETY: called at import only, before any reader exists.
-        unsafe { *self.0.get() = Some(value) }
+        unsafe { *self.place() = Some(value) }
     }
 
     /// # Safety
@@ -287,12 +311,12 @@ impl<T> Global<T> {
     #[inline(always)]
     pub unsafe fn get(&self) -> &T {
         // SAFETY: written once, at import, before anything that reads it can run; never again.
-        unsafe { (*self.0.get()).as_ref().unwrap_unchecked() }
+        unsafe { (*self.place()).as_ref().unwrap_unchecked() }
     }
 
     pub fn is_set(&self) -> bool {
-        // SAFETY: reads under the GIL.
-        unsafe { (*self.0.get()).is_some() }
+        // SAFETY: nobody writes but `set`.
+        unsafe { (*self.place()).is_some() }
     }
 }
 

@@ -12,8 +12,9 @@ use pyo3_ffi::*;
 
 use super::context;
 use super::error::Res;
-use super::object::{Global, NULL, Obj, Raw, Slot};
+use super::object::{Global, NULL, Obj, Slot};
 use super::places::{self, WORD, only, thread_state, word};
+use super::py::{Nullable, Object};
 use super::refcount::refcount;
 use super::typedef::size_of_type;
 
@@ -93,9 +94,9 @@ pub fn can_be_taken() -> bool {
 
 /// The caller's context, or a snapshot of the current one where `given` is null.
 #[inline(always)]
-pub fn given_or_current(given: Raw) -> Res {
-    if !given.is_null() {
-        return Ok(Obj::new(given));
+pub fn given_or_current(given: impl Nullable) -> Res {
+    if let Some(given) = Obj::maybe(given) {
+        return Ok(given);
     }
     let Some(places) = places() else { return context::copy_current() };
     // SAFETY: the places were found in a thread state and a context; the current context is alive.
@@ -111,9 +112,9 @@ pub fn given_or_current(given: Raw) -> Res {
 
 /// Whether this is a snapshot, and not what a user gave as a context.
 #[inline(always)]
-pub fn is_snapshot(object: Raw) -> bool {
+pub fn is_snapshot(object: impl Object) -> bool {
     // SAFETY: a live object has a type.
-    places().is_some_and(|places| unsafe { Py_TYPE(object) } == places.mapping_type)
+    places().is_some_and(|places| unsafe { Py_TYPE(object.raw()) } == places.mapping_type)
 }
 
 /// A new context that holds what the snapshot does.

@@ -4,46 +4,41 @@
 //! The place is looked for at import: what grows by one with each of three specimen tasks. Where it is not found, ours
 //! are counted apart.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::ops::Range;
 
 use pyo3_ffi::*;
 
+use super::calls::{call_kw, call_method, tuple};
+use super::cells::Locked;
 use super::error::{self, Res};
-use super::names::stdlib;
-use super::object::{Obj, Raw, call_kw, call_method, import, tuple};
+use super::names::{imported, interned, text};
+use super::object::{Obj, import};
+use super::py::{Py, Ref};
 
-struct Counter {
-    /// Where the last number that was given stands.
-    place: Cell<*mut u64>,
-    own: UnsafeCell<u64>,
-}
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Counter {}
-
-static COUNTER: Counter = Counter { place: Cell::new(std::ptr::null_mut()), own: UnsafeCell::new(0) };
+/// Where the last number that was given stands.
+static PLACE: Locked<Cell<*mut u64>> = Locked::new(Cell::new(std::ptr::null_mut()));
 
 /// The next automatic name's number.
 #[inline(always)]
 pub fn next() -> u64 {
     // SAFETY: set by `load` to a word of asyncio's that lives for ever, or to our own; under the GIL.
     unsafe {
-        let place = COUNTER.place.get();
+        let place = PLACE.get(Py::unproven()).get();
         *place += 1;
         *place
     }
 }
 
 /// Looks for asyncio's counter with tasks of `owner`.
-pub fn load(owner: Raw, coro: Raw) -> Res<()> {
+pub fn load(owner: Ref, coro: Ref) -> Res<()> {
     let found = find(owner, coro)?;
-    COUNTER.place.set(found.unwrap_or(COUNTER.own.get()));
+    PLACE.get(owner.py()).set(found.unwrap_or_else(|| Box::leak(Box::new(0))));
     Ok(())
 }
 
-fn find(owner: Raw, coro: Raw) -> Res<Option<*mut u64>> {
+fn find(owner: Ref, coro: Ref) -> Res<Option<*mut u64>> {
     let area = area()?;
     let mut tasks = Vec::new();
     let mut places: Option<Vec<*mut u64>> = None;
@@ -73,9 +68,9 @@ fn words(area: &Range<usize>) -> impl Iterator<Item = *mut u64> {
 }
 
 /// A task with an automatic name, and the number in that.
-fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, Option<u64>)> {
-    let kwnames = tuple(&[super::names::names().loop_])?;
-    let task = call_kw(stdlib().task_type, &[coro, owner], 1, kwnames.as_ptr())?;
+fn specimen(owner: Ref, coro: Ref) -> Res<(Obj, Option<u64>)> {
+    let kwnames = tuple(&[interned().loop_])?;
+    let task = call_kw(imported().task_type, &[coro, owner], Some(kwnames.borrow()))?;
     // SAFETY: a live task; a text of ASCII.
     unsafe {
         super::object::check(PyObject_SetAttrString(
@@ -83,11 +78,11 @@ fn specimen(owner: Raw, coro: Raw) -> Res<(Obj, Option<u64>)> {
             c"_log_destroy_pending".as_ptr(),
             Py_False(),
         ))?;
-        let name = call_method(super::names::intern(c"get_name")?, &[task.as_ptr()])?;
-        let text = PyUnicode_AsUTF8(name.as_ptr());
-        let text = if text.is_null() { c"" } else { CStr::from_ptr(text) };
+        let name = call_method(text(c"get_name")?, &[task.borrow()])?;
+        let shown = PyUnicode_AsUTF8(name.as_ptr());
+        let shown = if shown.is_null() { c"" } else { CStr::from_ptr(shown) };
         let number =
-            text.to_str().ok().and_then(|text| text.strip_prefix("Task-")).and_then(|n| n.parse().ok());
+            shown.to_str().ok().and_then(|shown| shown.strip_prefix("Task-")).and_then(|n| n.parse().ok());
         Ok((task, number))
     }
 }
@@ -106,7 +101,7 @@ fn area() -> Res<Range<usize>> {
             return Ok(state.next_multiple_of(size_of::<u64>())..(state + size) & !(size_of::<u64>() - 1));
         }
     }
-    let kind = stdlib().task_type as usize;
+    let kind = imported().task_type.as_ptr() as usize;
     let all = aioxide_sys::memory::writable_around(kind);
     Ok(all.start.max(kind.saturating_sub(FARTHEST))..all.end.min(kind + FARTHEST))
 }

@@ -9,9 +9,11 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
+use super::calls::call;
 use super::error::Res;
-use super::object::{Obj, Raw, call, import_from, none};
+use super::object::{Obj, Raw, import_from, none};
 use super::places::{WORD, only, thread_state, word};
+use super::py::{Nullable, Object, Ref};
 
 /// Offsets in bytes: of the loop and the task in use and of the list's head from the thread state, of a task's link
 /// from the task.
@@ -35,9 +37,9 @@ const FARTHEST: usize = 4096;
 
 impl Places {
     /// Looks for the places with two tasks of `_asyncio`, made one right after the other, and a loop.
-    pub fn find(tasks: [Raw; 2], owner: Raw) -> Res<Option<Places>> {
+    pub fn find(tasks: [Ref; 2], owner: Ref) -> Res<Option<Places>> {
         // SAFETY: specimens are alive, and the list that they are in is whole.
-        let Some((link, head)) = (unsafe { find_list(tasks) }) else { return Ok(None) };
+        let Some((link, head)) = (unsafe { find_list(tasks.map(Ref::as_ptr)) }) else { return Ok(None) };
         let thread = thread_state();
         let Some(head) = (head as usize).checked_sub(thread as usize) else { return Ok(None) };
         if !(2 * WORD..=FARTHEST).contains(&head) {
@@ -48,36 +50,36 @@ impl Places {
     }
 
     /// Makes `owner` the running loop and `task` its current task for a moment, and looks whether that shows.
-    fn hold(&self, task: Raw, owner: Raw) -> Res<bool> {
+    fn hold(&self, task: Ref, owner: Ref) -> Res<bool> {
         let function = |name: &CStr| import_from(c"_asyncio", name);
         let (get, set) = (function(c"_get_running_loop")?, function(c"_set_running_loop")?);
         let swap = function(c"_swap_current_task")?;
-        let before = call(get.as_ptr(), &[])?;
-        call(set.as_ptr(), &[owner])?;
-        let task_before = call(swap.as_ptr(), &[owner, task])?;
+        let before = call(&get, &[])?;
+        call(&set, &[owner])?;
+        let task_before = call(&swap, &[owner, task])?;
         let thread = thread_state();
         // SAFETY: both words stand right before the head of the list, which is part of the thread state.
         let shown = unsafe { [self.running_loop, self.running_task].map(|at| word(thread, at).get()) };
-        call(swap.as_ptr(), &[owner, task_before.as_ptr()])?;
-        call(set.as_ptr(), &[before.as_ptr()])?;
+        call(&swap, &[owner, task_before.borrow()])?;
+        call(&set, &[before.borrow()])?;
         // SAFETY: as above.
         let after = unsafe { word(thread, self.running_task).get() };
         let restored = if after.is_null() { none().as_ptr() } else { after };
-        Ok(shown == [owner, task] && restored == task_before.as_ptr())
+        Ok(shown == [owner.as_ptr(), task.as_ptr()] && restored == task_before.as_ptr())
     }
 
     /// Makes `task`, or none for null, the current one of `owner`, if that is the loop that runs in this thread. Another one
     /// that was current is returned, to be released.
     #[inline(always)]
-    pub fn swap(&self, owner: Raw, task: Raw) -> Result<Option<Obj>, NotRunning> {
+    pub fn swap(&self, owner: impl Object, task: impl Nullable) -> Result<Option<Obj>, NotRunning> {
         let thread = thread_state();
         // SAFETY: the places were found in a thread state; every thread that holds the GIL has one like it.
         unsafe {
-            if word(thread, self.running_loop).get() != owner {
+            if word(thread, self.running_loop).get() != owner.raw() {
                 return Err(NotRunning);
             }
             let current = word(thread, self.running_task);
-            Ok(if current.get() == task { None } else { current.replace(Obj::maybe(task)) })
+            Ok(if current.get() == task.raw_or_null() { None } else { current.replace(Obj::maybe(task)) })
         }
     }
 

@@ -7,6 +7,7 @@ use pyo3_ffi::*;
 use super::error::{self, Raised, Res};
 use super::held::{self, Held};
 use super::object::{NULL, Obj, Raw, tuple};
+use super::py::{Nullable, Object};
 
 pub type Fast = unsafe extern "C" fn(Raw, *const Raw, Py_ssize_t, Raw) -> Raw;
 pub type Getter = unsafe extern "C" fn(Raw, *mut c_void) -> Raw;
@@ -131,14 +132,10 @@ impl TypeDef {
         self
     }
 
-    /// Makes the type; `base` is null for `object`.
-    pub fn build(mut self, base: Raw) -> Res<*mut PyTypeObject> {
-        let base_size = if base.is_null() {
-            size_of::<PyObject>()
-        } else {
-            // SAFETY: `base` is a type object.
-            unsafe { (*base.cast::<PyTypeObject>()).tp_basicsize as usize }
-        };
+    /// Makes the type; `base` is none for `object`.
+    pub fn build(mut self, base: impl Nullable) -> Res<*mut PyTypeObject> {
+        let base = base.raw_or_null();
+        let base_size = if base.is_null() { size_of::<PyObject>() } else { size_of_type(base) };
         for method in &mut self.methods {
             if let Some(doc) = inherited_doc(base, method.ml_name) {
                 method.ml_doc = doc;
@@ -172,7 +169,8 @@ impl TypeDef {
 }
 
 /// What the base says of a method that it has in C too: the text begins with its signature, for `inspect` and editors.
-fn inherited_doc(base: Raw, name: *const c_char) -> Option<*const c_char> {
+fn inherited_doc(base: impl Nullable, name: *const c_char) -> Option<*const c_char> {
+    let base = base.raw_or_null();
     if base.is_null() {
         return None;
     }
@@ -191,7 +189,7 @@ fn inherited_doc(base: Raw, name: *const c_char) -> Option<*const c_char> {
 }
 
 /// `base.tp_basicsize`: where the body of a type derived from it begins.
-pub fn size_of_type(base: Raw) -> usize {
+pub fn size_of_type(base: impl Object) -> usize {
     // SAFETY: `base` is a type object.
-    unsafe { (*base.cast::<PyTypeObject>()).tp_basicsize as usize }
+    unsafe { (*base.raw().cast::<PyTypeObject>()).tp_basicsize as usize }
 }

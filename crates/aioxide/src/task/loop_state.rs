@@ -191,12 +191,8 @@ pub struct LoopHead {
     pub state: LoopState,
 }
 
-static LOOP_TYPE: crate::ffi::Global<*mut PyTypeObject> = crate::ffi::Global::new();
-
-/// Tells this floor the type of loop objects, which is made above.
-pub fn set_loop_type(kind: *mut PyTypeObject) {
-    LOOP_TYPE.set(kind);
-}
+/// The type of loop objects, which is made above.
+pub static LOOP_TYPE: crate::ffi::Global<*mut PyTypeObject> = crate::ffi::Global::new();
 
 /// The state of `object` if it is a loop of ours.
 #[inline(always)]
@@ -213,7 +209,7 @@ pub fn native_state(object: Raw) -> Option<*const LoopState> {
 /// Where the state of a loop of ours is.
 ///
 /// # Safety
-/// `object` is an instance of the type that `set_loop_type` was given.
+/// `object` is an instance of `LOOP_TYPE`.
 #[inline(always)]
 pub unsafe fn state_in(object: Raw) -> *const LoopState {
     // SAFETY: every instance of that type begins with a `LoopHead`.
