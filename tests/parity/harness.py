@@ -83,7 +83,7 @@ class Normaliser:
             (r"<(?:_SelectorSoc|SocketTransp)\.\.\.", "<..."),
             (r"<_ThreadSafeHandle\b", "<Handle"),
             # The line that called in stands in a file of asyncio's or of ours, where it is not the program's.
-            (r" created at \S*/(?:asyncio|aioxide)/\w+\.py:\d+", " created at asyncio"),
+            (r" created at \S*/(?:asyncio|aioxide)/(?:\w+/)?\w+\.py:\d+", " created at asyncio"),
             (r"\.\.\.[\w.]*\.py:\d+>", "...>"),
             (r"\[<FrameSummary [^\]]*\]", "[frames]"),
             # Error messages name a C type with its module and a Python class without.

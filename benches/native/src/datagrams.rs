@@ -117,9 +117,9 @@ pub fn load(args: &Args) -> Result<()> {
             clients[key].send(&message)?;
         }
         match &mut window {
-            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count)?),
+            None if begin.elapsed() >= warmup => window = Some(Window::open(server, count as f64)?),
             Some(window) if window.elapsed() >= length => {
-                let totals = window.close(count)?;
+                let totals = window.close(count as f64)?;
                 settle(&mut epoll, &mut clients, &message, &mut chunk)?;
                 totals.print();
                 return Ok(());

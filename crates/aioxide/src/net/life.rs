@@ -246,7 +246,7 @@ unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
         send::offer_queued(&this);
         return Ok(());
     }
-    let sent = this.in_context(|| flush(this));
+    let sent = this.in_context(|| act(this, send::flush_queued(this)?));
     if sent.is_err() && !error::is_exit() {
         error::unraisable(slf);
         return Ok(());

@@ -30,18 +30,32 @@ pub fn is_tls(protocol: Raw) -> Res<bool> {
     }
 }
 
-/// Asks `protocol.name(*args)`; `recv` and `send` have entered the connection's context. An exception that must leave the loop does; any
-/// other is fatal to the connection.
+/// Calls `protocol.name(*args)`; `recv` and `send` have entered the connection's context. An exception that must leave the loop does; any
+/// other is fatal to the connection. `tell` is the same for whom the answer does not matter: nothing is built that says so.
 #[inline(always)]
 fn ask(this: Transport<'_>, name: Raw, args: &[Raw], text: &'static CStr) -> Res<Result<Obj, Next>> {
     // Held: the callback may close the transport or change its protocol.
     let Some(protocol) = this.protocol.share() else { return Ok(Err(Next::GoOn)) };
-    let mut all = [protocol.as_ptr(); 2];
-    all[1..=args.len()].copy_from_slice(args);
-    match call_method(name, &all[..=args.len()]) {
+    match call(&protocol, name, args) {
         Ok(answer) => Ok(Ok(answer)),
         Err(Raised) => raised(text).map(Err),
     }
+}
+
+#[inline(always)]
+fn tell(this: Transport<'_>, name: Raw, args: &[Raw], text: &'static CStr) -> Res<Next> {
+    let Some(protocol) = this.protocol.share() else { return Ok(Next::GoOn) };
+    match call(&protocol, name, args) {
+        Ok(_) => Ok(Next::GoOn),
+        Err(Raised) => raised(text),
+    }
+}
+
+#[inline(always)]
+fn call(protocol: &Obj, name: Raw, args: &[Raw]) -> Res {
+    let mut all = [protocol.as_ptr(); 2];
+    all[1..=args.len()].copy_from_slice(args);
+    call_method(name, &all[..=args.len()])
 }
 
 #[cold]
@@ -52,7 +66,7 @@ fn raised(text: &'static CStr) -> Res<Next> {
 #[inline(always)]
 pub fn data_received(this: Transport<'_>, data: Obj) -> Res<Next> {
     let text = c"Fatal error: protocol.data_received() call failed.";
-    Ok(ask(this, names().data_received, &[data.as_ptr()], text)?.err().unwrap_or(Next::GoOn))
+    tell(this, names().data_received, &[data.as_ptr()], text)
 }
 
 /// Whether the connection stays open to write to.
@@ -67,9 +81,10 @@ pub fn buffer_updated(this: Transport<'_>, count: usize) -> Res<Next> {
     updated(this, &int(count as i64)?)
 }
 
+#[inline(always)]
 fn updated(this: Transport<'_>, count: &Obj) -> Res<Next> {
     let text = c"Fatal error: protocol.buffer_updated() call failed.";
-    Ok(ask(this, names().buffer_updated, &[count.as_ptr()], text)?.err().unwrap_or(Next::GoOn))
+    tell(this, names().buffer_updated, &[count.as_ptr()], text)
 }
 
 /// Hands the memory of the buffer that the protocol gives to `body`, which must not call into Python.
