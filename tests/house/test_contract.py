@@ -81,3 +81,15 @@ def test_a_call_is_found_however_it_is_written():
     """
     assert called_names(text, False) == {"on_room", "stop", "admit"}
     assert called_names(text, True) == {"on_room", "stop", "admit", "other", "wrong"}
+
+
+MODULE = re.compile(r"\baioxide\.(_(?!aioxide\b)[a-z][a-z_]*(?:\.[a-z_]+)*)\b")
+
+
+def test_every_python_module_that_rust_names_is_there():
+    found = {each for path in EXTENSION.rglob("*.rs") for each in MODULE.findall(path.read_text())}
+    assert "_threads.items" in found
+    places = {each: PACKAGE.joinpath(*each.split(".")) for each in found}
+    assert not {
+        each for each, path in places.items() if not (path.is_dir() or path.with_suffix(".py").is_file())
+    }

@@ -115,7 +115,7 @@ fn has_begun(slf: Raw) -> bool {
     (unsafe { RECALL.get() }.has_begun)(slf)
 }
 
-/// `aioxide._futures.Future`: the native type and the standard one behind it.
+/// `aioxide._pools.futures.Future`: the native type and the standard one behind it.
 static CLASS: Global<Obj> = Global::new();
 
 pub fn set_class(class: Obj) {
@@ -125,7 +125,7 @@ pub fn set_class(class: Obj) {
 /// A pending future.
 pub fn new() -> Res {
     if !CLASS.is_set() {
-        return error::runtime_error(c"aioxide._futures has not been imported");
+        return error::runtime_error(c"aioxide._pools.futures has not been imported");
     }
     // SAFETY: set; a zeroed body is a pending future.
     unsafe { Obj::steal(PyType_GenericAlloc(CLASS.get().as_ptr().cast(), 0)) }

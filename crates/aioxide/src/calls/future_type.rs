@@ -1,5 +1,5 @@
 //! The Python type `aioxide._aioxide.PoolFuture`: what stands before `concurrent.futures.Future` in the bases of
-//! `aioxide._futures.Future`. The names of the standard class's attributes are those that inherited code uses.
+//! `aioxide._pools.futures.Future`. The names of the standard class's attributes are those that inherited code uses.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -203,7 +203,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
     ]);
     let def = TypeDef::new(c"aioxide._aioxide.PoolFuture", BODY)
         .flags(Py_TPFLAGS_BASETYPE)
-        .doc(c"The native part of aioxide._futures.Future.")
+        .doc(c"The native part of aioxide._pools.futures.Future.")
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
         .held::<Object>();

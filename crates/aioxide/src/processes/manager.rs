@@ -1,4 +1,4 @@
-//! The manager of a pool, its part in Python (`_process_manager.py`): all calls of it stand here. They run in the thread that
+//! The manager of a pool, its part in Python (`_processes/manager.py`): all calls of it stand here. They run in the thread that
 //! serves the pool or submits to it, mostly a user's, where an interrupt can cut them short (`interrupts`). So all but those by
 //! which `submit` asks may be repeated from their beginning, and find what they have done already; they are called until
 //! they have come to their end. What cut them short is raised then.

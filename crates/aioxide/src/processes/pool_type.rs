@@ -1,4 +1,4 @@
-//! `_aioxide.ProcessPool`: what `_processes.py` and its manager call.
+//! `_aioxide.ProcessPool`: what `_processes/executor.py` and its manager call.
 
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;

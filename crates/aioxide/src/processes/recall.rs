@@ -66,7 +66,7 @@ fn discard(slf: &Obj, task: TaskBox) {
 /// `cancel()` of a pending `Future` whose call a worker has; false if that has begun.
 ///
 /// # Safety
-/// `future` is an `aioxide._futures.Future`.
+/// `future` is an `aioxide._pools.futures.Future`.
 #[cold]
 pub unsafe fn cancel(future: Raw) -> Res<bool> {
     // SAFETY: a pool's future, which the caller keeps alive.

@@ -210,7 +210,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"wake", py_wake, c"Have idle workers look whether they should end.")
         .fast(c"put_item", work_items::py_put_item, c"put_item($self, item, function, /)\n--\n\nQueue a work item of the standard library's.")
         .noargs(c"put_none", work_items::py_put_none, c"Queue what wakes one who waits, and is no call.")
-        .fast(c"take", work_items::py_take, c"take($self, timeout, /)\n--\n\nTake out what is next: see aioxide._work_items.")
+        .fast(c"take", work_items::py_take, c"take($self, timeout, /)\n--\n\nTake out what is next: see aioxide._threads.items.")
         .onearg(c"shut_down", py_shut_down, c"Take no more calls; with True, cancel those that are queued.")
         .fast(c"break_down", py_break_down, c"Fail all calls, now and later, with cls(reason).")
         .noargs(c"begin", py_begin, c"A thread is asked to start.")

@@ -1,5 +1,5 @@
 //! Work items (`work_item`) in our queue, where a tracer's `submit` ends in the standard one's own, and out of it again, for
-//! programs that drain `pool._work_queue`. What depends on the Python version is in `aioxide._work_items`.
+//! programs that drain `pool._work_queue`. What depends on the Python version is in `aioxide._threads.items`.
 
 use std::sync::Arc;
 
