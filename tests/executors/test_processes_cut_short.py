@@ -13,7 +13,7 @@ import time
 
 import aioxide
 import pytest
-from aioxide import _process_signals
+from aioxide._processes import signals as pool_signals
 
 from . import cut_short
 from .cut_short import DEADLINE, Other, Raises, outcome, same
@@ -211,7 +211,7 @@ def test_what_is_cut_short_at_any_line_is_done_all_the_same(program):
 
 @pytest.mark.filterwarnings("ignore:.*use of fork")
 def test_ctrl_c_goes_on_coming_where_the_start_of_a_worker_is_cut_short(monkeypatch):
-    lines = _process_signals.no_interrupt.__wrapped__, _process_signals.restore_mask
+    lines = pool_signals.no_interrupt.__wrapped__, pool_signals.restore_mask
     codes, in_one_piece = [function.__code__ for function in lines], cut_short._is_in_one_piece
     monkeypatch.setattr(
         cut_short, "_is_in_one_piece", lambda frame: frame.f_code in codes and in_one_piece(frame)

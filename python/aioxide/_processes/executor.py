@@ -168,7 +168,6 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         self._broken: Any = False
         self._shutdown_thread = False
         self._shutdown_lock = threading.Lock()
-        self._force_shutting_down = False
         self._executor_manager_thread: Any = None
         self._call_queue: Any = None
         self._manager = Manager(self._settings, self._launched, self._told_broken)
@@ -215,6 +214,14 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         from .items import PendingItems
 
         return PendingItems(self._submit_own)
+
+    @property
+    def _force_shutting_down(self) -> bool:
+        return self._manager.forced
+
+    @_force_shutting_down.setter
+    def _force_shutting_down(self, value: bool) -> None:
+        self._manager.forced = value
 
     @property
     def _work_ids(self) -> Any:  # type: ignore[override]
@@ -372,7 +379,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         if operation not in (_TERMINATE, _KILL):
             raise ValueError(f"Unsupported operation: {operation!r}")
         with self._shutdown_lock:
-            self._force_shutting_down = self._manager.forced = True
+            self._force_shutting_down = True
         processes = dict(self._processes or {})
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes.values():

@@ -359,7 +359,7 @@ class Manager(Timers, Errors):
         )
 
     def _respawn(self, process: BaseProcess, key: int, killed: bool) -> None:
-        answers = self.pool.counts()[8]
+        answers = self.pool.counts().answers
         if key not in self._counted:
             self._counted.add(key)
             self._deaths = 1 if answers != self._answers or killed else self._deaths + 1
@@ -379,7 +379,7 @@ class Manager(Timers, Errors):
             if self.pool.outstanding and not self._workers.keys() - self._buried.keys():
                 self._break(None, "The ProcessPoolExecutor was garbage collected, and its last worker died.")
             return
-        if settings.forks or self.pool.counts()[0] > 0:
+        if settings.forks or self.pool.counts().queued > 0:
             broken = self._replace(key)
             if broken is not None:
                 self._break(*broken)

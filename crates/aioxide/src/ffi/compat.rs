@@ -441,18 +441,36 @@ pub unsafe fn clear_weakrefs(object: Raw, kind: *mut PyTypeObject) {
 const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
 
 /// Takes that room from a type: few futures are given attributes, and those get an ordinary dict. CPython itself does
-/// without it where the size of instances varies.
+/// without it where the size of instances varies. Its debug build leaves it: that asserts, when a cycle is collected, that a
+/// class has the room as its base has, and subclasses in Python do.
 ///
 /// # Safety
 /// `kind` is a heap type that has no instances yet.
 pub unsafe fn without_inline_values(kind: *mut PyTypeObject) {
-    #[cfg(Py_3_14)]
+    #[cfg(all(Py_3_14, not(py_sys_config = "Py_DEBUG")))]
     // SAFETY: no instance is laid out by the flag yet; the GIL is held.
     unsafe {
         (*kind).tp_flags &= !INLINE_VALUES;
     }
-    #[cfg(not(Py_3_14))]
+    #[cfg(not(all(Py_3_14, not(py_sys_config = "Py_DEBUG"))))]
     let _ = kind;
+}
+
+/// Whether an object that was released can be given to the next user as it is: values behind it would have to be made
+/// anew.
+///
+/// # Safety
+/// `kind` is a type.
+#[inline(always)]
+pub unsafe fn is_reusable(kind: *mut PyTypeObject) -> bool {
+    #[cfg(all(Py_3_14, py_sys_config = "Py_DEBUG"))]
+    // SAFETY: a live type's flags.
+    return unsafe { (*kind).tp_flags & INLINE_VALUES == 0 };
+    #[cfg(not(all(Py_3_14, py_sys_config = "Py_DEBUG")))]
+    {
+        let _ = kind;
+        true
+    }
 }
 
 /// Releases the attributes that a user has set on an object: from 3.13 on its `__dict__` stands before it, from 3.14 on

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pyo3_ffi::*;
 
 use super::cells::Locked;
+use super::compat;
 use super::error::Res;
 use super::leaf::{Leaf, none_borrowed};
 use super::object::{Obj, Raw};
@@ -67,6 +68,7 @@ impl FreeList {
             let kind = Py_TYPE(object);
             let py = Py::assume();
             let kept = !finalised
+                && compat::is_reusable(kind)
                 && self.objects.get(py).with(|objects| {
                     let has_room = objects.len() < LIMIT.get(py).get();
                     if has_room {
