@@ -124,6 +124,8 @@ def test_a_field_of_a_transport_is_changed_in_one_file(path):
     assert not re.findall(
         r"^\s*pub(?:\([^)]*\))? \w+: (?:Cell|Slot|UnsafeCell|RefCell|Leaf)\b.*", code, re.MULTILINE
     )
+
+
 # Rooms in which what changes is private to its file: others change it by a method whose name says what happened.
 CLOSED_ROOMS = ("wire/", "calls/", "threads/", "child/", "processes/")
 OPEN_FIELD = re.compile(r"^\s+pub (\w+): (?:Cell|RefCell|UnsafeCell|Leaf|Slot)<?", re.MULTILINE)

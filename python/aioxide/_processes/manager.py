@@ -1,6 +1,6 @@
 """What is rare in a process pool: starting workers, their deaths, their ends, timers. The native core calls it.
 
-Everything that happens per task is in `crates/aioxide/src/pools/process*.rs`.
+Everything that happens per task is in `crates/aioxide/src/processes/`.
 
 Each method that the core calls (`_aioxide.Manager`) may be cut short and is called again then. What has been
 done is noted where it is done, by one call in C, and what says that all is done comes last.
