@@ -84,7 +84,7 @@ unsafe fn the<F: Copy>() -> F {
 /// # Safety
 /// `slf` is a `T`, as the interpreter sees to where it calls a method of the type's, and lives for the call.
 #[inline(always)]
-unsafe fn receiver<'a, T: Native>(slf: Raw) -> &'a T {
+pub unsafe fn receiver<'a, T: Native>(slf: Raw) -> &'a T {
     // SAFETY: the caller's word.
     unsafe { Ref::new(slf).cast_unchecked() }
 }

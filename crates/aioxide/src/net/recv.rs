@@ -18,7 +18,6 @@
 //! EAGAIN is looked for with a peek (`socket::is_drained`), which costs a system call but no turn of the loop. epoll(7)
 //! says that a short read suffices on every stream socket; `tests/survive/test_drained.py` has the kernel say otherwise.
 
-use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -26,9 +25,11 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::protocol;
-use super::state::{Kind, Next, READ_FAILED, Stream, Transport};
+use super::state::{Kind, Next, READ_FAILED, Stream};
+use crate::ffi::cells::Locked;
+use crate::ffi::class::Native;
 use crate::ffi::object::bytes;
-use crate::ffi::{Obj, Raised, Raw, Res, context, error};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Res, context, error};
 
 /// What one read takes at most, and with it what one connection may read in a turn: asyncio's `max_size`.
 const READ_SIZE: usize = 256 * 1024;
@@ -36,12 +37,7 @@ const READ_SIZE: usize = 256 * 1024;
 const LARGE_READ: usize = 32 * 1024;
 
 /// Where small reads land first: one buffer for all, as reading keeps the GIL.
-struct Scratch(UnsafeCell<Vec<u8>>);
-
-// SAFETY: used under the GIL, by leaf code only.
-unsafe impl Sync for Scratch {}
-
-static SCRATCH: Scratch = Scratch(UnsafeCell::new(Vec::new()));
+static SCRATCH: Locked<Leaf<Vec<u8>>> = Locked::new(Leaf::new(Vec::new()));
 
 /// Whether there may be something to read, and somebody wants it.
 #[inline(always)]
@@ -51,7 +47,7 @@ pub fn is_due(this: &Stream) -> bool {
 
 /// Reads once, and hands what came to the protocol.
 #[inline(always)]
-pub fn read(this: Transport<'_>) -> Res<Next> {
+pub fn read(this: &Stream) -> Res<Next> {
     match this.protocol_kind.get() {
         Kind::Streaming => read_bytes(this),
         Kind::Buffered => read_into_buffer(this),
@@ -69,12 +65,12 @@ fn note(this: &Stream, count: usize, room: usize) {
 }
 
 #[inline(always)]
-fn read_bytes(this: Transport<'_>) -> Res<Next> {
-    let received = if this.reading.large.get() { recv_large(&this) } else { recv_small(&this) };
+fn read_bytes(this: &Stream) -> Res<Next> {
+    let received = if this.reading.large.get() { recv_large(this) } else { recv_small(this) };
     match received {
         Ok(Some(data)) => protocol::data_received(this, data),
         Ok(None) => end_of_stream(this),
-        Err(Failure::Io(why)) => failed(&this, &why),
+        Err(Failure::Io(why)) => failed(this, &why),
         Err(Failure::Raised) => Ok(Next::fatal(READ_FAILED)),
     }
 }
@@ -93,12 +89,9 @@ impl From<Raised> for Failure {
 /// Reads into the common buffer and copies: nearly all messages are small.
 #[inline(always)]
 fn recv_small(this: &Stream) -> Result<Option<Obj>, Failure> {
-    // SAFETY: leaf code under the GIL; the copy is made before anyone else can use the buffer.
-    unsafe {
-        let scratch = &mut *SCRATCH.0.get();
+    SCRATCH.get(this.py()).with(|scratch| {
         if scratch.capacity() == 0 && scratch.try_reserve_exact(READ_SIZE).is_err() {
-            PyErr_NoMemory();
-            return Err(Failure::Raised);
+            return Ok(error::no_memory()?);
         }
         let room = &mut scratch.spare_capacity_mut()[..READ_SIZE];
         let count = socket::recv(this.fd.get(), room).map_err(Failure::Io)?;
@@ -106,8 +99,10 @@ fn recv_small(this: &Stream) -> Result<Option<Obj>, Failure> {
             return Ok(None);
         }
         note(this, count, READ_SIZE);
-        Ok(Some(bytes(std::slice::from_raw_parts(room.as_ptr().cast(), count))?))
-    }
+        // SAFETY: `recv` has filled so many bytes.
+        let filled = unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), count) };
+        Ok(Some(bytes(filled)?))
+    })
 }
 
 /// Reads into a `bytes` object of the largest size, then gives back what was not needed.
@@ -135,16 +130,16 @@ unsafe extern "C" {
 }
 
 /// Reads into the protocol's own buffer: `BufferedProtocol`.
-fn read_into_buffer(this: Transport<'_>) -> Res<Next> {
+fn read_into_buffer(this: &Stream) -> Res<Next> {
     let read =
         |room: &mut [MaybeUninit<u8>]| socket::recv(this.fd.get(), room).map(|count| (count, room.len()));
     match protocol::with_buffer(this, read)? {
         Ok(Ok((0, _))) => end_of_stream(this),
         Ok(Ok((count, room))) => {
-            note(&this, count, room);
+            note(this, count, room);
             protocol::buffer_updated(this, count)
         }
-        Ok(Err(why)) => failed(&this, &why),
+        Ok(Err(why)) => failed(this, &why),
         Err(next) => Ok(next),
     }
 }
@@ -162,7 +157,7 @@ fn failed(this: &Stream, why: &io::Error) -> Res<Next> {
 }
 
 /// The peer will send no more: the protocol says whether that closes the connection.
-fn end_of_stream(this: Transport<'_>) -> Res<Next> {
+fn end_of_stream(this: &Stream) -> Res<Next> {
     this.reading.note_empty();
     match protocol::eof_received(this)? {
         Ok(true) => this.reading.note_end(),
@@ -173,7 +168,7 @@ fn end_of_stream(this: Transport<'_>) -> Res<Next> {
 }
 
 /// `pause_reading`.
-pub fn pause(this: Transport<'_>) {
+pub fn pause(this: &Stream) {
     if !this.closing.get() {
         this.reading.pause();
         this.hold();
@@ -183,7 +178,7 @@ pub fn pause(this: Transport<'_>) {
 /// `resume_reading`.
 ///
 /// From here on the protocol is called in the context of whoever resumed; from 3.15 on it keeps the one it began with.
-pub fn resume(this: Transport<'_>) -> Res<()> {
+pub fn resume(this: &Stream) -> Res<()> {
     if this.closing.get() || !this.reading.resume() {
         return Ok(());
     }
