@@ -232,17 +232,17 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
-    /// As `bind`, with references; none for what is absent.
+    /// As `bind`, none for what was not given.
     pub fn bound<const N: usize>(
         self,
         names: [impl Object; N],
         positional: usize,
         function: impl Callee,
     ) -> Res<[Option<Ref<'a>>; N]> {
-        let mut values = [NULL; N];
-        self.bind(&names.map(Object::raw), positional, &mut values, function)?;
+        let mut found = [NULL; N];
+        self.bind(&names.map(Object::raw), positional, &mut found, function)?;
         // SAFETY: what `bind` finds are arguments of the call.
-        Ok(values.map(|value| unsafe { Ref::maybe(value) }))
+        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
     }
 
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is

@@ -13,7 +13,7 @@ use aioxide_sys::forks;
 use pyo3_ffi::*;
 
 use crate::engine::loop_object::LoopObject;
-use crate::ffi::class::{Native, derives};
+use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::guard::visit;
 use crate::ffi::{Global, Obj, Ref, Res, Slot, context, error};
 
@@ -335,21 +335,6 @@ impl Stream {
         ]
     }
 
-    /// # Safety
-    /// The visitor is the collector's, which runs no Python.
-    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
-        for slot in self.slots() {
-            // SAFETY: what is held lives, and nothing changes meanwhile.
-            unsafe { visit!(slot.get(), visitor, arg) };
-        }
-        0
-    }
-
-    pub fn clear(&self) {
-        self.slots()[..7].iter().for_each(|slot| slot.clear());
-        drop(self.with_queue(SendQueue::take));
-    }
-
     /// Releases all that it holds.
     ///
     /// # Safety
@@ -417,6 +402,22 @@ unsafe impl Native for Stream {
     fn object(&self) -> Ref<'_> {
         // SAFETY: the opposite.
         unsafe { Ref::new(std::ptr::from_ref(self).cast_mut().cast::<u8>().sub(*BODY.get()).cast()) }
+    }
+}
+
+// SAFETY: it visits what the fields hold, and no more.
+unsafe impl Collected for Stream {
+    unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        for slot in self.slots() {
+            // SAFETY: what is held lives, and nothing changes meanwhile.
+            unsafe { visit!(slot.get(), visitor, arg) };
+        }
+        0
+    }
+
+    fn clear(&self) {
+        self.slots()[..7].iter().for_each(|slot| slot.clear());
+        drop(self.with_queue(SendQueue::take));
     }
 }
 

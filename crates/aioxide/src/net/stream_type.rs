@@ -11,7 +11,7 @@ use crate::engine::LoopObject;
 use crate::ffi::args::{Args, Named, Overriding, type_error_text};
 use crate::ffi::calls::{call_method, dict, tuple};
 use crate::ffi::class::{Class, Native, receiver};
-use crate::ffi::guard::{guarded, visit};
+use crate::ffi::guard::guarded;
 use crate::ffi::held;
 use crate::ffi::names::{imported, interned, stdlib, text};
 use crate::ffi::object::{bytes, check, int, list, ret, string, truth};
@@ -351,25 +351,6 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
 }
 
 /// # Safety
-/// `slf` is a transport; the visitor is the collector's, which runs no Python.
-unsafe extern "C" fn tp_traverse(slf: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        // The base is a Python class: its own function would look for the first that is not, and call this one.
-        visit!(Py_TYPE(slf).cast(), visitor, arg);
-        receiver::<Stream>(slf).traverse(visitor, arg)
-    }
-}
-
-/// # Safety
-/// `slf` is a transport.
-unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
-    // SAFETY: a slot of the type.
-    guarded((), || unsafe { receiver::<Stream>(slf) }.clear());
-    0
-}
-
-/// # Safety
 /// `slf` is a transport, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
@@ -389,7 +370,8 @@ pub fn load() -> Res<*mut PyTypeObject> {
     let body = size_of_type(base).next_multiple_of(align_of::<Stream>());
     let padding = body - size_of_type(base);
     let class = Class::<Stream>::behind(c"aioxide._SelectorSocketTransport", padding + size_of::<Stream>());
-    let made = attributes(methods(class)).also(|def| slots(def, body)).build(Some(base))?;
+    let made =
+        attributes(methods(class)).collected_by(tp_dealloc).also(|def| slots(def, body)).build(Some(base))?;
     // SAFETY: the import; our fields begin there in each instance of the type.
     unsafe { state::load(made, body) };
     Ok(made)
@@ -399,7 +381,6 @@ fn slots(def: TypeDef, body: usize) -> TypeDef {
     def.doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
-        .collector(tp_traverse, tp_clear, tp_dealloc)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
         .slot(Py_tp_repr, tp_repr as *mut c_void)
         .offset_member(c"__weaklistoffset__", body + state::WEAKREFS)
