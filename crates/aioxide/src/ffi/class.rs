@@ -75,7 +75,7 @@ impl<'a> Ref<'a> {
 /// # Safety
 /// One has been handed in.
 #[inline(always)]
-unsafe fn the<F: Copy>() -> F {
+pub unsafe fn the<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0, "a method captures nothing") };
     // SAFETY: nothing is read; and what can be copied may be had twice.
     unsafe { NonNull::<F>::dangling().read() }

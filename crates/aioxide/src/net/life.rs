@@ -13,10 +13,11 @@ use super::{info, protocol, recv, send};
 use crate::engine::loop_object::io_result;
 use crate::engine::source::{Owner, Side};
 use crate::ffi::calls::{call, call_method};
-use crate::ffi::class::{Native, receiver};
+use crate::ffi::cells::Turn;
+use crate::ffi::class::Native;
 use crate::ffi::names::{self, imported, interned};
 use crate::ffi::object::{check, getattr, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, builtin, context, error, none};
+use crate::ffi::{NULL, Obj, Raised, Ref, Res, builtin, context, error, none};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run};
 
@@ -51,7 +52,7 @@ fn act_on_end(this: &Stream, next: Next) -> Res<()> {
 
 #[inline(always)]
 fn send_later(this: &Stream) -> Res<()> {
-    if this.require_loop()?.engine.flush_later(this.object(), flush_at_end_of_turn) {
+    if this.require_loop()?.engine.flush_later(this, flush_at_end_of_turn) {
         this.writing.set_flush_due(true);
         return Ok(());
     }
@@ -75,7 +76,7 @@ pub fn flush(this: &Stream) -> Res<()> {
 #[inline(always)]
 pub fn schedule_read(state: &LoopState, this: &Stream) {
     if recv::is_due(this) && this.reading.schedule() {
-        state.push_or_report(Item::Job { object: this.object().to_obj(), run: read_ready });
+        state.push_or_report(Item::job(this, read_ready));
     }
 }
 
@@ -120,7 +121,7 @@ fn prepare(mut parts: Parts<'_>, this: &Stream) -> Res<()> {
         handle::record_source(&made)?;
     }
     state.push(Item::Run(made))?;
-    state.push(Item::Job { object: this.object().to_obj(), run: begin })?;
+    state.push(Item::job(this, begin))?;
     if let Some(waiter) = present(parts.waiter) {
         let args = [waiter.as_ptr(), none().as_ptr()];
         let callback = imported().set_result_unless_cancelled;
@@ -143,23 +144,18 @@ pub fn set_protocol(this: &Stream, given: Obj) -> Res<()> {
 /// Tells the kernel what is wanted: edges, so one registration serves the connection's whole life.
 pub fn register(this: &Stream) -> Res<()> {
     let engine = &this.require_loop()?.engine;
-    drop(engine.sources.set_owner(this.fd.get(), Some(Owner::new(this.object(), on_event))));
+    drop(engine.sources.set_owner(this.fd.get(), Some(Owner::of(this, on_event))));
     io_result(engine.watch(this.fd.get(), this.interest()))
 }
 
 // --------------------------------------------------------------------------------------------- what the engine calls
 
 /// What the kernel says. Leaf code: notes it and queues work.
-///
-/// # Safety
-/// `slf` is a transport.
-unsafe fn on_event(state: &LoopState, slf: Raw, flags: Interest) {
-    // SAFETY: registered with a transport.
-    let this = unsafe { receiver::<Stream>(slf) };
+fn on_event(state: &LoopState, this: &Stream, turn: Turn, flags: Interest) {
     let more = Interest::PRI | Interest::RDHUP | Interest::HUP | Interest::ERR;
     if flags.intersects(Interest::IN | more) {
         if flags.intersects(more) {
-            this.reading.note_doubt();
+            this.reading.note_doubt(turn);
         }
         this.reading.note_edge();
         schedule_read(state, this);
@@ -168,17 +164,12 @@ unsafe fn on_event(state: &LoopState, slf: Raw, flags: Interest) {
         && this.writing.blocked.get()
         && this.writing.schedule()
     {
-        state.push_or_report(Item::Job { object: this.object().to_obj(), run: write_ready });
+        state.push_or_report(Item::job(this, write_ready));
     }
 }
 
 /// The first look at the descriptor, after `connection_made`.
-///
-/// # Safety
-/// `slf` is a transport.
-unsafe fn begin(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: a transport, which consists of cells and is kept alive by the job that runs this.
-    let this = unsafe { receiver::<Stream>(slf) };
+fn begin(state: &LoopState, this: &Stream, _: Turn) -> Res<()> {
     this.reading.begin();
     // One that `connection_made` has closed may have more to send than the kernel took.
     if (this.closing.get() && !this.writing.blocked.get()) || !this.owner.is_set() {
@@ -191,16 +182,12 @@ unsafe fn begin(state: &LoopState, slf: Raw) -> Res<()> {
     Ok(())
 }
 
-/// # Safety
-/// `slf` is a transport.
-unsafe fn read_ready(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: queued with a transport.
-    let this = unsafe { receiver::<Stream>(slf) };
+fn read_ready(state: &LoopState, this: &Stream, turn: Turn) -> Res<()> {
     this.reading.job_begins();
     if this.lost.get() > 0 || this.closing.get() || !this.reading.wants() {
         return Ok(());
     }
-    let done = this.in_context(|| act(this, recv::read(this)?));
+    let done = this.in_context(|| act(this, recv::read(this, turn)?));
     if done.is_err() && error::is_exit() {
         // Whatever leaves the loop leaves the bytes, or the end of them, where they are: they are due when it runs again.
         this.reading.note_edge();
@@ -209,11 +196,7 @@ unsafe fn read_ready(state: &LoopState, slf: Raw) -> Res<()> {
     done
 }
 
-/// # Safety
-/// `slf` is a transport.
-unsafe fn write_ready(_: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: queued with a transport.
-    let this = unsafe { receiver::<Stream>(slf) };
+fn write_ready(_: &LoopState, this: &Stream, _: Turn) -> Res<()> {
     this.writing.job_begins();
     let Some(context) = this.resume_context.share() else { return this.in_context(|| go_on_sending(this)) };
     let result = context::run(&context, || go_on_sending(this));
@@ -239,11 +222,7 @@ fn go_on_sending(this: &Stream) -> Res<()> {
     })
 }
 
-/// # Safety
-/// `slf` is a transport.
-unsafe fn flush_at_end_of_turn(slf: Raw) -> Res<()> {
-    // SAFETY: registered with a transport.
-    let this = unsafe { receiver::<Stream>(slf) };
+fn flush_at_end_of_turn(this: &Stream) -> Res<()> {
     this.writing.set_flush_due(false);
     if this.loop_object().is_some_and(|owner| owner.state.closed.get()) {
         send::offer_queued(this);

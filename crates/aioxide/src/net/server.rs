@@ -13,11 +13,12 @@ use super::state::Parts;
 use crate::engine::loop_object::{LoopObject, io_result};
 use crate::engine::source::Owner;
 use crate::ffi::calls::{call, call_method};
-use crate::ffi::class::{Class, Native, derives, receiver};
+use crate::ffi::cells::Turn;
+use crate::ffi::class::{Class, Native, derives};
 use crate::ffi::held::Held;
 use crate::ffi::names::{interned, text};
 use crate::ffi::object::{getattr, string, truth};
-use crate::ffi::{Global, Obj, Raised, Raw, Ref, Res, Slot, context, error};
+use crate::ffi::{Global, Obj, Raised, Ref, Res, Slot, context, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run, report};
 
@@ -73,7 +74,7 @@ pub fn serve(owner: &LoopObject, fd: i32, factory: Ref, server: Ref, backlog: i6
     this.tcp.set(socket::is_plain_tcp(fd));
     this.known_names.set(socket::has_known_names(fd));
     this.backlog.set(backlog);
-    drop(owner.engine.sources.set_owner(fd, Some(Owner::new(&made, on_connection))));
+    drop(owner.engine.sources.set_owner(fd, Some(Owner::of(this, on_connection))));
     io_result(owner.engine.watch(fd, Interest::IN))
 }
 
@@ -87,23 +88,15 @@ pub fn stop(owner: &LoopObject, fd: i32) -> bool {
     true
 }
 
-/// # Safety
-/// `slf` is an acceptor.
-unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
-    // SAFETY: registered with an acceptor.
-    let this = unsafe { receiver::<Acceptor>(slf) };
+fn on_connection(state: &LoopState, this: &Acceptor, _: Turn, _: Interest) {
     if !this.scheduled.replace(true) {
-        state.push_or_report(Item::Job { object: this.object().to_obj(), run: accept_ready });
+        state.push_or_report(Item::job(this, accept_ready));
     }
 }
 
 /// Accepts what has come, at most a backlog's worth and one, as asyncio.
-///
-/// # Safety
-/// `slf` is an acceptor.
-unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: queued with an acceptor.
-    let (this, owner) = (unsafe { receiver::<Acceptor>(slf) }, LoopObject::of(state));
+fn accept_ready(state: &LoopState, this: &Acceptor, _: Turn) -> Res<()> {
+    let owner = LoopObject::of(state);
     this.scheduled.set(false);
     for nth in 0..=this.backlog.get() {
         if this.fd.get() < 0 {

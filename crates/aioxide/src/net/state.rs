@@ -13,6 +13,7 @@ use aioxide_sys::forks;
 use pyo3_ffi::*;
 
 use crate::engine::loop_object::LoopObject;
+use crate::ffi::cells::{Local, Turn};
 use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::guard::visit;
 use crate::ffi::{Global, Obj, Ref, Res, Slot, context, error};
@@ -101,18 +102,32 @@ pub struct Reading {
     pub ready: Flag,
     /// Plain TCP: a short read means that nothing follows.
     pub tcp: Flag,
-    /// The kernel has said more than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of
-    /// the stream, a short read means nothing.
-    pub doubtful: Flag,
     /// A read is in the ready queue.
     scheduled: Cell<bool>,
+    told: Local<Told>,
+}
+
+/// What the kernel has told, in events and by reads: nobody but the loop's thread knows. All else of a connection may be touched by whoever
+/// has the transport, in any thread.
+#[derive(Default)]
+struct Told {
+    /// More than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of the stream, a short
+    /// read means nothing.
+    doubt: Cell<bool>,
     /// The last read was large.
-    pub large: Flag,
+    large: Cell<bool>,
 }
 
 impl Reading {
     pub fn wants(&self) -> bool {
         self.begun.get() && !self.paused.get() && !self.ended.get()
+    }
+
+    #[inline(always)]
+    fn told<'t>(&'t self, turn: Turn<'t>) -> &'t Told {
+        // The loop may have run in another thread before.
+        self.told.adopt(turn);
+        self.told.get(turn)
     }
 }
 
@@ -123,11 +138,13 @@ impl Reading {
     pub fn pause(&self) { self.paused.0.set(true); }
     pub fn resume(&self) -> bool { self.paused.0.replace(false) }
     pub fn note_edge(&self) { self.ready.0.set(true); }
-    pub fn note_doubt(&self) { self.doubtful.0.set(true); }
+    pub fn note_doubt(&self, turn: Turn) { self.told(turn).doubt.set(true); }
+    pub fn is_doubtful(&self, turn: Turn) -> bool { self.told(turn).doubt.get() }
     /// Whatever comes from now on makes an edge, whose flags say anew what it is.
-    pub fn note_empty(&self) { self.ready.0.set(false); self.doubtful.0.set(false); }
+    pub fn note_empty(&self, turn: Turn) { self.ready.0.set(false); self.told(turn).doubt.set(false); }
     pub fn note_end(&self) { self.ended.0.set(true); }
-    pub fn note_size(&self, large: bool) { self.large.0.set(large); }
+    pub fn note_size(&self, turn: Turn, large: bool) { self.told(turn).large.set(large); }
+    pub fn was_large(&self, turn: Turn) -> bool { self.told(turn).large.get() }
     pub fn schedule(&self) -> bool { !self.scheduled.replace(true) }
     pub fn job_begins(&self) { self.scheduled.set(false); }
 }
@@ -428,6 +445,7 @@ pub fn alloc() -> Res {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
         let body = Stream::place(made.borrow());
         std::ptr::write(&raw mut (*body).queue, UnsafeCell::default());
+        std::ptr::write(&raw mut (*body).reading.told, Local::new(Told::default()));
         (*body).local.0.set(None);
         (*body).peer.0.set(None);
         (*body).fd.0.set(-1);
