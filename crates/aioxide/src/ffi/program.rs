@@ -10,9 +10,9 @@ use super::number::as_i64;
 use super::object::Obj;
 use super::py::{NULL, Ref};
 
-/// `run_file(path, globals, descriptor)`: runs the file, or the descriptor under that name, in the dict. Its text is read by the
-/// interpreter's own reader of files: `compile` of the same bytes finds other errors in other places, where their encoding is not what it
-/// should be.
+/// `run_file(path, globals, descriptor)`: runs the file, or the descriptor under that name, in the dict. Its text is read by
+/// the interpreter's own reader of files: `compile` of the same bytes finds other errors in other places, where their
+/// encoding is not what it should be.
 pub fn run_file(given: &[Ref]) -> Res {
     // SAFETY: looks at the type of a live object.
     let is_dict = |object: Ref| unsafe { PyDict_Check(object.as_ptr()) != 0 };

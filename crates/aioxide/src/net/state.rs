@@ -107,8 +107,8 @@ pub struct Reading {
     told: Local<Told>,
 }
 
-/// What the kernel has told, in events and by reads: nobody but the loop's thread knows. All else of a connection may be touched by whoever
-/// has the transport, in any thread.
+/// What the kernel has told, in events and by reads: nobody but the loop's thread knows. All else of a connection may be
+/// touched by whoever has the transport, in any thread.
 #[derive(Default)]
 struct Told {
     /// More than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of the stream, a short
