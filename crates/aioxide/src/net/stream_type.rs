@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use aioxide_sys::socket;
 use pyo3_ffi::*;
 
-use super::state::{self, Next, Parts, Stream};
+use super::state::{self, Parts, Stream};
 use super::{info, life, recv, send};
 use crate::engine::LoopObject;
 use crate::ffi::args::{Args, Named, Overriding, type_error_text};
@@ -34,22 +34,16 @@ fn only<'n>(args: Args<'n>, name: &str, method: Overriding, named: &'n mut Named
     Ok(args.given()[0])
 }
 
-/// Acts on what was decided; the method answers None.
-#[inline(always)]
-fn done(this: &Stream, decided: Res<Next>) -> Res<()> {
-    life::act(this, decided?)
-}
-
 fn write(this: &Stream, args: Args) -> Res<()> {
     let mut named = Named::default();
     let data = only(args, "data", base(this, c"write"), &mut named)?;
-    done(this, send::write(this, data))
+    life::act(this, send::write(this, data)?)
 }
 
 fn write_lines(this: &Stream, args: Args) -> Res<()> {
     let mut named = Named::default();
     let lines = only(args, "list_of_data", base(this, c"writelines"), &mut named)?;
-    done(this, send::write_lines(this, lines))
+    life::act(this, send::write_lines(this, lines)?)
 }
 
 fn write_eof(this: &Stream, args: Args) -> Res<()> {
@@ -416,7 +410,7 @@ fn methods(class: Class<Stream>) -> Class<Stream> {
     .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
     .noargs(
         c"_write_at_once",
-        |this| done(this, send::write_at_once(this)),
+        |this| life::act(this, send::write_at_once(this)?),
         c"Send what was written, and from now on each write in the call.",
     )
     // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
