@@ -101,7 +101,6 @@ OTHER_CELLS = {
     "engine/wake.rs": "RefCell checks it, and holds no object of Python's",
     "engine/turn.rs": "a local list of numbers",
     "task/callables.rs": "never written",
-    "net/recv.rs": "bytes",
     "net/state.rs": "chunks are exact bytes, whose end runs no code",
 }
 

@@ -21,7 +21,8 @@ use crate::ffi::names::{imported, interned, stdlib, text};
 use crate::ffi::object::{float, getattr, int, list, string, truth};
 use crate::ffi::py::{Nullable, raws};
 use crate::ffi::{Args, NULL, Raised, Raw, Ref, Res, builtin, compat, error, none, number};
-use crate::net::{connect, server, state};
+use crate::net::state::Stream;
+use crate::net::{connect, server};
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
 use crate::task::{future_type, handle, registry, scheduled, task_type};
@@ -320,27 +321,26 @@ fn serve(this: &LoopObject, args: Args) -> Res<()> {
     let names = ["sock", "protocol_factory", "server", "backlog", "fallback"];
     let [sock, factory, server, backlog, fallback] = args.first(names, "_serve")?;
     let backlog = number::as_i64(backlog)?;
-    server::serve(this, fileno(sock)?, factory.as_ptr(), server.as_ptr(), backlog, fallback.as_ptr())
+    server::serve(this, fileno(sock)?, factory, server, backlog, fallback)
 }
 
 // `_begin_connect(host, port)`: (fd, connected), or None where the host is no literal address.
 fn begin_connect(_: &LoopObject, args: Args) -> Res {
     let [host, port] = args.first(["host", "port"], "_begin_connect")?;
-    connect::begin(host.as_ptr(), port.as_ptr())
+    connect::begin(host, port)
 }
 
 // `_finish_connect(fd, host, port, protocol, waiter)`: the transport, or the error of the connection.
 fn finish_connect(this: &LoopObject, args: Args) -> Res {
     let names = ["fd", "host", "port", "protocol", "waiter"];
     let [fd, host, port, protocol, waiter] = args.first(names, "_finish_connect")?;
-    let [host, port, protocol, waiter] = [host, port, protocol, waiter].map(Ref::as_ptr);
     connect::finish(this, fileno(fd)?, host, port, protocol, waiter)
 }
 
 // `_transport_of(fd)`: the native transport that owns a descriptor, or None.
 fn transport_of(this: &LoopObject, fd: Ref) -> Res {
     let owner = this.engine.sources.owner(fileno(fd)?);
-    Ok(owner.filter(|owner| state::is_transport(owner.as_ptr())).unwrap_or_else(none))
+    Ok(owner.filter(|owner| owner.borrow().cast::<Stream>().is_some()).unwrap_or_else(none))
 }
 
 // `_watched()`: rows of (fd, reader, writer, transport).

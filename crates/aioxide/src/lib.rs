@@ -15,9 +15,10 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use ffi::object::{boolean, check, dict, none, string};
-use ffi::py::Object;
-use ffi::{Obj, Raw, Ref, Res, compat, error};
+use ffi::calls::{call, dict};
+use ffi::class::{function, function_fast, function_noargs};
+use ffi::object::{boolean, check, none, string};
+use ffi::{Args, Obj, Raised, Raw, Ref, Res, builtin, compat, error};
 
 fn load(module: Ref) -> Res<()> {
     let py = module.py();
@@ -40,87 +41,74 @@ fn load(module: Ref) -> Res<()> {
         task::future_type::load()?;
         task::task_type::load()?;
         task::classes::load()?;
-        add(module, c"Future", &Obj::new(task::classes::future().cast()))?;
-        add(module, c"Task", &Obj::new(task::classes::task().cast()))?;
+        add(module, c"Future", task::classes::future())?;
+        add(module, c"Task", task::classes::task())?;
     }
     net::server::load()?;
-    add(module, c"SocketTransport", &Obj::new(net::stream_type::load()?.cast()))?;
-    add(module, c"PoolFuture", &Obj::new(calls::future_type::load()?.cast()))?;
-    add(module, c"ThreadPool", &Obj::new(threads::pool_type::load()?.cast()))?;
-    add(module, c"WorkQueue", &Obj::new(threads::queue_type::load()?.cast()))?;
-    add(module, c"Loop", &Obj::new(event_loop::load()?.cast()))?;
-    add(module, c"ProcessPool", &Obj::new(processes::pool_type::load()?.cast()))?;
+    add(module, c"SocketTransport", net::stream_type::load()?)?;
+    add(module, c"PoolFuture", calls::future_type::load()?)?;
+    add(module, c"ThreadPool", threads::pool_type::load()?)?;
+    add(module, c"WorkQueue", threads::queue_type::load()?)?;
+    add(module, c"Loop", event_loop::load()?)?;
+    add(module, c"ProcessPool", processes::pool_type::load()?)?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }
 
 static BUILD: ffi::Global<Obj> = ffi::Global::new();
 
-ffi::guard::noargs!(py_build_info, |_module| {
+fn show_build_info(_: Ref) -> Res {
     // SAFETY: set at import.
-    Obj::steal(PyDict_Copy(BUILD.get().as_ptr()))
-});
+    Obj::steal(unsafe { PyDict_Copy(BUILD.get().as_ptr()) })
+}
 
-ffi::guard::onearg!(py_register_future, |_module, class| {
-    calls::future::set_class(Obj::new(class));
-    Ok(none())
-});
-
-ffi::guard::onearg!(py_register_pool, |_module, args| {
-    let item = |at| Obj::steal(PySequence_GetItem(args, at));
-    let (class, standard) = (item(0)?, calls::standard::Standard::watch(item(1)?, item(2)?));
+fn register_pool(_: Ref, args: Args) -> Res<()> {
+    let [class, standard, mark] = args.first(["class", "standard", "mark"], "_register_pool")?;
+    let standard = calls::standard::Standard::watch(standard.to_obj(), mark.to_obj());
     threads::pool_type::note_standard(class.as_ptr(), standard);
-    calls::executor::register(class.as_ptr(), standard)?;
-    Ok(none())
-});
+    calls::executor::register(class.as_ptr(), standard)
+}
 
-ffi::guard::onearg!(py_submit_is_wrapped, |_module, class| {
-    Ok(boolean(calls::executor::is_wrapped(class)))
-});
-
-ffi::guard::noargs!(py_end_pools, |_module| {
-    threads::queue::end_all();
-    Ok(none())
-});
-
-ffi::guard::onearg!(py_end_process_pools, |_module, end| {
+fn end_process_pools(_: Ref, end: Ref) -> Res<()> {
     let mut raised = ffi::First::default();
-    raised.note(ffi::object::call(end, &[]));
+    raised.note(call(end, &[]));
     processes::reactor::end();
-    raised.raise().map(|()| none())
-});
+    raised.raise()
+}
 
-ffi::guard::noargs!(py_after_fork, |_module| {
+fn after_fork(_: Ref) {
     ffi::gil::after_fork();
     threads::seat::after_fork();
-    Ok(none())
-});
+}
 
-ffi::guard::onearg!(py_run_file, |_module, args| ffi::program::run_file(args));
+fn run_file(_: Ref, args: Args) -> Res {
+    args.refuse_names("_run_file")?;
+    ffi::program::run_file(args.given())
+}
 
 /// What `aioxide.build_info()` shows of the native part.
 fn build_info(missing: Option<&str>) -> Res {
-    let key = ffi::names::intern;
+    let key = ffi::names::text;
     let layout = if compat::has_layout() { Some(*compat::layout()) } else { None };
     let features = dict(&[
-        (key(c"native_tasks")?, boolean(missing.is_none()).as_ptr()),
-        (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.as_ptr()),
-        (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).as_ptr()),
+        (key(c"native_tasks")?, boolean(missing.is_none()).borrow()),
+        (key(c"native_tasks_missing")?, missing.map_or(Ok(none()), string)?.borrow()),
+        (key(c"task_is_task")?, boolean(layout.is_some_and(|layout| layout.is_task.is_some())).borrow()),
         (
             key(c"tasks_listed_in_place")?,
-            boolean(layout.is_some_and(|layout| layout.lists_in_place())).as_ptr(),
+            boolean(layout.is_some_and(|layout| layout.lists_in_place())).borrow(),
         ),
-        (key(c"context_snapshots")?, boolean(ffi::snapshot::can_be_taken()).as_ptr()),
-        (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).as_ptr()),
+        (key(c"context_snapshots")?, boolean(ffi::snapshot::can_be_taken()).borrow()),
+        (key(c"call_graph")?, boolean(layout.is_some_and(|layout| layout.awaited_by.is_some())).borrow()),
     ])?;
     dict(&[
-        (key(c"version")?, string(env!("CARGO_PKG_VERSION"))?.as_ptr()),
-        (key(c"rustc")?, string(env!("AIOXIDE_RUSTC"))?.as_ptr()),
-        (key(c"profile")?, string(if cfg!(debug_assertions) { "debug" } else { "release" })?.as_ptr()),
-        (key(c"profile_guided")?, boolean(cfg!(profile_guided)).as_ptr()),
-        (key(c"target")?, string(env!("AIOXIDE_TARGET"))?.as_ptr()),
-        (key(c"python")?, string(built_for())?.as_ptr()),
-        (key(c"features")?, features.as_ptr()),
+        (key(c"version")?, string(env!("CARGO_PKG_VERSION"))?.borrow()),
+        (key(c"rustc")?, string(env!("AIOXIDE_RUSTC"))?.borrow()),
+        (key(c"profile")?, string(if cfg!(debug_assertions) { "debug" } else { "release" })?.borrow()),
+        (key(c"profile_guided")?, boolean(cfg!(profile_guided)).borrow()),
+        (key(c"target")?, string(env!("AIOXIDE_TARGET"))?.borrow()),
+        (key(c"python")?, string(built_for())?.borrow()),
+        (key(c"features")?, features.borrow()),
     ])
 }
 
@@ -135,16 +123,16 @@ fn built_for() -> &'static str {
     }
 }
 
-fn add(module: impl Object, name: &CStr, value: &Obj) -> Res<()> {
-    // SAFETY: a live module; the reference is taken over by it on success only, so it gets one of its own.
-    check(unsafe { PyModule_AddObjectRef(module.raw(), name.as_ptr(), value.as_ptr()) })
+fn add(module: Ref, name: &CStr, class: *mut PyTypeObject) -> Res<()> {
+    // SAFETY: a type that was just made and is kept for ever.
+    check(unsafe { PyModule_AddObjectRef(module.as_ptr(), name.as_ptr(), class.cast()) })
 }
 
 /// # Safety
 /// `module` is the module that is being imported.
 unsafe extern "C" fn exec(module: Raw) -> c_int {
     ffi::guard::guarded(-1, || {
-        if let Err(ffi::Raised) = refuse_second_interpreter() {
+        if let Err(Raised) = refuse_second_interpreter() {
             return -1;
         }
         // SAFETY: the interpreter runs the `exec` of a module that it holds.
@@ -158,9 +146,8 @@ fn refuse_second_interpreter() -> Res<()> {
     if unsafe { PyInterpreterState_Get() == PyInterpreterState_Main() } {
         return Ok(());
     }
-    // SAFETY: reads a static of the interpreter.
     error::raise(
-        unsafe { PyExc_ImportError },
+        builtin::import_error(),
         c"aioxide does not support subinterpreters: import it in the main interpreter only",
     )
 }
@@ -168,43 +155,42 @@ fn refuse_second_interpreter() -> Res<()> {
 static mut SLOTS: ffi::module::Slots = ffi::module::slots(exec as *mut c_void);
 
 static mut METHODS: [PyMethodDef; 15] = [
-    method(
+    function_noargs(
         c"build_info",
-        py_build_info,
-        METH_NOARGS,
+        show_build_info,
         c"Say how the native module was built and what it found in this interpreter.",
     ),
-    method(c"_register_future", py_register_future, METH_O, c"Tell which class the futures of pools are of."),
-    method(
+    function(
+        c"_register_future",
+        |_, class| calls::future::set_class(class.to_obj()),
+        c"Tell which class the futures of pools are of.",
+    ),
+    function_fast(
         c"_register_pool",
-        py_register_pool,
-        METH_VARARGS,
+        register_pool,
         c"Tell of a class of pools with a method _run_for_loop(loop, func, args), the standard class that it stands for, and \
           a name that the body of that one's submit() uses.",
     ),
-    method(
+    function(
         c"_submit_is_wrapped",
-        py_submit_is_wrapped,
-        METH_O,
+        |_, class| calls::executor::is_wrapped(class.as_ptr()),
         c"Whether somebody has wrapped submit() of the standard class that a registered one stands for.",
     ),
-    method(
+    function_noargs(
         c"_end_pools",
-        py_end_pools,
-        METH_NOARGS,
+        |_| threads::queue::end_all(),
         c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
     ),
-    method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
+    function_noargs(c"_after_fork", after_fork, c"In a child of fork: forget the parent's threads."),
     method(
         c"_forked_pools",
         processes::pool_type::forked_pools,
         METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
-    method(
+    function(
         c"_end_process_pools",
-        py_end_process_pools,
-        METH_O,
+        end_process_pools,
         c"The interpreter ends: end its process pools by calling that function, and wait for the threads that served them.",
     ),
     method(
@@ -219,10 +205,9 @@ static mut METHODS: [PyMethodDef; 15] = [
         METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
-    method(
+    function_fast(
         c"_run_file",
-        py_run_file,
-        METH_VARARGS,
+        run_file,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
     ),
     method(

@@ -16,16 +16,22 @@ use super::source::Sources;
 use super::wake::WakePair;
 use super::{hold, spin};
 use crate::ffi::cells::{Local, Turn};
-use crate::ffi::class::{Collected, Native, derives};
+use crate::ffi::class::{Collected, Native, derives, receiver, the};
 use crate::ffi::error::{raise_io, runtime_error};
-use crate::ffi::py::Object;
 use crate::ffi::{Obj, Py, Raised, Raw, Ref, Res, error, gil};
 use crate::task::loop_state::{LOOP_TYPE, LoopState};
 use crate::task::scheduled;
 
 /// Flushes what an object has queued in this turn: `net` registers transports with writes to send. `Err` is what must leave
 /// the loop.
-pub type FlushFn = unsafe fn(Raw) -> Res<()>;
+type FlushFn = unsafe fn(Raw) -> Res<()>;
+
+/// # Safety
+/// `object` is a `T`, and `F` was handed in with it.
+unsafe fn flush<T: Native, F: Fn(&T) -> Res<()> + Copy>(object: Raw) -> Res<()> {
+    // SAFETY: by `flush_later`.
+    unsafe { the::<F>()(receiver(object)) }
+}
 
 #[repr(C)]
 pub struct LoopObject {
@@ -275,14 +281,14 @@ impl Engine {
         if self.forked.replace(false) { self.rebuild() } else { Ok(()) }
     }
 
-    /// Has `flush` called with `object` at the end of this turn; false where there is no memory to note that.
+    /// Has a function called with `this` at the end of this turn; false where there is no memory to note that.
     #[inline(always)]
-    pub fn flush_later(&self, object: impl Object, flush: FlushFn) -> bool {
+    pub fn flush_later<T: Native, F: Fn(&T) -> Res<()> + Copy>(&self, this: &T, _: F) -> bool {
         let mut list = self.flush.borrow_mut();
         if list.len() == list.capacity() && list.try_reserve(1).is_err() {
             return false;
         }
-        list.push((Obj::new(object.raw()), flush));
+        list.push((this.object().to_obj(), flush::<T, F>));
         true
     }
 

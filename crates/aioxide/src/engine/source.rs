@@ -7,6 +7,8 @@ use aioxide_sys::epoll::{Epoll, Interest};
 use aioxide_sys::socket;
 use pyo3_ffi::visitproc;
 
+use crate::ffi::cells::Turn;
+use crate::ffi::class::{Native, receiver, the};
 use crate::ffi::guard::visit;
 use crate::ffi::py::Object;
 use crate::ffi::{Leaf, Obj, Raw};
@@ -27,6 +29,25 @@ pub struct Owner {
 impl Owner {
     pub fn new(object: impl Object, notify: NotifyFn) -> Owner {
         Owner { object: object.raw(), notify, held: Some(Obj::new(object.raw())) }
+    }
+
+    /// A native object, of which `notify` is told.
+    pub fn of<T: Native, F: Fn(&LoopState, &T, Turn, Interest) + Copy>(this: &T, _: F) -> Owner {
+        Owner::new(this.object(), notify::<T, F>)
+    }
+}
+
+/// # Safety
+/// `owner` is a `T`, and `F` was handed in with it.
+unsafe fn notify<T: Native, F: Fn(&LoopState, &T, Turn, Interest) + Copy>(
+    state: &LoopState,
+    owner: Raw,
+    flags: Interest,
+) {
+    // SAFETY: by `Owner::of`; events are delivered in a turn of the loop.
+    unsafe {
+        let this: &T = receiver(owner);
+        the::<F>()(state, this, Turn::begin(this.py()), flags);
     }
 }
 

@@ -232,6 +232,19 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
+    /// As `bind`, none for what was not given.
+    pub fn bound<const N: usize>(
+        self,
+        names: [impl Object; N],
+        positional: usize,
+        function: impl Callee,
+    ) -> Res<[Option<Ref<'a>>; N]> {
+        let mut found = [NULL; N];
+        self.bind(&names.map(Object::raw), positional, &mut found, function)?;
+        // SAFETY: what `bind` finds are arguments of the call.
+        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
+    }
+
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
     /// missing. `named` keeps what has to be moved for that.
     #[inline(always)]

@@ -16,6 +16,9 @@ macro_rules! classes {
 
 classes! {
     attribute_error = PyExc_AttributeError,
+    buffer_error = PyExc_BufferError,
+    connection_error = PyExc_ConnectionError,
+    import_error = PyExc_ImportError,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,

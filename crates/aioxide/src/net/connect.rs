@@ -9,19 +9,20 @@ use super::info::address_tuple;
 use super::life::start;
 use super::state::Parts;
 use crate::engine::loop_object::{LoopObject, io_result};
-use crate::ffi::object::{boolean, call, int, is_none, tuple};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::calls::{call, tuple};
+use crate::ffi::object::{boolean, int};
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, none};
 
 /// The address, if host and port are given as `"127.0.0.1"` or `"::1"` and a number.
-pub fn literal(host: Raw, port: Raw) -> Option<SocketAddr> {
+fn literal(host: Ref, port: Ref) -> Option<SocketAddr> {
     // SAFETY: type checks on live objects; the text is borrowed from the string for the parse.
     unsafe {
-        if PyUnicode_CheckExact(host) == 0 || PyLong_CheckExact(port) == 0 {
+        if PyUnicode_CheckExact(host.as_ptr()) == 0 || PyLong_CheckExact(port.as_ptr()) == 0 {
             return None;
         }
         let mut size = 0;
-        let data = PyUnicode_AsUTF8AndSize(host, &mut size);
-        let port = PyLong_AsLong(port);
+        let data = PyUnicode_AsUTF8AndSize(host.as_ptr(), &mut size);
+        let port = PyLong_AsLong(port.as_ptr());
         if data.is_null() || (port == -1 && error::occurred()) {
             error::clear();
             return None;
@@ -32,8 +33,8 @@ pub fn literal(host: Raw, port: Raw) -> Option<SocketAddr> {
 }
 
 /// Starts to connect: `(fd, connected)`, or None where the address is no literal.
-pub fn begin(host: Raw, port: Raw) -> Res {
-    let Some(address) = literal(host, port) else { return Ok(crate::ffi::none()) };
+pub fn begin(host: Ref, port: Ref) -> Res {
+    let Some(address) = literal(host, port) else { return Ok(none()) };
     match socket::connect(&address) {
         Ok((fd, Err(why))) => {
             socket::close(fd);
@@ -41,7 +42,7 @@ pub fn begin(host: Raw, port: Raw) -> Res {
         }
         Ok((fd, Ok(connected))) => {
             let (fd, connected) = (int(fd.into())?, boolean(connected));
-            tuple(&[fd.as_ptr(), connected.as_ptr()])
+            tuple(&[fd.borrow(), connected.borrow()])
         }
         // The call itself failed: asyncio lets the socket's own words pass.
         Err(why) => io_result(Err(why)),
@@ -52,32 +53,30 @@ pub fn begin(host: Raw, port: Raw) -> Res {
 fn refused(why: &std::io::Error, address: &SocketAddr) -> Res {
     let number = int(why.raw_os_error().unwrap_or(0).into())?;
     let shown = address_tuple(address)?;
-    // SAFETY: formats one object; the class is the interpreter's.
-    unsafe {
-        let text = Obj::steal(PyUnicode_FromFormat(c"Connect call failed %R".as_ptr(), shown.as_ptr()))?;
-        error::raise_value(call(PyExc_OSError, &[number.as_ptr(), text.as_ptr()])?);
-    }
+    // SAFETY: formats one object.
+    let text =
+        Obj::steal(unsafe { PyUnicode_FromFormat(c"Connect call failed %R".as_ptr(), shown.as_ptr()) })?;
+    error::raise_value(call(builtin::os_error(), &[number.borrow(), text.borrow()])?);
     Err(Raised)
 }
 
 /// Makes the transport of a connection that was begun; raises if it has failed meanwhile.
-pub fn finish(owner: &LoopObject, fd: i32, host: Raw, port: Raw, protocol: Raw, waiter: Raw) -> Res {
+pub fn finish(owner: &LoopObject, fd: i32, host: Ref, port: Ref, protocol: Ref, waiter: Ref) -> Res {
     let peer = literal(host, port);
     if let (Err(why), Some(address)) = (socket::connect_result(fd), peer) {
         return refused(&why, &address);
     }
-    let waiter = if is_none(waiter) { NULL } else { waiter };
     start(Parts {
         owner,
         fd,
         tcp: true,
-        protocol: Obj::new(protocol),
+        protocol: protocol.to_obj(),
         sock: None,
-        server: NULL,
+        server: None,
         peer: peer.map(|peer| answering(fd, peer)),
-        extra: NULL,
+        extra: None,
         ask_names: false,
-        waiter,
+        waiter: Some(waiter),
         context: None,
     })
 }

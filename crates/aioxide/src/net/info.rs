@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use aioxide_sys::socket::{self, Name};
 use pyo3_ffi::*;
 
-use super::state::{Stream, Transport};
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{bytes, call, call_kw, call_method, dict, int, string, tuple};
-use crate::ffi::{Obj, Raised, Raw, Res, error};
+use super::state::Stream;
+use crate::ffi::calls::{call, call_kw, call_method, dict, tuple};
+use crate::ffi::class::Native;
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{bytes, check, int, string};
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, none};
 
 /// The Python socket of the connection; made from the descriptor for a connection that `accept` made without one.
 pub fn socket_of(this: &Stream) -> Res {
@@ -20,8 +22,8 @@ pub fn socket_of(this: &Stream) -> Res {
         return closed_socket();
     }
     let fd = int(this.fd.get().into())?;
-    let kwnames = tuple(&[intern(c"fileno")?])?;
-    let sock = call_kw(stdlib().socket_type, &[fd.as_ptr()], 0, kwnames.as_ptr())?;
+    let kwnames = tuple(&[text(c"fileno")?])?;
+    let sock = call_kw(imported().socket_type, &[fd.borrow()], Some(kwnames.borrow()))?;
     set_non_blocking(&sock)?;
     this.keep_sock(sock.clone());
     Ok(sock)
@@ -30,29 +32,29 @@ pub fn socket_of(this: &Stream) -> Res {
 /// The descriptor is non-blocking already; the Python object has to know.
 fn set_non_blocking(sock: &Obj) -> Res<()> {
     let zero = int(0)?;
-    call_method(intern(c"settimeout")?, &[sock.as_ptr(), zero.as_ptr()]).map(drop)
+    call_method(text(c"settimeout")?, &[sock.borrow(), zero.borrow()]).map(drop)
 }
 
 /// What stands for the socket of a connection that is closed: a socket that is closed.
 fn closed_socket() -> Res {
-    let sock = call(stdlib().socket_type, &[])?;
-    call_method(crate::ffi::names().close, &[sock.as_ptr()])?;
+    let sock = call(imported().socket_type, &[])?;
+    call_method(interned().close, &[sock.borrow()])?;
     Ok(sock)
 }
 
 /// The dict behind `get_extra_info`: what the maker of the transport gave, and what the socket knows, as asyncio fills
 /// it when it makes a transport.
-pub fn extra_of(this: Transport<'_>) -> Res {
+pub fn extra_of(this: &Stream) -> Res {
     if this.extra.is_set() && has(&this.extra.or_none(), c"socket")? {
         return Ok(this.extra.or_none());
     }
-    let extra = own_extra(&this)?;
-    let sock = socket_of(&this)?;
+    let extra = own_extra(this)?;
+    let sock = socket_of(this)?;
     let transport_socket = match this.owner.share() {
         Some(owner) => {
-            call_method(intern(c"_transport_socket")?, &[owner.as_ptr(), sock.as_ptr(), this.object()])?
+            call_method(text(c"_transport_socket")?, &[owner.borrow(), sock.borrow(), this.object()])?
         }
-        None => call(stdlib().transport_socket, &[sock.as_ptr()])?,
+        None => call(imported().transport_socket, &[sock.borrow()])?,
     };
     put(&extra, c"socket", &transport_socket)?;
     if !has(&extra, c"sockname")? {
@@ -78,7 +80,7 @@ fn own_extra(this: &Stream) -> Res {
     match this.extra.share() {
         // SAFETY: a dict.
         Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) }),
-        None => dict(&[]),
+        None => dict(&[] as &[(Ref, Ref)]),
     }
 }
 
@@ -90,15 +92,15 @@ pub enum Asked {
     Other,
 }
 
-pub fn asked(name: Raw) -> Res<Asked> {
+pub fn asked(name: Ref) -> Res<Asked> {
     // SAFETY: a live object.
-    if unsafe { PyObject_Hash(name) } == -1 {
+    if unsafe { PyObject_Hash(name.as_ptr()) } == -1 {
         refuse_key(name)?;
     }
     let known = [(c"socket", Asked::Socket), (c"peername", Asked::Address), (c"sockname", Asked::Address)];
-    for (text, what) in known {
+    for (known, what) in known {
         // SAFETY: live objects; names are str in nearly every call, and anything else is only compared.
-        match unsafe { PyObject_RichCompareBool(intern(text)?, name, Py_EQ) } {
+        match unsafe { PyObject_RichCompareBool(text(known)?.as_ptr(), name.as_ptr(), Py_EQ) } {
             1 => return Ok(what),
             0 => {}
             // It is no name that we know: the dict says what it thinks of it.
@@ -110,11 +112,10 @@ pub fn asked(name: Raw) -> Res<Asked> {
 
 /// What the socket answers, or None where it answers with an error.
 fn address(sock: &Obj, method: &'static CStr) -> Res {
-    call_method(intern(method)?, &[sock.as_ptr()]).or_else(|Raised| {
-        // SAFETY: reads a static of the interpreter.
-        if error::matches(unsafe { PyExc_OSError }) {
+    call_method(text(method)?, &[sock.borrow()]).or_else(|Raised| {
+        if error::matches(builtin::os_error()) {
             error::clear();
-            return Ok(crate::ffi::none());
+            return Ok(none());
         }
         Err(Raised)
     })
@@ -125,17 +126,17 @@ pub fn address_tuple(address: &SocketAddr) -> Res {
     let host = string(&address.ip().to_string())?;
     let port = int(address.port().into())?;
     match address {
-        SocketAddr::V4(_) => tuple(&[host.as_ptr(), port.as_ptr()]),
+        SocketAddr::V4(_) => tuple(&[host.borrow(), port.borrow()]),
         SocketAddr::V6(address) => {
             let (flow, scope) = (int(address.flowinfo().into())?, int(address.scope_id().into())?);
-            tuple(&[host.as_ptr(), port.as_ptr(), flow.as_ptr(), scope.as_ptr()])
+            tuple(&[host.borrow(), port.borrow(), flow.borrow(), scope.borrow()])
         }
     }
 }
 
 fn has(extra: &Obj, key: &'static CStr) -> Res<bool> {
     // SAFETY: a dict and an interned key.
-    match unsafe { PyDict_Contains(extra.as_ptr(), intern(key)?) } {
+    match unsafe { PyDict_Contains(extra.as_ptr(), text(key)?.as_ptr()) } {
         -1 => Err(Raised),
         found => Ok(found == 1),
     }
@@ -143,15 +144,15 @@ fn has(extra: &Obj, key: &'static CStr) -> Res<bool> {
 
 fn put(extra: &Obj, key: &'static CStr, value: &Obj) -> Res<()> {
     // SAFETY: a dict, an interned key and a live value.
-    crate::ffi::object::check(unsafe { PyDict_SetItem(extra.as_ptr(), intern(key)?, value.as_ptr()) })
+    check(unsafe { PyDict_SetItem(extra.as_ptr(), text(key)?.as_ptr(), value.as_ptr()) })
 }
 
 /// Asks for the names as asyncio does when it makes a transport: once the peer has reset the connection, nobody knows its
 /// name. Addresses that only Python's socket knows how to show are asked of it.
-pub fn remember_at_start(this: Transport<'_>) -> Res<()> {
+pub fn remember_at_start(this: &Stream) -> Res<()> {
     match socket::local_name(this.fd.get()) {
         Ok(Name::Other) => extra_of(this).map(drop),
-        local => remember(&this, || local),
+        local => remember(this, || local),
     }
 }
 
@@ -212,23 +213,22 @@ fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
 
 /// Raises what a dict raises for what cannot be a key.
 #[cold]
-fn refuse_key(name: Raw) -> Res<()> {
+fn refuse_key(name: Ref) -> Res<()> {
     error::clear();
-    let empty = dict(&[])?;
-    call_method(intern(c"get")?, &[empty.as_ptr(), name]).map(drop)
+    let empty = dict(&[] as &[(Ref, Ref)])?;
+    call_method(text(c"get")?, &[empty.borrow(), name]).map(drop)
 }
 
 /// `extra.get(name, default)`. Only who asks for the socket or an address has a socket made.
-pub fn get(this: Transport<'_>, asked: Asked, name: Raw, default: Raw) -> Res {
+pub fn get(this: &Stream, asked: Asked, name: Ref, default: Option<Ref>) -> Res {
     let extra = if asked == Asked::Other { this.extra.share() } else { Some(extra_of(this)?) };
-    let Some(extra) = extra else { return Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none)) };
+    let found = extra.map_or(Ok(None), |extra| item(&extra, name))?;
+    Ok(found.or_else(|| default.map(Ref::to_obj)).unwrap_or_else(none))
+}
+
+/// What a dict has for a key.
+pub fn item(dict: &Obj, key: Ref) -> Res<Option<Obj>> {
     // SAFETY: a dict and a live key; the value is borrowed from the dict.
-    let found = unsafe { PyDict_GetItemWithError(extra.as_ptr(), name) };
-    if !found.is_null() {
-        return Ok(Obj::new(found));
-    }
-    if error::occurred() {
-        return Err(Raised);
-    }
-    Ok(Obj::maybe(default).unwrap_or_else(crate::ffi::none))
+    let found = unsafe { Ref::maybe(PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr())) };
+    if found.is_none() && error::occurred() { Err(Raised) } else { Ok(found.map(Ref::to_obj)) }
 }

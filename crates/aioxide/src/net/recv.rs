@@ -18,7 +18,6 @@
 //! EAGAIN is looked for with a peek (`socket::is_drained`), which costs a system call but no turn of the loop. epoll(7)
 //! says that a short read suffices on every stream socket; `tests/survive/test_drained.py` has the kernel say otherwise.
 
-use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -26,9 +25,10 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::protocol;
-use super::state::{Kind, Next, READ_FAILED, Stream, Transport};
+use super::state::{Kind, Next, READ_FAILED, Stream};
+use crate::ffi::cells::{Locked, Turn};
 use crate::ffi::object::bytes;
-use crate::ffi::{Obj, Raised, Raw, Res, context, error};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Res, context, error};
 
 /// What one read takes at most, and with it what one connection may read in a turn: asyncio's `max_size`.
 const READ_SIZE: usize = 256 * 1024;
@@ -36,12 +36,7 @@ const READ_SIZE: usize = 256 * 1024;
 const LARGE_READ: usize = 32 * 1024;
 
 /// Where small reads land first: one buffer for all, as reading keeps the GIL.
-struct Scratch(UnsafeCell<Vec<u8>>);
-
-// SAFETY: used under the GIL, by leaf code only.
-unsafe impl Sync for Scratch {}
-
-static SCRATCH: Scratch = Scratch(UnsafeCell::new(Vec::new()));
+static SCRATCH: Locked<Leaf<Vec<u8>>> = Locked::new(Leaf::new(Vec::new()));
 
 /// Whether there may be something to read, and somebody wants it.
 #[inline(always)]
@@ -51,30 +46,31 @@ pub fn is_due(this: &Stream) -> bool {
 
 /// Reads once, and hands what came to the protocol.
 #[inline(always)]
-pub fn read(this: Transport<'_>) -> Res<Next> {
+pub fn read(this: &Stream, turn: Turn) -> Res<Next> {
     match this.protocol_kind.get() {
-        Kind::Streaming => read_bytes(this),
-        Kind::Buffered => read_into_buffer(this),
+        Kind::Streaming => read_bytes(this, turn),
+        Kind::Buffered => read_into_buffer(this, turn),
     }
 }
 
 /// Notes whether a read of `count` bytes, where `room` was, has emptied the kernel's buffer.
 #[inline(always)]
-fn note(this: &Stream, count: usize, room: usize) {
+fn note(this: &Stream, turn: Turn, count: usize, room: usize) {
     let reading = &this.reading;
-    reading.note_size(count >= LARGE_READ);
-    if count < room && !reading.doubtful.get() && (reading.tcp.get() || socket::is_drained(this.fd.get())) {
-        reading.note_empty();
+    reading.note_size(turn, count >= LARGE_READ);
+    if count < room && !reading.is_doubtful(turn) && (reading.tcp.get() || socket::is_drained(this.fd.get()))
+    {
+        reading.note_empty(turn);
     }
 }
 
 #[inline(always)]
-fn read_bytes(this: Transport<'_>) -> Res<Next> {
-    let received = if this.reading.large.get() { recv_large(&this) } else { recv_small(&this) };
+fn read_bytes(this: &Stream, turn: Turn) -> Res<Next> {
+    let received = if this.reading.was_large(turn) { recv_large(this, turn) } else { recv_small(this, turn) };
     match received {
         Ok(Some(data)) => protocol::data_received(this, data),
-        Ok(None) => end_of_stream(this),
-        Err(Failure::Io(why)) => failed(&this, &why),
+        Ok(None) => end_of_stream(this, turn),
+        Err(Failure::Io(why)) => failed(this, turn, &why),
         Err(Failure::Raised) => Ok(Next::fatal(READ_FAILED)),
     }
 }
@@ -92,26 +88,25 @@ impl From<Raised> for Failure {
 
 /// Reads into the common buffer and copies: nearly all messages are small.
 #[inline(always)]
-fn recv_small(this: &Stream) -> Result<Option<Obj>, Failure> {
-    // SAFETY: leaf code under the GIL; the copy is made before anyone else can use the buffer.
-    unsafe {
-        let scratch = &mut *SCRATCH.0.get();
+fn recv_small(this: &Stream, turn: Turn) -> Result<Option<Obj>, Failure> {
+    SCRATCH.get(turn.py()).with(|scratch| {
         if scratch.capacity() == 0 && scratch.try_reserve_exact(READ_SIZE).is_err() {
-            PyErr_NoMemory();
-            return Err(Failure::Raised);
+            return Ok(error::no_memory()?);
         }
         let room = &mut scratch.spare_capacity_mut()[..READ_SIZE];
         let count = socket::recv(this.fd.get(), room).map_err(Failure::Io)?;
         if count == 0 {
             return Ok(None);
         }
-        note(this, count, READ_SIZE);
-        Ok(Some(bytes(std::slice::from_raw_parts(room.as_ptr().cast(), count))?))
-    }
+        note(this, turn, count, READ_SIZE);
+        // SAFETY: `recv` has filled so many bytes.
+        let filled = unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), count) };
+        Ok(Some(bytes(filled)?))
+    })
 }
 
 /// Reads into a `bytes` object of the largest size, then gives back what was not needed.
-fn recv_large(this: &Stream) -> Result<Option<Obj>, Failure> {
+fn recv_large(this: &Stream, turn: Turn) -> Result<Option<Obj>, Failure> {
     // SAFETY: the object is new, so nobody else sees it change; `_PyBytes_Resize` takes it over.
     unsafe {
         let target = Obj::steal(PyBytes_FromStringAndSize(std::ptr::null(), READ_SIZE as Py_ssize_t))?;
@@ -121,7 +116,7 @@ fn recv_large(this: &Stream) -> Result<Option<Obj>, Failure> {
         if count == 0 {
             return Ok(None);
         }
-        note(this, count, READ_SIZE);
+        note(this, turn, count, READ_SIZE);
         let mut raw = target.into_raw();
         if _PyBytes_Resize(&mut raw, count as Py_ssize_t) < 0 {
             return Err(Failure::Raised);
@@ -135,25 +130,25 @@ unsafe extern "C" {
 }
 
 /// Reads into the protocol's own buffer: `BufferedProtocol`.
-fn read_into_buffer(this: Transport<'_>) -> Res<Next> {
+fn read_into_buffer(this: &Stream, turn: Turn) -> Res<Next> {
     let read =
         |room: &mut [MaybeUninit<u8>]| socket::recv(this.fd.get(), room).map(|count| (count, room.len()));
     match protocol::with_buffer(this, read)? {
-        Ok(Ok((0, _))) => end_of_stream(this),
+        Ok(Ok((0, _))) => end_of_stream(this, turn),
         Ok(Ok((count, room))) => {
-            note(&this, count, room);
+            note(this, turn, count, room);
             protocol::buffer_updated(this, count)
         }
-        Ok(Err(why)) => failed(&this, &why),
+        Ok(Err(why)) => failed(this, turn, &why),
         Err(next) => Ok(next),
     }
 }
 
 /// A read failed: try again later, or the end of the connection.
-fn failed(this: &Stream, why: &io::Error) -> Res<Next> {
+fn failed(this: &Stream, turn: Turn, why: &io::Error) -> Res<Next> {
     if socket::would_block(why) {
         if why.kind() != io::ErrorKind::Interrupted {
-            this.reading.note_empty();
+            this.reading.note_empty(turn);
         }
         return Ok(Next::GoOn);
     }
@@ -162,8 +157,8 @@ fn failed(this: &Stream, why: &io::Error) -> Res<Next> {
 }
 
 /// The peer will send no more: the protocol says whether that closes the connection.
-fn end_of_stream(this: Transport<'_>) -> Res<Next> {
-    this.reading.note_empty();
+fn end_of_stream(this: &Stream, turn: Turn) -> Res<Next> {
+    this.reading.note_empty(turn);
     match protocol::eof_received(this)? {
         Ok(true) => this.reading.note_end(),
         Ok(false) => return Ok(Next::Close),
@@ -173,7 +168,7 @@ fn end_of_stream(this: Transport<'_>) -> Res<Next> {
 }
 
 /// `pause_reading`.
-pub fn pause(this: Transport<'_>) {
+pub fn pause(this: &Stream) {
     if !this.closing.get() {
         this.reading.pause();
         this.hold();
@@ -183,7 +178,7 @@ pub fn pause(this: Transport<'_>) {
 /// `resume_reading`.
 ///
 /// From here on the protocol is called in the context of whoever resumed; from 3.15 on it keeps the one it began with.
-pub fn resume(this: Transport<'_>) -> Res<()> {
+pub fn resume(this: &Stream) -> Res<()> {
     if this.closing.get() || !this.reading.resume() {
         return Ok(());
     }

@@ -7,11 +7,12 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::protocol;
-use super::state::{Chunk, Next, Stream, Transport, WRITE_FAILED};
+use super::state::{Chunk, Next, Stream, WRITE_FAILED};
 use crate::engine::loop_object::io_result;
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{bytes, call_method, getattr, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, buffer, context, error, names};
+use crate::ffi::calls::call_method;
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{bytes, getattr, string, truth};
+use crate::ffi::{Obj, Raised, Ref, Res, buffer, builtin, context, error, none};
 
 /// asyncio's default high-water mark of a write buffer, in bytes.
 pub const HIGH_WATER: usize = 64 * 1024;
@@ -21,12 +22,15 @@ const LOG_THRESHOLD: u32 = 5;
 const GATHER: usize = 16;
 
 /// A chunk of what the user wrote: the `bytes` object itself, or a copy of what could change later.
-fn chunk_of(data: Raw) -> Res<Chunk> {
+fn chunk_of(data: Ref) -> Res<Chunk> {
+    if is_fixed(data) { Ok(Chunk(data.to_obj())) } else { buffer::lend(data, copy_of)? }
+}
+
+/// Whether it can be sent later without a copy.
+#[inline(always)]
+fn is_fixed(data: Ref) -> bool {
     // SAFETY: a type check on a live object.
-    if unsafe { PyBytes_CheckExact(data) } != 0 {
-        return Ok(Chunk(Obj::new(data)));
-    }
-    buffer::lend(data, copy_of)?
+    unsafe { PyBytes_CheckExact(data.as_ptr()) != 0 }
 }
 
 fn copy_of(data: &[u8]) -> Res<Chunk> {
@@ -34,39 +38,38 @@ fn copy_of(data: &[u8]) -> Res<Chunk> {
 }
 
 /// `write` takes three types, `writelines` every buffer.
-fn check_type(data: Raw) -> Res<()> {
+fn check_type(data: Ref) -> Res<()> {
+    let raw = data.as_ptr();
     // SAFETY: type checks on a live object.
-    unsafe {
-        if PyBytes_Check(data) != 0 || PyByteArray_Check(data) != 0 || PyMemoryView_Check(data) != 0 {
-            return Ok(());
-        }
-        let name = getattr(Py_TYPE(data).cast(), names().dunder_name)?;
-        let text = if cfg!(Py_3_14) {
-            c"data argument must be a bytes, bytearray, or memoryview object, not %R"
-        } else {
-            c"data argument must be a bytes-like object, not %R"
-        };
-        error::raise_with(PyExc_TypeError, text, name.as_ptr(), NULL)
+    if unsafe { PyBytes_Check(raw) != 0 || PyByteArray_Check(raw) != 0 || PyMemoryView_Check(raw) != 0 } {
+        return Ok(());
     }
+    // SAFETY: a live object has a type, which is one.
+    let name = getattr(unsafe { Ref::new(data.type_of().cast()) }, interned().dunder_name)?;
+    let text = if cfg!(Py_3_14) {
+        c"data argument must be a bytes, bytearray, or memoryview object, not %R"
+    } else {
+        c"data argument must be a bytes-like object, not %R"
+    };
+    error::raise_with(builtin::type_error(), text, &name, None)
 }
 
 /// `Transport.write`.
 #[inline]
-pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
-    // SAFETY: a type check on a live object.
-    let fixed = unsafe { PyBytes_CheckExact(data) } != 0;
+pub fn write(this: &Stream, data: Ref) -> Res<Next> {
+    let fixed = is_fixed(data);
     if !fixed {
         check_type(data)?;
     }
     check_writable(
-        &this,
+        this,
         c"Cannot call write() after write_eof()",
         c"unable to write; sendfile is in progress",
     )?;
     let chunk = if fixed {
-        Chunk(Obj::new(data))
+        Chunk(data.to_obj())
     } else {
-        match unsent(&this, data) {
+        match unsent(this, data) {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(next)) => return Ok(next),
             Err(Raised) => return refused_buffer(),
@@ -76,7 +79,7 @@ pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
         return Ok(Next::GoOn);
     }
     if this.lost.get() > 0 || !this.owner.is_set() {
-        return write_to_lost(&this);
+        return write_to_lost(this);
     }
     if this.with_queue(|queue| queue.push(chunk)).is_err() {
         return error::no_memory();
@@ -86,7 +89,7 @@ pub fn write(this: Transport<'_>, data: Raw) -> Res<Next> {
 
 /// Of data that could change: what is larger than may wait for the end of the turn is sent from where it lies, and only what the
 /// kernel would not take is copied.
-fn unsent(this: &Stream, data: Raw) -> Res<Result<Chunk, Next>> {
+fn unsent(this: &Stream, data: Ref) -> Res<Result<Chunk, Next>> {
     buffer::lend(data, |bytes| {
         let writing = &this.writing;
         let goes_at_once = bytes.len() > writing.gather.get()
@@ -105,14 +108,14 @@ fn unsent(this: &Stream, data: Raw) -> Res<Result<Chunk, Next>> {
 }
 
 /// `Transport.writelines`.
-pub fn write_lines(this: Transport<'_>, lines: Raw) -> Res<Next> {
+pub fn write_lines(this: &Stream, lines: Ref) -> Res<Next> {
     if cfg!(not(Py_3_12)) {
         // There `writelines` is one `write` of all.
-        let joined = call_method(intern(c"join")?, &[bytes(b"")?.as_ptr(), lines])?;
-        return write(this, joined.as_ptr());
+        let joined = call_method(text(c"join")?, &[bytes(b"")?.borrow(), lines])?;
+        return write(this, joined.borrow());
     }
     check_writable(
-        &this,
+        this,
         c"Cannot call writelines() after write_eof()",
         c"unable to writelines; sendfile is in progress",
     )?;
@@ -120,7 +123,7 @@ pub fn write_lines(this: Transport<'_>, lines: Raw) -> Res<Next> {
         return Ok(Next::GoOn);
     }
     if this.lost.get() > 0 || !this.owner.is_set() {
-        return write_to_lost(&this);
+        return write_to_lost(this);
     }
     let items = buffers_of(lines)?;
     let Ok(chunks) = chunks_of(&items) else { return refused_buffer() };
@@ -138,19 +141,19 @@ fn chunks_of(items: &[Obj]) -> Res<Vec<Chunk>> {
     let mut chunks = Vec::new();
     chunks.try_reserve_exact(items.len()).or_else(|_| error::no_memory())?;
     for item in items {
-        chunks.push(chunk_of(item.as_ptr())?);
+        chunks.push(chunk_of(item.borrow())?);
     }
     Ok(chunks)
 }
 
 /// What an iterable gives, as `bytes` or views of memory: asyncio looks at all before it sends any.
-fn buffers_of(lines: Raw) -> Res<Vec<Obj>> {
+fn buffers_of(lines: Ref) -> Res<Vec<Obj>> {
     // SAFETY: live objects; each item is held until it is converted.
     unsafe {
-        let iterator = Obj::steal(PyObject_GetIter(lines))?;
+        let iterator = Obj::steal(PyObject_GetIter(lines.as_ptr()))?;
         let mut items = Vec::new();
         while let Ok(item) = Obj::steal(PyIter_Next(iterator.as_ptr())) {
-            let exact = PyBytes_CheckExact(item.as_ptr()) != 0;
+            let exact = is_fixed(item.borrow());
             items.try_reserve(1).or_else(|_| error::no_memory())?;
             items.push(if exact { item } else { Obj::steal(PyMemoryView_FromObject(item.as_ptr()))? });
         }
@@ -172,15 +175,14 @@ fn check_writable(this: &Stream, after_eof: &std::ffi::CStr, sendfile: &std::ffi
 /// mistake.
 #[cold]
 fn refused_buffer() -> Res<Next> {
-    // SAFETY: reads a static of the interpreter.
-    if error::matches(unsafe { PyExc_BufferError }) { Ok(Next::fatal(WRITE_FAILED)) } else { Err(Raised) }
+    if error::matches(builtin::buffer_error()) { Ok(Next::fatal(WRITE_FAILED)) } else { Err(Raised) }
 }
 
 #[cold]
 fn write_to_lost(this: &Stream) -> Res<Next> {
     if this.lost.get() >= LOG_THRESHOLD {
         let text = string("socket.send() raised exception.")?;
-        call_method(names().warning, &[stdlib().logger, text.as_ptr()])?;
+        call_method(interned().warning, &[imported().logger, text.borrow()])?;
     }
     this.count_lost();
     Ok(Next::GoOn)
@@ -189,12 +191,12 @@ fn write_to_lost(this: &Stream) -> Res<Next> {
 /// Something was queued: it leaves at the end of the turn; now if it is much, or if no turn is under way whose end would
 /// come.
 #[inline(always)]
-fn written(this: Transport<'_>) -> Res<Next> {
+fn written(this: &Stream) -> Res<Next> {
     if this.writing.blocked.get() {
         return maybe_pause_protocol(this).map(|()| Next::GoOn);
     }
     let owner = this.require_loop()?;
-    if (this.queued() <= this.writing.gather.get() || gathers_tls(&this)) && owner.in_turn() {
+    if (this.queued() <= this.writing.gather.get() || gathers_tls(this)) && owner.in_turn() {
         return Ok(if this.writing.flush_due.get() { Next::GoOn } else { Next::SendLater });
     }
     send_now(this)
@@ -202,7 +204,7 @@ fn written(this: Transport<'_>) -> Res<Next> {
 
 /// Sends what is queued, and tells the protocol if too much of it stays.
 #[inline(always)]
-pub fn send_now(this: Transport<'_>) -> Res<Next> {
+pub fn send_now(this: &Stream) -> Res<Next> {
     let next = send_queued(this)?;
     maybe_pause_protocol(this)?;
     Ok(next)
@@ -223,9 +225,9 @@ fn gathers_tls(this: &Stream) -> bool {
     if !writing.tls.get() || writing.at_once.get() || this.queued() > this.high_water.get().min(HIGH_WATER) {
         return false;
     }
-    let limit = intern(c"_outgoing_high_water")
-        .and_then(|name| getattr(this.protocol.get(), name))
-        .and_then(|limit| truth(limit.as_ptr()));
+    let limit = text(c"_outgoing_high_water")
+        .and_then(|name| getattr(&this.protocol.or_none(), name))
+        .and_then(|limit| truth(&limit));
     limit.unwrap_or_else(|Raised| {
         error::clear();
         true
@@ -234,16 +236,16 @@ fn gathers_tls(this: &Stream) -> bool {
 
 /// Somebody else has the socket from here on, or its descriptor: what was written leaves before he can use it, and what
 /// will be is sent at once.
-pub fn write_at_once(this: Transport<'_>) -> Res<Next> {
+pub fn write_at_once(this: &Stream) -> Res<Next> {
     this.writing.share_socket();
-    look_at_limits(&this);
+    look_at_limits(this);
     flush_queued(this)
 }
 
 /// Sends what was written if a `drain` asks whether the transport is closing: `StreamWriter.drain`, which asks nothing
 /// else of it, and whoever has written his own like it. Servers ask before each write, and are not for that.
 #[inline(always)]
-pub fn flush_for_drain(this: Transport<'_>) -> Res<Next> {
+pub fn flush_for_drain(this: &Stream) -> Res<Next> {
     if this.queued() == 0 || this.writing.blocked.get() || !asked_by_drain()? {
         return Ok(Next::GoOn);
     }
@@ -255,37 +257,35 @@ const WRAPPERS: usize = 6;
 
 /// Whether the Python code that runs is a function named `drain`, or a wrapper's `is_closing` that one calls.
 fn asked_by_drain() -> Res<bool> {
-    let n = names();
+    let n = interned();
     // SAFETY: the frame that runs is borrowed from the thread, the others are owned; a code object has a name, which the
     // compiler has interned.
     unsafe {
-        let Some(mut frame) = Obj::maybe(PyEval_GetFrame().cast()) else { return Ok(false) };
+        let Some(mut frame) = Ref::maybe(PyEval_GetFrame().cast()).map(Ref::to_obj) else { return Ok(false) };
         for _ in 0..WRAPPERS {
             let code = Obj::steal(PyFrame_GetCode(frame.as_ptr().cast()).cast())?;
-            let name = getattr(code.as_ptr(), n.co_name)?.as_ptr();
+            let name = getattr(&code, n.co_name)?;
+            let name = name.borrow();
             if name == n.drain {
                 return Ok(true);
             }
             if name != n.is_closing && name != n.is_transport_closing {
                 return Ok(false);
             }
-            let back: Raw = PyFrame_GetBack(frame.as_ptr().cast()).cast();
-            if back.is_null() {
-                return Ok(false);
-            }
-            frame = Obj::own(back);
+            let Ok(back) = Obj::steal(PyFrame_GetBack(frame.as_ptr().cast()).cast()) else { break };
+            frame = back;
         }
         Ok(false)
     }
 }
 
 /// Sends what waits for the end of the turn.
-pub fn flush_queued(this: Transport<'_>) -> Res<Next> {
+pub fn flush_queued(this: &Stream) -> Res<Next> {
     if this.queued() == 0 || this.writing.blocked.get() || this.lost.get() > 0 {
         return Ok(Next::GoOn);
     }
     match send_queued(this)? {
-        Next::GoOn if this.queued() == 0 => drained(&this),
+        Next::GoOn if this.queued() == 0 => drained(this),
         Next::GoOn => maybe_pause_protocol(this).map(|()| Next::GoOn),
         next => Ok(next),
     }
@@ -295,8 +295,7 @@ pub fn flush_queued(this: Transport<'_>) -> Res<Next> {
 #[inline]
 pub fn drained(this: &Stream) -> Res<Next> {
     if let Some(waiter) = this.empty_waiter.share() {
-        let none = crate::ffi::none();
-        call_method(intern(c"set_result")?, &[waiter.as_ptr(), none.as_ptr()])?;
+        call_method(text(c"set_result")?, &[waiter.borrow(), none().borrow()])?;
     }
     if this.closing.get() {
         if this.lost.get() == 0 {
@@ -311,7 +310,7 @@ pub fn drained(this: &Stream) -> Res<Next> {
 
 /// Sends as much as the kernel takes. A failure ends the connection.
 #[inline(always)]
-pub fn send_queued(this: Transport<'_>) -> Res<Next> {
+pub fn send_queued(this: &Stream) -> Res<Next> {
     loop {
         let unsent = this.queued();
         match this.with_queue(|queue| send_once(this.fd.get(), queue)) {
@@ -325,7 +324,7 @@ pub fn send_queued(this: Transport<'_>) -> Res<Next> {
             Err(why) if socket::would_block(&why) => {
                 return wait_for_room(this).map(|()| Next::GoOn);
             }
-            Err(why) => return failed(&this, &why),
+            Err(why) => return failed(this, &why),
         }
     }
 }
@@ -357,7 +356,7 @@ fn send_once(fd: i32, queue: &SendQueue<Chunk>) -> io::Result<usize> {
     socket::send_vectored(fd, &chunks)
 }
 
-fn wait_for_room(this: Transport<'_>) -> Res<()> {
+fn wait_for_room(this: &Stream) -> Res<()> {
     this.writing.block();
     if !this.resume_context.is_set() {
         this.change_resume_context(Some(context::copy_current()?));
@@ -392,16 +391,16 @@ fn shutdown_write(this: &Stream) -> Res<()> {
 
 /// Tells the protocol to stop writing once the queue is above the high-water mark.
 #[inline(always)]
-pub fn maybe_pause_protocol(this: Transport<'_>) -> Res<()> {
+pub fn maybe_pause_protocol(this: &Stream) -> Res<()> {
     if this.queued() <= this.high_water.get() || this.writing.set_protocol_paused(true) {
         return Ok(());
     }
-    protocol::flow(this, names().pause_writing, c"protocol.pause_writing() failed")
+    protocol::flow(this, interned().pause_writing, c"protocol.pause_writing() failed")
 }
 
-pub fn maybe_resume_protocol(this: Transport<'_>) -> Res<()> {
+pub fn maybe_resume_protocol(this: &Stream) -> Res<()> {
     if this.queued() > this.low_water.get() || !this.writing.set_protocol_paused(false) {
         return Ok(());
     }
-    protocol::flow(this, names().resume_writing, c"protocol.resume_writing() failed")
+    protocol::flow(this, interned().resume_writing, c"protocol.resume_writing() failed")
 }

@@ -10,13 +10,15 @@ use pyo3_ffi::*;
 
 use super::life::start;
 use super::state::Parts;
-use crate::engine::loop_object::{LoopObject, io_result, loop_of};
+use crate::engine::loop_object::{LoopObject, io_result};
 use crate::engine::source::Owner;
-use crate::ffi::held::{Held, fields};
-use crate::ffi::names::intern;
-use crate::ffi::object::{call, call_method, string};
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
+use crate::ffi::calls::{call, call_method};
+use crate::ffi::cells::Turn;
+use crate::ffi::class::{Class, Native, derives};
+use crate::ffi::held::Held;
+use crate::ffi::names::{interned, text};
+use crate::ffi::object::{getattr, string, truth};
+use crate::ffi::{Global, Obj, Raised, Ref, Res, Slot, context, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run, report};
 
@@ -50,62 +52,51 @@ unsafe impl Held for Acceptor {
     }
 }
 
-/// # Safety
-/// `raw` is an acceptor that lives for `'a`.
-unsafe fn of<'a>(raw: Raw) -> &'a Acceptor {
-    // SAFETY: the type of `raw` was made for it.
-    unsafe { fields(raw) }
+// SAFETY: as above.
+unsafe impl Native for Acceptor {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
 }
 
 /// Starts accepting on a listening, non-blocking socket.
-pub fn serve(owner: &LoopObject, fd: i32, factory: Raw, server: Raw, backlog: i64, fallback: Raw) -> Res<()> {
+pub fn serve(owner: &LoopObject, fd: i32, factory: Ref, server: Ref, backlog: i64, fallback: Ref) -> Res<()> {
     owner.state.check_closed()?;
     // SAFETY: a zeroed object of the type, filled before the engine sees it.
     let made = unsafe { Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))? };
     // SAFETY: just made.
-    let this = unsafe { of(made.as_ptr()) };
-    this.factory.set(Obj::new(factory));
-    this.server.set(Obj::new(server));
+    let this = unsafe { made.borrow().cast_unchecked::<Acceptor>() };
+    this.factory.set(factory.to_obj());
+    this.server.set(server.to_obj());
     this.context.set(context::copy_current()?);
-    this.fallback.set(Obj::new(fallback));
+    this.fallback.set(fallback.to_obj());
     this.fd.set(fd);
     this.tcp.set(socket::is_plain_tcp(fd));
     this.known_names.set(socket::has_known_names(fd));
     this.backlog.set(backlog);
-    drop(owner.engine.sources.set_owner(fd, Some(Owner::new(made.as_ptr(), on_connection))));
+    drop(owner.engine.sources.set_owner(fd, Some(Owner::of(this, on_connection))));
     io_result(owner.engine.watch(fd, Interest::IN))
 }
 
 /// Stops accepting; false if the descriptor has no acceptor.
 pub fn stop(owner: &LoopObject, fd: i32) -> bool {
     let Some(acceptor) = owner.engine.sources.owner(fd) else { return false };
-    // SAFETY: set at import.
-    if acceptor.type_of() != unsafe { *TYPE.get() } {
-        return false;
-    }
-    // SAFETY: an acceptor by its type.
-    unsafe { of(acceptor.as_ptr()) }.fd.set(-1);
+    let Some(this) = acceptor.borrow().cast::<Acceptor>() else { return false };
+    this.fd.set(-1);
     let _ = owner.engine.watch(fd, Interest::empty());
     drop(owner.engine.sources.set_owner(fd, None));
     true
 }
 
-/// # Safety
-/// `slf` is an acceptor.
-unsafe fn on_connection(state: &LoopState, slf: Raw, _: Interest) {
-    // SAFETY: registered with an acceptor.
-    if !unsafe { of(slf) }.scheduled.replace(true) {
-        state.push_or_report(Item::Job { object: Obj::new(slf), run: accept_ready });
+fn on_connection(state: &LoopState, this: &Acceptor, _: Turn, _: Interest) {
+    if !this.scheduled.replace(true) {
+        state.push_or_report(Item::job(this, accept_ready));
     }
 }
 
 /// Accepts what has come, at most a backlog's worth and one, as asyncio.
-///
-/// # Safety
-/// `slf` is an acceptor, `state` its loop's.
-unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: queued with an acceptor, for its loop.
-    let (this, owner) = unsafe { (of(slf), loop_of(state)) };
+fn accept_ready(state: &LoopState, this: &Acceptor, _: Turn) -> Res<()> {
+    let owner = LoopObject::of(state);
     this.scheduled.set(false);
     for nth in 0..=this.backlog.get() {
         if this.fd.get() < 0 {
@@ -120,7 +111,7 @@ unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
             Err(why) if socket::would_block(&why) || why.kind() == io::ErrorKind::ConnectionAborted => {
                 return Ok(());
             }
-            Err(_) => return fall_back(state, this),
+            Err(_) => return fall_back(owner, this),
         }
     }
     Ok(())
@@ -129,9 +120,9 @@ unsafe fn accept_ready(state: &LoopState, slf: Raw) -> Res<()> {
 /// No descriptor or memory left, or the socket is broken: asyncio's own code meets the same error, reports it, and
 /// begins again after a second.
 #[cold]
-fn fall_back(state: &LoopState, this: &Acceptor) -> Res<()> {
+fn fall_back(owner: &LoopObject, this: &Acceptor) -> Res<()> {
     let arguments = this.fallback.or_none();
-    let method = crate::ffi::object::getattr(state.object, intern(c"_accept_connection")?)?;
+    let method = getattr(owner.object(), text(c"_accept_connection")?)?;
     // SAFETY: a callable and a tuple.
     let result = Obj::steal(unsafe { PyObject_CallObject(method.as_ptr(), arguments.as_ptr()) });
     let Err(Raised) = result else { return Ok(()) };
@@ -139,26 +130,26 @@ fn fall_back(state: &LoopState, this: &Acceptor) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
-    let made = handle::new(state.object, method.as_ptr(), &[], this.context.get())?;
+    let made = handle::new(owner.state.object, method.as_ptr(), &[], this.context.get())?;
     handle_run::report_failure(&made, exception)
 }
 
 fn accepted(owner: &LoopObject, this: &Acceptor, fd: i32, peer: Option<SocketAddr>) -> Res<()> {
-    // SAFETY: a live context.
-    let fresh = Obj::steal(unsafe { PyContext_Copy(this.context.get()) })?;
-    let made = context::run(fresh.as_ptr(), || {
-        let protocol = call(this.factory.get(), &[])?;
+    // SAFETY: a context, as `serve` has put it there; only its end empties a slot of an acceptor.
+    let (fresh, server) = unsafe { (Obj::steal(PyContext_Copy(this.context.get()))?, this.server.peek()) };
+    let made = context::run(&fresh, || {
+        let protocol = call(&this.factory.or_none(), &[])?;
         start(Parts {
             owner,
             fd,
             tcp: this.tcp.get(),
             protocol,
             sock: None,
-            server: this.server.get(),
+            server,
             peer,
-            extra: NULL,
+            extra: None,
             ask_names: !this.known_names.get(),
-            waiter: NULL,
+            waiter: None,
             context: Some(fresh.clone()),
         })
     });
@@ -178,21 +169,17 @@ fn refused(owner: &LoopObject) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
-    let state = &owner.state;
-    let debug = call_method(names().get_debug, &[state.object])?;
-    if !crate::ffi::object::truth(debug.as_ptr())? {
+    let n = interned();
+    if !truth(&call_method(n.get_debug, &[owner.object()])?)? {
         return Ok(());
     }
     let text = string("Error on transport creation for incoming connection")?;
-    let n = names();
-    report::report_context(state.object, &[(n.message, text.as_ptr()), (n.exception, exception.as_ptr())])
+    let pairs = [(n.message, text.borrow()), (n.exception, exception.borrow())];
+    report::report_context(owner.state.object, &pairs.map(|(key, value)| (key.as_ptr(), value.as_ptr())))
 }
 
 pub fn load() -> Res<()> {
-    let made = TypeDef::new(c"aioxide.Acceptor", size_of::<Acceptor>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .held::<Acceptor>()
-        .build(NULL)?;
-    TYPE.set(made);
+    let class = Class::<Acceptor>::new(c"aioxide.Acceptor");
+    TYPE.set(class.also(|def| def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION).held::<Acceptor>()).build(None)?);
     Ok(())
 }

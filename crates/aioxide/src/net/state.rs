@@ -6,7 +6,6 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::net::SocketAddr;
-use std::ops::Deref;
 
 use aioxide_core::sendq::SendQueue;
 use aioxide_sys::epoll::Interest;
@@ -14,9 +13,10 @@ use aioxide_sys::forks;
 use pyo3_ffi::*;
 
 use crate::engine::loop_object::LoopObject;
+use crate::ffi::cells::{Local, Turn};
+use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::guard::visit;
-use crate::ffi::object::is_none;
-use crate::ffi::{Global, Obj, Raw, Res, Slot, context, error};
+use crate::ffi::{Global, Obj, Ref, Res, Slot, context, error};
 
 pub const READ_FAILED: &CStr = c"Fatal read error on socket transport";
 pub const WRITE_FAILED: &CStr = c"Fatal write error on socket transport";
@@ -83,8 +83,6 @@ impl<T: Copy> Shown<Cell<T>> {
 
 #[rustfmt::skip]
 impl Shown<Slot> {
-    /// The object or null, borrowed.
-    pub fn get(&self) -> Raw { self.0.get() }
     pub fn is_set(&self) -> bool { self.0.is_set() }
     pub fn share(&self) -> Option<Obj> { self.0.share() }
     pub fn or_none(&self) -> Obj { self.0.or_none() }
@@ -104,18 +102,32 @@ pub struct Reading {
     pub ready: Flag,
     /// Plain TCP: a short read means that nothing follows.
     pub tcp: Flag,
-    /// The kernel has said more than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of
-    /// the stream, a short read means nothing.
-    pub doubtful: Flag,
     /// A read is in the ready queue.
     scheduled: Cell<bool>,
+    told: Local<Told>,
+}
+
+/// What the kernel has told, in events and by reads: nobody but the loop's thread knows. All else of a connection may be
+/// touched by whoever has the transport, in any thread.
+#[derive(Default)]
+struct Told {
+    /// More than that there are bytes: an urgent mark, a hang-up, an error. Until EAGAIN or the end of the stream, a short
+    /// read means nothing.
+    doubt: Cell<bool>,
     /// The last read was large.
-    pub large: Flag,
+    large: Cell<bool>,
 }
 
 impl Reading {
     pub fn wants(&self) -> bool {
         self.begun.get() && !self.paused.get() && !self.ended.get()
+    }
+
+    #[inline(always)]
+    fn told<'t>(&'t self, turn: Turn<'t>) -> &'t Told {
+        // The loop may have run in another thread before.
+        self.told.adopt(turn);
+        self.told.get(turn)
     }
 }
 
@@ -126,11 +138,13 @@ impl Reading {
     pub fn pause(&self) { self.paused.0.set(true); }
     pub fn resume(&self) -> bool { self.paused.0.replace(false) }
     pub fn note_edge(&self) { self.ready.0.set(true); }
-    pub fn note_doubt(&self) { self.doubtful.0.set(true); }
+    pub fn note_doubt(&self, turn: Turn) { self.told(turn).doubt.set(true); }
+    pub fn is_doubtful(&self, turn: Turn) -> bool { self.told(turn).doubt.get() }
     /// Whatever comes from now on makes an edge, whose flags say anew what it is.
-    pub fn note_empty(&self) { self.ready.0.set(false); self.doubtful.0.set(false); }
+    pub fn note_empty(&self, turn: Turn) { self.ready.0.set(false); self.told(turn).doubt.set(false); }
     pub fn note_end(&self) { self.ended.0.set(true); }
-    pub fn note_size(&self, large: bool) { self.large.0.set(large); }
+    pub fn note_size(&self, turn: Turn, large: bool) { self.told(turn).large.set(large); }
+    pub fn was_large(&self, turn: Turn) -> bool { self.told(turn).large.get() }
     pub fn schedule(&self) -> bool { !self.scheduled.replace(true) }
     pub fn job_begins(&self) { self.scheduled.set(false); }
 }
@@ -223,19 +237,19 @@ pub struct Parts<'a> {
     pub tcp: bool,
     pub protocol: Obj,
     pub sock: Option<Obj>,
-    pub server: Raw,
+    pub server: Option<Ref<'a>>,
     pub peer: Option<SocketAddr>,
-    pub extra: Raw,
+    pub extra: Option<Ref<'a>>,
     /// The names of the socket are asked for now, as asyncio does; else `accept` or the caller has told them, or they can be
     /// had when the connection ends.
     pub ask_names: bool,
-    pub waiter: Raw,
+    pub waiter: Option<Ref<'a>>,
     /// What the protocol is called in, if the maker has made a context for that: else a copy of the current one.
     pub context: Option<Obj>,
 }
 
-pub fn present(value: Raw) -> Option<Obj> {
-    Obj::maybe(value).filter(|value| !is_none(value.as_ptr()))
+pub fn present(value: Option<Ref>) -> Option<Obj> {
+    value.filter(|value| !value.is_none()).map(Ref::to_obj)
 }
 
 impl Stream {
@@ -243,7 +257,7 @@ impl Stream {
     pub fn fill(&self, parts: &mut Parts<'_>) -> Res<()> {
         self.fd.0.set(parts.fd);
         self.number.0.set(parts.fd);
-        self.owner.0.set(Obj::new(parts.owner.state.object));
+        self.owner.0.set(parts.owner.object().to_obj());
         drop(self.sock.0.replace(parts.sock.take()));
         drop(self.server.0.replace(present(parts.server)));
         drop(self.extra.0.replace(present(parts.extra)));
@@ -257,8 +271,8 @@ impl Stream {
     /// The loop. It is there while the transport is not closed for good.
     #[inline(always)]
     pub fn loop_object(&self) -> Option<&LoopObject> {
-        // SAFETY: `owner` is a loop of ours, and keeps it alive.
-        unsafe { self.owner.get().cast::<LoopObject>().as_ref() }
+        // SAFETY: a loop of ours, by `fill`, which is kept until `let_go`.
+        unsafe { self.owner.0.peek().map(|owner| owner.cast_unchecked()) }
     }
 
     /// Raises where the transport was never initialised, or its connection is gone.
@@ -284,7 +298,7 @@ impl Stream {
     #[inline(always)]
     pub fn in_context<T>(&self, body: impl FnOnce() -> Res<T>) -> Res<T> {
         match self.context.share() {
-            Some(context) => context::run(context.as_ptr(), body),
+            Some(context) => context::run(&context, body),
             None => body(),
         }
     }
@@ -338,30 +352,15 @@ impl Stream {
         ]
     }
 
-    /// # Safety
-    /// The visitor is the collector's, which runs no Python.
-    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
-        for slot in self.slots() {
-            // SAFETY: what is held lives, and nothing changes meanwhile.
-            unsafe { visit!(slot.get(), visitor, arg) };
-        }
-        0
-    }
-
-    pub fn clear(&self) {
-        self.slots()[..7].iter().for_each(|slot| slot.clear());
-        drop(self.with_queue(SendQueue::take));
-    }
-
     /// Releases all that it holds.
     ///
     /// # Safety
     /// The object is at its end: nobody uses the body after this.
-    pub unsafe fn end(&self, object: Raw) {
+    pub unsafe fn end(&self) {
         // SAFETY: the object has no reference left; the queue is dropped once.
         unsafe {
             if self.weakrefs.is_set() {
-                PyObject_ClearWeakRefs(object);
+                PyObject_ClearWeakRefs(self.object().as_ptr());
             }
             self.slots().iter().for_each(|slot| slot.clear());
             std::ptr::drop_in_place(self.queue.get());
@@ -404,33 +403,39 @@ pub unsafe fn load(kind: *mut PyTypeObject, body: usize) {
     BODY.set(body);
 }
 
-pub fn is_transport(object: Raw) -> bool {
-    // SAFETY: a live object; the type is set at import.
-    unsafe { Py_TYPE(object) == *TYPE.get() }
-}
-
-/// A transport: the Python object and its fields. It is passed on by value, and whoever does keeps the object alive.
-#[derive(Clone, Copy)]
-pub struct Transport<'a> {
-    object: Raw,
-    stream: &'a Stream,
-}
-
-impl Deref for Transport<'_> {
-    type Target = Stream;
+// SAFETY: instances of that type have our fields there, which are cells.
+unsafe impl Native for Stream {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
 
     #[inline(always)]
-    fn deref(&self) -> &Stream {
-        self.stream
+    fn place(object: Ref) -> *mut Stream {
+        // SAFETY: set at import, before the first is made.
+        unsafe { object.as_ptr().cast::<u8>().add(*BODY.get()).cast() }
+    }
+
+    #[inline(always)]
+    fn object(&self) -> Ref<'_> {
+        // SAFETY: the opposite.
+        unsafe { Ref::new(std::ptr::from_ref(self).cast_mut().cast::<u8>().sub(*BODY.get()).cast()) }
     }
 }
 
-/// # Safety
-/// `raw` is an instance of our stream transport, alive for the time of use.
-#[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> Transport<'a> {
-    // SAFETY: the body of a transport begins where the fields of its base end, and consists of cells.
-    unsafe { Transport { object: raw, stream: &*raw.cast::<u8>().add(*BODY.get()).cast::<Stream>() } }
+// SAFETY: it visits what the fields hold, and no more.
+unsafe impl Collected for Stream {
+    unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        for slot in self.slots() {
+            // SAFETY: what is held lives, and nothing changes meanwhile.
+            unsafe { visit!(slot.get(), visitor, arg) };
+        }
+        0
+    }
+
+    fn clear(&self) {
+        self.slots()[..7].iter().for_each(|slot| slot.clear());
+        drop(self.with_queue(SendQueue::take));
+    }
 }
 
 /// Makes a transport with empty fields.
@@ -438,8 +443,9 @@ pub fn alloc() -> Res {
     // SAFETY: a zeroed body is valid, and what is written here is not to be zero; `fd` -1 says that nothing is open.
     unsafe {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
-        let body = made.as_ptr().cast::<u8>().add(*BODY.get()).cast::<Stream>();
+        let body = Stream::place(made.borrow());
         std::ptr::write(&raw mut (*body).queue, UnsafeCell::default());
+        std::ptr::write(&raw mut (*body).reading.told, Local::new(Told::default()));
         (*body).local.0.set(None);
         (*body).peer.0.set(None);
         (*body).fd.0.set(-1);
@@ -447,17 +453,13 @@ pub fn alloc() -> Res {
     }
 }
 
-impl Transport<'_> {
-    pub fn object(self) -> Raw {
-        self.object
-    }
-
+impl Stream {
     /// The engine keeps a transport alive while it reads or waits to send. One that does neither is its users' to keep:
     /// when they drop it, it says so and closes.
-    pub fn hold(self) {
+    pub fn hold(&self) {
         if let Some(this) = self.loop_object() {
             let idle = self.reading.paused.get() && !self.writing.blocked.get();
-            drop(this.engine.sources.hold(self.fd.get(), self.object, !idle));
+            drop(this.engine.sources.hold(self.fd.get(), self.object(), !idle));
         }
     }
 }

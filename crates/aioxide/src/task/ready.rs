@@ -13,6 +13,8 @@ use std::ptr::null_mut;
 
 use super::blocks::{BLOCK, Blocks};
 use super::outcome::Outcome;
+use crate::ffi::cells::Turn;
+use crate::ffi::class::{Native, receiver, the};
 use crate::ffi::{Obj, Raw, Res};
 
 /// Runs one piece of work of a higher floor: given the loop's state, `S`, and the object it was queued with.
@@ -38,6 +40,24 @@ pub enum Item<S> {
     Finish { future: Obj, outcome: Outcome },
     /// Work of a higher floor.
     Job { object: Obj, run: JobFn<S> },
+}
+
+impl<S> Item<S> {
+    /// Work on a native object.
+    #[inline(always)]
+    pub fn job<T: Native, F: Fn(&S, &T, Turn) -> Res<()> + Copy>(this: &T, _: F) -> Item<S> {
+        Item::Job { object: this.object().to_obj(), run: job::<S, T, F> }
+    }
+}
+
+/// # Safety
+/// `object` is a `T`, and `F` was handed in with it.
+unsafe fn job<S, T: Native, F: Fn(&S, &T, Turn) -> Res<()> + Copy>(state: &S, object: Raw) -> Res<()> {
+    // SAFETY: by `Item::job`; what is queued runs in a turn of the loop.
+    unsafe {
+        let this: &T = receiver(object);
+        the::<F>()(state, this, Turn::begin(this.py()))
+    }
 }
 
 /// A callback with its arguments and the context to call it in.
