@@ -173,6 +173,13 @@ def test_the_map_names_every_room():
     assert not {room for room in rooms if room not in text}
 
 
+def test_the_map_names_every_file_whose_room_has_no_head_that_does():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    files = [*(ROOT / "crates").glob("aioxide-*/src/*.rs"), *(ROOT / "python" / "aioxide").glob("*/*.py")]
+    files = {path.stem for path in files} - {"lib", "__init__"}
+    assert not {file for file in files if f"`{file}`" not in text}
+
+
 def unexplained_skips(tree):
     """Lines with a skip or expected-failure mark that has no reason= beside it."""
     explained = {
