@@ -48,6 +48,9 @@ CRATES = {
 }
 
 
+RUST, PYTHON = rust_imports(EXTENSION), python_imports(PACKAGE)
+
+
 def room(path, root=EXTENSION):
     return path.relative_to(root).parts[0].split(".")[0]
 
@@ -65,7 +68,7 @@ def test_every_room_and_crate_of_the_tables_exists():
 
 @pytest.mark.parametrize(
     ("graph", "root", "floors"),
-    [(rust_imports(EXTENSION), EXTENSION, FLOORS), (python_imports(PACKAGE), PACKAGE, PYTHON_FLOORS)],
+    [(RUST, EXTENSION, FLOORS), (PYTHON, PACKAGE, PYTHON_FLOORS)],
     ids=["rust", "python"],
 )
 def test_rooms_import_only_from_below(graph, root, floors):
@@ -80,6 +83,43 @@ def test_every_python_room_says_what_it_is_in_one_sentence():
     for path in PACKAGE.glob("*/__init__.py"):
         said = ast.get_docstring(ast.parse(path.read_text())) or ""
         assert re.fullmatch(r"[^.]+(?:\(\)[^.]*)*\.", said), f"{name(path)}: {said!r}"
+
+
+def order(text):
+    """The files that the head of a room's `mod.rs` names from below."""
+    head = re.match(r"(?://!.*\n)*", text)[0]
+    return re.findall(r"`(\w+)`", head.partition("From below:")[2].partition("//!\n")[0])
+
+
+def against(named, graph):
+    """(file, what it imports that is named behind it, or not at all) for the files of a room."""
+    places = {file: place for place, file in enumerate(named)}
+    for file, there in graph.items():
+        above = {each for each in there if places.get(each, len(named)) >= places.get(file, -1)}
+        if file not in places or above:
+            yield file, sorted(above)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in EXTENSION.glob("*/mod.rs")), ids=lambda path: path.name
+)
+def test_the_head_of_a_room_names_its_files_from_below(folder):
+    graph = {
+        path.stem: {each.stem for each in there if each.parent == folder and each.stem != "mod"}
+        for path, there in RUST.items()
+        if path.parent == folder and path.stem != "mod"
+    }
+    named = [each for each in order((folder / "mod.rs").read_text()) if each in graph]
+    assert not list(against(named, graph))
+
+
+def test_an_order_that_is_wrong_is_seen():
+    named = order(
+        "//! A room.\n//!\n//! From below: `low` (`x`) < `high`,\n//! `type`.\n//!\n//! `more`\nmod low;\n"
+    )
+    assert named == ["low", "x", "high", "type"]
+    assert not list(against(named, {"low": set(), "high": {"low"}, "type": {"high", "low"}}))
+    assert list(against(named, {"low": {"high"}, "new": {"low"}})) == [("low", ["high"]), ("new", ["low"])]
 
 
 def test_core_forbids_unsafe_code():

@@ -14,7 +14,7 @@ fn in_one_order() {
     loom::sync::atomic::fence(SeqCst);
 }
 
-// Values of `Gate::standby`.
+// Values of `standby`.
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 

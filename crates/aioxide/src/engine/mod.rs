@@ -1,4 +1,9 @@
 //! Floor 3: one iteration of a loop. Waits for file descriptors, then runs what is ready.
+//!
+//! From below: `fileno` (descriptors as arguments), `futex`, `spin`, `yield_gil`, `wake` (a loop is woken), `source` (who watches which descriptor), `run`
+//! (one entry) < `hold` (a wait with the GIL), `spinner` < `calls` (those that run elsewhere), `polls` (looks at descriptors) < `loop_object` (the
+//! loop's memory) < `loop_call` (one that runs elsewhere), `loop_clock`, `native_call`, `wake_source`, `watch` (`add_reader`) < `observed` (somebody
+//! looks on) < `turn`.
 
 pub mod calls;
 pub mod fileno;

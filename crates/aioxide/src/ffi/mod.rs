@@ -3,6 +3,10 @@
 //! Every function here needs the GIL, and so does everything above: the module declares that it needs the GIL
 //! (`lib.rs`), every entry point is called by the interpreter with the GIL held, and `Obj` and `Ref` cannot leave their
 //! thread. `py` makes types of that, `cells` tells what else a build without the GIL has to look at.
+//!
+//! From below: `py`, `gil`, `refcount`, `room` (is there memory?), `module` < `builtin` (exception classes), `cells`, `nesting` < `leaf` < `object`
+//! (ownership) < `error`, `first`, `buffer`, `named_tuple`, `places`, `number`, `calls`, `program` < `names`, `async_exc`, `thread_state` < `args`,
+//! `context`, `monotonic`, `task_names` < `guard` (panics) < `held`, `typedef` < `compat` (versions) < `class` (types of ours), `snapshot`, `freelist`.
 
 pub mod args;
 pub mod async_exc;

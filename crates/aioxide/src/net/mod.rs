@@ -1,7 +1,7 @@
 //! Floor 4: bytes. Stream transports and the acceptor that makes them.
 //!
-//! `recv`, `send` and `protocol` decide, `life` acts; the fields, and what can be decided, are in `state`. ARCHITECTURE.md draws the
-//! way of a byte.
+//! From below: `state` (the fields, and what can be decided) < `info` (`get_extra_info`) < `protocol`, `recv`, `send` (they decide) < `life`
+//! (acts) < `stream_type` (what Python calls), `server` (the acceptor), `connect`. ARCHITECTURE.md draws the way of a byte.
 
 pub mod connect;
 pub mod info;

@@ -1,12 +1,14 @@
 //! Floor 2: what runs. The ready queue and the timers of a loop, handles, futures and tasks; no fd, no clock but for
 //! timers, nothing that waits.
 //!
-//! # Files, lowest first
+//! # Files
 //!
-//! - ground: `classes` (which types are ours), `marks`, `overrides`, `outcome`, `blocks`
-//! - a loop: `ready` (the queue) < `loop_state` < `handle` < `scheduled`, `handle_run`
-//! - a future: `future` (fields, transitions) < `task` (fields) < `registry`, `callables` < `waiters` < `cancel` < `step`
-//! - the Python types: `handle_type`, `iter`, `future_type`, `task_type`
+//! From below:
+//! - ground: `classes` (which types are ours), `marks`, `overrides`, `outcome`, `blocks`, `stop_iteration`
+//! - a loop: `ready` (the queue) < `loop_state` < `handle` < `scheduled`, `report`, `foreign` (tasks that are not ours)
+//! - a future: `future` (fields, transitions) < `task` (fields) < `registry`, `callables` < `waiters` < `cancel` < `finish`
+//! - what runs: `handle_run` < `step`
+//! - the Python types: `handle_type` < `run_hook`; `iter` < `future_type` < `task_type`
 //!
 //! # Who may touch which field
 //!
