@@ -17,6 +17,7 @@ macro_rules! classes {
 classes! {
     attribute_error = PyExc_AttributeError,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
+    memory_error = PyExc_MemoryError,
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,
     runtime_error = PyExc_RuntimeError,
