@@ -16,12 +16,14 @@ macro_rules! classes {
 
 classes! {
     attribute_error = PyExc_AttributeError,
+    exception = PyExc_Exception,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
     memory_error = PyExc_MemoryError,
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,
     runtime_error = PyExc_RuntimeError,
     system_exit = PyExc_SystemExit,
+    timeout_error = PyExc_TimeoutError,
     type_error = PyExc_TypeError,
     value_error = PyExc_ValueError,
 }

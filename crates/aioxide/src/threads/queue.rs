@@ -20,6 +20,7 @@ use crate::calls::counters::Counters;
 use crate::calls::future::{self, State};
 use crate::calls::room::{self, Room};
 use crate::engine::spinner::Spinner;
+use crate::ffi::class::Native;
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::object::{call, check};
@@ -431,7 +432,7 @@ impl Queue {
             if let Waiter::Item(item) = &call.waiter {
                 work_item::leave_behind(item);
             }
-            call.waiter.pool_future().cloned()
+            call.waiter.pool_future().map(|future| future.object().to_obj())
         });
         let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind())).collect();
         for future in futures {
