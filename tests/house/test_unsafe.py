@@ -1,6 +1,6 @@
 """Raw pointers, unsafe code in macros, and state that threads share: what each room may still have of them.
 
-`ffi`, `engine` and `event_loop` are done; the numbers of the other rooms together may only fall.
+`ffi`, `engine`, `event_loop`, `calls`, `threads` and `wire` are done; the numbers of the other rooms together may only fall.
 """
 
 import re
@@ -10,7 +10,7 @@ import pytest
 from .sources import ROOT, closing, code_only, name, without_tests
 
 SOURCE = ROOT / "crates" / "aioxide" / "src"
-DONE = {"ffi", "engine", "event_loop"}
+DONE = {"ffi", "engine", "event_loop", "calls", "threads", "wire"}
 
 # Forms of ffi's that take pointers from the rooms that are not converted. They go when those are.
 OLD_FORMS = {
@@ -24,7 +24,7 @@ OLD_FORMS = {
 OLD_MACROS = {"noargs", "onearg", "fastcall", "overriding", "getter", "setter"}
 
 # What the other rooms have together: never more than this.
-LEFT = {"functions": 183, "entries": 221, "statics": 15}
+LEFT = {"functions": 150, "entries": 168, "statics": 11}
 # Functions of ffi's and the engine's that callers without a token come to.
 UNPROVEN = 4
 

@@ -5,7 +5,8 @@ use pyo3_ffi::*;
 use super::work_item;
 use crate::calls::future::PoolFuture;
 use crate::calls::target::Target;
-use crate::ffi::object::{check, tuple};
+use crate::ffi::calls::tuple;
+use crate::ffi::object::check;
 use crate::ffi::{Obj, Res};
 use crate::task::finish::Outcome;
 
