@@ -254,8 +254,7 @@ impl PoolFuture {
             limit = 0;
             if outcome != Parked::TimedOut {
                 // As a lock of Python's: a signal handler that raises ends the wait.
-                // SAFETY: needs the GIL only.
-                check(unsafe { PyErr_CheckSignals() })?;
+                error::check_signals()?;
             }
             if self.is_done() {
                 return Ok(true);

@@ -26,7 +26,6 @@ use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
 use crate::ffi::names::imported;
-use crate::ffi::object::check;
 use crate::ffi::{Global, Leaf, Obj, Py, Ref, Res, Slot, error};
 use crate::task::finish::Outcome;
 
@@ -166,8 +165,7 @@ impl Queue {
     pub fn wait_for_room(&self) -> Res<()> {
         while self.is_full() && room::current() != std::ptr::from_ref(&self.room) {
             self.room.wait();
-            // SAFETY: needs the GIL only.
-            let goes_on = check(unsafe { PyErr_CheckSignals() }).and_then(|()| self.check_open());
+            let goes_on = error::check_signals().and_then(|()| self.check_open());
             if goes_on.is_err() {
                 // There may be room, of which this thread alone was told.
                 self.room.tell(false);

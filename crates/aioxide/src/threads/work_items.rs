@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use aioxide_sys::clock;
-use pyo3_ffi::PyErr_CheckSignals;
 
 use super::call::{Call, Waiter};
 use super::queue::{Queue, WorkQueue};
@@ -12,8 +11,8 @@ use super::seat::Seat;
 use crate::calls::target::Target;
 use crate::ffi::calls::tuple;
 use crate::ffi::number::as_f64;
-use crate::ffi::object::{boolean, check};
-use crate::ffi::{Args, Obj, Res, none};
+use crate::ffi::object::boolean;
+use crate::ffi::{Args, Obj, Res, error, none};
 
 /// `put_item(item, function)`: `function` is what is told of when the item runs.
 pub fn put_item(this: &WorkQueue, args: Args) -> Res<()> {
@@ -84,8 +83,7 @@ fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
         if was_called {
             queue.arrived();
         }
-        // SAFETY: needs the GIL only.
-        let signals = check(unsafe { PyErr_CheckSignals() });
+        let signals = error::check_signals();
         if signals.is_err() && was_called && queue.len() > 0 {
             queue.call_worker();
         }

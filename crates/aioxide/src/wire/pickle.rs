@@ -65,7 +65,7 @@ fn sink_buffer(sink: &Sink, object: Ref) -> Res<bool> {
         return Ok(true);
     };
     let apart = of_array && view.len() >= sink.small.get();
-    if !apart && slab::find_shared(view.start(), view.len()).is_none() {
+    if !apart && slab::find_shared(&view).is_none() {
         return Ok(true);
     }
     sink.buffers.with(|buffers| buffers.push(view));

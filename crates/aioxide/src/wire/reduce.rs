@@ -103,7 +103,7 @@ fn array_apart(array: Ref, small: usize) -> Res<Option<(Obj, Raw)>> {
         error::clear();
         return Ok(None);
     };
-    let shared = slab::find_shared(view.start(), view.len()).is_some();
+    let shared = slab::find_shared(&view).is_some();
     if !shared && view.len() < small {
         return Ok(None);
     }

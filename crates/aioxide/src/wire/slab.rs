@@ -21,6 +21,7 @@ use aioxide_sys::memfd::{self, Mapping, Spare};
 use aioxide_sys::{clock, memory};
 use pyo3_ffi::PyLong_AsSsize_t;
 
+use crate::ffi::buffer::View;
 use crate::ffi::calls::call;
 use crate::ffi::cells::Locked;
 use crate::ffi::error::raise_io;
@@ -162,24 +163,23 @@ impl Slab {
         }
     }
 
-    /// Copies so many bytes from there to each place of the data. They are inside the slab, which is ours alone. The first
+    /// Copies each piece to its place of the data. They are inside the slab, which is ours alone. The first
     /// time the kernel copies them, into pages that it need not clear before nor map: two thirds of the time.
-    pub fn fill(&self, pieces: &[(usize, *const u8, usize)]) -> io::Result<()> {
+    pub fn fill(&self, pieces: &[(usize, &[u8])]) -> io::Result<()> {
         if let (Pages::None, Some(fd)) = (self.pages.get(), &self.fd) {
             let mut end = 0;
-            for (at, start, size) in pieces {
-                // SAFETY: the caller holds so many bytes there.
-                memfd::write(fd, DATA + at, unsafe { std::slice::from_raw_parts(*start, *size) })?;
-                end = end.max(at + size);
+            for (at, piece) in pieces {
+                memfd::write(fd, DATA + at, piece)?;
+                end = end.max(at + piece.len());
             }
             memfd::allocate(fd, DATA + end..self.size())?;
             self.pages.set(Pages::There);
             return Ok(());
         }
         self.map_pages();
-        for (at, start, size) in pieces {
-            // SAFETY: so many bytes are there in the source, and in the slab, which nobody else looks at.
-            unsafe { aioxide_sys::copy::copy(*start, self.data().add(*at), *size) };
+        for (at, piece) in pieces {
+            // SAFETY: there is room for the piece in the slab, which nobody else looks at.
+            unsafe { aioxide_sys::copy::copy(piece.as_ptr(), self.data().add(*at), piece.len()) };
         }
         Ok(())
     }
@@ -281,11 +281,11 @@ fn shared_slabs<T>(body: impl FnOnce(&mut BTreeMap<usize, Weak<Slab>>) -> T) -> 
 }
 
 /// The shared slab in which these bytes lie, and where.
-pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
-    let at = start as usize;
+pub fn find_shared(view: &View) -> Option<(Rc<Slab>, Place)> {
+    let at = view.start() as usize;
     let slab = shared_slabs(|slabs| slabs.range(..=at).next_back().and_then(|(_, slab)| slab.upgrade()))?;
     let offset = at.checked_sub(slab.data() as usize)? as u64;
-    let place = Place { slab: slab.id, offset, size: size as u64 };
+    let place = Place { slab: slab.id, offset, size: view.len() as u64 };
     slab.range_of(&place)?;
     Some((slab, place))
 }
