@@ -180,7 +180,7 @@ fn time(this: &LoopObject, args: Args) -> Res {
 }
 
 fn run_in_executor(this: &LoopObject, args: Args) -> Res {
-    executor::run_in_executor(&this.state, args)
+    executor::run_in_executor(this, args)
 }
 
 // ---------------------------------------------------------------------------------------------- futures and tasks

@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use aioxide_core::histogram::Histogram;
 
-use crate::ffi::object::{float, int, list, tuple};
+use crate::ffi::calls::tuple;
+use crate::ffi::object::{float, int, list};
 use crate::ffi::{Leaf, Obj, Res};
 
 /// Times are in a unit of the pool's.
@@ -69,9 +70,9 @@ fn describe(times: &Leaf<Histogram>, seconds: &impl Fn(u64) -> f64) -> Res {
     let times = times.with(|times| times.clone());
     let mut buckets = Vec::new();
     for (bound, number) in times.buckets() {
-        buckets.push(tuple(&[float(seconds(bound))?.as_ptr(), count(number)?.as_ptr()])?);
+        buckets.push(tuple(&[float(seconds(bound))?.borrow(), count(number)?.borrow()])?);
     }
     let (all, buckets) = (count(times.count())?, list(&buckets)?);
     let (sum, largest) = (float(seconds(times.sum()))?, float(seconds(times.largest()))?);
-    tuple(&[all.as_ptr(), sum.as_ptr(), largest.as_ptr(), buckets.as_ptr()])
+    tuple(&[&all, &sum, &largest, &buckets].map(Obj::borrow))
 }

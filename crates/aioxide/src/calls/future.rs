@@ -32,10 +32,13 @@ use super::room::{self, Room};
 use crate::engine::futex::Futex;
 use crate::engine::spin;
 use crate::engine::spinner::Spinner;
+use crate::ffi::calls::{call, call_kw, tuple};
+use crate::ffi::class::{Native, derives};
 use crate::ffi::held::Held;
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_kw, check, getattr, import_from, is_none, truth, tuple};
-use crate::ffi::{First, Global, Obj, Raised, Raw, Res, Slot, error, gil};
+use crate::ffi::names::{imported, text};
+use crate::ffi::object::{check, getattr, import_from, string, truth};
+use crate::ffi::py::Object;
+use crate::ffi::{First, Global, Obj, Raised, Raw, Ref, Res, Slot, builtin, error, gil, number};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -54,9 +57,10 @@ impl State {
     }
 }
 
-/// Our fields, behind the object header. All zero is a pending future.
+/// All zero behind the header is a pending future.
 #[repr(C)]
-pub struct Body {
+pub struct PoolFuture {
+    header: PyObject,
     state: Cell<State>,
     /// A worker process has the call, and may have begun with it (`processes::recall`).
     sent: Cell<bool>,
@@ -75,27 +79,28 @@ pub struct Body {
     spin: Cell<u64>,
 }
 
-#[repr(C)]
-pub(super) struct Object {
-    header: PyObject,
-    body: Body,
-}
+/// The type that `future_type` makes.
+pub(super) static TYPE: Global<*mut PyTypeObject> = Global::new();
 
-pub const BODY: usize = size_of::<Object>() - size_of::<PyObject>();
+// SAFETY: as laid out above; its fields are cells and slots.
+unsafe impl Native for PoolFuture {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
+}
 
 /// # Safety
 /// `raw` is an `aioxide._aioxide.PoolFuture`, alive for the time of use.
 #[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a Body {
-    // SAFETY: instances of the type and of its subclasses begin with this struct; its fields are cells and slots.
-    unsafe { &(*raw.cast::<Object>()).body }
+pub unsafe fn of<'a>(raw: Raw) -> &'a PoolFuture {
+    // SAFETY: the caller's word.
+    unsafe { Ref::new(raw).cast_unchecked() }
 }
 
 // SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `room` is set.
-unsafe impl Held for Object {
+unsafe impl Held for PoolFuture {
     fn slots(&self) -> impl IntoIterator<Item = &Slot> {
-        let this = &self.body;
-        [&this.result, &this.exception, &this.condition, &this.waiters, &this.callbacks]
+        [&self.result, &self.exception, &self.condition, &self.waiters, &self.callbacks]
     }
 }
 
@@ -110,9 +115,9 @@ pub struct Recall {
 pub static RECALL: Global<Recall> = Global::new();
 
 #[cold]
-fn has_begun(slf: Raw) -> bool {
+fn has_begun(this: &PoolFuture) -> bool {
     // SAFETY: as in `cancel`.
-    (unsafe { RECALL.get() }.has_begun)(slf)
+    (unsafe { RECALL.get() }.has_begun)(this.object().as_ptr())
 }
 
 /// `aioxide._pools.futures.Future`: the native type and the standard one behind it.
@@ -131,7 +136,7 @@ pub fn new() -> Res {
     unsafe { Obj::steal(PyType_GenericAlloc(CLASS.get().as_ptr().cast(), 0)) }
 }
 
-impl Body {
+impl PoolFuture {
     /// Whether native code may change the state itself: nobody can hold a lock that does not exist.
     #[inline(always)]
     fn is_free(&self) -> bool {
@@ -217,9 +222,9 @@ impl Body {
 
     /// The state as others may see it: a worker process does not say when it begins with a call, so whoever asks looks.
     #[inline(always)]
-    pub fn seen_state(&self, slf: Raw) -> State {
+    pub fn seen_state(&self) -> State {
         match self.state.get() {
-            State::Pending if self.sent.get() && has_begun(slf) => State::Running,
+            State::Pending if self.sent.get() && has_begun(self) => State::Running,
             state => state,
         }
     }
@@ -249,8 +254,7 @@ impl Body {
             limit = 0;
             if outcome != Parked::TimedOut {
                 // As a lock of Python's: a signal handler that raises ends the wait.
-                // SAFETY: needs the GIL only.
-                check(unsafe { PyErr_CheckSignals() })?;
+                error::check_signals()?;
             }
             if self.is_done() {
                 return Ok(true);
@@ -279,101 +283,92 @@ impl Body {
 /// Whether it pays to spin in `result()`.
 static SPINNER: Spinner = Spinner::new();
 
-/// A call of a thread pool took so many ticks: as `LoopCall::finish_after` for loops.
-pub fn note_run(this: &Body, ran: u64) {
-    SPINNER.record(ran < this.spin.get());
-}
-
 // --------------------------------------------------------------------------------------------------- transitions
 
-/// The method of `concurrent.futures.Future`, which takes the condition.
-#[cold]
-fn inherited(slf: Raw, name: &CStr, args: &[Raw]) -> Res {
-    let method = getattr(stdlib().pool_future, intern(name)?)?;
-    call(method.as_ptr(), &[&[slf], args].concat())
-}
-
-/// The call starts: false if it was cancelled.
-///
-/// # Safety
-/// As `of`; so for all functions below.
-pub unsafe fn set_running(slf: Raw) -> Res<bool> {
-    // SAFETY: a pool's future, which the caller keeps alive whatever callbacks do.
-    let this = unsafe { of(slf) };
-    match this.state.get() {
-        State::Pending if this.is_free() => {
-            this.enter(State::Running);
-            Ok(true)
-        }
-        State::Cancelled if this.is_free() => {
-            this.enter(State::Notified);
-            Ok(false)
-        }
-        _ => truth(inherited(slf, c"set_running_or_notify_cancel", &[])?.as_ptr()),
+impl PoolFuture {
+    /// A call of a thread pool took so many ticks: as `LoopCall::finish_after` for loops.
+    pub fn note_run(&self, ran: u64) {
+        SPINNER.record(ran < self.spin.get());
     }
-}
 
-/// Tells a future that was cancelled that its pool knows: who waits for it in `concurrent.futures.wait` is told no sooner.
-///
-/// # Safety
-/// As `of`.
-pub unsafe fn acknowledge_cancelled(slf: Raw) -> Res<()> {
-    // SAFETY: the same future.
-    unsafe {
-        if of(slf).state.get() == State::Cancelled {
-            set_running(slf)?;
+    /// The method of `concurrent.futures.Future`, which takes the condition.
+    #[cold]
+    fn inherited(&self, name: &CStr, args: &[Ref]) -> Res {
+        let method = getattr(imported().pool_future, text(name)?)?;
+        call(&method, &[&[self.object()], args].concat())
+    }
+
+    /// The call starts: false if it was cancelled.
+    pub fn set_running(&self) -> Res<bool> {
+        match self.state.get() {
+            State::Pending if self.is_free() => {
+                self.enter(State::Running);
+                Ok(true)
+            }
+            State::Cancelled if self.is_free() => {
+                self.enter(State::Notified);
+                Ok(false)
+            }
+            _ => truth(&self.inherited(c"set_running_or_notify_cancel", &[])?),
         }
     }
-    Ok(())
-}
 
-/// Finishes with a result, and calls the callbacks.
-///
-/// # Safety
-/// `slf` is a pool's future, kept alive by the caller: callbacks run.
-pub unsafe fn set_result(slf: Raw, result: Obj) -> Res<()> {
-    // SAFETY: as above; `of` lends cells only.
-    let this = unsafe { of(slf) };
-    if this.is_done() || !this.is_free() {
-        return inherited(slf, c"set_result", &[result.as_ptr()]).map(drop);
+    /// Tells a future that was cancelled that its pool knows: who waits for it in `concurrent.futures.wait` is told no
+    /// sooner.
+    pub fn acknowledge_cancelled(&self) -> Res<()> {
+        if self.state.get() == State::Cancelled {
+            self.set_running()?;
+        }
+        Ok(())
     }
-    this.result.replace(Some(result));
-    this.enter(State::Finished);
-    invoke_callbacks(slf, this)
-}
 
-/// Finishes with an exception, and calls the callbacks.
-///
-/// # Safety
-/// As `set_result`.
-pub unsafe fn set_exception(slf: Raw, exception: Obj) -> Res<()> {
-    // SAFETY: as above; `of` lends cells only.
-    let this = unsafe { of(slf) };
-    if this.is_done() || !this.is_free() {
-        return inherited(slf, c"set_exception", &[exception.as_ptr()]).map(drop);
+    /// Finishes with a result, and calls the callbacks.
+    pub fn set_result(&self, result: Obj) -> Res<()> {
+        if self.is_done() || !self.is_free() {
+            return self.inherited(c"set_result", &[result.borrow()]).map(drop);
+        }
+        self.result.replace(Some(result));
+        self.enter(State::Finished);
+        self.invoke_callbacks()
     }
-    this.exception.replace(Some(exception).filter(|exception| !is_none(exception.as_ptr())));
-    this.enter(State::Finished);
-    invoke_callbacks(slf, this)
-}
 
-/// Cancels it if it does not run yet; false if it does, or is finished.
-///
-/// # Safety
-/// As `set_result`.
-pub unsafe fn cancel(slf: Raw) -> Res<bool> {
-    // SAFETY: as above; `of` lends cells only.
-    let this = unsafe { of(slf) };
-    match this.state.get() {
-        State::Running | State::Finished => Ok(false),
-        State::Cancelled | State::Notified => Ok(true),
-        // SAFETY: set when the type of process pools was made, of which those are that `sent` is set for.
-        State::Pending if this.sent.get() => unsafe { (RECALL.get().cancel)(slf) },
-        State::Pending if !this.is_free() => truth(inherited(slf, c"cancel", &[])?.as_ptr()),
-        State::Pending => {
-            this.enter(State::Cancelled);
-            invoke_callbacks(slf, this)?;
-            Ok(true)
+    /// Finishes with an exception, and calls the callbacks.
+    pub fn set_exception(&self, exception: Obj) -> Res<()> {
+        if self.is_done() || !self.is_free() {
+            return self.inherited(c"set_exception", &[exception.borrow()]).map(drop);
+        }
+        self.exception.replace(Some(exception).filter(|exception| !exception.borrow().is_none()));
+        self.enter(State::Finished);
+        self.invoke_callbacks()
+    }
+
+    /// Cancels it if it does not run yet; false if it does, or is finished.
+    pub fn cancel(&self) -> Res<bool> {
+        match self.state.get() {
+            State::Running | State::Finished => Ok(false),
+            State::Cancelled | State::Notified => Ok(true),
+            // SAFETY: set when the type of process pools was made, of which those are that `sent` is set for.
+            State::Pending if self.sent.get() => unsafe { (RECALL.get().cancel)(self.object().as_ptr()) },
+            State::Pending if !self.is_free() => truth(&self.inherited(c"cancel", &[])?),
+            State::Pending => {
+                self.enter(State::Cancelled);
+                self.invoke_callbacks()?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The result, or what it raises. The state is final.
+    pub fn outcome(&self) -> Res {
+        if !self.has_finished() {
+            return cancelled();
+        }
+        match self.exception.share() {
+            None => Ok(self.result.or_none()),
+            Some(exception) => {
+                error::raise_value(exception);
+                Err(Raised)
+            }
         }
     }
 }
@@ -386,29 +381,13 @@ fn deadlock(count: u32) -> Res<()> {
          thread would be left to run them. Give the pool more workers (max_workers), use another pool for the inner \
          calls, or call the function itself"
     );
-    let text = crate::ffi::object::string(&text)?;
-    // SAFETY: reads a static of the interpreter.
-    error::raise_value(call(unsafe { PyExc_RuntimeError }, &[text.as_ptr()])?);
+    error::raise_value(call(builtin::runtime_error(), &[string(&text)?.borrow()])?);
     Err(Raised)
-}
-
-/// The result, or what it raises. The state is final.
-pub fn outcome(this: &Body) -> Res {
-    if !this.has_finished() {
-        return cancelled();
-    }
-    match this.exception.share() {
-        None => Ok(this.result.or_none()),
-        Some(exception) => {
-            error::raise_value(exception);
-            Err(Raised)
-        }
-    }
 }
 
 #[cold]
 pub fn cancelled<T>() -> Res<T> {
-    error::raise_value(call(stdlib().pool_cancelled_error, &[])?);
+    error::raise_value(call(imported().pool_cancelled_error, &[])?);
     Err(Raised)
 }
 
@@ -425,84 +404,107 @@ pub fn list_in(slot: &Slot) -> Res {
     Ok(list)
 }
 
-/// Has `callback` called with the future when it is done: now, if it is.
-///
-/// # Safety
-/// `slf` is a pool's future, `callback` a live object.
-pub unsafe fn add_done_callback(slf: Raw, callback: Raw) -> Res<()> {
-    // SAFETY: as above; the slot holds nothing but lists.
-    unsafe {
-        let this = of(slf);
-        if !this.is_done() {
-            let list = list_in(&this.callbacks)?;
-            return check(PyList_Append(list.as_ptr(), callback));
+impl PoolFuture {
+    /// Has `callback` called with the future when it is done: now, if it is.
+    pub fn add_done_callback(&self, callback: Ref) -> Res<()> {
+        if self.is_done() {
+            return self.call_back(callback);
         }
-        call_back(slf, callback)
+        let list = list_in(&self.callbacks)?;
+        // SAFETY: the slot holds nothing but lists.
+        check(unsafe { PyList_Append(list.as_ptr(), callback.as_ptr()) })
     }
-}
 
-/// Calls the callbacks in order, those included that are added meanwhile. What one of them lets through (Ctrl-C, for that is
-/// no `Exception`) does not keep the others from being called: nobody would do it later.
-#[inline(always)]
-pub fn invoke_callbacks(slf: Raw, this: &Body) -> Res<()> {
-    let Some(list) = this.callbacks.share() else { return Ok(()) };
-    let (mut at, mut raised) = (0, First::default());
-    // SAFETY: a list, whose length is looked at before each item, as a callback may change it.
-    unsafe {
-        while at < PyList_Size(list.as_ptr()) {
-            let callback = Obj::new(PyList_GetItem(list.as_ptr(), at));
-            raised.note(call_back(slf, callback.as_ptr()));
+    /// Calls the callbacks in order, those included that are added meanwhile. What one of them lets through (Ctrl-C, for
+    /// that is no `Exception`) does not keep the others from being called: nobody would do it later.
+    #[inline(always)]
+    pub fn invoke_callbacks(&self) -> Res<()> {
+        let Some(list) = self.callbacks.share() else { return Ok(()) };
+        let (mut at, mut raised) = (0, First::default());
+        // SAFETY: a list, whose length is looked at before each item, as a callback may change it.
+        while at < unsafe { PyList_Size(list.as_ptr()) } {
+            // SAFETY: just looked.
+            let callback = unsafe { Ref::new(PyList_GetItem(list.as_ptr(), at)) }.to_obj();
+            raised.note(self.call_back(callback.borrow()));
             at += 1;
         }
+        raised.raise()
     }
-    raised.raise()
-}
 
-/// Calls one; an exception is logged as the standard library logs it, unless it is none of `Exception`'s.
-fn call_back(slf: Raw, callback: Raw) -> Res<()> {
-    let Err(Raised) = call(callback, &[slf]) else { return Ok(()) };
-    // SAFETY: reads a static of the interpreter.
-    if !error::matches(unsafe { PyExc_Exception }) {
-        return Err(Raised);
+    /// Calls one; an exception is logged as the standard library logs it, unless it is none of `Exception`'s.
+    fn call_back(&self, callback: Ref) -> Res<()> {
+        let Err(Raised) = call(callback, &[self.object()]) else { return Ok(()) };
+        if !error::matches(builtin::exception()) {
+            return Err(Raised);
+        }
+        let Some(exception) = error::take() else { return Ok(()) };
+        let logger = import_from(c"concurrent.futures._base", c"LOGGER")?;
+        let message = string("exception calling callback for %r")?;
+        let keywords = tuple(&[text(c"exc_info")?])?;
+        let args = [message.borrow(), self.object(), exception.borrow()];
+        call_kw(&getattr(&logger, text(c"error")?)?, &args, Some(keywords.borrow())).map(drop)
     }
-    let Some(exception) = error::take() else { return Ok(()) };
-    let logger = import_from(c"concurrent.futures._base", c"LOGGER")?;
-    let method = getattr(logger.as_ptr(), intern(c"error")?)?;
-    let text = crate::ffi::object::string("exception calling callback for %r")?;
-    let keywords = tuple(&[intern(c"exc_info")?])?;
-    call_kw(method.as_ptr(), &[text.as_ptr(), slf, exception.as_ptr()], 2, keywords.as_ptr()).map(drop)
-}
 
-/// The condition, made when it is first asked for.
-pub fn condition(this: &Body) -> Res {
-    if let Some(condition) = this.condition.share() {
-        return Ok(condition);
+    /// The condition, made when it is first asked for.
+    pub fn condition(&self) -> Res {
+        if let Some(condition) = self.condition.share() {
+            return Ok(condition);
+        }
+        let made = call(imported().condition, &[])?;
+        if !self.condition.is_set() {
+            self.condition.replace(Some(made));
+        }
+        Ok(self.condition.or_none())
     }
-    let made = call(stdlib().condition, &[])?;
-    if !this.condition.is_set() {
-        this.condition.replace(Some(made));
-    }
-    Ok(this.condition.or_none())
 }
 
 /// The seconds of a `timeout`, where native code can wait for them: `Some(None)` for ever. What is odd (a type of the
 /// user's, a number beyond the clock) is left to the inherited code and its errors.
-pub fn plain_timeout(value: Raw) -> Option<Option<f64>> {
+pub fn plain_timeout(value: Option<Ref>) -> Option<Option<f64>> {
     /// Thirty years, far below what CPython's clock can hold.
     const LONGEST: f64 = 1e9;
-    if value.is_null() || is_none(value) {
-        return Some(None);
-    }
-    // SAFETY: looks at the type of a live object, and converts.
-    let seconds = unsafe {
-        if PyFloat_CheckExact(value) == 0 && PyLong_CheckExact(value) == 0 {
-            return None;
-        }
-        PyFloat_AsDouble(value)
-    };
-    if seconds == -1.0 && error::occurred() {
-        error::clear();
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Some(None) };
+    // SAFETY: looks at the type of a live object.
+    if !number::is_float(value) && unsafe { PyLong_CheckExact(value.as_ptr()) } == 0 {
         return None;
     }
+    let Ok(seconds) = number::as_f64(value) else {
+        error::clear();
+        return None;
+    };
     (seconds < LONGEST).then(|| Some(seconds.max(0.0)))
+}
+
+// ------------------------------------------------------------------------------- for rooms that have pointers still
+
+/// # Safety
+/// As `of`; so for the next three.
+pub unsafe fn set_running(raw: Raw) -> Res<bool> {
+    // SAFETY: the caller's word.
+    unsafe { of(raw) }.set_running()
+}
+
+/// # Safety
+/// As `of`.
+pub unsafe fn set_result(raw: Raw, result: Obj) -> Res<()> {
+    // SAFETY: the caller's word.
+    unsafe { of(raw) }.set_result(result)
+}
+
+/// # Safety
+/// As `of`.
+pub unsafe fn set_exception(raw: Raw, exception: Obj) -> Res<()> {
+    // SAFETY: the caller's word.
+    unsafe { of(raw) }.set_exception(exception)
+}
+
+/// # Safety
+/// As `of`.
+pub unsafe fn cancel(raw: Raw) -> Res<bool> {
+    // SAFETY: the caller's word.
+    unsafe { of(raw) }.cancel()
+}
+
+pub fn invoke_callbacks(_: impl Object, this: &PoolFuture) -> Res<()> {
+    this.invoke_callbacks()
 }

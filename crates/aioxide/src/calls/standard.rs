@@ -8,9 +8,9 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
-use crate::ffi::names::intern;
+use crate::ffi::names::{interned, text};
 use crate::ffi::object::getattr;
-use crate::ffi::{NULL, Obj, Raw, Res, Slot, compat, error, names};
+use crate::ffi::{NULL, Obj, Raw, Ref, Res, Slot, compat, error};
 
 /// A class of `concurrent.futures`, watched.
 pub struct Standard {
@@ -85,14 +85,10 @@ impl Standard {
 
     #[cold]
     fn look(&self) {
-        let found = getattr(self.class.as_ptr(), names().submit).ok();
-        let own = match &found {
-            Some(method) => self.is_own(method.as_ptr()).unwrap_or(false),
-            None => false,
-        };
+        let found = getattr(&self.class, interned().submit).ok();
+        let own = found.as_ref().is_some_and(|method| self.is_own(method.borrow()).unwrap_or(false));
         error::clear();
-        // SAFETY: asks for the type of a live object.
-        let function = found.filter(|method| unsafe { PyFunction_Check(method.as_ptr()) } != 0);
+        let function = found.filter(|method| is_function(method.borrow()));
         self.place.set(std::ptr::null());
         drop(self.function.replace(function));
         drop(self.code.replace(Obj::maybe(self.asked_code())));
@@ -104,19 +100,24 @@ impl Standard {
 
     /// A function of the class's own module whose code is that of the standard library. A wrapper copies name and module
     /// (`functools.wraps`), even the name of the file (Datadog), but neither its globals nor what its code does.
-    fn is_own(&self, method: Raw) -> Res<bool> {
+    fn is_own(&self, method: Ref) -> Res<bool> {
+        if !is_function(method) {
+            return Ok(false);
+        }
+        let module = getattr(&self.class, text(c"__module__")?)?;
         // SAFETY: live objects; what is borrowed from the function is used at once.
         unsafe {
-            if PyFunction_Check(method) == 0 {
-                return Ok(false);
-            }
-            let module = getattr(self.class.as_ptr(), intern(c"__module__")?)?;
             let module = Obj::steal(PyImport_GetModule(module.as_ptr()))?;
-            if PyFunction_GetGlobals(method) != PyModule_GetDict(module.as_ptr()) {
+            if PyFunction_GetGlobals(method.as_ptr()) != PyModule_GetDict(module.as_ptr()) {
                 return Ok(false);
             }
-            let used = getattr(PyFunction_GetCode(method), intern(c"co_names")?)?;
+            let used = getattr(Ref::new(PyFunction_GetCode(method.as_ptr())), text(c"co_names")?)?;
             Ok(PySequence_Contains(used.as_ptr(), self.mark.as_ptr()) == 1)
         }
     }
+}
+
+fn is_function(object: Ref) -> bool {
+    // SAFETY: asks for the type of a live object.
+    unsafe { PyFunction_Check(object.as_ptr()) != 0 }
 }

@@ -1,6 +1,6 @@
 //! Who gets the outcome of a call in a pool.
 
-use super::future;
+use super::future::PoolFuture;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::wake::Bell;
 use crate::ffi::{Obj, Res, error};
@@ -15,7 +15,23 @@ pub enum Target {
     Loop(LoopCall),
 }
 
+/// That of a `Target::Future`.
+#[inline(always)]
+fn of(future: &Obj) -> &PoolFuture {
+    // SAFETY: whoever made the target has made it of such a future.
+    unsafe { future.borrow().cast_unchecked() }
+}
+
 impl Target {
+    /// The future of `concurrent.futures`, if it is one.
+    #[inline(always)]
+    pub fn pool_future(&self) -> Option<&PoolFuture> {
+        match self {
+            Target::Future(future) => Some(of(future)),
+            Target::Loop(_) => None,
+        }
+    }
+
     #[inline(always)]
     pub fn future(&self) -> &Obj {
         match self {
@@ -28,8 +44,7 @@ impl Target {
     #[inline]
     pub fn is_wanted(&self) -> bool {
         match self {
-            // SAFETY: a future of ours.
-            Target::Future(future) => !unsafe { future::of(future.as_ptr()) }.is_done(),
+            Target::Future(future) => !of(future).is_done(),
             Target::Loop(call) => call.is_wanted(),
         }
     }
@@ -38,8 +53,7 @@ impl Target {
     #[inline(always)]
     pub fn announce(&self) -> Res<bool> {
         match self {
-            // SAFETY: a future of ours.
-            Target::Future(future) => unsafe { future::set_running(future.as_ptr()) },
+            Target::Future(future) => of(future).set_running(),
             Target::Loop(call) => Ok(call.is_wanted()),
         }
     }
@@ -47,8 +61,7 @@ impl Target {
     /// As `announce`, where native code may do it: false where inherited code has to.
     pub fn announce_alone(&self) -> bool {
         match self {
-            // SAFETY: a future of ours.
-            Target::Future(future) => unsafe { future::of(future.as_ptr()) }.announce_alone(),
+            Target::Future(future) => of(future).announce_alone(),
             Target::Loop(_) => true,
         }
     }
@@ -56,13 +69,11 @@ impl Target {
     /// The future knows that a worker process has its call: whoever cancels it has to take the call back.
     #[inline]
     pub fn set_sent(&self, sent: bool) {
-        // SAFETY: a future of ours, or a loop's.
-        unsafe {
-            match self {
-                Target::Future(future) => future::of(future.as_ptr()).set_sent(sent),
-                Target::Loop(call) => {
-                    loop_future::of(call.future().as_ptr()).marks.put(Mark::Sent, sent);
-                }
+        match self {
+            Target::Future(future) => of(future).set_sent(sent),
+            Target::Loop(call) => {
+                // SAFETY: a loop's future.
+                unsafe { loop_future::of(call.future().as_ptr()) }.marks.put(Mark::Sent, sent);
             }
         }
     }
@@ -73,25 +84,21 @@ impl Target {
             Target::Loop(call) => return call.finish(outcome),
             Target::Future(future) => future,
         };
-        // SAFETY: a future of ours, which this call holds.
-        let told = unsafe {
-            match outcome {
-                Outcome::Raised(exception) => future::set_exception(future.as_ptr(), exception),
-                // Cancelled, and told so: `wait()` would wait for ever for one that is only cancelled.
-                _ => future::cancel(future.as_ptr())
-                    .and_then(|_| future::acknowledge_cancelled(future.as_ptr())),
-            }
+        let this = of(&future);
+        let told = match outcome {
+            Outcome::Raised(exception) => this.set_exception(exception),
+            // Cancelled, and told so: `wait()` would wait for ever for one that is only cancelled.
+            _ => this.cancel().and_then(|_| this.acknowledge_cancelled()),
         };
         if told.is_err() {
-            error::unraisable(future.as_ptr());
+            error::unraisable(future.borrow());
         }
     }
 
     /// Who waits for it in `concurrent.futures.wait` learns that it was cancelled.
     pub fn acknowledge(&self) -> Res<()> {
         match self {
-            // SAFETY: a future of ours.
-            Target::Future(future) => unsafe { future::acknowledge_cancelled(future.as_ptr()) },
+            Target::Future(future) => of(future).acknowledge_cancelled(),
             Target::Loop(_) => Ok(()),
         }
     }
@@ -103,14 +110,12 @@ impl Target {
             Target::Loop(call) => return Ok(call.finish_after(ran, outcome)),
             Target::Future(future) => future,
         };
-        // SAFETY: a future of ours, which this call holds.
-        unsafe {
-            future::note_run(future::of(future.as_ptr()), ran);
-            match outcome {
-                Outcome::Returned(value) => future::set_result(future.as_ptr(), value)?,
-                Outcome::Raised(exception) => future::set_exception(future.as_ptr(), exception)?,
-                Outcome::Cancelled => {}
-            }
+        let this = of(&future);
+        this.note_run(ran);
+        match outcome {
+            Outcome::Returned(value) => this.set_result(value)?,
+            Outcome::Raised(exception) => this.set_exception(exception)?,
+            Outcome::Cancelled => {}
         }
         Ok(None)
     }

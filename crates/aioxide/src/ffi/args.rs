@@ -148,11 +148,6 @@ impl<'a> Args<'a> {
         self.positional()[i]
     }
 
-    /// The positional arguments from `i` on.
-    pub fn after(self, i: usize) -> &'a [Raw] {
-        self.positional().get(i..).unwrap_or_default()
-    }
-
     /// As `with_keywords` and `kwnames`, as pointers.
     pub fn all(&self) -> (&'a [Raw], Raw) {
         (raws(self.with_keywords()), self.kwnames)
@@ -332,11 +327,17 @@ impl<'a> Args<'a> {
 
     /// The argument of a method that takes one, by position.
     #[inline(always)]
-    pub fn one(&self, function: impl Callee) -> Res<Raw> {
-        if self.count == 1 && self.kwnames.is_null() {
-            return Ok(self.get(0));
+    pub fn sole(self, function: impl Callee) -> Res<Ref<'a>> {
+        match self.given() {
+            [only] if self.kwnames.is_null() => Ok(*only),
+            _ => Err(function.refuse(&self, |function| format!("{function}() takes exactly one argument"))),
         }
-        Err(function.refuse(self, |function| format!("{function}() takes exactly one argument")))
+    }
+
+    /// As `sole`, as a pointer.
+    #[inline(always)]
+    pub fn one(&self, function: impl Callee) -> Res<Raw> {
+        self.sole(function).map(Ref::as_ptr)
     }
 
     /// Raises where arguments were given by name to a C function that takes none so, in the interpreter's words.

@@ -5,9 +5,9 @@
 //!   shared with one, whoever has a reference to it holds the GIL.
 //! - `Local<T>`: a part of a loop that only the thread that runs the loop touches, in a turn of it. It needs no lock.
 
-use super::py::Py;
-#[cfg(debug_assertions)]
 use std::cell::Cell;
+
+use super::py::Py;
 #[cfg(debug_assertions)]
 use std::thread::{ThreadId, current};
 
@@ -17,6 +17,9 @@ pub struct Locked<T>(T);
 
 // SAFETY: `get` wants the proof that the GIL is held, and gives nothing for longer than that holds.
 unsafe impl<T> Sync for Locked<T> {}
+
+// SAFETY: as above; and nothing happens where what can be copied ends, whatever thread that is in.
+unsafe impl<T: Copy> Send for Locked<Cell<T>> {}
 
 impl<T> Locked<T> {
     pub const fn new(value: T) -> Locked<T> {

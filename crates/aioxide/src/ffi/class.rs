@@ -269,6 +269,16 @@ unsafe extern "C" fn tp_dealloc<T: Collected>(slf: Raw) {
     });
 }
 
+/// # Safety
+/// `slf` is a `T` that the collector does not know, to which no reference is left.
+unsafe extern "C" fn tp_drop<T: Native>(slf: Raw) {
+    // SAFETY: nobody knows the object; its header has no end of its own.
+    guarded((), || unsafe {
+        std::ptr::drop_in_place(T::place(Ref::new(slf)));
+        held::free(slf);
+    });
+}
+
 /// Makes the type whose instances consist of a `T`.
 pub struct Class<T>(TypeDef, PhantomData<T>);
 
@@ -329,6 +339,11 @@ impl<T: Native> Class<T> {
         T: Collected,
     {
         Class(self.0.collector(tp_traverse::<T>, tp_clear::<T>, dealloc), PhantomData)
+    }
+
+    /// For a `T` that holds no objects which could lead back to it: it is dropped with its last reference.
+    pub fn dropped(self) -> Self {
+        self.also(|def| def.slot(Py_tp_dealloc, tp_drop::<T> as *mut c_void))
     }
 
     /// What has no form of its own here: slots, flags, the docstring. Whoever adds a slot answers for its signature.

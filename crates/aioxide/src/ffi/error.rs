@@ -115,6 +115,12 @@ pub fn is_interrupted() -> bool {
     is_interrupt() && aioxide_sys::thread::is_main()
 }
 
+/// Has the handlers of signals run that have come, and raises what one of them raises: in the main thread.
+pub fn check_signals() -> Res<()> {
+    // SAFETY: needs the GIL only.
+    super::object::check(unsafe { PyErr_CheckSignals() })
+}
+
 /// Whether `exc` is an instance of `kind`.
 pub fn is_instance(exc: impl Object, kind: impl Object) -> bool {
     // SAFETY: both are live objects.

@@ -3,9 +3,10 @@
 use pyo3_ffi::*;
 
 use super::work_item;
-use crate::calls::future;
+use crate::calls::future::PoolFuture;
 use crate::calls::target::Target;
-use crate::ffi::object::{check, tuple};
+use crate::ffi::calls::tuple;
+use crate::ffi::object::check;
 use crate::ffi::{Obj, Res};
 use crate::task::finish::Outcome;
 
@@ -27,10 +28,10 @@ impl Waiter {
 
     /// The future of `concurrent.futures`, if it is one.
     #[inline(always)]
-    pub fn pool_future(&self) -> Option<&Obj> {
+    pub fn pool_future(&self) -> Option<&PoolFuture> {
         match self {
-            Waiter::Target(Target::Future(future)) => Some(future),
-            _ => None,
+            Waiter::Target(target) => target.pool_future(),
+            Waiter::Item(_) => None,
         }
     }
 }
@@ -61,8 +62,7 @@ impl Call {
     #[inline(always)]
     pub fn leave(&self) {
         if let Some(future) = self.waiter.pool_future() {
-            // SAFETY: a pool's own future.
-            unsafe { future::of(future.as_ptr()) }.leave_queue();
+            future.leave_queue();
         }
     }
 

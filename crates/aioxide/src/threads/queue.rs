@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aioxide_sys::clock;
 use pyo3_ffi::*;
@@ -17,13 +18,15 @@ use super::call::{Call, Waiter};
 use super::seat::Seat;
 use super::work_item;
 use crate::calls::counters::Counters;
-use crate::calls::future::{self, State};
+use crate::calls::future::{PoolFuture, State};
 use crate::calls::room::{self, Room};
 use crate::engine::spinner::Spinner;
+use crate::ffi::calls::call;
+use crate::ffi::class::{Collected, Native, derives};
 use crate::ffi::error::runtime_error;
 use crate::ffi::guard::{visit, visit_opt};
-use crate::ffi::object::{call, check};
-use crate::ffi::{Leaf, Obj, Raw, Res, Slot, error};
+use crate::ffi::names::imported;
+use crate::ffi::{Global, Leaf, Obj, Py, Ref, Res, Slot, error};
 use crate::task::finish::Outcome;
 
 #[derive(Clone, Copy)]
@@ -67,15 +70,10 @@ pub struct Queue {
 }
 
 /// The interpreter is about to end: no pool takes calls any more, and workers end when nothing is left to run.
-struct Ending(Cell<bool>);
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Ending {}
-
-static ENDING: Ending = Ending(Cell::new(false));
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 pub fn end_all() {
-    ENDING.0.set(true);
+    ENDING.store(true, Ordering::Relaxed);
 }
 
 impl Queue {
@@ -139,7 +137,7 @@ impl Queue {
     /// Raises what `submit` raises on a pool that takes no calls.
     #[inline(always)]
     pub fn check_open(&self) -> Res<()> {
-        if self.shutdown.get() || ENDING.0.get() || self.broken.is_set() {
+        if self.shutdown.get() || ENDING.load(Ordering::Relaxed) || self.broken.is_set() {
             self.refuse_call()
         } else {
             Ok(())
@@ -159,7 +157,7 @@ impl Queue {
     }
 
     fn broken_error(&self) -> Res {
-        call(self.broken_class.get(), &[self.broken.or_none().as_ptr()])
+        call(&self.broken_class.or_none(), &[self.broken.or_none().borrow()])
     }
 
     /// Waits until there is room for one more call, where the pool has a limit and the thread may wait: a worker of
@@ -167,8 +165,7 @@ impl Queue {
     pub fn wait_for_room(&self) -> Res<()> {
         while self.is_full() && room::current() != std::ptr::from_ref(&self.room) {
             self.room.wait();
-            // SAFETY: needs the GIL only.
-            let goes_on = check(unsafe { PyErr_CheckSignals() }).and_then(|()| self.check_open());
+            let goes_on = error::check_signals().and_then(|()| self.check_open());
             if goes_on.is_err() {
                 // There may be room, of which this thread alone was told.
                 self.room.tell(false);
@@ -199,7 +196,7 @@ impl Queue {
             if let Waiter::Target(target) = &call.waiter
                 && target.acknowledge().is_err()
             {
-                error::unraisable(target.future().as_ptr());
+                error::unraisable(target.future().borrow());
             }
             self.count_dropped(call);
         }
@@ -230,9 +227,9 @@ impl Queue {
     }
 
     /// Takes a call out again: no thread could be started to run it.
-    pub fn take_back(&self, future: Raw) -> Option<Call> {
+    pub fn take_back(&self, future: Ref) -> Option<Call> {
         self.calls.with(|calls| {
-            let at = calls.iter().rposition(|call| call.waiter.object().as_ptr() == future)?;
+            let at = calls.iter().rposition(|call| call.waiter.object().borrow() == future)?;
             calls.remove(at).inspect(Call::leave)
         })
     }
@@ -278,7 +275,7 @@ impl Queue {
 
     /// Whether a worker that finds no call should end.
     pub fn is_over(&self) -> bool {
-        self.shutdown.get() || self.orphaned.get() || self.broken.is_set() || ENDING.0.get()
+        self.shutdown.get() || self.orphaned.get() || self.broken.is_set() || ENDING.load(Ordering::Relaxed)
     }
 
     /// When the call that is next was queued, in ticks.
@@ -418,7 +415,7 @@ impl Queue {
 
     /// In a child of fork: none of the threads is there, and what they ran or would have run is the parent's. Futures
     /// of these calls are ended without a word to their callbacks, so that nobody waits for ever.
-    pub fn after_fork(&self) {
+    pub fn after_fork(&self, py: Py) {
         let calls = self.take_all();
         let seats = self.seats.with(std::mem::take);
         let idle = self.idle.with(std::mem::take);
@@ -431,44 +428,19 @@ impl Queue {
             if let Waiter::Item(item) = &call.waiter {
                 work_item::leave_behind(item);
             }
-            call.waiter.pool_future().cloned()
+            call.waiter.pool_future().map(|future| future.object().to_obj())
         });
-        let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind())).collect();
+        let futures: Vec<Obj> = waiting.chain(seats.iter().filter_map(|seat| seat.left_behind(py))).collect();
         for future in futures {
             // SAFETY: a pool's own future.
-            let body = unsafe { future::of(future.as_ptr()) };
-            if !body.is_done() {
-                body.enter(State::Notified);
+            let future: &PoolFuture = unsafe { future.borrow().cast_unchecked() };
+            if !future.is_done() {
+                future.enter(State::Notified);
             }
         }
         // Its owner's stack, with the references on it, is lost; what it shares is not freed.
         std::mem::forget(seats);
         drop((calls, idle));
-    }
-
-    // --------------------------------------------------------------------------------------- garbage collection
-
-    /// # Safety
-    /// Called from a `tp_traverse`.
-    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
-        // SAFETY: the visitor neither calls back into us nor changes references.
-        unsafe {
-            for call in self.calls.visited() {
-                visit!(call.function.as_ptr(), visitor, arg);
-                visit_opt!(call.args, visitor, arg);
-                visit!(call.waiter.object().as_ptr(), visitor, arg);
-            }
-            for slot in [&self.broken, &self.broken_class] {
-                visit!(slot.get(), visitor, arg);
-            }
-        }
-        0
-    }
-
-    pub fn clear(&self) {
-        drop(self.take_all());
-        self.broken.clear();
-        self.broken_class.clear();
     }
 }
 
@@ -480,37 +452,61 @@ pub fn since(ticks: u64) -> u64 {
 
 /// What a thread that runs a loop must not do is wait: `submit` gives it a future whose call waits its turn instead.
 pub fn may_wait() -> Res<bool> {
-    let running = call(crate::ffi::names::stdlib().get_running_loop, &[])?;
-    Ok(crate::ffi::object::is_none(running.as_ptr()))
+    Ok(call(imported().get_running_loop, &[])?.borrow().is_none())
 }
 
 /// An object that Python code holds.
 #[repr(C)]
-pub struct QueueObject {
+pub struct WorkQueue {
     header: PyObject,
-    queue: Queue,
+    pub queue: Queue,
 }
 
-/// Fills the body of a fresh object.
-///
-/// # Safety
-/// `raw` is an object of the type whose body was not filled yet.
-pub unsafe fn fill(raw: Raw, queue: Queue) {
-    // SAFETY: instances of the type are laid out as this struct.
-    unsafe { (&raw mut (*raw.cast::<QueueObject>()).queue).write(queue) };
+/// The type that `queue_type` makes.
+pub(super) static TYPE: Global<*mut PyTypeObject> = Global::new();
+
+// SAFETY: as laid out above; its fields are cells.
+unsafe impl Native for WorkQueue {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
 }
 
-/// # Safety
-/// `raw` is a `WorkQueue`, which nobody will use again.
-pub unsafe fn empty(raw: Raw) {
-    // SAFETY: `fill` has filled it.
-    unsafe { std::ptr::drop_in_place(&raw mut (*raw.cast::<QueueObject>()).queue) };
+// SAFETY: what a call and a queue hold is visited, but for the threads' seats, which hold nothing.
+unsafe impl Collected for WorkQueue {
+    unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        // SAFETY: the visitor neither calls back into us nor changes references.
+        unsafe {
+            for call in self.queue.calls.visited() {
+                visit!(call.function.as_ptr(), visitor, arg);
+                visit_opt!(call.args, visitor, arg);
+                visit!(call.waiter.object().as_ptr(), visitor, arg);
+            }
+            for slot in [&self.queue.broken, &self.queue.broken_class] {
+                visit!(slot.get(), visitor, arg);
+            }
+        }
+        0
+    }
+
+    fn clear(&self) {
+        drop(self.queue.take_all());
+        self.queue.broken.clear();
+        self.queue.broken_class.clear();
+    }
 }
 
-/// # Safety
-/// `raw` is a `WorkQueue`, alive for the time of use.
-#[inline(always)]
-pub unsafe fn queue_of<'a>(raw: Raw) -> &'a Queue {
-    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
-    unsafe { &(*raw.cast::<QueueObject>()).queue }
+impl WorkQueue {
+    /// A new object of a type of queues.
+    ///
+    /// # Safety
+    /// `kind` is the type, or derived from it.
+    pub unsafe fn make(kind: *mut PyTypeObject, queue: Queue) -> Res {
+        // SAFETY: the body of a fresh object, which is filled before anybody sees it.
+        unsafe {
+            let made = Obj::steal(PyType_GenericAlloc(kind, 0))?;
+            (&raw mut (*WorkQueue::place(made.borrow())).queue).write(queue);
+            Ok(made)
+        }
+    }
 }

@@ -10,59 +10,61 @@ use aioxide_sys::clock;
 use crate::engine::futex::Futex;
 use crate::engine::spin;
 use crate::engine::wake::Bell;
-use crate::ffi::{NULL, Obj, Raw, gil};
+use crate::ffi::cells::Locked;
+use crate::ffi::{NULL, Obj, Py, Raw, Ref, gil};
 use crate::task::loop_state::thread_ident;
 
-/// All but `word` is guarded by the GIL.
 pub struct Seat {
     word: WaitWord<Futex>,
     pub thread: u64,
-    /// The function that runs, borrowed from the call that runs, and since when in ticks; null between calls.
-    running: Cell<(Raw, u64)>,
-    /// The future of the call that runs, borrowed; null where there is none, or a loop's.
-    future: Cell<Raw>,
+    running: Locked<Cell<Running>>,
 }
 
-// SAFETY: the cells are read and written under the GIL only.
-unsafe impl Send for Seat {}
-// SAFETY: as above.
-unsafe impl Sync for Seat {}
+/// What runs, borrowed from the call that runs; null between calls.
+#[derive(Clone, Copy)]
+struct Running {
+    function: Raw,
+    /// In ticks.
+    since: u64,
+    /// Null where there is none, or a loop's.
+    future: Raw,
+}
+
+const NOTHING: Running = Running { function: NULL, since: 0, future: NULL };
 
 /// How many workers spin, in all pools: one processor is left to whoever has something to do.
 static SPINNERS: AtomicUsize = AtomicUsize::new(0);
 
 impl Seat {
     pub fn new() -> Seat {
-        Seat {
-            word: WaitWord::default(),
-            thread: thread_ident(),
-            running: Cell::new((NULL, 0)),
-            future: Cell::new(NULL),
-        }
+        Seat { word: WaitWord::default(), thread: thread_ident(), running: Locked::new(Cell::new(NOTHING)) }
     }
 
     /// A call begins: what runs, and for which future of `concurrent.futures`.
     #[inline(always)]
-    pub fn begin(&self, function: Raw, since: u64, future: Raw) {
-        self.running.set((function, since));
-        self.future.set(future);
+    pub fn begin(&self, function: Ref, since: u64, future: Option<Ref>) {
+        let running =
+            Running { function: function.as_ptr(), since, future: future.map_or(NULL, Ref::as_ptr) };
+        self.running.get(function.py()).set(running);
     }
 
     #[inline(always)]
-    pub fn end(&self) {
-        self.running.set((NULL, 0));
-        self.future.set(NULL);
+    pub fn end(&self, py: Py) {
+        self.running.get(py).set(NOTHING);
     }
 
     /// What runs, and since when in ticks.
-    pub fn running(&self) -> Option<(Obj, u64)> {
-        let (function, since) = self.running.get();
-        Obj::maybe(function).map(|function| (function, since))
+    pub fn running(&self, py: Py) -> Option<(Obj, u64)> {
+        let Running { function, since, .. } = self.running.get(py).get();
+        // SAFETY: the call that runs holds it.
+        unsafe { Ref::maybe(function) }.map(|function| (function.to_obj(), since))
     }
 
     /// In a child of fork: the future of the call that ran in the parent's thread, which is not in this process.
-    pub fn left_behind(&self) -> Option<Obj> {
-        if self.thread == thread_ident() { None } else { Obj::maybe(self.future.get()) }
+    pub fn left_behind(&self, py: Py) -> Option<Obj> {
+        let future = self.running.get(py).get().future;
+        // SAFETY: the call that runs holds it, on the stack of a thread that is not here to let go of it.
+        if self.thread == thread_ident() { None } else { unsafe { Ref::maybe(future) }.map(Ref::to_obj) }
     }
 
     /// Has the worker come. It was taken off the stack of idle workers.

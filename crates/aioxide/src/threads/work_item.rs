@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 
-use crate::ffi::object::{call, import_from, is_none, truth};
-use crate::ffi::{Obj, Raw, Res, error, none};
+use crate::ffi::calls::call;
+use crate::ffi::object::{import_from, truth};
+use crate::ffi::{Obj, Ref, Res, error, none};
 use crate::task::finish::Outcome;
 
 /// What became of an item that was run.
@@ -13,17 +14,17 @@ pub enum Ran {
     Cancelled,
 }
 
-fn helper(name: &CStr, args: &[Raw]) -> Res {
-    call(import_from(c"aioxide._threads.items", name)?.as_ptr(), args)
+fn helper(name: &CStr, args: &[Ref]) -> Res {
+    call(&import_from(c"aioxide._threads.items", name)?, args)
 }
 
-/// Has the item run, by the worker's context (`run` is a bound method of it, or null).
-pub fn run(item: &Obj, run: Raw) -> Res<Ran> {
-    let run = Obj::maybe(run).unwrap_or_else(none);
-    let failed = helper(c"run", &[item.as_ptr(), run.as_ptr()])?;
-    Ok(match is_none(failed.as_ptr()) {
+/// Has the item run, by the worker's context (`run` is a bound method of it, if there is one).
+pub fn run(item: &Obj, run: Option<Ref>) -> Res<Ran> {
+    let run = run.map_or_else(none, Ref::to_obj);
+    let failed = helper(c"run", &[item.borrow(), run.borrow()])?;
+    Ok(match failed.borrow().is_none() {
         true => Ran::Cancelled,
-        false if truth(failed.as_ptr())? => Ran::Raised,
+        false if truth(&failed)? => Ran::Raised,
         false => Ran::Returned,
     })
 }
@@ -34,14 +35,14 @@ pub fn refuse(item: &Obj, outcome: Outcome) {
         Outcome::Raised(exception) => exception,
         _ => none(),
     };
-    if helper(c"refuse", &[item.as_ptr(), exception.as_ptr()]).is_err() {
-        error::unraisable(item.as_ptr());
+    if helper(c"refuse", &[item.borrow(), exception.borrow()]).is_err() {
+        error::unraisable(item.borrow());
     }
 }
 
 /// In a child of fork: the parent's call does not run here.
 pub fn leave_behind(item: &Obj) {
-    if helper(c"leave_behind", &[item.as_ptr()]).is_err() {
-        error::unraisable(item.as_ptr());
+    if helper(c"leave_behind", &[item.borrow()]).is_err() {
+        error::unraisable(item.borrow());
     }
 }

@@ -4,63 +4,43 @@
 use std::sync::Arc;
 
 use aioxide_sys::clock;
-use pyo3_ffi::*;
 
 use super::call::{Call, Waiter};
-use super::queue::{Queue, queue_of};
+use super::queue::{Queue, WorkQueue};
 use super::seat::Seat;
 use crate::calls::target::Target;
-use crate::ffi::guard::{fastcall, noargs};
-use crate::ffi::object::{boolean, check, is_none, tuple};
-use crate::ffi::{Obj, Raised, Res, error, none};
+use crate::ffi::calls::tuple;
+use crate::ffi::number::as_f64;
+use crate::ffi::object::boolean;
+use crate::ffi::{Args, Obj, Res, error, none};
 
-fastcall!(
-    /// `put_item(item, function)`: `function` is what is told of when the item runs.
-    py_put_item,
-    |slf, args| {
-        args.require(&["item", "function"], "WorkQueue.put_item")?;
-        let queue = queue_of(slf);
-        queue.check_open()?;
-        queue.push(Call {
-            function: Obj::new(args.get(1)),
-            args: None,
-            positional: 0,
-            kwnames: None,
-            waiter: Waiter::Item(Obj::new(args.get(0))),
-            queued: clock::ticks(),
-        });
-        queue.call_worker();
-        Ok(none())
-    }
-);
+/// `put_item(item, function)`: `function` is what is told of when the item runs.
+pub fn put_item(this: &WorkQueue, args: Args) -> Res<()> {
+    let [item, function] = args.first(["item", "function"], "WorkQueue.put_item")?;
+    this.queue.check_open()?;
+    this.queue.push(Call {
+        function: function.to_obj(),
+        args: None,
+        positional: 0,
+        kwnames: None,
+        waiter: Waiter::Item(item.to_obj()),
+        queued: clock::ticks(),
+    });
+    this.queue.call_worker();
+    Ok(())
+}
 
-noargs!(
-    /// `put(None)` of the standard library's queue.
-    py_put_none,
-    |slf| {
-        queue_of(slf).put_none();
-        Ok(none())
+/// `take(timeout)`: `None` waits for ever. Returns `None` for what `put(None)` has put and for a queue that is over,
+/// `False` for an empty one, a work item in a tuple, or `(future, is_of_loop, function, args, kwargs)`.
+pub fn take(this: &WorkQueue, args: Args) -> Res {
+    let [timeout] = args.first(["timeout"], "WorkQueue.take")?;
+    let timeout = if timeout.is_none() { None } else { Some(as_f64(timeout)?) };
+    match next_within(&this.queue, timeout)? {
+        Next::Call(call) => describe(call),
+        Next::Nothing => Ok(none()),
+        Next::Empty => Ok(boolean(false)),
     }
-);
-
-fastcall!(
-    /// `take(timeout)`: `None` waits for ever. Returns `None` for what `put(None)` has put and for a queue that is over,
-    /// `False` for an empty one, a work item in a tuple, or `(future, is_of_loop, function, args, kwargs)`.
-    py_take,
-    |slf, args| {
-        args.require(&["timeout"], "WorkQueue.take")?;
-        let timeout = if is_none(args.get(0)) { None } else { Some(PyFloat_AsDouble(args.get(0))) };
-        if error::occurred() {
-            return Err(Raised);
-        }
-        let held = Obj::new(slf);
-        match next_within(queue_of(held.as_ptr()), timeout)? {
-            Next::Call(call) => describe(call),
-            Next::Nothing => Ok(none()),
-            Next::Empty => Ok(boolean(false)),
-        }
-    }
-);
+}
 
 enum Next {
     Call(Call),
@@ -103,8 +83,7 @@ fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
         if was_called {
             queue.arrived();
         }
-        // SAFETY: needs the GIL only.
-        let signals = check(unsafe { PyErr_CheckSignals() });
+        let signals = error::check_signals();
         if signals.is_err() && was_called && queue.len() > 0 {
             queue.call_worker();
         }
@@ -115,12 +94,11 @@ fn next_within(queue: &Queue, timeout: Option<f64>) -> Res<Next> {
 fn describe(call: Call) -> Res {
     let (args, kwargs) = call.arguments()?;
     let Call { function, waiter, .. } = call;
-    let rest = [function.as_ptr(), args.as_ptr(), kwargs.as_ptr()];
     match &waiter {
-        Waiter::Item(item) => tuple(&[item.as_ptr()]),
+        Waiter::Item(item) => tuple(&[item.borrow()]),
         Waiter::Target(target) => {
             let of_loop = boolean(matches!(target, Target::Loop(_)));
-            tuple(&[&[target.future().as_ptr(), of_loop.as_ptr()], &rest[..]].concat())
+            tuple(&[target.future(), &of_loop, &function, &args, &kwargs].map(Obj::borrow))
         }
     }
 }

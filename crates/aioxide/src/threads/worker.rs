@@ -13,28 +13,26 @@ use crate::calls::room;
 use crate::calls::target::Target;
 use crate::engine::spin;
 use crate::engine::wake::Bell;
-use crate::ffi::names::intern;
-use crate::ffi::object::{call, call_kw, getattr, import_from, string, tuple};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error, gil};
+use crate::ffi::calls::{call, call_kw, tuple};
+use crate::ffi::names::text;
+use crate::ffi::number::as_f64;
+use crate::ffi::object::{getattr, import_from, string};
+use crate::ffi::{NULL, Obj, Raised, Ref, Res, error, gil, none};
 use crate::task::finish::Outcome;
 
 /// How long a worker holds the GIL while calls are queued, in ticks: calls of C functions never come to the place where
 /// the interpreter lets other threads in. Twice the switch interval: a thread that waits must have had one to itself
 /// before its wish is known, and letting go more often would wake it for nothing each time, so that it never has.
 fn hold() -> u64 {
-    let ask = || -> Res<f64> {
-        let seconds = call(import_from(c"sys", c"getswitchinterval")?.as_ptr(), &[])?;
-        // SAFETY: a float.
-        Ok(unsafe { PyFloat_AsDouble(seconds.as_ptr()) })
-    };
+    let ask = || as_f64(&call(&import_from(c"sys", c"getswitchinterval")?, &[])?);
     let seconds = ask().unwrap_or(0.005);
     error::clear();
     spin::ticks(2e6 * seconds)
 }
 
 /// Runs calls until the pool is over, or the worker has been idle for too long: then true. `run` is what a call is given
-/// to (a worker context of 3.14); null for calls that are functions.
-pub fn serve(queue: &Queue, run: Raw) -> bool {
+/// to (a worker context of 3.14); none for calls that are functions.
+pub fn serve(queue: &Queue, run: Option<Ref>) -> bool {
     let seat = Arc::new(Seat::new());
     let generation = queue.join(&seat);
     room::set_current(queue.room());
@@ -51,7 +49,7 @@ pub fn serve(queue: &Queue, run: Raw) -> bool {
 struct Worker<'a> {
     queue: &'a Queue,
     seat: Arc<Seat>,
-    run: Raw,
+    run: Option<Ref<'a>>,
     hold: u64,
     generation: u32,
 }
@@ -150,10 +148,10 @@ impl Worker<'_> {
                 return None;
             }
         };
-        let future = if let Target::Future(future) = &target { future.as_ptr() } else { NULL };
-        self.seat.begin(function.as_ptr(), begun, future);
+        let future = if let Target::Future(future) = &target { Some(future.borrow()) } else { None };
+        self.seat.begin(function.borrow(), begun, future);
         let result = self.invoke(&function, args.as_ref(), positional, kwnames.as_ref());
-        self.seat.end();
+        self.seat.end(function.borrow().py());
         let ran = since(begun);
         counters.note_ran(ran);
         counters.note_outcome(result.is_ok());
@@ -170,9 +168,9 @@ impl Worker<'_> {
     #[cold]
     fn run_item(&self, function: &Obj, item: Obj, begun: u64) {
         let counters = self.queue.counters();
-        self.seat.begin(function.as_ptr(), begun, NULL);
+        self.seat.begin(function.borrow(), begun, None);
         let ran = work_item::run(&item, self.run);
-        self.seat.end();
+        self.seat.end(function.borrow().py());
         let took = since(begun);
         counters.note_ran(took);
         match ran {
@@ -188,8 +186,8 @@ impl Worker<'_> {
 
     #[inline(always)]
     fn invoke(&self, function: &Obj, args: Option<&Obj>, positional: usize, kwnames: Option<&Obj>) -> Res {
-        if !self.run.is_null() {
-            return call(self.run, &[function.as_ptr()]);
+        if let Some(run) = self.run {
+            return call(run, &[function.borrow()]);
         }
         // SAFETY: a tuple of the positional values and as many as `kwnames` has names, alive for the call.
         unsafe {
@@ -205,14 +203,13 @@ impl Worker<'_> {
 #[cold]
 fn report() {
     let log = || -> Res {
-        let Some(exception) = error::take() else { return Ok(crate::ffi::none()) };
+        let Some(exception) = error::take() else { return Ok(none()) };
         let logger = import_from(c"concurrent.futures._base", c"LOGGER")?;
-        let method = getattr(logger.as_ptr(), intern(c"critical")?)?;
-        let text = string("Exception in worker")?;
-        let keywords = tuple(&[intern(c"exc_info")?])?;
-        call_kw(method.as_ptr(), &[text.as_ptr(), exception.as_ptr()], 1, keywords.as_ptr())
+        let (message, keywords) = (string("Exception in worker")?, tuple(&[text(c"exc_info")?])?);
+        let args = [message.borrow(), exception.borrow()];
+        call_kw(&getattr(&logger, text(c"critical")?)?, &args, Some(keywords.borrow()))
     };
     if log().is_err() {
-        error::unraisable(NULL);
+        error::unraisable(None);
     }
 }

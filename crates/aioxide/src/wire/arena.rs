@@ -67,9 +67,9 @@ impl Arena {
         Ok(slab)
     }
 
-    /// Copies into a slab that `take_some` gave: so many bytes from there to this place. Where there is no room for them,
+    /// Copies into a slab that `take_some` gave: each piece to its place. Where there is no room for them,
     /// what there is of the slab is given back.
-    pub fn fill(&mut self, slab: &Rc<Slab>, pieces: &[(usize, *const u8, usize)]) -> io::Result<()> {
+    pub fn fill(&mut self, slab: &Rc<Slab>, pieces: &[(usize, &[u8])]) -> io::Result<()> {
         let filled = slab.fill(pieces);
         if filled.is_err() {
             self.slabs.retain(|kept| !Rc::ptr_eq(kept, slab));

@@ -10,9 +10,10 @@ use aioxide_core::frames::Place;
 use pyo3_ffi::*;
 
 use super::slab::{IN_FRAME, Known, Slab, no_room, shared_by_id};
+use crate::ffi::class::{Class, Native, derives};
 use crate::ffi::guard::guarded;
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raw, Res, error};
+use crate::ffi::py::Object;
+use crate::ffi::{Global, Obj, Raw, Ref, Res, error};
 
 /// The use of a received slab: when the last one of a frame is gone, the slab is given back to its owner.
 pub struct Lease {
@@ -154,6 +155,13 @@ struct Buffer {
 
 static BUFFER: Global<*mut PyTypeObject> = Global::new();
 
+// SAFETY: as laid out above, with a mapping that cannot be sent.
+unsafe impl Native for Buffer {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &BUFFER)
+    }
+}
+
 /// Has workers told, where shared memory has gone: set by the room of process pools, which a worker has none of.
 pub static FORGET_GONE: Global<fn()> = Global::new();
 
@@ -162,7 +170,7 @@ impl Buffer {
         // SAFETY: the type is made at import, before any slab; its body is zeroed and filled here.
         unsafe {
             let made = Obj::steal(PyType_GenericAlloc(*BUFFER.get(), 0))?;
-            let this = made.as_ptr().cast::<Buffer>();
+            let this = Buffer::place(made.borrow());
             (&raw mut (*this).lease).write(Some(lease));
             (*this).start = start;
             (*this).size = size;
@@ -172,18 +180,13 @@ impl Buffer {
 }
 
 /// The number of the shared slab that a buffer of `new_shared` lies in.
-///
-/// # Safety
-/// `buffer` is a live object.
-pub unsafe fn id_of(buffer: Raw) -> Res {
-    // SAFETY: the type is checked; the body of an instance was filled when it was made.
-    unsafe {
-        if Py_TYPE(buffer) != *BUFFER.get() {
-            return error::type_error(c"not a buffer of shared memory");
-        }
-        let id = (*buffer.cast::<Buffer>()).lease.as_ref().map_or(0, |lease| lease.slab.id);
-        Obj::steal(PyLong_FromUnsignedLongLong(id))
-    }
+pub fn id_of(buffer: impl Object) -> Res {
+    let Some(buffer) = buffer.reference().cast::<Buffer>() else {
+        return error::type_error(c"not a buffer of shared memory");
+    };
+    let id = buffer.lease.as_ref().map_or(0, |lease| lease.slab.id);
+    // SAFETY: plain constructor.
+    Obj::steal(unsafe { PyLong_FromUnsignedLongLong(id) })
 }
 
 /// A new buffer of `size` bytes, all zero, in a shared slab of its own.
@@ -201,24 +204,19 @@ pub fn new_shared(size: usize) -> Res {
 unsafe extern "C" fn getbuffer(slf: Raw, view: *mut Py_buffer, flags: c_int) -> c_int {
     // SAFETY: a slot of the type; the view holds a reference to the object, which holds the memory.
     guarded(-1, || unsafe {
-        let this = slf.cast::<Buffer>();
-        PyBuffer_FillInfo(view, slf, (*this).start.cast(), (*this).size as Py_ssize_t, 0, flags)
+        let this: &Buffer = Ref::new(slf).cast_unchecked();
+        PyBuffer_FillInfo(view, slf, this.start.cast(), this.size as Py_ssize_t, 0, flags)
     })
 }
 
-/// # Safety
-/// `slf` is a `Buffer`, to which no reference is left.
-unsafe extern "C" fn dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone; what is called then is set once, at import.
-    guarded((), || unsafe {
-        let kind = Py_TYPE(slf);
-        drop((*slf.cast::<Buffer>()).lease.take());
-        PyObject_Free(slf.cast());
-        Py_DECREF(kind.cast());
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        drop(self.lease.take());
         if FORGET_GONE.is_set() {
-            FORGET_GONE.get()();
+            // SAFETY: just looked.
+            (unsafe { FORGET_GONE.get() })();
         }
-    });
+    }
 }
 
 /// Makes the type, unless the other module of this library has.
@@ -226,12 +224,11 @@ pub fn load() -> Res<()> {
     if BUFFER.is_set() {
         return Ok(());
     }
-    let kind = TypeDef::new(c"aioxide.SharedBuffer", size_of::<Buffer>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .doc(c"Memory that processes share: supports the buffer protocol.")
-        .slot(Py_bf_getbuffer, getbuffer as *mut c_void)
-        .slot(Py_tp_dealloc, dealloc as *mut c_void)
-        .build(NULL)?;
-    BUFFER.set(kind);
+    let class = Class::<Buffer>::new(c"aioxide.SharedBuffer").dropped().also(|def| {
+        def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+            .doc(c"Memory that processes share: supports the buffer protocol.")
+            .slot(Py_bf_getbuffer, getbuffer as *mut c_void)
+    });
+    BUFFER.set(class.build(None)?);
     Ok(())
 }

@@ -94,8 +94,7 @@ impl Payload {
             parts.push(Part { pieces: pickled.pieces(), shared: None });
         }
         for view in &pickled.buffers {
-            let shared = find_shared(view.start(), view.len());
-            parts.push(Part { pieces: vec![(view.start(), view.len())], shared });
+            parts.push(Part { pieces: vec![view.bytes()], shared: find_shared(view) });
         }
         payload.place(parts, pickled, arena, lent)?;
         Ok(payload)
@@ -128,11 +127,11 @@ impl Payload {
             let slab = self.own.as_ref().map_or(IN_FRAME, |slab| slab.id);
             self.places.push(Place { slab, offset: offset as u64, size: size as u64 });
             let mut at = offset;
-            for (start, size) in part.pieces {
-                if size > 0 {
-                    pieces.push((at, start, size));
+            for piece in part.pieces {
+                if !piece.is_empty() {
+                    pieces.push((at, piece));
                 }
-                at += size;
+                at += piece.len();
             }
             offset += size.next_multiple_of(ALIGN);
         }
@@ -148,14 +147,9 @@ impl Payload {
     #[cold]
     fn place_in_frame(&mut self, parts: Vec<Part>, pickled: &Pickled) {
         let mut body = Vec::new();
-        let mut append = |pieces: &[(*const u8, usize)]| {
+        let mut append = |pieces: &[&[u8]]| {
             let offset = body.len();
-            for (start, size) in pieces {
-                if *size > 0 {
-                    // SAFETY: so many bytes are there, as `pickled` is held.
-                    body.extend_from_slice(unsafe { std::slice::from_raw_parts(*start, *size) });
-                }
-            }
+            pieces.iter().for_each(|piece| body.extend_from_slice(piece));
             Place { slab: IN_FRAME, offset: offset as u64, size: (body.len() - offset) as u64 }
         };
         if !self.body_in_slab {
@@ -175,13 +169,13 @@ impl Payload {
 }
 
 /// Bytes that are to lie together: in pieces here, or in a shared slab already.
-struct Part {
-    pieces: Vec<(*const u8, usize)>,
+struct Part<'a> {
+    pieces: Vec<&'a [u8]>,
     shared: Option<(Rc<Slab>, Place)>,
 }
 
-impl Part {
+impl Part<'_> {
     fn size(&self) -> usize {
-        self.pieces.iter().map(|(_, size)| size).sum()
+        self.pieces.iter().map(|piece| piece.len()).sum()
     }
 }

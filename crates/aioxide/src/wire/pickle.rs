@@ -12,13 +12,13 @@ use pyo3_ffi::*;
 pub use super::pickled::Pickled;
 use super::{reduce, slab};
 use crate::ffi::buffer::View;
-use crate::ffi::guard::{guarded, onearg};
-use crate::ffi::names::intern;
-use crate::ffi::object::{
-    boolean, bytes, call, call_kw, call_method, getattr, import_from, is_none, none, setattr, tuple,
-};
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::calls::{call, call_kw, call_method, tuple};
+use crate::ffi::class::{Class, Native, derives};
+use crate::ffi::guard::guarded;
+use crate::ffi::names::text;
+use crate::ffi::object::{bytes, getattr, import_from, int, setattr};
+use crate::ffi::py::Object;
+use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Ref, Res, Slot, error, none};
 
 /// Buffers of this size and more are kept apart: for small ones, a copy through the socket costs no more than a place in a
 /// slab. Measured there and back, one at a time and 40 at a time: at 4 to 8 KiB there is no difference, at 16 KiB a slab
@@ -44,68 +44,55 @@ const LARGEST_KEPT: usize = 16 << 20;
 /// So many bytes are held where they are until they are copied into a slab.
 const LARGE_INSERT: usize = 1 << 20;
 
-onearg!(sink_write, |slf, data| {
-    let (view, sink) = (View::new(data, PyBUF_ANY_CONTIGUOUS)?, &*slf.cast::<Sink>());
+fn sink_write(sink: &Sink, data: Ref) -> Res<()> {
+    let view = View::new(data, PyBUF_ANY_CONTIGUOUS)?;
     if view.len() >= LARGE_INSERT {
         let at = sink.body.with(|body| body.len());
         sink.inserts.with(|inserts| inserts.push((at, view)));
     } else {
         sink.body.with(|body| body.extend_from_slice(view.bytes()));
     }
-    Ok(none())
-});
+    Ok(())
+}
 
-// False keeps the buffer apart, true leaves it in the pickle: what unpickles an array takes any kind of buffer, but others
-// get what the standard library gives them, bytes or a bytearray.
-onearg!(sink_buffer, |slf, object| {
-    let sink = &*slf.cast::<Sink>();
-    let of_array = sink.of_array.replace(NULL) == object;
+/// False keeps the buffer apart, true leaves it in the pickle: what unpickles an array takes any kind of buffer, but others
+/// get what the standard library gives them, bytes or a bytearray.
+fn sink_buffer(sink: &Sink, object: Ref) -> Res<bool> {
+    let of_array = sink.of_array.replace(NULL) == object.as_ptr();
     let Ok(view) = View::new(object, PyBUF_ANY_CONTIGUOUS) else {
         // The pickler has the words for a buffer that cannot be pickled.
         error::clear();
-        return Ok(boolean(true));
+        return Ok(true);
     };
     let apart = of_array && view.len() >= sink.small.get();
-    if !apart && slab::find_shared(view.start(), view.len()).is_none() {
-        return Ok(boolean(true));
+    if !apart && slab::find_shared(&view).is_none() {
+        return Ok(true);
     }
     sink.buffers.with(|buffers| buffers.push(view));
-    Ok(boolean(false))
-});
+    Ok(false)
+}
 
-// What an array is reduced to.
-onearg!(sink_reduce_array, |slf, array| {
-    let sink = &*slf.cast::<Sink>();
+/// What an array is reduced to.
+fn sink_reduce_array(sink: &Sink, array: Ref) -> Res {
     let (reduced, buffer) = reduce::array(array, sink.small.get())?;
     sink.of_array.set(buffer);
     Ok(reduced)
-});
+}
 
-// What any other object is reduced to, up to 3.13.
-onearg!(sink_reduce, |_slf, object| reduce::by_default_protocol(object));
+static SINK: Global<*mut PyTypeObject> = Global::new();
 
-/// # Safety
-/// `slf` is a sink, to which no reference is left.
-unsafe extern "C" fn sink_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone.
-    guarded((), || unsafe {
-        let kind = Py_TYPE(slf);
-        let this = slf.cast::<Sink>();
-        std::ptr::drop_in_place(&raw mut (*this).body);
-        std::ptr::drop_in_place(&raw mut (*this).inserts);
-        std::ptr::drop_in_place(&raw mut (*this).buffers);
-        PyObject_Free(slf.cast());
-        Py_DECREF(kind.cast());
-    });
+// SAFETY: as laid out above, with cells.
+unsafe impl Native for Sink {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &SINK)
+    }
 }
 
 /// `ForkingPickler`'s table of reducers, looked up live: what is registered later counts. And ours for arrays.
 #[repr(C)]
 struct Table {
     header: PyObject,
-    extra: Raw,
-    usual: Raw,
-    for_arrays: Raw,
+    for_arrays: Slot,
 }
 
 /// # Safety
@@ -113,9 +100,9 @@ struct Table {
 unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
     // SAFETY: both are dicts, which live for ever; looking up a type runs no code of users but hashing of metaclasses.
     guarded(NULL, || unsafe {
-        let this = &*slf.cast::<Table>();
-        for dict in [this.extra, this.usual] {
-            let found = PyDict_GetItemWithError(dict, key);
+        let this: &Table = Ref::new(slf).cast_unchecked();
+        for dict in [&pickling().extra, &pickling().usual] {
+            let found = PyDict_GetItemWithError(dict.as_ptr(), key);
             if !found.is_null() {
                 return Obj::new(found).into_raw();
             }
@@ -123,41 +110,35 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
                 return NULL;
             }
         }
-        if reduce::is_array_type(key) {
-            return Obj::new(this.for_arrays).into_raw();
+        if reduce::is_array_type(Ref::new(key)) {
+            return this.for_arrays.or_none().into_raw();
         }
         PyErr_SetObject(PyExc_KeyError, key);
         NULL
     })
 }
 
-/// # Safety
-/// `slf` is a table, to which no reference is left.
-unsafe extern "C" fn table_dealloc(slf: Raw) {
-    // SAFETY: the last reference is gone; the two dicts live for ever.
-    guarded((), || unsafe {
-        let kind = Py_TYPE(slf);
-        let this = slf.cast::<Table>();
-        Py_XDECREF((*this).for_arrays);
-        PyObject_Free(slf.cast());
-        Py_DECREF(kind.cast());
-    });
+static TABLE: Global<*mut PyTypeObject> = Global::new();
+
+// SAFETY: as laid out above; nobody writes to it when it is made.
+unsafe impl Native for Table {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TABLE)
+    }
 }
 
 struct Pickling {
     pickler_type: Obj,
     loads: Obj,
-    table_type: *mut PyTypeObject,
     /// The reducers of `ForkingPickler`, and those of `copyreg`: dicts.
     extra: Obj,
     usual: Obj,
-    sink_type: *mut PyTypeObject,
     kw_callback: Obj,
     kw_buffers: Obj,
-    dump: Raw,
-    clear_memo: Raw,
-    dispatch_table: Raw,
-    release: Raw,
+    dump: Ref<'static>,
+    clear_memo: Ref<'static>,
+    dispatch_table: Ref<'static>,
+    release: Ref<'static>,
     /// Picklers that nobody uses now, each with its sink.
     spare: Leaf<Vec<(Obj, Obj)>>,
 }
@@ -174,21 +155,20 @@ pub fn load() -> Res<()> {
     if PICKLING.is_set() {
         return Ok(());
     }
-    let sink_type = TypeDef::new(c"aioxide.PickleSink", size_of::<Sink>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+    let sink = Class::<Sink>::new(c"aioxide.PickleSink")
+        .also(|def| def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION))
         .onearg(c"write", sink_write, c"Append bytes.")
         .onearg(c"buffer", sink_buffer, c"Decide where a buffer travels.")
         .onearg(c"reduce_array", sink_reduce_array, c"Reduce a numpy array.")
-        .onearg(c"reduce", sink_reduce, c"Reduce an object.")
-        .slot(Py_tp_dealloc, sink_dealloc as *mut c_void)
-        .build(NULL)?;
-    let table_type = TypeDef::new(c"aioxide.ReducerTable", size_of::<Table>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .slot(Py_mp_subscript, table_get as *mut c_void)
-        .slot(Py_tp_dealloc, table_dealloc as *mut c_void)
-        .build(NULL)?;
+        .onearg(c"reduce", |_, object| reduce::by_default_protocol(object), c"Reduce an object, up to 3.13.")
+        .dropped();
+    SINK.set(sink.build(None)?);
+    let table = Class::<Table>::new(c"aioxide.ReducerTable").dropped().also(|def| {
+        def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION).slot(Py_mp_subscript, table_get as *mut c_void)
+    });
+    TABLE.set(table.build(None)?);
     let forking = import_from(c"multiprocessing.reduction", c"ForkingPickler")?;
-    let extra = getattr(forking.as_ptr(), intern(c"_extra_reducers")?)?;
+    let extra = getattr(&forking, text(c"_extra_reducers")?)?;
     let usual = import_from(c"copyreg", c"dispatch_table")?;
     // SAFETY: looks at the types of two objects that are alive.
     if unsafe { PyDict_Check(extra.as_ptr()) == 0 || PyDict_Check(usual.as_ptr()) == 0 } {
@@ -198,16 +178,14 @@ pub fn load() -> Res<()> {
     PICKLING.set(Pickling {
         pickler_type: reduce::pickler_type(import_from(c"_pickle", c"Pickler")?)?,
         loads: import_from(c"_pickle", c"loads")?,
-        table_type,
         extra,
         usual,
-        sink_type,
-        kw_callback: tuple(&[intern(c"buffer_callback")?])?,
-        kw_buffers: tuple(&[intern(c"buffers")?])?,
-        dump: intern(c"dump")?,
-        clear_memo: intern(c"clear_memo")?,
-        dispatch_table: intern(c"dispatch_table")?,
-        release: intern(c"release")?,
+        kw_callback: tuple(&[text(c"buffer_callback")?])?,
+        kw_buffers: tuple(&[text(c"buffers")?])?,
+        dump: text(c"dump")?,
+        clear_memo: text(c"clear_memo")?,
+        dispatch_table: text(c"dispatch_table")?,
+        release: text(c"release")?,
         spare: Leaf::default(),
     });
     Ok(())
@@ -215,81 +193,76 @@ pub fn load() -> Res<()> {
 
 /// The table of one pickler, whose sink sees to arrays.
 fn make_table(sink: &Obj) -> Res {
-    let p = pickling();
-    let for_arrays = getattr(sink.as_ptr(), intern(c"reduce_array")?)?;
-    // SAFETY: the body is filled before the object is seen; the two dicts are kept for ever.
-    unsafe {
-        let made = Obj::steal(PyType_GenericAlloc(p.table_type, 0))?;
-        let this = made.as_ptr().cast::<Table>();
-        ((*this).extra, (*this).usual) = (p.extra.as_ptr(), p.usual.as_ptr());
-        (*this).for_arrays = for_arrays.into_raw();
-        Ok(made)
-    }
+    // SAFETY: the type is made with the first pickler; a zeroed body is an empty slot.
+    let made = Obj::steal(unsafe { PyType_GenericAlloc(*TABLE.get(), 0) })?;
+    // SAFETY: just made.
+    let this: &Table = unsafe { made.borrow().cast_unchecked() };
+    this.for_arrays.set(getattr(sink, text(c"reduce_array")?)?);
+    Ok(made)
 }
 
 fn make_pickler() -> Res<(Obj, Obj)> {
     let p = pickling();
-    let (pickler, sink) = make_with(p.pickler_type.as_ptr())?;
-    setattr(pickler.as_ptr(), p.dispatch_table, make_table(&sink)?.as_ptr())?;
-    reduce::set_up(&pickler, || getattr(sink.as_ptr(), intern(c"reduce")?))?;
+    let (pickler, sink) = make_with(&p.pickler_type)?;
+    setattr(&pickler, p.dispatch_table, &make_table(&sink)?)?;
+    reduce::set_up(&pickler, || getattr(&sink, text(c"reduce")?))?;
     Ok((pickler, sink))
 }
 
 /// A pickler that `make` makes, and the sink that it writes into.
-fn make_with(make: Raw) -> Res<(Obj, Obj)> {
-    let p = pickling();
+fn make_with(make: impl Object) -> Res<(Obj, Obj)> {
     // SAFETY: a fresh sink, whose body is filled before it is seen.
-    unsafe {
-        let sink = Obj::steal(PyType_GenericAlloc(p.sink_type, 0))?;
-        let this = sink.as_ptr().cast::<Sink>();
+    let sink = unsafe {
+        let sink = Obj::steal(PyType_GenericAlloc(*SINK.get(), 0))?;
+        let this = Sink::place(sink.borrow());
         (&raw mut (*this).body).write(Leaf::default());
         (&raw mut (*this).inserts).write(Leaf::default());
         (&raw mut (*this).buffers).write(Leaf::default());
-        let callback = getattr(sink.as_ptr(), intern(c"buffer")?)?;
-        let protocol = crate::ffi::object::int(5)?;
-        let args = [sink.as_ptr(), protocol.as_ptr(), callback.as_ptr()];
-        Ok((call_kw(make, &args, 2, p.kw_callback.as_ptr())?, sink))
-    }
+        sink
+    };
+    let (callback, protocol) = (getattr(&sink, text(c"buffer")?)?, int(5)?);
+    let args = [sink.borrow(), protocol.borrow(), callback.borrow()];
+    Ok((call_kw(make, &args, Some(pickling().kw_callback.borrow()))?, sink))
 }
 
 /// Pickles an object; where memory to send in is scarce (`keeps`), its buffers too. A pickler that failed, or that this very call is inside of, is not used again.
-pub fn dump(object: Raw, keeps: bool) -> Res<Pickled> {
+pub fn dump(object: impl Object, keeps: bool) -> Res<Pickled> {
     let p = pickling();
     let (pickler, sink) = match p.spare.with(Vec::pop) {
         Some(pair) => pair,
         None => make_pickler()?,
     };
     let pickled = dump_into(&pickler, &sink, object, keeps)?;
-    drop(call_method(p.clear_memo, &[pickler.as_ptr()])?);
+    drop(call_method(p.clear_memo, &[pickler.borrow()])?);
     p.spare.with(|spare| spare.push((pickler, sink)));
     Ok(pickled)
 }
 
 /// As `dump`, with a pickler made for this once by `make(sink, protocol, buffer_callback=...)`, a callable of Python's.
-pub fn dump_with(make: Raw, object: Raw, keeps: bool) -> Res<Pickled> {
+pub fn dump_with(make: impl Object, object: impl Object, keeps: bool) -> Res<Pickled> {
     let (pickler, sink) = make_with(make)?;
     dump_into(&pickler, &sink, object, keeps)
 }
 
 /// In a worker: pickles what `_aioxide_worker` has in place of a value that plain pickle could not send, if it has something.
 #[cold]
-pub fn dump_portable(value: Raw, keeps: bool) -> Res<Pickled> {
+pub fn dump_portable(value: impl Object, keeps: bool) -> Res<Pickled> {
     let why = error::take();
     let told = why.clone().unwrap_or_else(none);
     let portable = import_from(c"_aioxide_worker", c"portable")?;
-    let instead = call(portable.as_ptr(), &[value, told.as_ptr()])?;
-    if is_none(instead.as_ptr()) {
+    let instead = call(&portable, &[value.reference(), told.borrow()])?;
+    if instead.borrow().is_none() {
         error::restore(why);
         return Err(Raised);
     }
-    dump(instead.as_ptr(), keeps)
+    dump(&instead, keeps)
 }
 
-fn dump_into(pickler: &Obj, sink: &Obj, object: Raw, keeps: bool) -> Res<Pickled> {
+fn dump_into(pickler: &Obj, sink: &Obj, object: impl Object, keeps: bool) -> Res<Pickled> {
     // SAFETY: a sink, by the pair, which the caller holds.
-    let this = unsafe { &*sink.as_ptr().cast::<Sink>() };
+    let this: &Sink = unsafe { sink.borrow().cast_unchecked() };
     this.small.set(if keeps { LARGEST_KEPT } else { LARGE_BUFFER });
-    drop(call_method(pickling().dump, &[pickler.as_ptr(), object])?);
+    drop(call_method(pickling().dump, &[pickler.borrow(), object.reference()])?);
     Ok(Pickled {
         body: this.body.with(std::mem::take),
         inserts: this.inserts.with(std::mem::take),
@@ -306,28 +279,27 @@ const SMALL: usize = 1 << 14;
 /// `size` bytes are at `start` until this returns.
 pub unsafe fn load_from(start: *const u8, size: usize, buffers: &[Obj]) -> Res {
     let p = pickling();
+    let lent = size > SMALL;
     // SAFETY: the bytes stay until this returns; a view of lent memory is released before that.
-    unsafe {
-        let lent = size > SMALL;
-        let data = if lent {
+    let data = unsafe {
+        if lent {
             Obj::steal(PyMemoryView_FromMemory(start.cast_mut().cast(), size as Py_ssize_t, PyBUF_READ))?
         } else {
             bytes(if size == 0 { &[] } else { std::slice::from_raw_parts(start, size) })?
-        };
-        let result = if buffers.is_empty() {
-            call(p.loads.as_ptr(), &[data.as_ptr()])
-        } else {
-            let raws: Vec<Raw> = buffers.iter().map(Obj::as_ptr).collect();
-            let buffers = tuple(&raws)?;
-            call_kw(p.loads.as_ptr(), &[data.as_ptr(), buffers.as_ptr()], 1, p.kw_buffers.as_ptr())
-        };
-        if lent {
-            let raised = error::take();
-            if call_method(p.release, &[data.as_ptr()]).is_err() {
-                error::unraisable(data.as_ptr());
-            }
-            error::restore(raised);
         }
-        result
+    };
+    let result = if buffers.is_empty() {
+        call(&p.loads, &[data.borrow()])
+    } else {
+        let buffers = tuple(&buffers.iter().map(Obj::borrow).collect::<Vec<_>>())?;
+        call_kw(&p.loads, &[data.borrow(), buffers.borrow()], Some(p.kw_buffers.borrow()))
+    };
+    if lent {
+        let raised = error::take();
+        if call_method(p.release, &[data.borrow()]).is_err() {
+            error::unraisable(data.borrow());
+        }
+        error::restore(raised);
     }
+    result
 }

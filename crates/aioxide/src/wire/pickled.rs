@@ -29,15 +29,7 @@ impl Pickled {
         if self.inserts.is_empty() {
             return self.body;
         }
-        let mut whole = Vec::with_capacity(self.len());
-        let mut at = 0;
-        for (before, view) in &self.inserts {
-            whole.extend_from_slice(&self.body[at..*before]);
-            whole.extend_from_slice(view.bytes());
-            at = *before;
-        }
-        whole.extend_from_slice(&self.body[at..]);
-        whole
+        self.pieces().concat()
     }
 
     /// Bytes of all that is to be sent.
@@ -46,14 +38,13 @@ impl Pickled {
     }
 
     /// The pieces of the pickle, in order.
-    pub fn pieces(&self) -> Vec<(*const u8, usize)> {
+    pub fn pieces(&self) -> Vec<&[u8]> {
         let (mut pieces, mut at) = (Vec::new(), 0);
         for (before, view) in &self.inserts {
-            pieces.push((self.body[at..*before].as_ptr(), before - at));
-            pieces.push((view.start(), view.len()));
+            pieces.extend([&self.body[at..*before], view.bytes()]);
             at = *before;
         }
-        pieces.push((self.body[at..].as_ptr(), self.body.len() - at));
+        pieces.push(&self.body[at..]);
         pieces
     }
 }

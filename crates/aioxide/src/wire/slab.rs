@@ -19,11 +19,15 @@ use aioxide_core::slot::Claim;
 use aioxide_sys::forks;
 use aioxide_sys::memfd::{self, Mapping, Spare};
 use aioxide_sys::{clock, memory};
-use pyo3_ffi::*;
+use pyo3_ffi::PyLong_AsSsize_t;
 
+use crate::ffi::buffer::View;
+use crate::ffi::calls::call;
+use crate::ffi::cells::Locked;
 use crate::ffi::error::raise_io;
-use crate::ffi::object::{call, int, string};
-use crate::ffi::{Leaf, Raised, Raw, Res, error};
+use crate::ffi::object::{int, string};
+use crate::ffi::py::Object;
+use crate::ffi::{Leaf, Py, Raised, Res, builtin, error};
 
 /// Where the data of a slab begins; the word of its state stands before it, in a page of its own: it stays shared when a
 /// fork makes the data private. Other processors than this have pages of up to 64 KiB.
@@ -159,24 +163,23 @@ impl Slab {
         }
     }
 
-    /// Copies so many bytes from there to each place of the data. They are inside the slab, which is ours alone. The first
+    /// Copies each piece to its place of the data. They are inside the slab, which is ours alone. The first
     /// time the kernel copies them, into pages that it need not clear before nor map: two thirds of the time.
-    pub fn fill(&self, pieces: &[(usize, *const u8, usize)]) -> io::Result<()> {
+    pub fn fill(&self, pieces: &[(usize, &[u8])]) -> io::Result<()> {
         if let (Pages::None, Some(fd)) = (self.pages.get(), &self.fd) {
             let mut end = 0;
-            for (at, start, size) in pieces {
-                // SAFETY: the caller holds so many bytes there.
-                memfd::write(fd, DATA + at, unsafe { std::slice::from_raw_parts(*start, *size) })?;
-                end = end.max(at + size);
+            for (at, piece) in pieces {
+                memfd::write(fd, DATA + at, piece)?;
+                end = end.max(at + piece.len());
             }
             memfd::allocate(fd, DATA + end..self.size())?;
             self.pages.set(Pages::There);
             return Ok(());
         }
         self.map_pages();
-        for (at, start, size) in pieces {
-            // SAFETY: so many bytes are there in the source, and in the slab, which nobody else looks at.
-            unsafe { aioxide_sys::copy::copy(*start, self.data().add(*at), *size) };
+        for (at, piece) in pieces {
+            // SAFETY: there is room for the piece in the slab, which nobody else looks at.
+            unsafe { aioxide_sys::copy::copy(piece.as_ptr(), self.data().add(*at), piece.len()) };
         }
         Ok(())
     }
@@ -270,23 +273,19 @@ fn next_id() -> u64 {
     id
 }
 
-struct SharedSlabs(Leaf<BTreeMap<usize, Weak<Slab>>>);
-
-// SAFETY: used under the GIL.
-unsafe impl Sync for SharedSlabs {}
-
-static SHARED_SLABS: SharedSlabs = SharedSlabs(Leaf::new(BTreeMap::new()));
+static SHARED_SLABS: Locked<Leaf<BTreeMap<usize, Weak<Slab>>>> = Locked::new(Leaf::new(BTreeMap::new()));
 
 fn shared_slabs<T>(body: impl FnOnce(&mut BTreeMap<usize, Weak<Slab>>) -> T) -> T {
-    SHARED_SLABS.0.with(body)
+    // SAFETY: slabs are for objects to lie in: whoever has one, or asks whether an object lies in one, holds the GIL.
+    SHARED_SLABS.get(unsafe { Py::assume() }).with(body)
 }
 
 /// The shared slab in which these bytes lie, and where.
-pub fn find_shared(start: *const u8, size: usize) -> Option<(Rc<Slab>, Place)> {
-    let at = start as usize;
+pub fn find_shared(view: &View) -> Option<(Rc<Slab>, Place)> {
+    let at = view.start() as usize;
     let slab = shared_slabs(|slabs| slabs.range(..=at).next_back().and_then(|(_, slab)| slab.upgrade()))?;
     let offset = at.checked_sub(slab.data() as usize)? as u64;
-    let place = Place { slab: slab.id, offset, size: size as u64 };
+    let place = Place { slab: slab.id, offset, size: view.len() as u64 };
     slab.range_of(&place)?;
     Some((slab, place))
 }
@@ -319,8 +318,7 @@ pub fn no_room<T>(size: usize, why: &io::Error) -> Res<T> {
         memory::available()
     );
     let text = std::ffi::CString::new(text).unwrap_or_default();
-    // SAFETY: reads a static of the interpreter.
-    error::raise(unsafe { PyExc_MemoryError }, &text)
+    error::raise(builtin::memory_error(), &text)
 }
 
 fn raise_too_large<T>(size: usize) -> Res<T> {
@@ -330,19 +328,14 @@ fn raise_too_large<T>(size: usize) -> Res<T> {
         memfd::largest()
     );
     let (number, text) = (int(27)?, string(&text)?);
-    // SAFETY: OSError is alive, and takes a number and a text.
-    let exception = call(unsafe { PyExc_OSError }, &[number.as_ptr(), text.as_ptr()])?;
-    error::raise_value(exception);
+    error::raise_value(call(builtin::os_error(), &[number.borrow(), text.borrow()])?);
     Err(Raised)
 }
 
 /// A size in bytes that Python code gave.
-///
-/// # Safety
-/// `value` is a live object.
-pub unsafe fn size_from(value: Raw) -> Res<usize> {
+pub fn size_from(value: impl Object) -> Res<usize> {
     // SAFETY: converts or raises.
-    let size = unsafe { PyLong_AsSsize_t(value) };
+    let size = unsafe { PyLong_AsSsize_t(value.raw()) };
     match usize::try_from(size) {
         Ok(size) => Ok(size),
         Err(_) if error::occurred() => Err(Raised),
