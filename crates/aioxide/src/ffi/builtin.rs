@@ -16,7 +16,11 @@ macro_rules! classes {
 
 classes! {
     attribute_error = PyExc_AttributeError,
+    broken_pipe_error = PyExc_BrokenPipeError,
+    connection_reset_error = PyExc_ConnectionResetError,
+    exception = PyExc_Exception,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
+    memory_error = PyExc_MemoryError,
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,
     runtime_error = PyExc_RuntimeError,
