@@ -15,6 +15,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use ffi::class::{function, function_fast, function_noargs};
 use ffi::object::{boolean, check, dict, none, string};
 use ffi::py::Object;
 use ffi::{Obj, Raw, Ref, Res, compat, error};
@@ -86,7 +87,7 @@ ffi::guard::noargs!(py_end_pools, |_module| {
 ffi::guard::onearg!(py_end_process_pools, |_module, end| {
     let mut raised = ffi::First::default();
     raised.note(ffi::object::call(end, &[]));
-    processes::reactor::end();
+    processes::reactor::end(ffi::Py::assume());
     raised.raise().map(|()| none())
 });
 
@@ -195,10 +196,9 @@ static mut METHODS: [PyMethodDef; 15] = [
         c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
     ),
     method(c"_after_fork", py_after_fork, METH_NOARGS, c"In a child of fork: forget the parent's threads."),
-    method(
+    function_noargs(
         c"_forked_pools",
         processes::pool_type::forked_pools,
-        METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
     method(
@@ -207,16 +207,14 @@ static mut METHODS: [PyMethodDef; 15] = [
         METH_O,
         c"The interpreter ends: end its process pools by calling that function, and wait for the threads that served them.",
     ),
-    method(
+    function(
         c"_shared_memory",
         processes::pool_type::shared_memory,
-        METH_O,
         c"Return a new buffer that worker processes get without a copy.",
     ),
-    method(
+    function(
         c"_shared_id",
         processes::pool_type::shared_id,
-        METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
     method(
@@ -225,10 +223,9 @@ static mut METHODS: [PyMethodDef; 15] = [
         METH_VARARGS,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
     ),
-    method(
+    function_fast(
         c"_whole",
         processes::interrupts::py_whole,
-        METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),
     method(
