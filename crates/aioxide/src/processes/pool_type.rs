@@ -215,9 +215,8 @@ unsafe impl Collected for Pool {
     }
 }
 
-/// Makes the type; the module exports it.
-pub fn load() -> Res<*mut PyTypeObject> {
-    crate::wire::buffer::load()?;
+/// What the floors below have this one do.
+fn serve_below() {
     // SAFETY: a lease ends, and a future is asked or cancelled, with the GIL; a future lives for the call.
     unsafe {
         crate::wire::buffer::FORGET_GONE.set(|| live::forget_gone(Py::assume()));
@@ -228,7 +227,26 @@ pub fn load() -> Res<*mut PyTypeObject> {
         });
     }
     super::patience::LEND.set(home::lend);
-    let class = Class::<Pool>::new(c"aioxide._aioxide.ProcessPool")
+}
+
+fn attributes(class: Class<Pool>) -> Class<Pool> {
+    class
+        .get(c"outstanding", |pool| int(pool.outstanding() as i64))
+        .get(c"full", Pool::is_full)
+        .get(c"in_turn", Pool::is_served_here)
+        .get(c"spin", |_| int(spin::limit() as i64))
+        .getset(c"stays", |pool| pool.has(Flag::Stays), |pool, value| put(pool, Flag::Stays, value))
+        .getset(c"by_value", |pool| pool.has(Flag::ByValue), |pool, value| put(pool, Flag::ByValue, value))
+        .getset(c"on_demand", |pool| pool.has(Flag::OnDemand), |pool, value| put(pool, Flag::OnDemand, value))
+        .getset(c"closed", |pool| pool.has(Flag::Closed), |pool, value| put(pool, Flag::Closed, value))
+        .getset(c"tell_idle", |pool| pool.has(Flag::TellIdle), |pool, value| put(pool, Flag::TellIdle, value))
+}
+
+/// Makes the type; the module exports it.
+pub fn load() -> Res<*mut PyTypeObject> {
+    crate::wire::buffer::load()?;
+    serve_below();
+    let methods = Class::<Pool>::new(c"aioxide._aioxide.ProcessPool")
         .also(|def| {
             def.doc(c"The native core of aioxide.ProcessPoolExecutor.").slot(Py_tp_new, tp_new as *mut c_void)
         })
@@ -280,17 +298,8 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .noargs(c"home", home_of, c"Return who serves the pool.")
         .noargs(c"leave_home", home::leave, c"Have nobody serve the pool.")
         .noargs(c"close", close, c"Let go of everything.")
-        .noargs(c"dispatch", schedule::dispatch, c"Give waiting tasks to workers.")
-        .get(c"outstanding", |pool| int(pool.outstanding() as i64))
-        .get(c"full", Pool::is_full)
-        .get(c"in_turn", Pool::is_served_here)
-        .get(c"spin", |_| int(spin::limit() as i64))
-        .getset(c"stays", |pool| pool.has(Flag::Stays), |pool, value| put(pool, Flag::Stays, value))
-        .getset(c"by_value", |pool| pool.has(Flag::ByValue), |pool, value| put(pool, Flag::ByValue, value))
-        .getset(c"on_demand", |pool| pool.has(Flag::OnDemand), |pool, value| put(pool, Flag::OnDemand, value))
-        .getset(c"closed", |pool| pool.has(Flag::Closed), |pool, value| put(pool, Flag::Closed, value))
-        .getset(c"tell_idle", |pool| pool.has(Flag::TellIdle), |pool, value| put(pool, Flag::TellIdle, value))
-        .build(None)?;
+        .noargs(c"dispatch", schedule::dispatch, c"Give waiting tasks to workers.");
+    let class = attributes(methods).build(None)?;
     pool::CLASS.set(class);
     Ok(class)
 }
