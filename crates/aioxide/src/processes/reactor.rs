@@ -10,6 +10,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aioxide_core::gate::Gate;
+use aioxide_sys::epoll::{Epoll, Events, Interest};
+use aioxide_sys::wakeup::Wakeup;
+
 use super::pool::{Pool, PoolRef};
 use super::results;
 use super::service_threads::{self, start_thread};
@@ -21,9 +25,6 @@ use crate::ffi::cells::Locked;
 use crate::ffi::class::Native;
 use crate::ffi::guard::guarded;
 use crate::ffi::{Leaf, Py, Raised, Res, error, gil};
-use aioxide_core::gate::Gate;
-use aioxide_sys::epoll::{Epoll, Events, Interest};
-use aioxide_sys::wakeup::Wakeup;
 
 /// How long a turn may last before another thread takes over.
 const PATIENCE: Duration = Duration::from_millis(10);
