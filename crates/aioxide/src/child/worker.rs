@@ -143,14 +143,16 @@ impl Worker {
         }
         let limit = self.spinner.limit(self.spin);
         // SAFETY: memory and a socket of the worker's own.
-        unsafe {
+        let (won, received) = unsafe {
             gil::without(|| {
-                if limit > 0 {
-                    self.spinner.record(spin(limit, || self.page().sent() != seen));
-                }
-                channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true)
+                let won = (limit > 0).then(|| spin(limit, || self.page().sent() != seen));
+                (won, channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true))
             })
+        };
+        if let Some(won) = won {
+            self.spinner.record(won);
         }
+        received
     }
 
     fn send(&self, data: &[u8], passed: Option<BorrowedFd<'_>>) -> Res<()> {
