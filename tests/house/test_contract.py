@@ -66,7 +66,7 @@ def test_rust_has_what_the_protocol_of_the_pool_has():
     node = classes(PACKAGE / "_aioxide.pyi")["Native"]
     fields = {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}
     texts = [path.read_text() for path in EXTENSION.rglob("*.rs")]
-    (text,) = [each for each in texts if 'TypeDef::new(c"aioxide._aioxide.ProcessPool"' in each]
+    (text,) = [each for each in texts if 'Class::<Pool>::new(c"aioxide._aioxide.ProcessPool"' in each]
     assert not (methods(node).keys() | fields) - set(LITERAL.findall(text))
 
 

@@ -10,7 +10,7 @@ import pytest
 from .sources import ROOT, closing, code_only, name, without_tests
 
 SOURCE = ROOT / "crates" / "aioxide" / "src"
-DONE = {"ffi", "engine", "event_loop", "net", "lib", "calls", "threads", "wire"}
+DONE = {"ffi", "engine", "event_loop", "net", "lib", "calls", "threads", "wire", "processes", "child"}
 
 # Forms of ffi's that take pointers from the rooms that are not converted. They go when those are.
 OLD_FORMS = {

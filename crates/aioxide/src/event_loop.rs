@@ -233,7 +233,7 @@ fn inherited(this: &LoopObject, name: &'static CStr, values: &[Ref], kwnames: Op
 fn run_until_stopped(this: &LoopObject) -> Res<()> {
     let result = turn::run_until_stopped(this);
     let raised = error::take();
-    crate::processes::home::loop_stops(this.object().as_ptr());
+    crate::processes::home::loop_stops(this.object());
     error::restore(raised);
     result
 }
@@ -370,7 +370,7 @@ fn before_fork(this: &LoopObject) -> Res<()> {
 }
 
 fn close_engine(this: &LoopObject) -> Res<()> {
-    crate::processes::home::loop_stops(this.object().as_ptr());
+    crate::processes::home::loop_stops(this.object());
     this.engine.close();
     Ok(())
 }

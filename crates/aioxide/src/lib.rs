@@ -72,7 +72,7 @@ fn register_pool(_: Ref, args: Args) -> Res<()> {
 fn end_process_pools(_: Ref, end: Ref) -> Res<()> {
     let mut raised = ffi::First::default();
     raised.note(call(end, &[]));
-    processes::reactor::end();
+    processes::reactor::end(end.py());
     raised.raise()
 }
 
@@ -182,10 +182,9 @@ static mut METHODS: [PyMethodDef; 15] = [
         c"The interpreter ends: thread pools take no calls any more, and their workers end when idle.",
     ),
     function_noargs(c"_after_fork", after_fork, c"In a child of fork: forget the parent's threads."),
-    method(
+    function_noargs(
         c"_forked_pools",
         processes::pool_type::forked_pools,
-        METH_NOARGS,
         c"Close, in a child of fork, what it inherited of the parent's process pools.",
     ),
     function(
@@ -193,16 +192,14 @@ static mut METHODS: [PyMethodDef; 15] = [
         end_process_pools,
         c"The interpreter ends: end its process pools by calling that function, and wait for the threads that served them.",
     ),
-    method(
+    function(
         c"_shared_memory",
         processes::pool_type::shared_memory,
-        METH_O,
         c"Return a new buffer that worker processes get without a copy.",
     ),
-    method(
+    function(
         c"_shared_id",
         processes::pool_type::shared_id,
-        METH_O,
         c"Return the number of the memory that a buffer of _shared_memory lies in.",
     ),
     function_fast(
@@ -210,10 +207,9 @@ static mut METHODS: [PyMethodDef; 15] = [
         run_file,
         c"_run_file(path, globals, fd): run a source file, or a descriptor by that name, as the interpreter does its main one.",
     ),
-    method(
+    function_fast(
         c"_whole",
         processes::interrupts::py_whole,
-        METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),
     method(

@@ -13,9 +13,10 @@ use pyo3_ffi::*;
 
 use crate::engine::spin::spin;
 use crate::engine::spinner::Spinner;
+use crate::ffi::calls::call;
 use crate::ffi::error::raise_io;
-use crate::ffi::object::call;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::object::int;
+use crate::ffi::{NULL, Obj, Raised, Ref, Res, error, gil};
 use crate::wire::arena::Arena;
 use crate::wire::page;
 use crate::wire::payload::Payload;
@@ -77,7 +78,7 @@ impl Worker {
 
     /// Runs tasks until the pool says that it is enough, or is gone; nothing when it has said so before. `forget` is told of
     /// the slabs that the pool will not mention again.
-    pub fn serve(&mut self, forget: Raw) -> Res<()> {
+    pub fn serve(&mut self, forget: Ref) -> Res<()> {
         if !self.ended {
             self.say(Kind::Ready)?;
         }
@@ -141,16 +142,17 @@ impl Worker {
             other => return other,
         }
         let limit = self.spinner.limit(self.spin);
-        // SAFETY: nothing between the two calls touches a Python object.
-        unsafe {
-            let thread = PyEval_SaveThread();
-            if limit > 0 {
-                self.spinner.record(spin(limit, || self.page().sent() != seen));
-            }
-            let received = channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true);
-            PyEval_RestoreThread(thread);
-            received
+        // SAFETY: memory and a socket of the worker's own.
+        let (won, received) = unsafe {
+            gil::without(|| {
+                let won = (limit > 0).then(|| spin(limit, || self.page().sent() != seen));
+                (won, channel::recv(fd, self.decoder.room(ROOM), &mut self.passed, true))
+            })
+        };
+        if let Some(won) = won {
+            self.spinner.record(won);
         }
+        received
     }
 
     fn send(&self, data: &[u8], passed: Option<BorrowedFd<'_>>) -> Res<()> {
@@ -177,13 +179,8 @@ impl Worker {
     }
 
     fn wait_writable(&self) -> Res<()> {
-        // SAFETY: nothing between the two calls touches a Python object.
-        let waited = unsafe {
-            let thread = PyEval_SaveThread();
-            let waited = poll::wait_writable(self.sock.as_raw_fd());
-            PyEval_RestoreThread(thread);
-            waited
-        };
+        // SAFETY: looks at a descriptor.
+        let waited = unsafe { gil::without(|| poll::wait_writable(self.sock.as_raw_fd())) };
         match waited {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => raise_io(&why),
             _ => idle_signals(),
@@ -268,17 +265,17 @@ impl Worker {
     }
 
     fn dump_result(&mut self, value: Obj, lent: Option<&Rc<Slab>>) -> (Kind, Res<Payload>) {
-        match self.dump(value.as_ptr(), lent) {
+        match self.dump(value.borrow(), lent) {
             Ok(payload) => (Kind::Result, Ok(payload)),
             Err(Raised) => (Kind::Failure, self.dump_failure()),
         }
     }
 
-    fn dump(&mut self, value: Raw, lent: Option<&Rc<Slab>>) -> Res<Payload> {
+    fn dump(&mut self, value: Ref, lent: Option<&Rc<Slab>>) -> Res<Payload> {
         let crowded = self.arena.is_crowded();
-        let pickled = match pickle::dump(value, crowded) {
+        let pickled = match pickle::dump(value.as_ptr(), crowded) {
             Ok(pickled) => pickled,
-            Err(Raised) => pickle::dump_portable(value, crowded)?,
+            Err(Raised) => pickle::dump_portable(value.as_ptr(), crowded)?,
         };
         let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
         Ok(packed.or_else(|why| slab::no_room(pickled.total(), &why))?.with_body(pickled))
@@ -289,8 +286,8 @@ impl Worker {
         for _ in 0..3 {
             let Some(exception) = error::take() else { break };
             // Ctrl-C may come while this is worked out: then that is the outcome.
-            let Ok(told) = call(self.failure.as_ptr(), &[exception.as_ptr()]) else { continue };
-            if let Ok(payload) = self.dump(told.as_ptr(), None) {
+            let Ok(told) = call(&self.failure, &[exception.borrow()]) else { continue };
+            if let Ok(payload) = self.dump(told.borrow(), None) {
                 return Ok(payload);
             }
         }
@@ -379,12 +376,12 @@ fn call_task(task: &Obj) -> Res {
 }
 
 /// Ctrl-C that comes meanwhile is not for a worker that waits, and is no reason to forget half of it.
-fn forget_in_python(forget: Raw, slab: u64) -> Res<()> {
-    let id = crate::ffi::object::int(slab as i64)?;
-    let mut done = call(forget, &[id.as_ptr()]);
+fn forget_in_python(forget: Ref, slab: u64) -> Res<()> {
+    let id = int(slab as i64)?;
+    let mut done = call(forget, &[id.borrow()]);
     if done.is_err() && error::is_interrupt() {
         error::clear();
-        done = call(forget, &[id.as_ptr()]);
+        done = call(forget, &[id.borrow()]);
     }
     done.map(drop)
 }

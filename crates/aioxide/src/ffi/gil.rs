@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use aioxide_sys::clock;
 use pyo3_ffi::*;
 
+use super::py::Py;
+
 /// The thread of ours that took the GIL last and has not said yet that it let go; 0 for none.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
@@ -52,6 +54,35 @@ impl Released {
         // SAFETY: this thread's own state, which `release` gave.
         unsafe { PyEval_RestoreThread(self.0) };
         HOLDER.store(me(), Ordering::Relaxed);
+    }
+}
+
+/// Runs `body` without the GIL; for waits, of which nobody is told.
+///
+/// # Safety
+/// As `release`, for `body`.
+#[inline(always)]
+pub unsafe fn without<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: the caller's word; what was saved is this thread's own.
+    unsafe {
+        let thread = PyEval_SaveThread();
+        let done = body();
+        PyEval_RestoreThread(thread);
+        done
+    }
+}
+
+/// Runs `body` with the GIL, in a thread that the interpreter need not know.
+///
+/// # Safety
+/// The interpreter does not end before this returns.
+pub unsafe fn with<T>(body: impl FnOnce(Py) -> T) -> T {
+    // SAFETY: the thread has the GIL between the two calls.
+    unsafe {
+        let gil = PyGILState_Ensure();
+        let done = body(Py::assume());
+        PyGILState_Release(gil);
+        done
     }
 }
 

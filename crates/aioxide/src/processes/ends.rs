@@ -61,6 +61,6 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
         }
     };
     if told.is_err() {
-        interrupts::report(future.as_ptr());
+        interrupts::report(future.borrow());
     }
 }

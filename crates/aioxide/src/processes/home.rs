@@ -8,12 +8,14 @@
 use aioxide_sys::epoll::{Epoll, Interest};
 
 use super::live::live_pools;
-use super::pool::{self, Flag, Home, Pool};
+use super::pool::{Flag, Home, Pool};
 use super::{patience, reactor, results};
-use crate::engine::loop_object::{io_result, loop_of};
+use crate::engine::LoopObject;
+use crate::engine::loop_object::io_result;
 use crate::engine::source::Owner;
-use crate::ffi::{Obj, Raw, Res};
-use crate::task::loop_state::{Item, LoopState, native_state};
+use crate::ffi::class::Native;
+use crate::ffi::{Py, Raw, Ref, Res, error};
+use crate::task::loop_state::{Item, LoopState};
 
 /// The descriptor that is ready whenever the pool has something to serve; made when first asked for.
 pub fn epoll_of(pool: &Pool) -> Res<i32> {
@@ -27,55 +29,43 @@ pub fn epoll_of(pool: &Pool) -> Res<i32> {
 }
 
 /// Makes `wanted` the pool's home if that can be.
-///
-/// # Safety
-/// `slf` is a pool object and `wanted` a loop of ours.
-pub unsafe fn use_from_loop(slf: Raw, wanted: Raw) -> Res<()> {
-    // SAFETY: a pool, of which cells are lent.
-    let pool = unsafe { pool::of(slf) };
-    if pool.is_at(wanted) {
+pub fn use_from_loop(pool: &Pool, wanted: &LoopObject) -> Res<()> {
+    if pool.is_at(wanted.object()) {
         return Ok(());
     }
     match pool.home() {
         Home::None => {}
-        _ if pool.outstanding() == 0 => leave(slf, pool),
+        _ if pool.outstanding() == 0 => leave(pool),
         // Two loops at once, or threads too: neither may wait for the other.
-        Home::Loop(_) => return to_reactor(slf),
-        Home::Lent(lender) if lender.as_ptr() != wanted => return to_reactor(slf),
+        Home::Loop(_) => return to_reactor(pool),
+        Home::Lent(lender) if lender.borrow() != wanted.object() => return to_reactor(pool),
         Home::Lent(_) | Home::Reactor => return Ok(()),
     }
-    adopt(slf, pool, wanted)
+    adopt(pool, wanted)
 }
 
 /// Makes a loop the home of a pool that has none.
-fn adopt(slf: Raw, pool: &Pool, wanted: Raw) -> Res<()> {
-    let Some(state) = native_state(wanted) else { return to_reactor(slf) };
-    // SAFETY: `use_from_loop` was given a loop of ours, alive for the call; its state is a part of it.
-    let engine = unsafe { &loop_of(&*state).engine };
+fn adopt(pool: &Pool, wanted: &LoopObject) -> Res<()> {
+    let engine = &wanted.engine;
     let fd = epoll_of(pool)?;
-    drop(engine.sources.set_owner(fd, Some(Owner::new(slf, on_ready))));
+    drop(engine.sources.set_owner(fd, Some(Owner::new(pool.object(), on_ready))));
     if let Err(why) = engine.watch(fd, Interest::IN) {
         drop(engine.sources.set_owner(fd, None));
         return io_result(Err(why));
     }
-    drop(pool.move_to(Home::Loop(Obj::new(wanted))));
+    drop(pool.move_to(Home::Loop(wanted.object().to_obj())));
     Ok(())
 }
 
 /// The loop that serves a pool has no time for it: the reactor takes over until that loop comes round again.
-pub fn lend(slf: Raw) -> Res<()> {
-    // SAFETY: callers pass a pool object.
-    let pool = unsafe { pool::of(slf) };
-    let Home::Loop(loop_) = pool.home() else { return Ok(()) };
-    let Some(state) = native_state(loop_.as_ptr()) else { return Ok(()) };
-    to_reactor(slf)?;
+pub fn lend(pool: &Pool) -> Res<()> {
+    let Home::Loop(home) = pool.home() else { return Ok(()) };
+    let Some(loop_) = home.borrow().cast::<LoopObject>() else { return Ok(()) };
+    to_reactor(pool)?;
     if matches!(pool.home(), Home::Reactor) {
-        drop(pool.move_to(Home::Lent(loop_.clone())));
-        // SAFETY: the loop is held, and its state is a part of it.
-        unsafe {
-            (*state).push_or_report(Item::Job { object: Obj::new(slf), run: take_home });
-            drop(loop_of(&*state).engine.wake.bell());
-        }
+        drop(pool.move_to(Home::Lent(home.clone())));
+        loop_.state.push_or_report(Item::Job { object: pool.object().to_obj(), run: take_home });
+        drop(loop_.engine.wake.bell());
     }
     Ok(())
 }
@@ -85,98 +75,86 @@ pub fn lend(slf: Raw) -> Res<()> {
 /// # Safety
 /// `slf` is a process pool.
 unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: a pool, as `lend` queued it.
-    let pool = unsafe { pool::of(slf) };
-    if !pool.is_lent_by(state.object) {
+    // SAFETY: as `lend` queued it.
+    let pool: &Pool = unsafe { Ref::new(slf).cast_unchecked() };
+    let loop_ = LoopObject::of(state);
+    if !pool.is_lent_by(loop_.object()) {
         return Ok(());
     }
-    leave(slf, pool);
-    adopt(slf, pool, state.object)
+    leave(pool);
+    adopt(pool, loop_)
 }
 
 /// # Safety
 /// `slf` is a process pool.
 unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
-    // SAFETY: the owner's object is a pool.
-    if unsafe { pool::of(slf) }.begin_wait_in_loop() {
-        state.push_or_report(Item::Job { object: Obj::new(slf), run: serve_in_loop });
+    // SAFETY: the owner of the descriptor, as `adopt` registered it.
+    let pool: &Pool = unsafe { Ref::new(slf).cast_unchecked() };
+    if pool.begin_wait_in_loop() {
+        state.push_or_report(Item::Job { object: pool.object().to_obj(), run: serve_in_loop });
     }
 }
 
 /// # Safety
 /// `slf` is a process pool.
 unsafe fn serve_in_loop(_: &LoopState, slf: Raw) -> Res<()> {
-    // SAFETY: a pool, as `on_ready` queued it.
-    unsafe {
-        pool::of(slf).end_wait_in_loop();
-        results::pump(slf)
-    }
+    // SAFETY: as `on_ready` queued it.
+    let pool: &Pool = unsafe { Ref::new(slf).cast_unchecked() };
+    pool.end_wait_in_loop();
+    results::pump(pool)
 }
 
 /// Makes the reactor thread the pool's home; not of one that has ended meanwhile: whoever asks may have been a moment late.
-pub fn to_reactor(slf: Raw) -> Res<()> {
-    // SAFETY: callers pass a pool object.
-    let pool = unsafe { pool::of(slf) };
+pub fn to_reactor(pool: &Pool) -> Res<()> {
     match pool.home() {
         // That loop does not get it back.
         Home::Lent(_) => drop(pool.move_to(Home::Reactor)),
-        Home::None | Home::Loop(_) if !pool.has_ended() => return move_to_reactor(slf, pool),
+        Home::None | Home::Loop(_) if !pool.has_ended() => {
+            leave(pool);
+            reactor::add(pool, epoll_of(pool)?)?;
+            drop(pool.move_to(Home::Reactor));
+        }
         _ => {}
     }
     Ok(())
 }
 
-fn move_to_reactor(slf: Raw, pool: &Pool) -> Res<()> {
-    leave(slf, pool);
-    let fd = epoll_of(pool)?;
-    reactor::add(slf, fd)?;
-    drop(pool.move_to(Home::Reactor));
-    Ok(())
-}
-
 /// Leaves the home, whichever it is.
-pub fn leave(slf: Raw, pool: &Pool) {
+pub fn leave(pool: &Pool) {
     let home = pool.move_to(Home::None);
     let Some(fd) = pool.epoll_fd() else { return };
     match home {
         Home::None => {}
-        Home::Reactor | Home::Lent(_) => reactor::remove(slf, fd),
+        Home::Reactor | Home::Lent(_) => reactor::remove(pool, fd),
         Home::Loop(loop_) => {
-            if let Some(state) = native_state(loop_.as_ptr()) {
-                // SAFETY: `loop_` is held, and its state is a part of it.
-                let engine = unsafe { &loop_of(&*state).engine };
-                if engine.sources.is_owner(fd, slf) {
-                    let _ = engine.watch(fd, Interest::empty());
-                    drop(engine.sources.set_owner(fd, None));
-                }
+            if let Some(loop_) = loop_.borrow().cast::<LoopObject>()
+                && loop_.engine.sources.is_owner(fd, pool.object())
+            {
+                let _ = loop_.engine.watch(fd, Interest::empty());
+                drop(loop_.engine.sources.set_owner(fd, None));
             }
         }
     }
 }
 
 /// A loop stops running, or closes: pools with tasks under way go to the reactor, others have no home any more.
-pub fn loop_stops(loop_: Raw) {
-    for slf in live_pools() {
-        // SAFETY: the list holds pools.
-        let pool = unsafe { pool::of(slf.as_ptr()) };
+pub fn loop_stops(loop_: Ref) {
+    for pool in live_pools(loop_.py()) {
         if !pool.is_at(loop_) {
             continue;
         }
         if pool.outstanding() == 0 && !pool.has(Flag::Stays) {
-            leave(slf.as_ptr(), pool);
-        } else if to_reactor(slf.as_ptr()).is_err() {
-            crate::ffi::error::unraisable(slf.as_ptr());
+            leave(&pool);
+        } else if to_reactor(&pool).is_err() {
+            error::unraisable(pool.object());
         }
     }
 }
 
 /// In a child of fork: the pools, their workers and the reactor are the parent's. Closes what was inherited of them, or the
 /// workers would not see their parent end.
-pub fn forked() {
-    patience::forked();
-    reactor::forked();
-    for slf in live_pools() {
-        // SAFETY: the list holds pools.
-        unsafe { pool::of(slf.as_ptr()) }.disown();
-    }
+pub fn forked(py: Py) {
+    patience::forked(py);
+    reactor::forked(py);
+    live_pools(py).iter().for_each(|pool| pool.disown());
 }

@@ -3,9 +3,9 @@
 
 use pyo3_ffi::*;
 
-use crate::ffi::guard::onearg;
-use crate::ffi::object::call;
-use crate::ffi::{First, Obj, Raised, Raw, Res, error};
+use crate::ffi::calls::call;
+use crate::ffi::py::Nullable;
+use crate::ffi::{Args, First, Obj, Raised, Ref, Res, builtin, error};
 
 /// So often, an exception is taken for one that only came meanwhile. What raises each time is the call's own.
 pub const TRIES: usize = 6;
@@ -32,26 +32,20 @@ pub fn told((value, raised): Whole) -> Res {
 
 /// For where nobody can be raised to: the exception that is set is reported; but one that is an interrupt of this thread is
 /// raised in it a moment later.
-pub fn report(source: Raw) {
+pub fn report(source: impl Nullable) {
     if !error::is_interrupted() {
         return error::unraisable(source);
     }
     error::clear();
+    let kind = builtin::keyboard_interrupt().as_ptr();
     // SAFETY: a class of exceptions, for this thread.
-    unsafe {
-        PyThreadState_SetAsyncExc(PyThread_get_thread_ident() as std::ffi::c_long, PyExc_KeyboardInterrupt)
-    };
+    unsafe { PyThreadState_SetAsyncExc(PyThread_get_thread_ident() as std::ffi::c_long, kind) };
 }
 
-onearg!(
-    /// `whole((function, *args))`: calls it until nothing cuts it short, and raises then what did.
-    py_whole,
-    |_module, args| {
-        let function = PyTuple_GetItem(args, 0);
-        if function.is_null() {
-            return Err(Raised);
-        }
-        let items: Vec<Raw> = (1..PyTuple_GET_SIZE(args)).map(|at| PyTuple_GET_ITEM(args, at)).collect();
-        told(whole(|| call(function, &items))?)
-    }
-);
+/// `whole(function, *args)`: calls it until nothing cuts it short, and raises then what did.
+pub fn py_whole(_: Ref, args: Args) -> Res {
+    args.refuse_names("_whole")?;
+    args.require(&["function"], "_whole")?;
+    let ([function], args) = args.split();
+    told(whole(|| call(*function, args))?)
+}

@@ -7,9 +7,10 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use super::interrupts::{Whole, report, told, whole};
-use crate::ffi::names::intern;
-use crate::ffi::object::{boolean, call_method, int, string};
-use crate::ffi::{Leaf, Obj, Raised, Raw, Res, Slot, error};
+use crate::ffi::calls::call_method;
+use crate::ffi::names::text;
+use crate::ffi::object::{boolean, int, string};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Ref, Res, Slot, error};
 use crate::task::loop_state::thread_ident;
 
 pub struct Manager {
@@ -37,13 +38,13 @@ impl Manager {
         self.object.get()
     }
 
-    fn call(&self, method: &CStr, args: &[Raw]) -> Res {
+    fn call(&self, method: &CStr, args: &[Ref]) -> Res {
         let object = self.object.or_none();
-        call_method(intern(method)?, &[&[object.as_ptr()], args].concat())
+        call_method(text(method)?, &[&[object.borrow()], args].concat())
     }
 
     /// Calls until it has come to its end.
-    fn ask(&self, method: &CStr, args: &[Raw]) -> Res<Whole> {
+    fn ask(&self, method: &CStr, args: &[Ref]) -> Res<Whole> {
         let last_key = self.last_key.get();
         whole(|| {
             let answer = self.call(method, args);
@@ -56,7 +57,7 @@ impl Manager {
 
     /// As `ask`, for what returns nothing. `Err` is what must leave the loop: what cut the call short, and of the call's own
     /// exceptions those that leave every loop. The others are reported.
-    fn tell(&self, method: &CStr, args: &[Raw]) -> Res<()> {
+    fn tell(&self, method: &CStr, args: &[Ref]) -> Res<()> {
         if !self.object.is_set() {
             return Ok(());
         }
@@ -64,10 +65,14 @@ impl Manager {
             Ok(answer) => answer.map(drop),
             Err(Raised) if error::is_exit() => Err(Raised),
             Err(Raised) => {
-                error::unraisable(self.object.get());
+                self.unraisable();
                 Ok(())
             }
         }
+    }
+
+    fn unraisable(&self) {
+        error::unraisable(self.object.share().as_ref().map(Obj::borrow));
     }
 
     // ----------------------------------------------------------------------------------- asked once: by `submit`
@@ -92,13 +97,13 @@ impl Manager {
     /// pickle has, so that it may have none.
     #[cold]
     pub fn pickler_by_value(&self, failed: bool) -> Res {
-        self.call(c"pickler_by_value", &[boolean(failed).as_ptr()])
+        self.call(c"pickler_by_value", &[boolean(failed).borrow()])
     }
 
     /// The function, or what can be pickled in its place; `why` it cannot.
     #[cold]
-    pub fn portable(&self, function: Raw, why: &Obj) -> Res {
-        self.call(c"portable", &[function, why.as_ptr()])
+    pub fn portable(&self, function: Ref, why: &Obj) -> Res {
+        self.call(c"portable", &[function, why.borrow()])
     }
 
     // --------------------------------------------------------------------------------------------- exceptions
@@ -106,17 +111,17 @@ impl Manager {
     /// What is raised for a call that could not be pickled.
     #[cold]
     pub fn pickling_failed(&self, why: &Obj, interrupted: bool) -> Res<Whole> {
-        self.ask(c"pickling_failed", &[why.as_ptr(), boolean(interrupted).as_ptr()])
+        self.ask(c"pickling_failed", &[why.borrow(), boolean(interrupted).borrow()])
     }
 
     /// The exception that a worker has sent; `unreadable`: of unpickling the call.
     pub fn rebuild(&self, sent: &Obj, unreadable: bool) -> Res<Whole> {
-        self.ask(c"rebuild", &[sent.as_ptr(), boolean(unreadable).as_ptr()])
+        self.ask(c"rebuild", &[sent.borrow(), boolean(unreadable).borrow()])
     }
 
     /// What is raised for a result that could not be unpickled.
     pub fn unreadable(&self, why: &Obj) -> Res<Whole> {
-        self.ask(c"unreadable", &[why.as_ptr()])
+        self.ask(c"unreadable", &[why.borrow()])
     }
 
     // -------------------------------------------------------------------------------------------- what happens
@@ -124,7 +129,7 @@ impl Manager {
     /// Less is under way, or waits.
     pub fn on_room(&self) {
         if self.tell(c"on_room", &[]).is_err() {
-            report(self.object.get());
+            report(self.object.share().as_ref().map(Obj::borrow));
         }
     }
 
@@ -133,20 +138,20 @@ impl Manager {
     }
 
     pub fn on_death(&self, worker: u32) -> Res<()> {
-        self.tell(c"on_death", &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_death", &[int(worker.into())?.borrow()])
     }
 
     pub fn on_hang_up(&self, worker: u32) -> Res<()> {
-        self.tell(c"on_hang_up", &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_hang_up", &[int(worker.into())?.borrow()])
     }
 
     /// It takes no more tasks, and has none.
     pub fn on_retire(&self, worker: u32) -> Res<()> {
-        self.tell(c"on_retire", &[int(worker.into())?.as_ptr()])
+        self.tell(c"on_retire", &[int(worker.into())?.borrow()])
     }
 
     pub fn on_initializer_failed(&self, worker: u32, text: &str) -> Res<()> {
-        self.tell(c"on_initializer_failed", &[int(worker.into())?.as_ptr(), string(text)?.as_ptr()])
+        self.tell(c"on_initializer_failed", &[int(worker.into())?.borrow(), string(text)?.borrow()])
     }
 
     /// The executor is gone.
@@ -157,16 +162,16 @@ impl Manager {
     // ------------------------------------------------------------------------------------- what users ask for
 
     /// Cancels a future though a worker runs its call.
-    pub fn stop(&self, future: Raw) -> Res {
+    pub fn stop(&self, future: Ref) -> Res {
         told(self.ask(c"stop", &[future])?)
     }
 
     /// A future of a loop is done: stops its call where it was cancelled.
-    pub fn stop_cancelled(&self, future: Raw) -> Res {
+    pub fn stop_cancelled(&self, future: Ref) -> Res {
         told(self.ask(c"stop_cancelled", &[future])?)
     }
 
-    pub fn begin_shutdown(&self, cancel_futures: Raw) -> Res {
+    pub fn begin_shutdown(&self, cancel_futures: Ref) -> Res {
         told(self.ask(c"begin_shutdown", &[cancel_futures])?)
     }
 
@@ -201,9 +206,9 @@ impl Manager {
             starting.iter().filter(begun).map(|(key, _)| *key).collect::<Vec<_>>()
         });
         for key in begun {
-            let undo = || self.call(c"undo_start", &[int(key.into())?.as_ptr()]);
+            let undo = || self.call(c"undo_start", &[int(key.into())?.borrow()]);
             if whole(undo).is_err() {
-                error::unraisable(self.object.get());
+                self.unraisable();
             }
         }
         error::restore(raised);

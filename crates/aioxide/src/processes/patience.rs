@@ -13,13 +13,14 @@ use aioxide_core::wake_word::Wake;
 use aioxide_core::watched::{Look, Watched, Watcher};
 use aioxide_sys::poll::readable;
 use aioxide_sys::wakeup::Wakeup;
-use pyo3_ffi::*;
 
 use super::live::in_live;
-use super::pool::{self, Pool};
+use super::pool::Pool;
 use super::service_threads::start_thread;
+use crate::ffi::cells::Locked;
+use crate::ffi::class::Native;
 use crate::ffi::guard::guarded;
-use crate::ffi::{Global, Leaf, Obj, Raw, Res, error};
+use crate::ffi::{Global, Leaf, Py, Res, error, gil};
 
 /// How long results may wait for the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -38,7 +39,7 @@ struct Pools {
 }
 
 /// How a pool is lent: `processes::home` stands above.
-pub static LEND: Global<fn(Raw) -> Res<()>> = Global::new();
+pub static LEND: Global<fn(&Pool) -> Res<()>> = Global::new();
 
 struct Shared {
     watched: Mutex<Pools>,
@@ -47,16 +48,7 @@ struct Shared {
 }
 
 /// It belongs to the thread, and goes with it.
-struct Place(Leaf<Weak<Shared>>);
-
-// SAFETY: used under the GIL.
-unsafe impl Sync for Place {}
-
-static WATCH: Place = Place(Leaf::new(Weak::new()));
-
-fn with<T>(body: impl FnOnce(&mut Weak<Shared>) -> T) -> T {
-    WATCH.0.with(body)
-}
+static WATCH: Locked<Leaf<Weak<Shared>>> = Locked::new(Leaf::new(Weak::new()));
 
 /// A task was queued.
 #[inline(always)]
@@ -85,7 +77,7 @@ fn has_more(pool: &Pool) -> bool {
 #[cold]
 fn arm(pool: &Pool) {
     // Without the thread, a loop that has no time is all that there is: as good as can be.
-    let Ok(shared) = shared() else { return };
+    let Ok(shared) = shared(pool.py()) else { return };
     pool.seen().arm();
     let address = std::ptr::from_ref(pool) as usize;
     let (known, runs) = {
@@ -98,7 +90,7 @@ fn arm(pool: &Pool) {
     };
     if !runs {
         let for_thread = shared.clone();
-        if start_thread(move || watch(&for_thread)).is_err() {
+        if start_thread(pool.py(), move || watch(&for_thread)).is_err() {
             shared.lock().runs = false;
         }
     } else if !known && shared.watcher.wake() == Wake::Ring {
@@ -106,13 +98,13 @@ fn arm(pool: &Pool) {
     }
 }
 
-fn shared() -> io::Result<Arc<Shared>> {
-    if let Some(shared) = with(|place| place.upgrade()) {
+fn shared(py: Py) -> io::Result<Arc<Shared>> {
+    if let Some(shared) = WATCH.get(py).with(|place| place.upgrade()) {
         return Ok(shared);
     }
     let made =
         Arc::new(Shared { watched: Mutex::default(), wakeup: Wakeup::new()?, watcher: Watcher::default() });
-    with(|place| *place = Arc::downgrade(&made));
+    WATCH.get(py).with(|place| *place = Arc::downgrade(&made));
     Ok(made)
 }
 
@@ -184,35 +176,30 @@ fn late(pools: &[(usize, Arc<Watched>)]) -> Vec<(usize, Arc<Watched>, Look)> {
 
 /// Lends a pool to the reactor, if its loop has not served it in the meantime.
 fn lend(address: usize, seen: &Arc<Watched>, look: Look) {
-    // SAFETY: one thread state for the time of the call; `end` waits for this thread before the interpreter takes the GIL
-    // away.
-    guarded((), || unsafe {
-        let gil = PyGILState_Ensure();
-        let found = in_live(|slf| {
-            let pool = pool::of(slf);
+    let lend = |py: Py| {
+        let found = in_live(py, |pool| {
             let is_it = std::ptr::from_ref(pool) as usize == address && Arc::ptr_eq(pool.seen(), seen);
-            is_it.then(|| Obj::new(slf))
+            is_it.then(|| pool.hold())
         });
-        if let Some(slf) = found {
-            let pool = pool::of(slf.as_ptr());
-            let waits = pool.is_at_loop() && !pool.is_being_served();
-            if waits && seen.has_waited(look) && LEND.get()(slf.as_ptr()).is_err() {
-                error::unraisable(slf.as_ptr());
-            }
+        let Some(pool) = found.filter(|pool| pool.is_at_loop() && !pool.is_being_served()) else { return };
+        // SAFETY: set before the first pool was made.
+        if seen.has_waited(look) && unsafe { LEND.get() }(&pool).is_err() {
+            error::unraisable(pool.object());
         }
-        PyGILState_Release(gil);
-    });
+    };
+    // SAFETY: `end` waits for this thread before the interpreter takes the GIL away.
+    guarded((), || unsafe { gil::with(lend) });
 }
 
 /// At interpreter exit: the thread ends, for whoever waits for it.
-pub fn end() {
-    if let Some(shared) = with(|place| place.upgrade()) {
+pub fn end(py: Py) {
+    if let Some(shared) = WATCH.get(py).with(|place| place.upgrade()) {
         shared.lock().ended = true;
         shared.wakeup.wake();
     }
 }
 
 /// In a child of fork: the thread is not there, and may have held the lock.
-pub fn forked() {
-    with(|place| *place = Weak::new());
+pub fn forked(py: Py) {
+    WATCH.get(py).with(|place| *place = Weak::new());
 }

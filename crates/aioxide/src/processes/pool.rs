@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use super::manager::Manager;
 use super::state::State;
 use super::worker::Worker;
 use crate::calls::counters::Counters;
+use crate::ffi::class::{Native, derives};
 use crate::ffi::guard::visit;
-use crate::ffi::{Leaf, Obj, Raw};
+use crate::ffi::{Global, Leaf, Obj, Raw, Ref};
 use crate::task::loop_state::thread_ident;
 
 /// Whose turn of waiting serves a pool.
@@ -33,8 +35,13 @@ pub enum Home {
     Lent(Obj),
 }
 
-/// The pool's part of a `_aioxide.ProcessPool` object.
+/// The type of pools, which `pool_type` makes.
+pub static CLASS: Global<*mut PyTypeObject> = Global::new();
+
+/// A `_aioxide.ProcessPool` object.
+#[repr(C)]
 pub struct Pool {
+    header: PyObject,
     manager: Manager,
     state: Leaf<State>,
     counters: Counters,
@@ -66,6 +73,13 @@ pub struct Pool {
     flags: Cell<u8>,
 }
 
+// SAFETY: as laid out above; the rest of its fields are cells.
+unsafe impl Native for Pool {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &CLASS)
+    }
+}
+
 /// What the manager may set.
 #[derive(Clone, Copy)]
 pub enum Flag {
@@ -82,8 +96,9 @@ pub enum Flag {
 }
 
 impl Pool {
-    pub fn new() -> Pool {
+    fn new(header: PyObject) -> Pool {
         Pool {
+            header,
             manager: Manager::new(),
             state: Leaf::default(),
             counters: Counters::default(),
@@ -103,6 +118,24 @@ impl Pool {
             max_workers: Cell::new(1),
             flags: Cell::new(0),
         }
+    }
+
+    /// Makes a pool of a fresh object.
+    ///
+    /// # Safety
+    /// `raw` is an object of the type whose body was not filled yet, and one reference to it the caller's to give.
+    pub unsafe fn fill(raw: Raw) -> PoolRef {
+        // SAFETY: instances of the type are laid out as this struct.
+        unsafe {
+            let place = raw.cast::<Pool>();
+            place.write(Pool::new(raw.read()));
+            PoolRef(Obj::own(raw))
+        }
+    }
+
+    /// A new reference to it.
+    pub fn hold(&self) -> PoolRef {
+        PoolRef(self.object().to_obj())
     }
 
     /// What it is asked to be; `max_pending` is None for any number.
@@ -230,12 +263,12 @@ impl Pool {
     }
 
     /// Whether that loop serves it.
-    pub fn is_at(&self, wanted: Raw) -> bool {
-        self.home.with(|home| matches!(home, Home::Loop(loop_) if loop_.as_ptr() == wanted))
+    pub fn is_at(&self, wanted: Ref) -> bool {
+        self.home.with(|home| matches!(home, Home::Loop(loop_) if loop_.borrow() == wanted))
     }
 
-    pub fn is_lent_by(&self, wanted: Raw) -> bool {
-        self.home.with(|home| matches!(home, Home::Lent(loop_) if loop_.as_ptr() == wanted))
+    pub fn is_lent_by(&self, wanted: Ref) -> bool {
+        self.home.with(|home| matches!(home, Home::Lent(loop_) if loop_.borrow() == wanted))
     }
 
     /// A look at its descriptors is to be queued in its loop: false if one is.
@@ -369,7 +402,7 @@ impl Pool {
     ///
     /// # Safety
     /// Called from a `tp_traverse`.
-    pub unsafe fn traverse(&self, visitor: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
+    pub unsafe fn visit(&self, visitor: visitproc, arg: *mut std::ffi::c_void) -> std::ffi::c_int {
         // SAFETY: the visitor neither calls back into us nor changes references.
         unsafe {
             visit!(self.manager.object(), visitor, arg);
@@ -387,33 +420,21 @@ impl Pool {
     }
 }
 
-/// The Python object around a pool.
-#[repr(C)]
-pub struct PoolObject {
-    header: PyObject,
-    pool: Pool,
+/// A pool that is held.
+pub struct PoolRef(Obj);
+
+impl PoolRef {
+    pub fn into_obj(self) -> Obj {
+        self.0
+    }
 }
 
-/// Fills the body of a fresh object.
-///
-/// # Safety
-/// `raw` is an object of the type whose body was not filled yet.
-pub unsafe fn fill(raw: Raw) {
-    // SAFETY: instances of the type are laid out as this struct.
-    unsafe { (&raw mut (*raw.cast::<PoolObject>()).pool).write(Pool::new()) };
-}
+impl Deref for PoolRef {
+    type Target = Pool;
 
-/// # Safety
-/// `raw` is a pool object, which nobody will use again.
-pub unsafe fn empty(raw: Raw) {
-    // SAFETY: `fill` has filled it.
-    unsafe { std::ptr::drop_in_place(&raw mut (*raw.cast::<PoolObject>()).pool) };
-}
-
-/// # Safety
-/// `raw` is a `_aioxide.ProcessPool`, alive for the time of use.
-#[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a Pool {
-    // SAFETY: instances of the type are laid out as this struct; its fields are cells.
-    unsafe { &(*raw.cast::<PoolObject>()).pool }
+    #[inline(always)]
+    fn deref(&self) -> &Pool {
+        // SAFETY: only pools make one.
+        unsafe { self.0.borrow().cast_unchecked() }
+    }
 }

@@ -13,25 +13,27 @@ use std::time::Duration;
 use aioxide_core::gate::Gate;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
 use aioxide_sys::wakeup::Wakeup;
-use pyo3_ffi::*;
 
+use super::pool::{Pool, PoolRef};
+use super::results;
 use super::service_threads::{self, start_thread};
-use super::{pool, results};
 use crate::engine::futex::Futex;
 use crate::engine::loop_object::io_result;
 use crate::engine::spin;
 use crate::engine::spinner::Spinner;
+use crate::ffi::cells::Locked;
+use crate::ffi::class::Native;
 use crate::ffi::guard::guarded;
-use crate::ffi::{Leaf, NULL, Obj, Raised, Raw, Res, error};
+use crate::ffi::{Leaf, Py, Raised, Res, error, gil};
 
 /// How long a turn may last before another thread takes over.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 struct Reactor {
     shared: Arc<Shared>,
-    pools: Vec<Obj>,
-    /// The pool whose turn it is; only to compare with.
-    serving: Raw,
+    pools: Vec<PoolRef>,
+    /// The number of the pool whose turn it is; 0 for none.
+    serving: u64,
     /// Counts the terms of service: each thread that takes over begins one.
     term: u64,
     /// Whether there is a thread that would take over.
@@ -39,9 +41,14 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn find(&self, slf: Raw) -> Option<&Obj> {
-        self.pools.iter().find(|pool| pool.as_ptr() == slf)
+    fn find(&self, number: u64) -> Option<&PoolRef> {
+        self.pools.iter().find(|pool| number_of(pool) == number)
     }
+}
+
+/// What tells pools apart in events, whose other numbers are 0: its address.
+fn number_of(pool: &Pool) -> u64 {
+    std::ptr::from_ref(pool) as u64
 }
 
 struct Shared {
@@ -52,74 +59,69 @@ struct Shared {
     gate: Gate<Futex>,
 }
 
-struct Place(Leaf<Option<Reactor>>);
+static REACTOR: Locked<Leaf<Option<Reactor>>> = Locked::new(Leaf::new(None));
 
-// SAFETY: used under the GIL.
-unsafe impl Sync for Place {}
-
-static REACTOR: Place = Place(Leaf::new(None));
-
-fn with<T>(body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
-    REACTOR.0.with(body)
+fn with<T>(py: Py, body: impl FnOnce(&mut Option<Reactor>) -> T) -> T {
+    REACTOR.get(py).with(body)
 }
 
 /// The reactor, as long as it is the one of that thread.
-fn with_ours<T>(shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) -> T) -> Option<T> {
-    with(|reactor| reactor.as_mut().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared)).map(body))
+fn with_ours<T>(py: Py, shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) -> T) -> Option<T> {
+    with(py, |reactor| reactor.as_mut().filter(|reactor| Arc::ptr_eq(&reactor.shared, shared)).map(body))
 }
 
 /// Whether it has paid of late to look for what is under way before the thread sleeps.
 static SPINNER: Spinner = Spinner::new();
 
 /// Serves a pool from now on.
-pub fn add(slf: Raw, fd: i32) -> Res<()> {
-    let shared = match with(|reactor| reactor.as_ref().map(|reactor| reactor.shared.clone())) {
+pub fn add(pool: &Pool, fd: i32) -> Res<()> {
+    let py = pool.py();
+    let shared = match with(py, |reactor| reactor.as_ref().map(|reactor| reactor.shared.clone())) {
         Some(shared) => shared,
-        None => io_result(start())?,
+        None => io_result(start(py))?,
     };
     // Not the first, or a pool that is in the middle of a callback makes it.
-    let alone = with_ours(&shared, |reactor| reactor.pools.is_empty() && reactor.serving.is_null());
+    let alone = with_ours(py, &shared, |reactor| reactor.pools.is_empty() && reactor.serving == 0);
     if alone == Some(false) {
-        io_result(start_deputy(&shared))?;
+        io_result(start_deputy(py, &shared))?;
     }
-    io_result(shared.epoll.add(fd, Interest::IN, slf as u64))?;
-    with_ours(&shared, |reactor| reactor.pools.push(Obj::new(slf)));
+    io_result(shared.epoll.add(fd, Interest::IN, number_of(pool)))?;
+    with_ours(py, &shared, |reactor| reactor.pools.push(pool.hold()));
     shared.gate.stir();
     shared.wakeup.wake();
     Ok(())
 }
 
 /// Serves it no more; the thread ends when it has none left.
-pub fn remove(slf: Raw, fd: i32) {
-    let removed = with(|reactor| {
+pub fn remove(pool: &Pool, fd: i32) {
+    let removed = with(pool.py(), |reactor| {
         let reactor = reactor.as_mut()?;
         let _ = reactor.shared.epoll.delete(fd);
-        let at = reactor.pools.iter().position(|pool| pool.as_ptr() == slf)?;
+        let at = reactor.pools.iter().position(|other| number_of(other) == number_of(pool))?;
         reactor.shared.wakeup.wake();
         Some(reactor.pools.swap_remove(at))
     });
     drop(removed);
 }
 
-fn start() -> io::Result<Arc<Shared>> {
+fn start(py: Py) -> io::Result<Arc<Shared>> {
     let shared = Arc::new(Shared { epoll: Epoll::new()?, wakeup: Wakeup::new()?, gate: Gate::default() });
     shared.epoll.add(shared.wakeup.fileno(), Interest::IN, 0)?;
     let for_thread = shared.clone();
-    start_thread(move || run(&for_thread, Some(0)))?;
-    let reactor =
-        Reactor { shared: shared.clone(), pools: Vec::new(), serving: NULL, term: 0, deputy: false };
-    with(|place| *place = Some(reactor));
+    start_thread(py, move || run(&for_thread, Some(0)))?;
+    let reactor = Reactor { shared: shared.clone(), pools: Vec::new(), serving: 0, term: 0, deputy: false };
+    with(py, |place| *place = Some(reactor));
     Ok(shared)
 }
 
 /// Starts the thread that takes over where a turn lasts too long, if there is none.
-fn start_deputy(shared: &Arc<Shared>) -> io::Result<()> {
-    if with_ours(shared, |reactor| reactor.deputy) != Some(false) {
+fn start_deputy(py: Py, shared: &Arc<Shared>) -> io::Result<()> {
+    if with_ours(py, shared, |reactor| reactor.deputy) != Some(false) {
         return Ok(());
     }
     let for_thread = shared.clone();
-    start_thread(move || run(&for_thread, None))?;
-    with_ours(shared, |reactor| reactor.deputy = true);
+    start_thread(py, move || run(&for_thread, None))?;
+    with_ours(py, shared, |reactor| reactor.deputy = true);
     Ok(())
 }
 
@@ -141,14 +143,10 @@ fn run(shared: &Arc<Shared>, mut term: Option<u64>) {
                 None => return,
             },
         };
-        // SAFETY: one thread state for a time of serving; Python is entered within only. `end` waits for this thread
-        // before the interpreter takes the GIL away.
-        let next = unsafe {
-            let gil = PyGILState_Ensure();
-            let next = term.or_else(|| take_over(shared, stuck)).map(|term| serve(shared, term));
-            PyGILState_Release(gil);
-            next
-        };
+        let go_on =
+            |py: Py| term.or_else(|| take_over(py, shared, stuck)).map(|term| serve(py, shared, term));
+        // SAFETY: `end` waits for this thread before the interpreter takes the GIL away.
+        let next = unsafe { gil::with(go_on) };
         match next {
             // There was nothing to take over.
             None => shared.gate.sleep(stuck),
@@ -160,16 +158,16 @@ fn run(shared: &Arc<Shared>, mut term: Option<u64>) {
 
 /// This thread's term, if another thread is still held up in that turn and there is a pool besides that
 /// one's. That pool waits: its events would come again and again.
-fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
-    let (term, many) = with_ours(shared, |reactor| {
+fn take_over(py: Py, shared: &Arc<Shared>, turn: u32) -> Option<u64> {
+    let (term, many) = with_ours(py, shared, |reactor| {
         let serving = reactor.serving;
-        if !shared.gate.lasts(turn) || reactor.pools.iter().all(|pool| pool.as_ptr() == serving) {
+        if !shared.gate.lasts(turn) || reactor.pools.iter().all(|pool| number_of(pool) == serving) {
             return None;
         }
-        if reactor.find(serving).is_some() {
-            listen(shared, serving, Interest::empty());
+        if let Some(pool) = reactor.find(serving) {
+            listen(shared, pool, Interest::empty());
         }
-        reactor.serving = NULL;
+        reactor.serving = 0;
         reactor.term += 1;
         reactor.deputy = false;
         shared.gate.leave();
@@ -177,52 +175,38 @@ fn take_over(shared: &Arc<Shared>, turn: u32) -> Option<u64> {
     })??;
     if many {
         // Should that fail: who is held up is the deputy later.
-        let _ = start_deputy(shared);
+        let _ = start_deputy(py, shared);
     }
     Some(term)
 }
 
 /// Has events of a pool of the list come, or not.
-fn listen(shared: &Shared, slf: Raw, interest: Interest) {
-    // SAFETY: the list holds pools.
-    let fd = unsafe { pool::of(slf) }.epoll_fd();
-    if let Some(fd) = fd {
+fn listen(shared: &Shared, pool: &Pool, interest: Interest) {
+    if let Some(fd) = pool.epoll_fd() {
         // Not there if it has another home meanwhile.
-        let _ = shared.epoll.modify(fd, interest, slf as u64);
+        let _ = shared.epoll.modify(fd, interest, number_of(pool));
     }
 }
 
 /// Serves until there is nothing left to serve, or another thread has taken over.
-///
-/// # Safety
-/// With the GIL.
-unsafe fn serve(shared: &Arc<Shared>, term: u64) -> Next {
+fn serve(py: Py, shared: &Arc<Shared>, term: u64) -> Next {
     let mut events = Events::default();
     loop {
-        let limit = if is_busy(shared) { SPINNER.limit(spin::limit()) } else { 0 };
-        // SAFETY: nothing between the two calls touches a Python object.
-        let won = unsafe {
-            let thread = PyEval_SaveThread();
-            let won = wait(shared, &mut events, limit);
-            PyEval_RestoreThread(thread);
-            won
-        };
+        let limit = if is_busy(py, shared) { SPINNER.limit(spin::limit()) } else { 0 };
+        // SAFETY: waits for descriptors.
+        let won = unsafe { gil::without(|| wait(shared, &mut events, limit)) };
         if limit > 0 {
             SPINNER.record(won);
         }
-        match guarded(Next::End, || turn(shared, term, &events)) {
+        match guarded(Next::End, || turn(py, shared, term, &events)) {
             Next::Serve => {}
             next => return next,
         }
     }
 }
 
-fn is_busy(shared: &Arc<Shared>) -> bool {
-    let is_busy = |pool: &Obj| {
-        // SAFETY: the list holds pools.
-        unsafe { pool::of(pool.as_ptr()) }.outstanding() > 0
-    };
-    with_ours(shared, |reactor| reactor.pools.iter().any(is_busy)) == Some(true)
+fn is_busy(py: Py, shared: &Arc<Shared>) -> bool {
+    with_ours(py, shared, |reactor| reactor.pools.iter().any(|pool| pool.outstanding() > 0)) == Some(true)
 }
 
 /// Waits for events; true if they came within the spin, which lasts for at most `limit` ticks.
@@ -237,82 +221,71 @@ fn wait(shared: &Shared, events: &mut Events, limit: u64) -> bool {
 }
 
 /// Serves what is ready.
-fn turn(shared: &Arc<Shared>, term: u64, events: &Events) -> Next {
+fn turn(py: Py, shared: &Arc<Shared>, term: u64, events: &Events) -> Next {
     for (data, _) in events.iter() {
         if data == 0 {
             shared.wakeup.clear();
             continue;
         }
-        let found = with_ours(shared, |reactor| {
-            let pool = reactor.pools.iter().find(|pool| pool.as_ptr() as u64 == data).cloned()?;
-            reactor.serving = pool.as_ptr();
+        let found = with_ours(py, shared, |reactor| {
+            let pool = reactor.find(data)?.hold();
+            reactor.serving = data;
             Some(pool)
         });
         let Some(pool) = found.flatten() else { continue };
         shared.gate.enter();
-        // SAFETY: the list holds pools.
-        let crowded = unsafe { pool::of(pool.as_ptr()) }.is_being_served();
-        // SAFETY: as above.
-        if let Err(Raised) = unsafe { results::pump(pool.as_ptr()) } {
-            error::unraisable(NULL);
+        let crowded = pool.is_being_served();
+        if let Err(Raised) = results::pump(&pool) {
+            error::unraisable(None);
         }
-        if with_ours(shared, |reactor| reactor.term) != Some(term) {
-            return come_back(shared, pool.as_ptr());
+        if with_ours(py, shared, |reactor| reactor.term) != Some(term) {
+            return come_back(shared, &pool);
         }
-        with_ours(shared, |reactor| reactor.serving = NULL);
+        with_ours(py, shared, |reactor| reactor.serving = 0);
         shared.gate.leave();
         if crowded {
-            pause();
+            // Another thread is in the middle of serving the pool: lets it.
+            // SAFETY: sleeps.
+            unsafe { gil::without(|| std::thread::sleep(Duration::from_millis(1))) };
         }
     }
-    let done = with_ours(shared, |reactor| reactor.pools.is_empty()) != Some(false);
+    let done = with_ours(py, shared, |reactor| reactor.pools.is_empty()) != Some(false);
     if !done {
         return Next::Serve;
     }
     shared.gate.end();
-    if with_ours(shared, |_| ()).is_some() {
-        drop(with(Option::take));
+    if with_ours(py, shared, |_| ()).is_some() {
+        drop(with(py, Option::take));
     }
     Next::End
 }
 
 /// Another thread has taken over while this one was in a turn of that pool's: from now on it serves this pool too.
-fn come_back(shared: &Arc<Shared>, slf: Raw) -> Next {
-    let is_deputy = with_ours(shared, |reactor| {
-        if reactor.find(slf).is_some() {
-            listen(shared, slf, Interest::IN);
+fn come_back(shared: &Arc<Shared>, pool: &Pool) -> Next {
+    let is_deputy = with_ours(pool.py(), shared, |reactor| {
+        if reactor.find(number_of(pool)).is_some() {
+            listen(shared, pool, Interest::IN);
         }
         !std::mem::replace(&mut reactor.deputy, true)
     });
     if is_deputy == Some(true) { Next::BeDeputy } else { Next::End }
 }
 
-/// Another thread is in the middle of serving the pool: lets it.
-fn pause() {
-    // SAFETY: nothing between the two calls touches a Python object.
-    unsafe {
-        let thread = PyEval_SaveThread();
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        PyEval_RestoreThread(thread);
-    }
-}
-
 /// At interpreter exit: serves no pool any more, and waits until the threads are gone. A thread that asks for the GIL when the
 /// interpreter has let go of it is ended by CPython below 3.14 where it stands, which Rust's frames do not survive.
-pub fn end() {
-    super::patience::end();
-    let pools = with(|reactor| {
+pub fn end(py: Py) {
+    super::patience::end(py);
+    let pools = with(py, |reactor| {
         let reactor = reactor.as_mut()?;
         reactor.shared.wakeup.wake();
         Some(std::mem::take(&mut reactor.pools))
     });
     drop(pools);
-    service_threads::join();
+    service_threads::join(py);
 }
 
 /// In a child of fork: the threads are not there.
-pub fn forked() {
-    service_threads::forked();
-    let reactor = with(Option::take);
-    drop(reactor);
+pub fn forked(py: Py) {
+    service_threads::forked(py);
+    drop(with(py, Option::take));
 }

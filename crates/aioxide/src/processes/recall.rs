@@ -6,14 +6,14 @@ use pyo3_ffi::PyDict_SetItem;
 
 use super::ends::task_gone;
 use super::live::in_live;
-use super::pool;
+use super::pool::{Pool, PoolRef};
 use super::state::State;
 use super::task::TaskBox;
 use super::worker::Worker;
 use crate::calls::future;
-use crate::ffi::guard::onearg;
-use crate::ffi::object::{boolean, check, int, none, tuple};
-use crate::ffi::{First, Obj, Raw, Res};
+use crate::ffi::calls::tuple;
+use crate::ffi::object::{boolean, check, int, none};
+use crate::ffi::{First, Obj, Ref, Res};
 
 /// Who has the call of a future that was sent.
 enum Found {
@@ -22,42 +22,39 @@ enum Found {
     /// A worker has begun with it, or is done.
     Begun,
     /// It will not run.
-    Taken(Obj, TaskBox),
+    Taken(PoolRef, TaskBox),
 }
 
 /// What `look`, which may call nothing, says of the worker that has the call of a future, and of its slot. Nothing where it
 /// has been answered: whoever serves the pool is about to tell the future.
-fn at_worker<T>(future: Raw, mut look: impl FnMut(Raw, &mut Worker, u16) -> T) -> Option<T> {
-    in_live(|slf| {
-        // SAFETY: the list holds pools.
-        unsafe { pool::of(slf) }.with(|state| {
-            let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(slf, worker, slot));
+fn at_worker<T>(future: Ref, mut look: impl FnMut(&Pool, &mut Worker, u16) -> T) -> Option<T> {
+    in_live(future.py(), |pool| {
+        pool.with(|state| {
+            let at = |worker: &mut Worker| worker.slot_of(future).map(|(slot, _)| look(pool, worker, slot));
             state.workers_mut().iter_mut().find_map(at)
         })
     })
 }
 
 /// Takes the call of a future back from the worker that has it.
-fn take_back(future: Raw) -> Found {
-    let found = at_worker(future, |slf, worker, slot| {
+fn take_back(future: Ref) -> Found {
+    let found = at_worker(future, |pool, worker, slot| {
         if !worker.is_here() {
             return Found::Parent;
         }
-        worker.revoke_slot(slot).map_or(Found::Begun, |task| Found::Taken(Obj::new(slf), task))
+        worker.revoke_slot(slot).map_or(Found::Begun, |task| Found::Taken(pool.hold(), task))
     });
     found.unwrap_or(Found::Begun)
 }
 
 /// Whether the worker has begun with the call of a future that is with one.
 #[cold]
-pub fn has_begun(future: Raw) -> bool {
+pub fn has_begun(future: Ref) -> bool {
     at_worker(future, |_, worker, slot| worker.is_here() && !worker.waits(slot)) != Some(false)
 }
 
 /// The end of a task that was taken back.
-fn discard(slf: &Obj, task: TaskBox) {
-    // SAFETY: a pool, as `take_back` found it.
-    let pool = unsafe { pool::of(slf.as_ptr()) };
+fn discard(pool: &Pool, task: TaskBox) {
     pool.counters().note_cancelled(1);
     drop(task);
     task_gone(pool);
@@ -68,9 +65,9 @@ fn discard(slf: &Obj, task: TaskBox) {
 /// # Safety
 /// `future` is an `aioxide._pools.futures.Future`.
 #[cold]
-pub unsafe fn cancel(future: Raw) -> Res<bool> {
+pub unsafe fn cancel(future: Ref) -> Res<bool> {
     // SAFETY: a pool's future, which the caller keeps alive.
-    let this = unsafe { future::of(future) };
+    let this = unsafe { future::of(future.as_ptr()) };
     match take_back(future) {
         Found::Begun => {
             this.note_running();
@@ -79,18 +76,18 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
         Found::Parent => {
             this.set_sent(false);
             // SAFETY: the same future.
-            unsafe { future::cancel(future) }
+            unsafe { future::cancel(future.as_ptr()) }
         }
-        Found::Taken(slf, task) => {
+        Found::Taken(pool, task) => {
             let mut raised = First::default();
             // SAFETY: the same future.
-            let cancelled = raised.note(unsafe { future::cancel(future) });
+            let cancelled = raised.note(unsafe { future::cancel(future.as_ptr()) });
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
             // SAFETY: the same future.
-            if this.is_cancelled() && unsafe { future::set_running(future) }.is_err() {
+            if this.is_cancelled() && unsafe { future::set_running(future.as_ptr()) }.is_err() {
                 super::interrupts::report(future);
             }
-            discard(&slf, task);
+            discard(&pool, task);
             raised.raise().map(|()| cancelled == Some(true))
         }
     }
@@ -98,36 +95,36 @@ pub unsafe fn cancel(future: Raw) -> Res<bool> {
 
 /// A loop's future was cancelled, and a worker has its call.
 #[cold]
-pub fn called_off(future: Raw) {
-    if let Found::Taken(slf, task) = take_back(future) {
-        discard(&slf, task);
+pub fn called_off(future: Ref) {
+    if let Found::Taken(pool, task) = take_back(future) {
+        discard(&pool, task);
     }
 }
 
-// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
-// is not to be found.
-onearg!(withdraw, |slf, future| {
-    match pool::of(slf).with(|state| state.withdraw(future)) {
+/// `withdraw(future)`: takes its task back: True if it has not begun; `(key, id)` of the worker where it runs; None where it
+/// is not to be found.
+pub fn withdraw(pool: &Pool, future: Ref) -> Res {
+    match pool.with(|state| state.withdraw(future)) {
         Ok(task) => {
-            discard(&Obj::new(slf), task);
+            discard(pool, task);
             Ok(boolean(true))
         }
-        Err(Some((key, id))) => tuple(&[int(key.into())?.as_ptr(), int(id as i64)?.as_ptr()]),
+        Err(Some((key, id))) => tuple(&[int(key.into())?.borrow(), int(id as i64)?.borrow()]),
         Err(None) => Ok(none()),
     }
-});
+}
 
-// `take_pending(futures)`: takes out the tasks that no worker has been announced for; their futures, the oldest first, become
-// keys of that dict.
-onearg!(take_pending, |slf, futures| {
-    let pool = pool::of(slf);
+/// `take_pending(futures)`: takes out the tasks that no worker has been announced for; their futures, the oldest first, become
+/// keys of that dict.
+pub fn take_pending(pool: &Pool, futures: Ref) -> Res<()> {
     let tasks = pool.with(State::take_unannounced);
     let taken: Vec<Obj> = tasks.iter().map(|task| task.target.future().clone()).collect();
     pool.note_gone(tasks.len());
     pool.counters().note_cancelled(tasks.len());
     drop(tasks);
     for future in &taken {
-        check(PyDict_SetItem(futures, future.as_ptr(), none().as_ptr()))?;
+        // SAFETY: raises for what is no dict.
+        check(unsafe { PyDict_SetItem(futures.as_ptr(), future.as_ptr(), none().as_ptr()) })?;
     }
-    Ok(none())
-});
+    Ok(())
+}

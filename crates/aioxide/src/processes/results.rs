@@ -8,11 +8,11 @@ use aioxide_sys::epoll::Events;
 
 use super::ends::{finish, task_gone};
 use super::interrupts::Whole;
-use super::pool::{self, Pool};
+use super::pool::Pool;
 use super::worker::{Event, Worker, event_of};
 use super::{live, patience, schedule};
-use crate::ffi::object::none;
-use crate::ffi::{First, Obj, Raised, Raw, Res, error};
+use crate::ffi::class::Native;
+use crate::ffi::{First, Raised, Res, error, none};
 use crate::wire::slab::Slab;
 use crate::wire::{buffer, pickle};
 
@@ -20,12 +20,9 @@ use crate::wire::{buffer, pickle};
 const ROOM: usize = 1 << 16;
 
 /// Serves everything that is there. `Err` is an exception that must leave the loop.
-///
-/// # Safety
-/// `slf` is a pool object, alive for the call.
-pub unsafe fn pump(slf: Raw) -> Res<()> {
-    // SAFETY: a pool; the reference keeps it alive whatever user code does.
-    let (_alive, pool) = unsafe { (Obj::new(slf), pool::of(slf)) };
+pub fn pump(pool: &Pool) -> Res<()> {
+    // Whatever code of users does.
+    let _alive = pool.hold();
     if !pool.begin_serving() {
         return Ok(());
     }
@@ -34,7 +31,7 @@ pub unsafe fn pump(slf: Raw) -> Res<()> {
     pool.end_serving();
     raised.note(schedule::dispatch(pool));
     raised.note(schedule::steal(pool));
-    live::forget_gone();
+    live::forget_gone(pool.py());
     patience::served(pool);
     raised.raise()
 }

@@ -1,6 +1,6 @@
 //! A task's way to a worker: queued, pickled when a worker has room for it, and sent with others in one system call.
 
-use pyo3_ffi::*;
+use pyo3_ffi::{PyDict_Size, PyTuple_GET_ITEM, PyTuple_GET_SIZE};
 
 use super::pool::{Flag, Pool};
 use super::state::State;
@@ -8,8 +8,8 @@ use super::task::{Call, Task, TaskBox};
 use super::{ends, interrupts, patience};
 use crate::calls::future;
 use crate::calls::target::Target;
-use crate::ffi::object::{is_none, none, tuple};
-use crate::ffi::{First, Obj, Raised, Raw, Res, error};
+use crate::ffi::calls::tuple;
+use crate::ffi::{First, Obj, Raised, Ref, Res, builtin, error, none};
 use crate::wire::payload::Payload;
 use crate::wire::{pickle, slab};
 
@@ -19,10 +19,12 @@ const LARGE: usize = 1 << 14;
 const BATCH: usize = 16;
 
 /// `(fn, args)`, or `(fn, args, kwargs)` where there are any.
-pub fn call_of(function: Raw, args: Raw, kwargs: Raw) -> Res {
-    // SAFETY: kwargs is null or a dict.
-    let bare = kwargs.is_null() || unsafe { PyDict_Size(kwargs) } == 0;
-    if bare { tuple(&[function, args]) } else { tuple(&[function, args, kwargs]) }
+pub fn call_of(function: Ref, args: Ref, kwargs: Option<Ref>) -> Res {
+    // SAFETY: raises for what is no dict, and is taken for one with items then.
+    match kwargs.filter(|kwargs| unsafe { PyDict_Size(kwargs.as_ptr()) } != 0) {
+        None => tuple(&[function, args]),
+        Some(kwargs) => tuple(&[function, args, kwargs]),
+    }
 }
 
 fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
@@ -50,16 +52,16 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
 /// What plain pickle cannot send, cloudpickle may be able to: the function only.
 #[cold]
 fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickled> {
-    // SAFETY: reads statics of the interpreter.
-    if unsafe { !error::matches(PyExc_Exception) || error::matches(PyExc_MemoryError) } {
+    if !error::matches(builtin::exception()) || error::matches(builtin::memory_error()) {
         return Err(Raised);
     }
-    // SAFETY: `call_of` made it.
-    let function = unsafe { PyTuple_GET_ITEM(call.as_ptr(), 0) };
+    // SAFETY: `call_of` made it, a tuple of two or three.
+    let item = |at| unsafe { Ref::new(PyTuple_GET_ITEM(call.as_ptr(), at)) };
+    let function = item(0);
     let why = error::take();
     if pool.has(Flag::ByValue) {
         let pickler = pool.manager().pickler_by_value(true)?;
-        if !is_none(pickler.as_ptr()) {
+        if !pickler.borrow().is_none() {
             let pickled = pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?;
             if pickled.names_main() {
                 return Ok(pickled);
@@ -74,21 +76,17 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
         Err(Raised) if error::is_interrupted() => return Err(Raised),
         Err(Raised) => {
             error::clear();
-            Obj::new(function)
+            function.to_obj()
         }
     };
-    if portable.as_ptr() == function {
+    if portable.borrow() == function {
         error::restore(why);
         return Err(Raised);
     }
     drop(why);
-    // SAFETY: a tuple of two or three, of which the first is replaced.
-    let items = unsafe {
-        let mut items: Vec<Raw> =
-            (0..PyTuple_GET_SIZE(call.as_ptr())).map(|i| PyTuple_GET_ITEM(call.as_ptr(), i)).collect();
-        items[0] = portable.as_ptr();
-        items
-    };
+    // SAFETY: as above.
+    let rest = (1..unsafe { PyTuple_GET_SIZE(call.as_ptr()) }).map(item);
+    let items: Vec<Ref> = std::iter::once(portable.borrow()).chain(rest).collect();
     pickle::dump(tuple(&items)?.as_ptr(), crowded)
 }
 
@@ -205,7 +203,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
                 // SAFETY: a future of ours: loops' are announced alone.
                 let runs = unsafe { future::set_running(future.as_ptr()) };
                 if runs.is_err() {
-                    interrupts::report(future.as_ptr());
+                    interrupts::report(future.borrow());
                 }
                 if !matches!(runs, Ok(false)) {
                     pool.with(|state| state.waiting(id).map(Task::note_announced));
@@ -219,7 +217,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
 
 fn unwanted(pool: &Pool, task: TaskBox) {
     if task.target.acknowledge().is_err() {
-        interrupts::report(task.target.future().as_ptr());
+        interrupts::report(task.target.future().borrow());
     }
     drop(task);
     pool.counters().note_cancelled(1);

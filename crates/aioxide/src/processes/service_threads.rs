@@ -3,26 +3,16 @@
 use std::io;
 use std::thread::JoinHandle;
 
-use pyo3_ffi::*;
-
-use crate::ffi::Leaf;
+use crate::ffi::cells::Locked;
+use crate::ffi::{Leaf, Py, gil};
 
 /// The threads that were started and may not have ended yet.
-struct Threads(Leaf<Vec<JoinHandle<()>>>);
-
-// SAFETY: used under the GIL.
-unsafe impl Sync for Threads {}
-
-static THREADS: Threads = Threads(Leaf::new(Vec::new()));
-
-fn with_threads<T>(body: impl FnOnce(&mut Vec<JoinHandle<()>>) -> T) -> T {
-    THREADS.0.with(body)
-}
+static THREADS: Locked<Leaf<Vec<JoinHandle<()>>>> = Locked::new(Leaf::new(Vec::new()));
 
 /// Starts a thread that `join` waits for.
-pub fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn start_thread(py: Py, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("aioxide-pools".into()).spawn(body)?;
-    with_threads(|threads| {
+    THREADS.get(py).with(|threads| {
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);
     });
@@ -30,19 +20,13 @@ pub fn start_thread(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Waits until they are gone, without the GIL.
-pub fn join() {
-    let threads = with_threads(std::mem::take);
-    // SAFETY: nothing between the two calls touches a Python object.
-    unsafe {
-        let thread = PyEval_SaveThread();
-        for each in threads {
-            let _ = each.join();
-        }
-        PyEval_RestoreThread(thread);
-    }
+pub fn join(py: Py) {
+    let threads = THREADS.get(py).with(std::mem::take);
+    // SAFETY: waits for threads.
+    unsafe { gil::without(|| threads.into_iter().for_each(|each| drop(each.join()))) };
 }
 
 /// In a child of fork: they are not there.
-pub fn forked() {
-    with_threads(|threads| threads.drain(..).for_each(std::mem::forget));
+pub fn forked(py: Py) {
+    THREADS.get(py).with(|threads| threads.drain(..).for_each(std::mem::forget));
 }

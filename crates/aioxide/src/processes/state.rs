@@ -10,7 +10,7 @@ use aioxide_sys::timer::Timer;
 
 use super::task::{Task, TaskBox};
 use super::worker::{Event, Worker, event_data};
-use crate::ffi::Raw;
+use crate::ffi::Ref;
 use crate::wire::arena::Arena;
 
 #[derive(Default)]
@@ -71,8 +71,8 @@ impl State {
     }
 
     /// Takes the task of a future out, if no worker has begun with it; else where it runs, as key and number.
-    pub fn withdraw(&mut self, future: Raw) -> Result<TaskBox, Option<(u32, u64)>> {
-        if let Some(task) = self.take_waiting(|task| task.target.future().as_ptr() == future) {
+    pub fn withdraw(&mut self, future: Ref) -> Result<TaskBox, Option<(u32, u64)>> {
+        if let Some(task) = self.take_waiting(|task| task.target.future().borrow() == future) {
             return Ok(task);
         }
         for worker in &mut self.workers {

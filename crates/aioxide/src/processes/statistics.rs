@@ -2,14 +2,14 @@
 
 use aioxide_sys::clock;
 
-use super::pool;
+use super::pool::Pool;
 use super::task::Task;
 use super::worker::Worker;
 use crate::calls::counters::count;
-use crate::ffi::Obj;
-use crate::ffi::guard::{noargs, onearg};
+use crate::ffi::calls::tuple;
 use crate::ffi::named_tuple::NamedTuple;
-use crate::ffi::object::{boolean, float, int, list, none, tuple};
+use crate::ffi::object::{boolean, float, int, list, none};
+use crate::ffi::{Obj, Ref, Res};
 
 /// Where a task is: the key of its worker, its number, and for how many nanoseconds it has run.
 struct Place(Option<u32>, u64, Option<u64>);
@@ -21,12 +21,12 @@ impl Place {
     }
 }
 
-// `find(future)`: `(worker or None, number of the task, nanoseconds since it began or None)`, or None where its task is not
-// (any more).
-onearg!(find, |slf, future| {
+/// `find(future)`: `(worker or None, number of the task, nanoseconds since it began or None)`, or None where its task is not
+/// (any more).
+pub fn find(pool: &Pool, future: Ref) -> Res {
     // Numbers only: making a tuple may run the garbage collector, and it whatever comes back here.
-    let found = pool::of(slf).with(|state| {
-        let of_future = |task: &&Task| task.target.future().as_ptr() == future;
+    let found = pool.with(|state| {
+        let of_future = |task: &&Task| task.target.future().borrow() == future;
         if let Some(task) = state.pending().find(of_future) {
             return Some(Place::of(None, task));
         }
@@ -36,15 +36,15 @@ onearg!(find, |slf, future| {
     let Some(Place(key, id, since)) = found else { return Ok(none()) };
     let number = |value: Option<u64>| value.map_or(Ok(none()), |value| int(value as i64));
     let items = [number(key.map(u64::from))?, int(id as i64)?, number(since)?];
-    tuple(&items.each_ref().map(Obj::as_ptr))
-});
+    tuple(&items.each_ref().map(Obj::borrow))
+}
 
-// `workers()`: rows of (key, pid, tasks with it, tasks done, seconds that the current task has run or None, seconds
-// idle or None, resident bytes, ready).
-noargs!(workers, |slf| {
+/// `workers()`: rows of (key, pid, tasks with it, tasks done, seconds that the current task has run or None, seconds
+/// idle or None, resident bytes, ready).
+pub fn workers(pool: &Pool) -> Res {
     struct Row(u32, i32, usize, u64, Option<u64>, Option<u64>, bool);
     let now = clock::nanos();
-    let rows: Vec<Row> = pool::of(slf).with(|state| {
+    let rows: Vec<Row> = pool.with(|state| {
         let row = |worker: &Worker| {
             let ran = worker.page().runs_for(now);
             let idle = worker.is_idle().then(|| now.saturating_sub(worker.idle_since()));
@@ -66,10 +66,10 @@ noargs!(workers, |slf| {
             int(crate::wire::slab::resident(pid as u32) as i64)?,
             boolean(ready),
         ];
-        made.push(tuple(&items.each_ref().map(Obj::as_ptr))?);
+        made.push(tuple(&items.each_ref().map(Obj::borrow))?);
     }
     list(&made)
-});
+}
 
 static COUNTS: NamedTuple<11> = NamedTuple::new(
     c"aioxide._aioxide.ProcessPoolCounts",
@@ -88,9 +88,8 @@ static COUNTS: NamedTuple<11> = NamedTuple::new(
     ],
 );
 
-// `counts()`: `running` are those with a worker, `mean` is how long a call takes, smoothed, `answers` is how many came.
-noargs!(counts, |slf| {
-    let pool = pool::of(slf);
+/// `counts()`: `running` are those with a worker, `mean` is how long a call takes, smoothed, `answers` is how many came.
+pub fn counts(pool: &Pool) -> Res {
     let now = pool.with(|state| {
         let held: usize = state.workers().iter().map(Worker::held).sum();
         [state.queued(), held, state.arena().bytes()]
@@ -100,7 +99,7 @@ noargs!(counts, |slf| {
     let [queued, running, bytes] = now.map(|number| count(number as u64));
     let (mean, answers) = (float(seconds(pool.mean()))?, count(pool.answers())?);
     COUNTS.make([queued?, running?, submitted, done, failed, cancelled, bytes?, mean, answers, wait, run])
-});
+}
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 * 1e-9

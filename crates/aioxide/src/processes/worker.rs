@@ -14,7 +14,7 @@ use aioxide_sys::{channel, process};
 
 use super::out::Out;
 use super::task::{Task, TaskBox};
-use crate::ffi::Raw;
+use crate::ffi::Ref;
 use crate::wire::page;
 use crate::wire::slab::{Known, Slab};
 use crate::wire::told::Told;
@@ -395,9 +395,9 @@ impl Worker {
     }
 
     /// Where the task of a future is, and its number.
-    pub fn slot_of(&self, future: Raw) -> Option<(u16, u64)> {
+    pub fn slot_of(&self, future: Ref) -> Option<(u16, u64)> {
         let at = |task: &Option<TaskBox>| {
-            task.as_ref().is_some_and(|task| task.target.future().as_ptr() == future)
+            task.as_ref().is_some_and(|task| task.target.future().borrow() == future)
         };
         let slot = self.slots.iter().position(at)?;
         self.slots[slot].as_ref().map(|task| (slot as u16, task.id))
