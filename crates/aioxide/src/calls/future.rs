@@ -37,8 +37,7 @@ use crate::ffi::class::{Native, derives};
 use crate::ffi::held::Held;
 use crate::ffi::names::{imported, text};
 use crate::ffi::object::{check, getattr, import_from, string, truth};
-use crate::ffi::py::Object;
-use crate::ffi::{First, Global, Obj, Raised, Raw, Ref, Res, Slot, builtin, error, gil, number};
+use crate::ffi::{First, Global, Obj, Raised, Ref, Res, Slot, builtin, error, gil, number};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -89,14 +88,6 @@ unsafe impl Native for PoolFuture {
     }
 }
 
-/// # Safety
-/// `raw` is an `aioxide._aioxide.PoolFuture`, alive for the time of use.
-#[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a PoolFuture {
-    // SAFETY: the caller's word.
-    unsafe { Ref::new(raw).cast_unchecked() }
-}
-
 // SAFETY: as laid out above; a call in a pool's queue holds the future, so none ends whose `room` is set.
 unsafe impl Held for PoolFuture {
     fn slots(&self) -> impl IntoIterator<Item = &Slot> {
@@ -107,9 +98,9 @@ unsafe impl Held for PoolFuture {
 /// What process pools do for a future whose call was sent to a worker (`processes::recall`).
 pub struct Recall {
     /// Whether the worker has begun with it.
-    pub has_begun: fn(Raw) -> bool,
+    pub has_begun: fn(&PoolFuture) -> bool,
     /// Takes it back; false if that comes too late.
-    pub cancel: unsafe fn(Raw) -> Res<bool>,
+    pub cancel: fn(&PoolFuture) -> Res<bool>,
 }
 
 pub static RECALL: Global<Recall> = Global::new();
@@ -117,7 +108,7 @@ pub static RECALL: Global<Recall> = Global::new();
 #[cold]
 fn has_begun(this: &PoolFuture) -> bool {
     // SAFETY: as in `cancel`.
-    (unsafe { RECALL.get() }.has_begun)(this.object().as_ptr())
+    (unsafe { RECALL.get() }.has_begun)(this)
 }
 
 /// `aioxide._pools.futures.Future`: the native type and the standard one behind it.
@@ -348,7 +339,7 @@ impl PoolFuture {
             State::Running | State::Finished => Ok(false),
             State::Cancelled | State::Notified => Ok(true),
             // SAFETY: set when the type of process pools was made, of which those are that `sent` is set for.
-            State::Pending if self.sent.get() => unsafe { (RECALL.get().cancel)(self.object().as_ptr()) },
+            State::Pending if self.sent.get() => (unsafe { RECALL.get() }.cancel)(self),
             State::Pending if !self.is_free() => truth(&self.inherited(c"cancel", &[])?),
             State::Pending => {
                 self.enter(State::Cancelled);
@@ -473,38 +464,4 @@ pub fn plain_timeout(value: Option<Ref>) -> Option<Option<f64>> {
         return None;
     };
     (seconds < LONGEST).then(|| Some(seconds.max(0.0)))
-}
-
-// ------------------------------------------------------------------------------- for rooms that have pointers still
-
-/// # Safety
-/// As `of`; so for the next three.
-pub unsafe fn set_running(raw: Raw) -> Res<bool> {
-    // SAFETY: the caller's word.
-    unsafe { of(raw) }.set_running()
-}
-
-/// # Safety
-/// As `of`.
-pub unsafe fn set_result(raw: Raw, result: Obj) -> Res<()> {
-    // SAFETY: the caller's word.
-    unsafe { of(raw) }.set_result(result)
-}
-
-/// # Safety
-/// As `of`.
-pub unsafe fn set_exception(raw: Raw, exception: Obj) -> Res<()> {
-    // SAFETY: the caller's word.
-    unsafe { of(raw) }.set_exception(exception)
-}
-
-/// # Safety
-/// As `of`.
-pub unsafe fn cancel(raw: Raw) -> Res<bool> {
-    // SAFETY: the caller's word.
-    unsafe { of(raw) }.cancel()
-}
-
-pub fn invoke_callbacks(_: impl Object, this: &PoolFuture) -> Res<()> {
-    this.invoke_callbacks()
 }

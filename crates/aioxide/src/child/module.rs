@@ -91,8 +91,7 @@ fn stop_wanted(module: Ref) -> bool {
 /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
 fn shared_memory(_: Ref, args: Args) -> Res {
     let [size] = args.first(["size"], "shared_memory")?;
-    // SAFETY: an argument of the call.
-    buffer::new_shared(unsafe { slab::size_from(size.as_ptr()) }?)
+    buffer::new_shared(slab::size_from(size)?)
 }
 
 /// # Safety

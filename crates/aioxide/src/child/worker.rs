@@ -273,9 +273,9 @@ impl Worker {
 
     fn dump(&mut self, value: Ref, lent: Option<&Rc<Slab>>) -> Res<Payload> {
         let crowded = self.arena.is_crowded();
-        let pickled = match pickle::dump(value.as_ptr(), crowded) {
+        let pickled = match pickle::dump(value, crowded) {
             Ok(pickled) => pickled,
-            Err(Raised) => pickle::dump_portable(value.as_ptr(), crowded)?,
+            Err(Raised) => pickle::dump_portable(value, crowded)?,
         };
         let packed = Payload::pack_borrowed(&pickled, &mut self.arena, lent);
         Ok(packed.or_else(|why| slab::no_room(pickled.total(), &why))?.with_body(pickled))

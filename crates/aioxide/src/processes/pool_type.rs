@@ -17,7 +17,7 @@ use super::worker_life::{
     abandon, bury, exit_worker, is_replaced, is_started, prepare, signal, started, stop_task, take_back,
 };
 use super::{ends, home, live, results, schedule};
-use crate::calls::future;
+use crate::calls::future::{self, PoolFuture};
 use crate::calls::target::Target;
 use crate::engine::loop_call::LoopCall;
 use crate::engine::loop_object::io_result;
@@ -167,7 +167,7 @@ fn call_back(_: &Pool, args: Args) -> Res<()> {
         _ => return Err(Raised),
     }
     // SAFETY: a future of ours, which is held.
-    future::invoke_callbacks(future.as_ptr(), unsafe { future::of(future.as_ptr()) })
+    unsafe { future.borrow().cast_unchecked::<PoolFuture>() }.invoke_callbacks()
 }
 
 /// # Safety
@@ -221,10 +221,7 @@ fn serve_below() {
     unsafe {
         crate::wire::buffer::FORGET_GONE.set(|| live::forget_gone(Py::assume()));
         crate::task::future::CALLED_OFF.set(|future| recall::called_off(Ref::new(future)));
-        future::RECALL.set(future::Recall {
-            has_begun: |future| recall::has_begun(Ref::new(future)),
-            cancel: |future| recall::cancel(Ref::new(future)),
-        });
+        future::RECALL.set(future::Recall { has_begun: recall::has_begun, cancel: recall::cancel });
     }
     super::patience::LEND.set(home::lend);
 }
@@ -311,12 +308,10 @@ pub fn forked_pools(module: Ref) {
 
 /// `shared_memory(size)`: a new writable buffer that is passed between the processes of a pool without a copy.
 pub fn shared_memory(_: Ref, size: Ref) -> Res {
-    // SAFETY: an argument of the call.
-    crate::wire::buffer::new_shared(unsafe { crate::wire::slab::size_from(size.as_ptr()) }?)
+    crate::wire::buffer::new_shared(crate::wire::slab::size_from(size)?)
 }
 
 /// `shared_id(buffer)`: the number of the slab that a buffer of `shared_memory` lies in.
 pub fn shared_id(_: Ref, buffer: Ref) -> Res {
-    // SAFETY: an argument of the call.
-    unsafe { crate::wire::buffer::id_of(buffer.as_ptr()) }
+    crate::wire::buffer::id_of(buffer)
 }

@@ -10,8 +10,9 @@ use super::pool::{Pool, PoolRef};
 use super::state::State;
 use super::task::TaskBox;
 use super::worker::Worker;
-use crate::calls::future;
+use crate::calls::future::PoolFuture;
 use crate::ffi::calls::tuple;
+use crate::ffi::class::Native;
 use crate::ffi::object::{boolean, check, int, none};
 use crate::ffi::{First, Obj, Ref, Res};
 
@@ -49,8 +50,8 @@ fn take_back(future: Ref) -> Found {
 
 /// Whether the worker has begun with the call of a future that is with one.
 #[cold]
-pub fn has_begun(future: Ref) -> bool {
-    at_worker(future, |_, worker, slot| worker.is_here() && !worker.waits(slot)) != Some(false)
+pub fn has_begun(future: &PoolFuture) -> bool {
+    at_worker(future.object(), |_, worker, slot| worker.is_here() && !worker.waits(slot)) != Some(false)
 }
 
 /// The end of a task that was taken back.
@@ -61,31 +62,23 @@ fn discard(pool: &Pool, task: TaskBox) {
 }
 
 /// `cancel()` of a pending `Future` whose call a worker has; false if that has begun.
-///
-/// # Safety
-/// `future` is an `aioxide._pools.futures.Future`.
 #[cold]
-pub unsafe fn cancel(future: Ref) -> Res<bool> {
-    // SAFETY: a pool's future, which the caller keeps alive.
-    let this = unsafe { future::of(future.as_ptr()) };
-    match take_back(future) {
+pub fn cancel(this: &PoolFuture) -> Res<bool> {
+    match take_back(this.object()) {
         Found::Begun => {
             this.note_running();
             Ok(false)
         }
         Found::Parent => {
             this.set_sent(false);
-            // SAFETY: the same future.
-            unsafe { future::cancel(future.as_ptr()) }
+            this.cancel()
         }
         Found::Taken(pool, task) => {
             let mut raised = First::default();
-            // SAFETY: the same future.
-            let cancelled = raised.note(unsafe { future::cancel(future.as_ptr()) });
+            let cancelled = raised.note(this.cancel());
             // Nobody else will tell those who wait for it in `concurrent.futures.wait`.
-            // SAFETY: the same future.
-            if this.is_cancelled() && unsafe { future::set_running(future.as_ptr()) }.is_err() {
-                super::interrupts::report(future);
+            if this.is_cancelled() && this.set_running().is_err() {
+                super::interrupts::report(this.object());
             }
             discard(&pool, task);
             raised.raise().map(|()| cancelled == Some(true))

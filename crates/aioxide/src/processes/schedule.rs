@@ -6,7 +6,7 @@ use super::pool::{Flag, Pool};
 use super::state::State;
 use super::task::{Call, Task, TaskBox};
 use super::{ends, interrupts, patience};
-use crate::calls::future;
+use crate::calls::future::PoolFuture;
 use crate::calls::target::Target;
 use crate::ffi::calls::tuple;
 use crate::ffi::{First, Obj, Raised, Ref, Res, builtin, error, none};
@@ -29,11 +29,11 @@ pub fn call_of(function: Ref, args: Ref, kwargs: Option<Ref>) -> Res {
 
 fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
     let crowded = pool.with(|state| state.arena().is_crowded());
-    let pickled = match pickle::dump(call.as_ptr(), crowded) {
+    let pickled = match pickle::dump(call, crowded) {
         Ok(pickled) if pool.has(Flag::ByValue) && pickled.names_main() => {
             drop(pickled);
             let pickler = pool.manager().pickler_by_value(false)?;
-            pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?
+            pickle::dump_with(&pickler, call, crowded)?
         }
         Ok(pickled) => pickled,
         Err(Raised) => pickle_otherwise(pool, call, crowded)?,
@@ -62,7 +62,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     if pool.has(Flag::ByValue) {
         let pickler = pool.manager().pickler_by_value(true)?;
         if !pickler.borrow().is_none() {
-            let pickled = pickle::dump_with(pickler.as_ptr(), call.as_ptr(), crowded)?;
+            let pickled = pickle::dump_with(&pickler, call, crowded)?;
             if pickled.names_main() {
                 return Ok(pickled);
             }
@@ -87,7 +87,7 @@ fn pickle_otherwise(pool: &Pool, call: &Obj, crowded: bool) -> Res<pickle::Pickl
     // SAFETY: as above.
     let rest = (1..unsafe { PyTuple_GET_SIZE(call.as_ptr()) }).map(item);
     let items: Vec<Ref> = std::iter::once(portable.borrow()).chain(rest).collect();
-    pickle::dump(tuple(&items)?.as_ptr(), crowded)
+    pickle::dump(&tuple(&items)?, crowded)
 }
 
 /// Queues a task, and sends it if a worker is free. `Err` is Ctrl-C.
@@ -201,7 +201,7 @@ fn hand_out(pool: &Pool, unsent: &mut Vec<u32>) -> Res<()> {
             Next::Pickle(id, call) => drop(interrupt.note(pack(pool, id, &call))),
             Next::Announce(id, future) => {
                 // SAFETY: a future of ours: loops' are announced alone.
-                let runs = unsafe { future::set_running(future.as_ptr()) };
+                let runs = unsafe { future.borrow().cast_unchecked::<PoolFuture>() }.set_running();
                 if runs.is_err() {
                     interrupts::report(future.borrow());
                 }

@@ -12,7 +12,6 @@ use pyo3_ffi::*;
 use super::slab::{IN_FRAME, Known, Slab, no_room, shared_by_id};
 use crate::ffi::class::{Class, Native, derives};
 use crate::ffi::guard::guarded;
-use crate::ffi::py::Object;
 use crate::ffi::{Global, Obj, Raw, Ref, Res, error};
 
 /// The use of a received slab: when the last one of a frame is gone, the slab is given back to its owner.
@@ -180,8 +179,8 @@ impl Buffer {
 }
 
 /// The number of the shared slab that a buffer of `new_shared` lies in.
-pub fn id_of(buffer: impl Object) -> Res {
-    let Some(buffer) = buffer.reference().cast::<Buffer>() else {
+pub fn id_of(buffer: Ref) -> Res {
+    let Some(buffer) = buffer.cast::<Buffer>() else {
         return error::type_error(c"not a buffer of shared memory");
     };
     let id = buffer.lease.as_ref().map_or(0, |lease| lease.slab.id);
