@@ -15,6 +15,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use ffi::class::{function, function_fast};
 use ffi::object::{boolean, check, dict, none, string};
 use ffi::py::Object;
 use ffi::{Obj, Raw, Ref, Res, compat, error};
@@ -33,7 +34,7 @@ fn load(module: Ref) -> Res<()> {
     task::iter::load()?;
     task::step::load()?;
     task::callables::load(task::step::run_called, task::step::wake_called)?;
-    task::run_hook::load()?;
+    task::run_hook::load(py)?;
     engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();
     if missing.is_none() {
@@ -231,16 +232,14 @@ static mut METHODS: [PyMethodDef; 15] = [
         METH_VARARGS,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),
-    method(
+    function(
         c"_watch_running_loops",
         task::foreign::watch_running_loops,
-        METH_O,
         c"Have a function called with each loop that is not ours when it begins to run; None ends that.",
     ),
-    method(
+    function_fast(
         c"_set_in_type",
         task::foreign::set_in_type,
-        METH_VARARGS,
         c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
     ),
     PyMethodDef::zeroed(),

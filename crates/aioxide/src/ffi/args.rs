@@ -178,12 +178,6 @@ impl<'a> Args<'a> {
         Ok(found.filter(|value| !value.is_none()))
     }
 
-    /// As `only`, as pointers.
-    #[inline(always)]
-    pub fn only_keyword(self, name: Raw, function: impl Callee) -> Res<Raw> {
-        Ok(self.only(name, function)?.map_or(NULL, Ref::as_ptr))
-    }
-
     /// Sorts the keyword values into `into`, in the order of `names`; a name that is not there raises.
     pub fn keywords(&self, names: &[Raw], into: &mut [Raw], function: impl Callee) -> Res<()> {
         'next: for i in 0..self.keyword_count() {
@@ -230,6 +224,19 @@ impl<'a> Args<'a> {
             into[i] = *value;
         }
         Ok(())
+    }
+
+    /// As `bind`, none for what was not given.
+    pub fn bound<const N: usize>(
+        self,
+        names: [impl Object; N],
+        positional: usize,
+        function: impl Callee,
+    ) -> Res<[Option<Ref<'a>>; N]> {
+        let mut found = [NULL; N];
+        self.bind(&names.map(Object::raw), positional, &mut found, function)?;
+        // SAFETY: what `bind` finds are arguments of the call.
+        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
     }
 
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
@@ -319,11 +326,11 @@ impl<'a> Args<'a> {
 
     /// The argument of a method that takes one, by position.
     #[inline(always)]
-    pub fn one(&self, function: impl Callee) -> Res<Raw> {
-        if self.count == 1 && self.kwnames.is_null() {
-            return Ok(self.get(0));
+    pub fn one(self, function: impl Callee) -> Res<Ref<'a>> {
+        match self.given() {
+            [only] if self.kwnames.is_null() => Ok(*only),
+            _ => Err(function.refuse(&self, |function| format!("{function}() takes exactly one argument"))),
         }
-        Err(function.refuse(self, |function| format!("{function}() takes exactly one argument")))
     }
 
     /// Raises where arguments were given by name to a C function that takes none so, in the interpreter's words.

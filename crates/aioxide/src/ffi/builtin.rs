@@ -20,6 +20,7 @@ classes! {
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,
     runtime_error = PyExc_RuntimeError,
+    stop_iteration = PyExc_StopIteration,
     system_exit = PyExc_SystemExit,
     type_error = PyExc_TypeError,
     value_error = PyExc_ValueError,

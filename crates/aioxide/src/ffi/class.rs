@@ -163,6 +163,53 @@ unsafe extern "C" fn setter<T: Native, F: Fn(&T, Option<Ref>) -> Res<()> + Copy>
     guarded(-1, || if unsafe { the::<F>()(receiver(slf), Ref::maybe(value)) }.is_ok() { 0 } else { -1 })
 }
 
+/// # Safety
+/// As `onearg`; `slf` is the module.
+unsafe extern "C" fn module_onearg<A: Answer, F: Fn(Ref, Ref) -> A + Copy>(slf: Raw, arg: Raw) -> Raw {
+    // SAFETY: the interpreter calls it with the module and one argument, both alive for the call.
+    guarded(NULL, || ret(unsafe { the::<F>()(Ref::new(slf), Ref::new(arg)) }.answer()))
+}
+
+/// # Safety
+/// As `module_onearg`; the others are the arguments of a fast call.
+unsafe extern "C" fn module_fast<A: Answer, F: Fn(Ref, Args) -> A + Copy>(
+    slf: Raw,
+    values: *const Raw,
+    count: Py_ssize_t,
+    kwnames: Raw,
+) -> Raw {
+    // SAFETY: the interpreter calls it with the module and the arguments of the call.
+    guarded(NULL, || ret(unsafe { the::<F>()(Ref::new(slf), Args::new(values, count, kwnames)) }.answer()))
+}
+
+/// A function of a module, given the module and one argument.
+pub const fn function<A: Answer, F: Fn(Ref, Ref) -> A + Copy>(
+    name: &'static CStr,
+    _: F,
+    doc: &'static CStr,
+) -> PyMethodDef {
+    in_module(name, PyMethodDefPointer { PyCFunction: module_onearg::<A, F> }, METH_O, doc)
+}
+
+/// The same with any number of them.
+pub const fn function_fast<A: Answer, F: Fn(Ref, Args) -> A + Copy>(
+    name: &'static CStr,
+    _: F,
+    doc: &'static CStr,
+) -> PyMethodDef {
+    let pointer = PyMethodDefPointer { PyCFunctionFastWithKeywords: module_fast::<A, F> };
+    in_module(name, pointer, METH_FASTCALL | METH_KEYWORDS, doc)
+}
+
+const fn in_module(
+    name: &'static CStr,
+    ml_meth: PyMethodDefPointer,
+    ml_flags: c_int,
+    doc: &'static CStr,
+) -> PyMethodDef {
+    PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags, ml_doc: doc.as_ptr() }
+}
+
 /// A native object that has more to end, or to be visited, than slots (for which there is `held::Held`).
 ///
 /// # Safety
@@ -253,11 +300,27 @@ impl<T: Native> Class<T> {
         Class(self.0.getset(name, getter::<T, A, F>, setter::<T, G>), PhantomData)
     }
 
+    /// The same type, for methods that take a receiver as a `U`.
+    ///
+    /// # Safety
+    /// Each instance of it is a `U` too.
+    pub unsafe fn seen_as<U: Native>(self) -> Class<U> {
+        Class(self.0, PhantomData)
+    }
+
     pub fn collected(self) -> Self
     where
         T: Collected,
     {
         Class(self.0.collector(tp_traverse::<T>, tp_clear::<T>, tp_dealloc::<T>), PhantomData)
+    }
+
+    /// As `collected`, for a type that ends its instances itself. Whoever adds the slot answers for its signature.
+    pub fn collected_by(self, dealloc: destructor) -> Self
+    where
+        T: Collected,
+    {
+        Class(self.0.collector(tp_traverse::<T>, tp_clear::<T>, dealloc), PhantomData)
     }
 
     /// What has no form of its own here: slots, flags, the docstring. Whoever adds a slot answers for its signature.

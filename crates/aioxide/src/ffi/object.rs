@@ -337,6 +337,16 @@ impl Slot {
         unsafe { (*self.0.get()).as_ref().map_or(NULL, Obj::as_ptr) }
     }
 
+    /// As `get`.
+    ///
+    /// # Safety
+    /// Nothing writes the slot while the reference is in use.
+    #[inline(always)]
+    pub unsafe fn peek(&self) -> Option<Ref<'_>> {
+        // SAFETY: the slot owns a reference, or has null.
+        unsafe { Ref::maybe(self.get()) }
+    }
+
     #[inline(always)]
     pub fn is_set(&self) -> bool {
         !self.get().is_null()

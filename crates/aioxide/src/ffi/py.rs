@@ -96,6 +96,15 @@ pub fn raws<'s>(references: &'s [Ref]) -> &'s [Raw] {
 /// `raw` is that object, which lives for as long as this value.
 pub unsafe trait Object: Copy {
     fn raw(self) -> Raw;
+
+    #[inline(always)]
+    fn reference<'a>(self) -> Ref<'a>
+    where
+        Self: 'a,
+    {
+        // SAFETY: the object lives for as long as this value.
+        unsafe { Ref::new(self.raw()) }
+    }
 }
 
 // SAFETY: that is what a borrowed reference says.

@@ -12,9 +12,9 @@ use super::state::{self, Next, Parts, Transport, of, present};
 use super::{info, protocol, recv, send};
 use crate::engine::loop_object::io_result;
 use crate::engine::source::{Owner, Side};
-use crate::ffi::names::{intern, stdlib};
+use crate::ffi::names::{imported, intern};
 use crate::ffi::object::{call, call_method, getattr, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, context, error, names};
+use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, context, error, names};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run};
 
@@ -113,15 +113,18 @@ fn prepare(mut parts: Parts<'_>, this: Transport<'_>) -> Res<()> {
     let _ = socket::set_nodelay(parts.fd);
     protocol::attach_server(this)?;
     let connection_made = getattr(this.protocol.get(), names().client_connected)?;
-    let made = handle::new(state.object, connection_made.as_ptr(), &[this.object()], NULL)?;
+    // SAFETY: the transport, which its caller holds.
+    let own = unsafe { Ref::new(this.object()) };
+    let made = handle::new(state, connection_made.borrow(), &[own], None)?;
     if state.debug.get() {
         handle::record_source(&made)?;
     }
     state.push(Item::Run(made))?;
     state.push(Item::Job { object: Obj::new(this.object()), run: begin })?;
     if let Some(waiter) = present(parts.waiter) {
-        let args = [waiter.as_ptr(), crate::ffi::none().as_ptr()];
-        let told = handle::new(state.object, stdlib().set_result_unless_cancelled, &args, NULL)?;
+        let nothing = crate::ffi::none();
+        let args = [waiter.borrow(), nothing.borrow()];
+        let told = handle::new(state, imported().set_result_unless_cancelled, &args, None)?;
         state.push(Item::Run(told))?;
     }
     Ok(())

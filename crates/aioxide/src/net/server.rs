@@ -16,7 +16,7 @@ use crate::ffi::held::{Held, fields};
 use crate::ffi::names::intern;
 use crate::ffi::object::{call, call_method, string};
 use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, Slot, context, error, names};
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Ref, Res, Slot, context, error, names};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run, report};
 
@@ -139,7 +139,9 @@ fn fall_back(state: &LoopState, this: &Acceptor) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
-    let made = handle::new(state.object, method.as_ptr(), &[], this.context.get())?;
+    // SAFETY: the slot of an object that its caller holds.
+    let context = unsafe { Ref::maybe(this.context.get()) };
+    let made = handle::new(state, method.borrow(), &[], context)?;
     handle_run::report_failure(&made, exception)
 }
 
