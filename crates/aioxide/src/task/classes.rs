@@ -5,15 +5,12 @@
 //! Task's method resolution order by hand. And where these two stand in for asyncio's own names, futures that CPython or
 //! another loop has made must not stop being futures: so the two ask whether an object is one of `_asyncio`'s.
 
-use std::cell::UnsafeCell;
-use std::ffi::CStr;
-
 use pyo3_ffi::*;
 
 use crate::ffi::calls::call;
-use crate::ffi::class::{Class, Native, derives};
+use crate::ffi::class::{Class, Head, Native, derives};
 use crate::ffi::names::{imported, text};
-use crate::ffi::object::{boolean, import_from};
+use crate::ffi::object::{boolean, getattr, import_from};
 use crate::ffi::{Global, Obj, Raised, Ref, Res, compat};
 
 static FUTURE: Global<*mut PyTypeObject> = Global::new();
@@ -67,12 +64,18 @@ static META: Global<*mut PyTypeObject> = Global::new();
 
 /// A class of our metaclass.
 #[repr(transparent)]
-struct ClassHead(UnsafeCell<PyTypeObject>);
+struct ClassHead(Head);
 
-// SAFETY: classes are laid out as the interpreter says.
+// SAFETY: it is the header of an object.
 unsafe impl Native for ClassHead {
     fn is_in(kind: *mut PyTypeObject) -> bool {
         derives(kind, &META)
+    }
+}
+
+impl ClassHead {
+    fn kind(&self) -> *mut PyTypeObject {
+        self.object().as_ptr().cast()
     }
 }
 
@@ -81,7 +84,7 @@ static MRO: Global<Obj> = Global::new();
 
 /// Whose instances count as instances of `class`, if it is exactly our Future or Task.
 fn stands_for(class: &ClassHead) -> Option<Ref<'static>> {
-    match class.0.get() {
+    match class.kind() {
         kind if kind == future() => Some(imported().future_type),
         kind if kind == task() => Some(imported().task_type),
         _ => None,
@@ -92,7 +95,7 @@ fn instance_check(class: &ClassHead, object: Ref) -> Res {
     match stands_for(class) {
         // SAFETY: looks at a live object and a live class.
         Some(stock) => answer(unsafe { PyObject_IsInstance(object.as_ptr(), stock.as_ptr()) }),
-        None => usual(class, object, c"__instancecheck__"),
+        None => usual(class, object, text(c"__instancecheck__")?),
     }
 }
 
@@ -100,17 +103,12 @@ fn subclass_check(class: &ClassHead, other: Ref) -> Res {
     match stands_for(class) {
         // SAFETY: as above.
         Some(stock) => answer(unsafe { PyObject_IsSubclass(other.as_ptr(), stock.as_ptr()) }),
-        None => usual(class, other, c"__subclasscheck__"),
+        None => usual(class, other, text(c"__subclasscheck__")?),
     }
 }
 
 fn answer(status: std::ffi::c_int) -> Res {
     if status < 0 { Err(Raised) } else { Ok(boolean(status != 0)) }
-}
-
-fn attribute(class: Ref, name: &CStr) -> Res {
-    // SAFETY: a live class and a NUL-terminated name.
-    Obj::steal(unsafe { PyObject_GetAttrString(class.as_ptr(), name.as_ptr()) })
 }
 
 fn type_type() -> Ref<'static> {
@@ -119,14 +117,14 @@ fn type_type() -> Ref<'static> {
 }
 
 /// The rule for classes that users derive: `type`'s, then that of abstract classes if it is one.
-fn usual(class: &ClassHead, object: Ref, name: &'static CStr) -> Res {
-    let check = |meta: Ref| call(&attribute(meta, name)?, &[class.object(), object]);
+fn usual(class: &ClassHead, object: Ref, name: Ref) -> Res {
+    let check = |meta: Ref| call(&getattr(meta, name)?, &[class.object(), object]);
     let found = check(type_type())?;
     let name = text(c"_abc_impl")?;
     // Not there in a class that C code has made past `ABCMeta.__new__`.
     // SAFETY: a live class, whose dict is borrowed for one look-up; `ABC_META` was set at import.
     unsafe {
-        let abstract_class = PyDict_Contains((*class.0.get()).tp_dict, name.as_ptr());
+        let abstract_class = PyDict_Contains((*class.kind()).tp_dict, name.as_ptr());
         if found.as_ptr() == Py_True() || abstract_class != 1 {
             return Ok(found);
         }
@@ -139,12 +137,13 @@ fn usual(class: &ClassHead, object: Ref, name: &'static CStr) -> Res {
 // Future is not. What already has an order is asked by that. And it is left as it is: one that comes from a metaclass's
 // `mro` would keep the class out of the attribute cache.
 fn mro(class: &ClassHead) -> Res {
-    let order = call(&attribute(type_type(), c"mro")?, &[class.object()])?;
-    // SAFETY: a class keeps its metaclass; `MRO` was set at import.
-    let (meta, own) = unsafe { (Ref::new(class.object().type_of().cast()), MRO.get()) };
+    let name = text(c"mro")?;
+    let order = call(&getattr(type_type(), name)?, &[class.object()])?;
+    // SAFETY: set at import.
+    let own = unsafe { MRO.get() };
     // What another metaclass makes of the order is for the interpreter to take.
-    if attribute(meta, c"mro")?.as_ptr() == own.as_ptr() {
-        compat::begin_order(class.0.get(), &order)?;
+    if getattr(class.object().class(), name)?.as_ptr() == own.as_ptr() {
+        compat::begin_order(class.kind(), &order)?;
     }
     Ok(order)
 }
@@ -165,7 +164,7 @@ pub fn load() -> Res<()> {
     META.set(meta);
     // SAFETY: types that were made, and are kept for ever.
     let (meta, ours) = unsafe { (Ref::new(meta.cast()), Ref::new(future().cast())) };
-    MRO.set(attribute(meta, c"mro")?);
+    MRO.set(getattr(meta, text(c"mro")?)?);
     compat::insert_base(task(), imported().future_type, ours)?;
     for kind in [future(), task()] {
         // SAFETY: heap types without instances, whose metaclass was `type`, of which ours is a subclass without fields of

@@ -1,6 +1,6 @@
 //! Futures: the state and its transitions. Who is told of them is in `waiters`, the Python type in `future_type`.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ops::Deref;
 
 use pyo3_ffi::*;
@@ -9,7 +9,7 @@ use super::classes;
 use super::loop_state::{LoopHead, LoopState};
 use super::marks::{Mark, Marks};
 use crate::ffi::calls::{call, call_method};
-use crate::ffi::class::Native;
+use crate::ffi::class::{Head, Native};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
 use crate::ffi::names::{imported, interned};
@@ -75,7 +75,7 @@ struct Rare {
 
 /// A future or task of ours, whatever its class: a `Future` stands where the fields of `_asyncio`'s end.
 #[repr(transparent)]
-pub struct FutureHead(UnsafeCell<PyObject>);
+pub struct FutureHead(Head);
 
 // SAFETY: it is the header of an object.
 unsafe impl Native for FutureHead {
@@ -98,7 +98,7 @@ impl Deref for FutureHead {
             body_in_subclass(kind)
         };
         // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
-        unsafe { &*self.0.get().cast::<u8>().add(at).cast::<Future>() }
+        unsafe { &*self.object().as_ptr().cast::<u8>().add(at).cast::<Future>() }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::guarded;
 use crate::ffi::names::{imported, interned, names};
-use crate::ffi::object::{check, getattr, int, ret, string, truth};
+use crate::ffi::object::{check, getattr, int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{NULL, Obj, Raw, Ref, Res, builtin, error, nesting, none, snapshot};
 
@@ -150,21 +150,14 @@ fn get_loop(this: &FutureHead, args: Args) -> Res {
     Ok(this.owner.or_none())
 }
 
-/// # Safety
-/// `slf` is a future of ours.
-unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    let this: &FutureHead = unsafe { Ref::new(slf).cast_unchecked() };
-    guarded(NULL, || ret(this.check_alive().and_then(|()| iter::new(this))))
+fn iterator(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    iter::new(this)
 }
 
-/// # Safety
-/// `slf` is a future of ours.
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    let this: &FutureHead = unsafe { Ref::new(slf).cast_unchecked() };
-    let repr = || call(imported().future_repr, &[this.object()]);
-    guarded(NULL, || ret(this.check_alive().and_then(|()| repr())))
+fn repr(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    call(imported().future_repr, &[this.object()])
 }
 
 // ---------------------------------------------------------------------------------------------------- attributes
@@ -250,9 +243,7 @@ pub fn report_unretrieved(slf: Ref, this: &Future) {
     }
     let Some(exception) = this.outcome() else { return };
     aside(slf, || {
-        // SAFETY: an object keeps its type.
-        let class = unsafe { Ref::new(slf.type_of().cast()) };
-        let name = getattr(class, interned().dunder_name)?;
+        let name = getattr(slf.class(), interned().dunder_name)?;
         // SAFETY: formats one object.
         let text =
             unsafe { PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()) };
@@ -422,8 +413,7 @@ pub fn common(class: Class<FutureHead>) -> Class<FutureHead> {
             |this| this.make_cancelled_error(),
             c"Return the CancelledError to raise.",
         );
-    attributes(class)
-        .also(|def| def.slot(Py_tp_iter, tp_iter as *mut c_void).slot(Py_am_await, tp_iter as *mut c_void))
+    attributes(class).unary(Py_tp_iter, iterator).unary(Py_am_await, iterator)
 }
 
 fn attributes(class: Class<FutureHead>) -> Class<FutureHead> {
@@ -453,13 +443,13 @@ pub fn load() -> Res<()> {
         .fast(c"set_result", set_result, c"Mark it done with a result.")
         .fast(c"set_exception", set_exception, c"Mark it done with an exception.")
         .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.")
+        .unary(Py_tp_repr, repr)
         .also(|def| {
             def.flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
                 .doc(DOC)
                 .slot(Py_tp_init, tp_init as *mut c_void)
                 .collector(tp_traverse, tp_clear, tp_dealloc)
                 .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-                .slot(Py_tp_repr, tp_repr as *mut c_void)
         });
     classes::set_future(common(class).build(Some(imported().future_type))?);
     Ok(())

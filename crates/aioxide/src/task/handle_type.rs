@@ -12,8 +12,8 @@ use crate::ffi::args::{Args, Overriding};
 use crate::ffi::calls::{call, call_method};
 use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
-use crate::ffi::names::{imported, interned};
-use crate::ffi::object::{float, ret, truth};
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{float, getattr, ret, truth};
 use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, nesting, none};
 
 /// The method of asyncio's class that ours of this name stands for.
@@ -83,21 +83,7 @@ pub fn class_of(this: &Handle) -> Ref<'static> {
 
 /// What asyncio's own class does for what is rare.
 fn inherited(this: &Handle, name: &CStr, args: &[Ref]) -> Res {
-    // SAFETY: a live class and a NUL-terminated name.
-    let function = Obj::steal(unsafe { PyObject_GetAttrString(class_of(this).as_ptr(), name.as_ptr()) })?;
-    call(&function, args)
-}
-
-fn repr_info(this: &Handle) -> Res {
-    inherited(this, c"_repr_info", &[this.object()])
-}
-
-/// # Safety
-/// `slf` is a handle.
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the handle types.
-    let this: &Handle = unsafe { Ref::new(slf).cast_unchecked() };
-    guarded(NULL, || ret(inherited(this, c"__repr__", &[this.object()])))
+    call(&getattr(class_of(this), text(name)?)?, args)
 }
 
 /// # Safety
@@ -181,7 +167,12 @@ fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
         .fast(c"get_context", get_context, c"Return the contextvars.Context of the callback.")
         // SAFETY: a handle.
         .noargs(c"_run", |this| unsafe { run(this.object().to_obj()) }, c"Run the callback in its context.")
-        .noargs(c"_repr_info", repr_info, c"The parts of the repr.")
+        .noargs(
+            c"_repr_info",
+            |this| inherited(this, c"_repr_info", &[this.object()]),
+            c"The parts of the repr.",
+        )
+        .unary(Py_tp_repr, |this| inherited(this, c"__repr__", &[this.object()]))
         .get(c"__class__", |this| class_of(this).to_obj())
         .get(c"_callback", get_callback)
         .get(c"_args", get_args)
@@ -197,7 +188,6 @@ fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
         .also(|def| {
             def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
                 .doc(doc)
-                .slot(Py_tp_repr, tp_repr as *mut c_void)
                 .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
         })
 }

@@ -221,22 +221,15 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
     });
 }
 
-/// # Safety
-/// `slf` is an object.
-unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
-    // SAFETY: a slot of the iterator's type.
-    unsafe { Ref::new(slf) }.to_obj().into_raw()
-}
-
 pub fn load() -> Res<()> {
     let class = Class::<FutureIter>::new(c"aioxide.FutureIter")
+        .unary(Py_tp_iter, |this| this.object().to_obj())
         .onearg(c"send", send, c"Resume.")
         .fast(c"throw", throw, c"Raise an exception at the await.")
         .noargs(c"close", |this| this.future.clear(), c"Let go of the future.")
         .also(|def| {
             def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
                 .collected::<FutureIter>(tp_dealloc)
-                .slot(Py_tp_iter, tp_iter as *mut c_void)
                 .slot(Py_tp_iternext, tp_iternext as *mut c_void)
                 .slot(Py_am_send, am_send as *mut c_void)
         });

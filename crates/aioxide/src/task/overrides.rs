@@ -83,11 +83,11 @@ impl Overrides {
 
     #[cold]
     fn look_at_class(&self, object: Ref) {
-        // SAFETY: the object keeps its type; the methods were remembered at import.
-        let (kind, known) = unsafe { (Ref::new(object.type_of().cast()), OWN.get()) };
+        // SAFETY: the methods were remembered at import.
+        let known = unsafe { OWN.get() };
         let mut found = 0;
         for ((name, bit), own) in watched().iter().zip(known) {
-            match getattr(kind, *name) {
+            match getattr(object.class(), *name) {
                 Ok(method) if method.as_ptr() == own.as_ptr() => {}
                 Ok(_) => found |= bit,
                 Err(_) => {

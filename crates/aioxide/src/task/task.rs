@@ -2,7 +2,6 @@
 
 #[cfg(not(Py_3_14))]
 use std::cell::Cell;
-use std::cell::UnsafeCell;
 use std::ops::Deref;
 
 use pyo3_ffi::*;
@@ -11,7 +10,7 @@ use super::classes;
 use super::future::Future;
 #[cfg(not(Py_3_14))]
 use crate::ffi::Raw;
-use crate::ffi::class::Native;
+use crate::ffi::class::{Head, Native};
 use crate::ffi::compat::layout;
 use crate::ffi::places::word;
 use crate::ffi::{Obj, Ref, Slot};
@@ -32,7 +31,7 @@ pub struct Task {
 
 /// A task, whose fields stand where those of `_asyncio.Task` end.
 #[repr(transparent)]
-pub struct TaskHead(UnsafeCell<PyObject>);
+pub struct TaskHead(Head);
 
 // SAFETY: it is the header of an object.
 unsafe impl Native for TaskHead {
@@ -81,7 +80,7 @@ impl Deref for TaskHead {
     #[inline(always)]
     fn deref(&self) -> &Task {
         // SAFETY: a task's body stands where the fields of the base end, as `layout` found.
-        unsafe { &*self.0.get().cast::<u8>().add(layout().task_body).cast::<Task>() }
+        unsafe { &*self.object().as_ptr().cast::<u8>().add(layout().task_body).cast::<Task>() }
     }
 }
 

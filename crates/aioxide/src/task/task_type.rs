@@ -18,7 +18,7 @@ use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{guarded, visit};
 use crate::ffi::names::{imported, interned, names};
-use crate::ffi::object::{int, ret, string, truth};
+use crate::ffi::object::{int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{
     NULL, Obj, Raised, Raw, Ref, Res, Slot, builtin, context, error, nesting, none, task_names,
@@ -238,13 +238,9 @@ fn print_stack(this: &TaskHead, args: Args) -> Res {
     call(imported().task_print_stack, &[this.object(), limit, file])
 }
 
-/// # Safety
-/// `slf` is a task of ours.
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    let this: &TaskHead = unsafe { Ref::new(slf).cast_unchecked() };
-    let repr = || call(imported().task_repr, &[this.object()]);
-    guarded(NULL, || ret(this.future.check_alive().and_then(|()| repr())))
+fn repr(this: &TaskHead) -> Res {
+    this.future.check_alive()?;
+    call(imported().task_repr, &[this.object()])
 }
 
 fn set_log_destroy_pending(this: &TaskHead, value: Option<Ref>) -> Res<()> {
@@ -348,7 +344,6 @@ pub fn load() -> Res<()> {
             .slot(Py_tp_init, tp_init as *mut c_void)
             .collector(tp_traverse, tp_clear, tp_dealloc)
             .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-            .slot(Py_tp_repr, tp_repr as *mut c_void)
     }));
     classes::set_task(class.build(Some(imported().task_type))?);
     Ok(())
@@ -360,6 +355,7 @@ fn methods() -> Class<FutureHead> {
         .fast(c"set_result", set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
         .fast(c"set_exception", set_exception, c"Raise RuntimeError: a task's result is its coroutine's.")
         .fast(c"cancel", py_cancel, c"Request that the task cancel itself; return False if it is done.")
+        .unary(Py_tp_repr, repr)
         .noargs(
             c"cancelling",
             |this| int(this.future.cancels.get().into()),
