@@ -95,7 +95,7 @@ impl Deref for FutureHead {
         } else if kind == classes::task() {
             layout().task_body
         } else {
-            body_in_subclass(kind)
+            body_in_subclass(self)
         };
         // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
         unsafe { &*self.object().as_ptr().cast::<u8>().add(at).cast::<Future>() }
@@ -125,8 +125,9 @@ pub unsafe fn of_plain(object: Ref<'_>) -> &Future {
 /// Where the body is in instances of a subclass. A class lies in memory as its `tp_base` does, whatever its other bases,
 /// and that chain leads to the one of our types that it was made of.
 #[inline(never)]
-fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
-    // SAFETY: the instance of which it is asked keeps its class alive, and a class its bases.
+fn body_in_subclass(this: &FutureHead) -> usize {
+    let mut kind = this.object().type_of();
+    // SAFETY: the instance keeps its class alive, and a class its bases.
     unsafe {
         while !kind.is_null() && kind != classes::task() {
             if kind == classes::future() {
@@ -153,9 +154,8 @@ impl Future {
     #[inline(always)]
     pub fn native(&self) -> Option<&LoopState> {
         // SAFETY: the mark says that `owner` is a loop of ours; it keeps the loop alive, whose part the state is.
-        self.marks
-            .has(Mark::Native)
-            .then(|| unsafe { &Ref::new(self.owner.get()).cast_unchecked::<LoopHead>().state })
+        let head = || unsafe { Ref::new(self.owner.get()).cast_unchecked::<LoopHead>() };
+        self.marks.has(Mark::Native).then(|| &head().state)
     }
 
     /// Binds a fresh body to a loop of ours.

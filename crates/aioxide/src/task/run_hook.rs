@@ -67,9 +67,11 @@ fn watch(py: Py) {
     }
 }
 
+/// # Safety
+/// The calling thread holds the GIL.
 #[cfg(Py_3_12)]
-extern "C" fn note_change(_: Raw) -> c_int {
-    // SAFETY: the interpreter calls it, with the GIL held.
+unsafe extern "C" fn note_change(_: Raw) -> c_int {
+    // SAFETY: the caller's word.
     let known = KNOWN.get(unsafe { Py::assume() });
     known.changed.set(true);
     known.tag.set(NOTHING);
