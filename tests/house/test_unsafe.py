@@ -14,7 +14,7 @@ DONE = {"ffi", "engine", "event_loop", "net", "lib", "calls", "threads", "wire",
 
 # Forms of ffi's that take pointers from the rooms that are not converted. They go when those are.
 OLD_FORMS = {
-    "ffi/args.rs": {"only_keyword", "keywords", "bind"},
+    "ffi/args.rs": {"keywords", "bind"},
     "ffi/compat.rs": {"call"},
     "ffi/context.rs": {"run_by_method"},
     "ffi/object.rs": {
@@ -24,7 +24,7 @@ OLD_FORMS = {
 OLD_MACROS = {"noargs", "onearg", "fastcall", "overriding", "getter", "setter"}
 
 # What the other rooms have together: never more than this.
-LEFT = {"functions": 150, "entries": 167, "statics": 14}
+LEFT = {"functions": 108, "entries": 154, "statics": 11}
 # Functions of ffi's and the engine's that callers without a token come to.
 UNPROVEN = 4
 

@@ -19,13 +19,13 @@ use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
 use crate::ffi::names::{imported, interned, stdlib, text};
 use crate::ffi::object::{float, getattr, int, list, string, truth};
-use crate::ffi::py::{Nullable, raws};
 use crate::ffi::{Args, NULL, Raised, Raw, Ref, Res, builtin, compat, error, none, number};
 use crate::net::state::Stream;
 use crate::net::{connect, server};
+use crate::task::handle::{self, Handle};
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
-use crate::task::{future_type, handle, registry, scheduled, task_type};
+use crate::task::{future_type, registry, scheduled, task_type};
 
 /// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
 #[inline(always)]
@@ -65,12 +65,11 @@ fn schedule(
     thread_safe: bool,
 ) -> Res {
     let ([callback], rest) = args.split();
-    let (given, rest, context) = (callback.as_ptr(), raws(rest), context.raw_or_null());
     if state.debug.get() {
         check_callback(*callback, method)?;
-        return handle::queue_in_debug(state, thread_safe, given, rest, context);
+        return handle::queue_in_debug(state, thread_safe, *callback, rest, context);
     }
-    handle::queue(state, thread_safe, given, rest, context)
+    handle::queue(state, thread_safe, *callback, rest, context)
 }
 
 /// Debug mode refuses what cannot be called, and coroutines: `BaseEventLoop._check_callback`.
@@ -91,7 +90,7 @@ fn call_later(this: &LoopObject, args: Args) -> Res {
         return error::type_error(c"delay must not be None");
     }
     let state = &this.state;
-    if state.overrides.has(state.object, CALL_AT) {
+    if state.overrides.has(state.object(), CALL_AT) {
         return call_at_by_method(this, *delay, args);
     }
     arm(state, due_after(state, *delay)?, *callback, rest, context)
@@ -141,8 +140,7 @@ fn arm(state: &LoopState, when: f64, callback: Ref, args: &[Ref], context: Optio
     if state.debug.get() {
         check_callback(callback, c"call_at")?;
     }
-    let (callback, args, context) = (callback.as_ptr(), raws(args), context.raw_or_null());
-    let made = handle::new_timer(state.object, when, callback, args, context)?;
+    let made = handle::new_timer(state, when, callback, args, context)?;
     if state.debug.get() {
         handle::record_source(&made)?;
     }
@@ -196,7 +194,7 @@ fn create_future(this: &LoopObject, args: Args) -> Res {
         let debug = call_method(interned().get_debug, &[this.object()])?;
         if truth(&debug)? {
             // SAFETY: a future, as it was made one.
-            unsafe { crate::task::future::of(made.as_ptr()) }.record_source()?;
+            unsafe { crate::task::future::of(&made) }.record_source()?;
         }
     }
     Ok(made)
@@ -215,11 +213,11 @@ fn create_task(this: &LoopObject, args: Args) -> Res {
     let n = interned();
     let [name, context, eager] = args.named([n.name, n.context, n.eager_start], base)?;
     let options = task_type::Options {
-        name: name.raw_or_null(),
-        context: crate::task::future::given(context.raw_or_null()),
+        name,
+        context: crate::task::future::given(context),
         eager_start: eager.map_or(Ok(false), truth)?,
     };
-    task_type::new(state, args.get(0), options)
+    task_type::new(state, args.given()[0], options)
 }
 
 /// The method of `asyncio.BaseEventLoop`; `values` are the arguments without the receiver, those named in `kwnames` behind.
@@ -298,9 +296,8 @@ fn watch_side(this: &LoopObject, args: Args, side: Side, name: &'static CStr) ->
 
 fn add_callback(this: &LoopObject, given: Ref) -> Res<()> {
     let state = &this.state;
-    if handle::is_handle(given.as_ptr()) {
-        // SAFETY: a handle of ours.
-        if !unsafe { handle::is_cancelled(given.as_ptr()) } {
+    if let Some(handle) = given.cast::<Handle>() {
+        if !handle.is_cancelled() {
             state.push(Item::Run(given.to_obj()))?;
         }
     } else if !truth(&getattr(given, text(c"_cancelled")?)?)? {
@@ -398,8 +395,9 @@ unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded(-1, || unsafe {
         let status = PyObject_GenericSetAttr(slf, name, value);
-        if status == 0 && overrides::is_watched(name) {
-            Ref::new(slf).cast_unchecked::<LoopObject>().state.overrides.look_at_instance(slf);
+        if status == 0 && overrides::is_watched(Ref::new(name)) {
+            let slf = Ref::new(slf);
+            slf.cast_unchecked::<LoopObject>().state.overrides.look_at_instance(slf);
         }
         status
     })
@@ -423,7 +421,8 @@ pub fn load() -> Res<*mut PyTypeObject> {
         })
         .build(None)?;
     loop_state::LOOP_TYPE.set(kind);
-    overrides::load(kind)?;
+    // SAFETY: the type that was just made, which is kept for ever.
+    overrides::load(unsafe { Ref::new(kind.cast()) })?;
     Ok(kind)
 }
 

@@ -34,7 +34,7 @@ fn load(module: Ref) -> Res<()> {
     task::iter::load()?;
     task::step::load()?;
     task::callables::load(task::step::run_called, task::step::wake_called)?;
-    task::run_hook::load()?;
+    task::run_hook::load(py)?;
     engine::native_call::load()?;
     let missing = compat::Layout::probe()?.err();
     if missing.is_none() {
@@ -212,16 +212,14 @@ static mut METHODS: [PyMethodDef; 15] = [
         processes::interrupts::py_whole,
         c"_whole(function, *args): call it, again where an interrupt cuts it short, which is raised then.",
     ),
-    method(
+    function(
         c"_watch_running_loops",
         task::foreign::watch_running_loops,
-        METH_O,
         c"Have a function called with each loop that is not ours when it begins to run; None ends that.",
     ),
-    method(
+    function_fast(
         c"_set_in_type",
         task::foreign::set_in_type,
-        METH_VARARGS,
         c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
     ),
     PyMethodDef::zeroed(),

@@ -24,7 +24,7 @@ impl LoopCall {
         let future = if state.is_plain() && compat::has_layout() {
             future_type::new(state)?
         } else {
-            if state.overrides.has(state.object, CALL_SOON_THREADSAFE | CREATE_FUTURE) {
+            if state.overrides.has(state.object(), CALL_SOON_THREADSAFE | CREATE_FUTURE) {
                 return Ok(None);
             }
             // Notes in debug mode where it was made.
@@ -50,7 +50,7 @@ impl LoopCall {
 
     fn state(&self) -> Option<&LoopState> {
         // SAFETY: a future of ours, which keeps its loop for as long as it lives.
-        unsafe { future::of(self.future.as_ptr()) }.native()
+        unsafe { future::of(&self.future) }.native()
     }
 
     pub fn future(&self) -> &Obj {
@@ -61,7 +61,7 @@ impl LoopCall {
     #[inline(always)]
     pub fn is_wanted(&self) -> bool {
         // SAFETY: a future of ours.
-        unsafe { future::of(self.future.as_ptr()) }.is_pending()
+        unsafe { future::of(&self.future) }.is_pending()
     }
 
     /// Whether this is the thread that runs the loop, so that the future may be finished at once.

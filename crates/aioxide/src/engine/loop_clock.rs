@@ -18,12 +18,12 @@ pub fn monotonic(py: Py) -> Res<f64> {
 /// Whether the loop's clock is, or may be, one that the program has put in place.
 #[inline(always)]
 pub fn has_own_clock(state: &LoopState) -> bool {
-    monotonic::has_changed(LoopObject::of(state).py()) || state.overrides.has(state.object, TIME)
+    monotonic::has_changed(LoopObject::of(state).py()) || state.overrides.has(state.object(), TIME)
 }
 
 /// The loop's clock: `time.monotonic`, or the user's.
 pub fn now(state: &LoopState) -> Res<f64> {
-    let now = if state.overrides.has(state.object, TIME) {
+    let now = if state.overrides.has(state.object(), TIME) {
         number::as_f64(&call_method(names().time, &[state.object])?)?
     } else {
         monotonic(LoopObject::of(state).py())?

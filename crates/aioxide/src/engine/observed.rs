@@ -5,12 +5,14 @@
 use super::loop_clock::now;
 use super::native_call;
 use super::run::{registry_leave, run_one};
-use crate::ffi::names::{intern, stdlib};
-use crate::ffi::object::{call, call_method, import_from};
-use crate::ffi::{NULL, Obj, Res, names, none};
+use crate::ffi::calls::{call, call_method};
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{float, getattr, import_from, string};
+use crate::ffi::{Obj, Ref, Res, none};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::report::seconds_attr;
-use crate::task::{callables, handle, handle_run, run_hook, task};
+use crate::task::task::TaskHead;
+use crate::task::{callables, handle, handle_run, run_hook};
 
 /// Runs the next entry, if there is one.
 #[cold]
@@ -23,7 +25,7 @@ pub fn run_next(state: &LoopState) -> Res<()> {
         item @ Item::Cancelled(_) => return run_one(state, item),
         item => item,
     };
-    let item = if run_hook::is_set() { Item::Run(as_handle(state, item)?) } else { item };
+    let item = if run_hook::is_set(state.object().py()) { Item::Run(as_handle(state, item)?) } else { item };
     if !state.debug.get() {
         return run_for_program(state, item);
     }
@@ -34,7 +36,7 @@ pub fn run_next(state: &LoopState) -> Res<()> {
     state.current_handle.clear();
     result?;
     let took = now(state)? - start;
-    if took >= seconds_attr(state.object, names().slow_callback_duration)? {
+    if took >= seconds_attr(state.object(), interned().slow_callback_duration)? {
         warn_slow(&shown, took)?;
     }
     Ok(())
@@ -42,53 +44,59 @@ pub fn run_next(state: &LoopState) -> Res<()> {
 
 /// By the program's own function if there is one. What that raises leaves the loop, as in asyncio.
 fn run_for_program(state: &LoopState, item: Item) -> Res<()> {
-    if let Item::Run(handle) = &item
-        && let Some(function) = run_hook::function_for(handle.as_ptr())
-    {
-        registry_leave(state);
+    if let Item::Run(handle) = &item {
         // SAFETY: a handle of ours, as all that the queue runs.
-        return unsafe { handle_run::run_by(handle, &function) };
+        let function = unsafe { run_hook::function_for(handle::of(handle)) };
+        if let Some(function) = function {
+            registry_leave(state);
+            // SAFETY: as above.
+            return unsafe { handle_run::run_by(handle, &function) };
+        }
     }
     run_one(state, item)
 }
 
+/// The task of an item that has one.
+fn fields(task: &Obj) -> &TaskHead {
+    // SAFETY: the items of tasks hold tasks of ours.
+    unsafe { task.borrow().cast_unchecked() }
+}
+
 /// A handle that does what the entry says when its callback is called.
 fn as_handle(state: &LoopState, item: Item) -> Res {
-    let of_task = |task: Obj, callback: Obj, args: &[crate::ffi::Raw]| {
-        // SAFETY: the items of tasks hold tasks of ours.
-        let context = unsafe { task::of(task.as_ptr()) }.context();
-        handle::new(state.object, callback.as_ptr(), args, context.as_ptr())
+    let of_task = |task: Obj, callback: Obj, args: &[Ref]| {
+        let context = fields(&task).context();
+        handle::new(state, callback.borrow(), args, Some(context.borrow()))
     };
     match item {
         Item::Run(handle) => Ok(handle),
         Item::Done { callback, future, context } => {
-            handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
+            handle::new(state, callback.borrow(), &[future.borrow()], Some(context.borrow()))
         }
         Item::Step(task) => {
-            // SAFETY: an item of a task holds a task of ours.
-            let waited = unsafe { task::of(task.as_ptr()) }.waits_for.share();
+            let waited = fields(&task).waits_for.share();
             match waited {
                 Some(future) => {
-                    let wakeup = callables::wakeup(task.as_ptr())?;
-                    of_task(task, wakeup, &[future.as_ptr()])
+                    let wakeup = callables::wakeup(task.borrow())?;
+                    of_task(task, wakeup, &[future.borrow()])
                 }
                 None => {
-                    let step = callables::step(task.as_ptr(), None)?;
+                    let step = callables::step(task.borrow(), None)?;
                     of_task(task, step, &[])
                 }
             }
         }
         Item::Wake { task, future } => {
-            let wakeup = callables::wakeup(task.as_ptr())?;
-            of_task(task, wakeup, &[future.as_ptr()])
+            let wakeup = callables::wakeup(task.borrow())?;
+            of_task(task, wakeup, &[future.borrow()])
         }
         Item::Throw { task, exception } => {
-            let step = callables::step(task.as_ptr(), Some(exception))?;
+            let step = callables::step(task.borrow(), Some(exception))?;
             of_task(task, step, &[])
         }
         Item::Call(_) | Item::Cancelled(_) | Item::Job { .. } | Item::Finish { .. } => {
             let call = native_call::new(state, item)?;
-            handle::new(state.object, call.as_ptr(), &[], NULL)
+            handle::new(state, call.borrow(), &[], None)
         }
     }
 }
@@ -98,27 +106,27 @@ fn shown_as_handle(state: &LoopState, item: &Item) -> Res {
     match item {
         Item::Run(handle) => Ok(handle.clone()),
         Item::Done { callback, future, context } => {
-            handle::new(state.object, callback.as_ptr(), &[future.as_ptr()], context.as_ptr())
+            handle::new(state, callback.borrow(), &[future.borrow()], Some(context.borrow()))
         }
         Item::Step(task) | Item::Wake { task, .. } | Item::Throw { task, .. } => {
-            let step = callables::step(task.as_ptr(), None)?;
-            handle::new(state.object, step.as_ptr(), &[], NULL)
+            let step = callables::step(task.borrow(), None)?;
+            handle::new(state, step.borrow(), &[], None)
         }
         // These have become handles, or have run.
         Item::Call(_) | Item::Cancelled(_) => Ok(none()),
         Item::Job { object, .. } | Item::Finish { future: object, .. } => {
-            let shown = crate::ffi::object::getattr(object.as_ptr(), intern(c"__repr__")?)?;
-            handle::new(state.object, shown.as_ptr(), &[], NULL)
+            let shown = getattr(object, text(c"__repr__")?)?;
+            handle::new(state, shown.borrow(), &[], None)
         }
     }
 }
 
 fn warn_slow(shown: &Obj, took: f64) -> Res<()> {
-    let text = call(stdlib().format_handle, &[shown.as_ptr()])?;
-    let took = crate::ffi::object::float(took)?;
-    let format = crate::ffi::object::string("Executing %s took %.3f seconds")?;
+    let text = call(imported().format_handle, &[shown.borrow()])?;
+    let took = float(took)?;
+    let format = string("Executing %s took %.3f seconds")?;
     // By the name under which the inherited code has it, where users put their own in its place.
     let logger = import_from(c"asyncio.base_events", c"logger")?;
-    let args = [logger.as_ptr(), format.as_ptr(), text.as_ptr(), took.as_ptr()];
-    call_method(names().warning, &args).map(drop)
+    let args = [&logger, &format, &text, &took].map(Obj::borrow);
+    call_method(interned().warning, &args).map(drop)
 }

@@ -4,7 +4,8 @@ use std::ptr::null;
 
 use pyo3_ffi::*;
 
-use crate::ffi::{Obj, Raised, Res, error, names};
+use crate::ffi::names::interned;
+use crate::ffi::{Obj, Raised, Res, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::ready::Call;
 use crate::task::task::TaskObj;
@@ -51,7 +52,7 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
             Item::Finish { future, outcome } => {
                 registry_leave(state);
-                finish::finish(future.as_ptr(), outcome).or_else(|Raised| step_failed(state))
+                finish::finish(&future, outcome).or_else(|Raised| step_failed(state))
             }
             Item::Job { object, run } => {
                 registry_leave(state);
@@ -78,8 +79,9 @@ fn step_failed(state: &LoopState) -> Res<()> {
     // SAFETY: constant text.
     let message =
         Obj::steal(unsafe { PyUnicode_FromString(c"Exception in callback Task.__step()".as_ptr()) })?;
-    let n = names();
-    report::report_context(state.object, &[(n.message, message.as_ptr()), (n.exception, exception.as_ptr())])
+    let n = interned();
+    let pairs = [(n.message, message.borrow()), (n.exception, exception.borrow())];
+    report::report_context(state.object(), &pairs)
 }
 
 #[cold]

@@ -260,7 +260,7 @@ impl Sources {
         for watch in self.0.with(std::mem::take) {
             for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
                 // SAFETY: a handle.
-                unsafe { handle::retire(handle.as_ptr()) };
+                unsafe { handle::of(handle).retire() };
             }
         }
     }
@@ -272,7 +272,7 @@ impl Sources {
         unsafe {
             for watch in self.0.visited() {
                 for handle in [&watch.reader, &watch.writer].into_iter().flatten() {
-                    let stop = handle::traverse_queued(handle.as_ptr(), visitor, arg);
+                    let stop = handle::of(handle).traverse_queued(visitor, arg);
                     if stop != 0 {
                         return stop;
                     }

@@ -79,7 +79,7 @@ pub fn turn(this: &LoopObject) -> Res<()> {
     for _ in 0..batch {
         // Asked first: nothing may come between a call's leaving the queue and its run. Taken out where it is used: an entry
         // that is handed on goes through memory.
-        if state.debug.get() || run_hook::is_set() {
+        if state.debug.get() || run_hook::is_set(this.py()) {
             observed::run_next(state)?;
         } else {
             let Some(item) = state.pop() else { break };
@@ -149,7 +149,7 @@ fn run_until_room(state: &LoopState) -> Res<()> {
         if state.ready_len() == 0 {
             return error::no_memory();
         }
-        if state.debug.get() || run_hook::is_set() {
+        if state.debug.get() || run_hook::is_set(state.object().py()) {
             observed::run_next(state)?;
         } else if let Some(item) = state.pop() {
             run_item(state, item)?;
@@ -168,7 +168,7 @@ fn queue_events(this: &LoopObject, events: &Events) -> Res<()> {
         }
         let known = engine.sources.deliver(state, data, flags, |handle| {
             // SAFETY: the table holds handles only.
-            if unsafe { handle::is_cancelled(handle.as_ptr()) } {
+            if unsafe { handle::of(handle).is_cancelled() } {
                 cancelled.borrow_mut().push(data as u32 as i32);
             } else {
                 state.push_or_report(Item::Run(handle.clone()));

@@ -3,7 +3,6 @@
 use super::fileno::fileno;
 use super::loop_object::{LoopObject, io_result};
 use super::source::Side;
-use crate::ffi::py::{Nullable, raws};
 use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, number};
 use crate::task::handle;
 
@@ -25,8 +24,7 @@ pub fn add(
         return used_by(fd, &owner);
     }
     note_bool(object)?;
-    let (loop_, context) = (this.state.object, context.raw_or_null());
-    let made = handle::new_repeating(loop_, callback.as_ptr(), raws(args), context)?;
+    let made = handle::new_repeating(&this.state, callback, args, context)?;
     if this.state.debug.get() {
         handle::record_source(&made)?;
     }
@@ -97,7 +95,7 @@ pub fn drop_cancelled(this: &LoopObject, fd: i32) {
     for side in [Side::Read, Side::Write] {
         let cancelled = |handle: &Obj| {
             // SAFETY: the table holds handles only.
-            unsafe { handle::is_cancelled(handle.as_ptr()) }
+            unsafe { handle::of(handle).is_cancelled() }
         };
         if this.engine.sources.handle(fd, side).as_ref().is_some_and(cancelled) {
             drop(this.engine.sources.set_handle(fd, side, None));

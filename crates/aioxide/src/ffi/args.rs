@@ -173,12 +173,6 @@ impl<'a> Args<'a> {
         Ok(found.filter(|value| !value.is_none()))
     }
 
-    /// As `only`, as pointers.
-    #[inline(always)]
-    pub fn only_keyword(self, name: Raw, function: impl Callee) -> Res<Raw> {
-        Ok(self.only(name, function)?.map_or(NULL, Ref::as_ptr))
-    }
-
     /// Sorts the keyword values into `into`, in the order of `names`; a name that is not there raises.
     pub fn keywords(&self, names: &[Raw], into: &mut [Raw], function: impl Callee) -> Res<()> {
         'next: for i in 0..self.keyword_count() {
@@ -327,17 +321,11 @@ impl<'a> Args<'a> {
 
     /// The argument of a method that takes one, by position.
     #[inline(always)]
-    pub fn sole(self, function: impl Callee) -> Res<Ref<'a>> {
+    pub fn one(self, function: impl Callee) -> Res<Ref<'a>> {
         match self.given() {
             [only] if self.kwnames.is_null() => Ok(*only),
             _ => Err(function.refuse(&self, |function| format!("{function}() takes exactly one argument"))),
         }
-    }
-
-    /// As `sole`, as a pointer.
-    #[inline(always)]
-    pub fn one(&self, function: impl Callee) -> Res<Raw> {
-        self.sole(function).map(Ref::as_ptr)
     }
 
     /// Raises where arguments were given by name to a C function that takes none so, in the interpreter's words.

@@ -27,6 +27,7 @@ classes! {
     os_error = PyExc_OSError,
     overflow_error = PyExc_OverflowError,
     runtime_error = PyExc_RuntimeError,
+    stop_iteration = PyExc_StopIteration,
     system_exit = PyExc_SystemExit,
     timeout_error = PyExc_TimeoutError,
     type_error = PyExc_TypeError,

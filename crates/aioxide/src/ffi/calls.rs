@@ -39,6 +39,16 @@ pub fn call_method(name: impl Object, args: &[Ref]) -> Res {
     Obj::steal(unsafe { PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), args.len(), NULL) })
 }
 
+/// As `call_method`; the last of `args` are those that `kwnames`, a tuple of strings, has names for.
+pub fn call_method_kw(name: impl Object, args: &[Ref], kwnames: Ref) -> Res {
+    // SAFETY: raises for what is no tuple.
+    let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
+    let Some(positional) = args.len().checked_sub(count) else {
+        return type_error(c"a call has more names than arguments");
+    };
+    super::object::call_method_kw(name.raw(), raws(args), positional, kwnames.as_ptr())
+}
+
 pub fn tuple(items: &[Ref]) -> Res {
     none_borrowed();
     // SAFETY: a new tuple of that size, each slot filled once with a new reference.

@@ -2,6 +2,7 @@
 //! interpreter calls is made here, once for all of them: it gives the receiver its type, keeps a panic from Python
 //! (`guard`) and turns the answer into a pointer.
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -44,6 +45,10 @@ pub unsafe trait Native: Sized + 'static {
         self.object().py()
     }
 }
+
+/// The header of an object: what a body begins with whose fields stand elsewhere. The interpreter counts in it at any time.
+#[repr(transparent)]
+pub struct Head(UnsafeCell<PyObject>);
 
 /// Whether a type is `class`, or derived from it; none is before `class` is set.
 #[inline(always)]
@@ -149,6 +154,13 @@ unsafe extern "C" fn fast<T: Native, A: Answer, F: Fn(&T, Args) -> A + Copy>(
 /// As `noargs`.
 unsafe extern "C" fn getter<T: Native, A: Answer, F: Fn(&T) -> A + Copy>(slf: Raw, _: *mut c_void) -> Raw {
     // SAFETY: the interpreter calls it with a receiver of the type.
+    guarded(NULL, || ret(unsafe { the::<F>()(receiver(slf)) }.answer()))
+}
+
+/// # Safety
+/// As `noargs`.
+unsafe extern "C" fn unary<T: Native, A: Answer, F: Fn(&T) -> A + Copy>(slf: Raw) -> Raw {
+    // SAFETY: the interpreter calls it with an instance of the type.
     guarded(NULL, || ret(unsafe { the::<F>()(receiver(slf)) }.answer()))
 }
 
@@ -326,11 +338,24 @@ impl<T: Native> Class<T> {
         Class(self.0.getset(name, getter::<T, A, F>, setter::<T, G>), PhantomData)
     }
 
+    /// The same type, for methods that take a receiver as a `U`.
+    ///
+    /// # Safety
+    /// Each instance of it is a `U` too.
+    pub unsafe fn seen_as<U: Native>(self) -> Class<U> {
+        Class(self.0, PhantomData)
+    }
+
     pub fn collected(self) -> Self
     where
         T: Collected,
     {
         Class(self.0.collector(tp_traverse::<T>, tp_clear::<T>, tp_dealloc::<T>), PhantomData)
+    }
+
+    /// A function in a slot of the signature `unaryfunc`: the text of `repr`, an iterator. Whoever adds it answers for that.
+    pub fn unary<A: Answer, F: Fn(&T) -> A + Copy + 'static>(self, slot: c_int, _: F) -> Self {
+        Class(self.0.slot(slot, unary::<T, A, F> as *mut c_void), PhantomData)
     }
 
     /// As `collected`, for a type that ends its instances itself. Whoever adds the slot answers for its signature.

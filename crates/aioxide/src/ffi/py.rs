@@ -76,6 +76,13 @@ impl<'a> Ref<'a> {
         unsafe { Py_TYPE(self.as_ptr()) }
     }
 
+    /// Its type, which it keeps.
+    #[inline(always)]
+    pub fn class(self) -> Ref<'a> {
+        // SAFETY: an instance has a reference to its type, or that lives for ever.
+        unsafe { Ref::new(self.type_of().cast()) }
+    }
+
     #[inline(always)]
     pub fn is_none(self) -> bool {
         // SAFETY: compares addresses only.

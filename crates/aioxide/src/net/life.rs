@@ -116,16 +116,16 @@ fn prepare(mut parts: Parts<'_>, this: &Stream) -> Res<()> {
     let _ = socket::set_nodelay(parts.fd);
     protocol::attach_server(this)?;
     let connection_made = getattr(&this.protocol.or_none(), interned().client_connected)?;
-    let made = handle::new(state.object, connection_made.as_ptr(), &[this.object().as_ptr()], NULL)?;
+    let made = handle::new(state, connection_made.borrow(), &[this.object()], None)?;
     if state.debug.get() {
         handle::record_source(&made)?;
     }
     state.push(Item::Run(made))?;
     state.push(Item::job(this, begin))?;
     if let Some(waiter) = present(parts.waiter) {
-        let args = [waiter.as_ptr(), none().as_ptr()];
-        let callback = imported().set_result_unless_cancelled;
-        let told = handle::new(state.object, callback.as_ptr(), &args, NULL)?;
+        let nothing = none();
+        let args = [waiter.borrow(), nothing.borrow()];
+        let told = handle::new(state, imported().set_result_unless_cancelled, &args, None)?;
         state.push(Item::Run(told))?;
     }
     Ok(())

@@ -130,7 +130,8 @@ fn fall_back(owner: &LoopObject, this: &Acceptor) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
-    let made = handle::new(owner.state.object, method.as_ptr(), &[], this.context.get())?;
+    let context = this.context.share();
+    let made = handle::new(&owner.state, method.borrow(), &[], context.as_ref().map(Obj::borrow))?;
     handle_run::report_failure(&made, exception)
 }
 

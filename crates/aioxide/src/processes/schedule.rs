@@ -42,7 +42,7 @@ fn pickle_call(pool: &Pool, call: &Obj) -> Res<Payload> {
     if size >= LARGE {
         // The result that this very step has awaited last: mostly nobody else has it any more, and its slab is free then.
         #[cfg(Py_3_12)]
-        crate::task::stop_iteration::release();
+        crate::task::stop_iteration::release(call.borrow().py());
     }
     // Views are released outside: that may run code.
     let packed = pool.with(|state| Payload::pack_borrowed(&pickled, state.arena(), None));

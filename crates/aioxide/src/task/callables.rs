@@ -7,12 +7,13 @@ use std::ptr::null;
 
 use pyo3_ffi::*;
 
-use super::task::{self, TaskObj};
-use crate::ffi::guard::{getter, guarded, onearg};
-use crate::ffi::held::{Held, fields};
+use super::task::{TaskHead, TaskObj};
+use crate::ffi::cells::Locked;
+use crate::ffi::class::{Class, Native, derives};
+use crate::ffi::guard::guarded;
+use crate::ffi::held::Held;
 use crate::ffi::object::ret;
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{Global, NULL, Obj, Raw, Res, Slot, error, none};
+use crate::ffi::{Global, NULL, Obj, Raw, Ref, Res, Slot, error, none};
 
 /// `step::run_called`: a step of a task, with an exception to throw or without.
 type Run = fn(TaskObj, Option<Obj>) -> Res<()>;
@@ -24,24 +25,26 @@ static WAKE: Global<Wake> = Global::new();
 static TYPE: Global<*mut PyTypeObject> = Global::new();
 
 /// `task_wakeup`, bound to a task: what a foreign future or loop calls when the future is done.
-pub fn wakeup(task: Raw) -> Res {
-    struct Definition(UnsafeCell<PyMethodDef>);
-    // SAFETY: never written.
-    unsafe impl Sync for Definition {}
-    static WAKEUP: Definition = Definition(UnsafeCell::new(PyMethodDef {
+pub fn wakeup(task: Ref) -> Res {
+    static WAKEUP: Locked<UnsafeCell<PyMethodDef>> = Locked::new(UnsafeCell::new(PyMethodDef {
         ml_name: c"task_wakeup".as_ptr(),
         ml_meth: PyMethodDefPointer { PyCFunction: py_wakeup },
         ml_flags: METH_O,
         ml_doc: null(),
     }));
-    // SAFETY: a static definition and a live receiver.
-    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.0.get(), task, NULL) })
+    // SAFETY: a static definition, which nobody writes, and a live receiver.
+    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.get(task.py()).get(), task.as_ptr(), NULL) })
 }
 
-onearg!(py_wakeup, |slf, future| {
-    WAKE.get()(task::of(slf).hold(), Obj::new(future))?;
-    Ok(none())
-});
+/// # Safety
+/// `slf` is a task of ours, to which `wakeup` has bound it; `future` is an object.
+unsafe extern "C" fn py_wakeup(slf: Raw, future: Raw) -> Raw {
+    // SAFETY: the interpreter calls it with both alive; `load` has set what is called.
+    guarded(NULL, || unsafe {
+        let task: &TaskHead = Ref::new(slf).cast_unchecked();
+        ret(WAKE.get()(task.hold(), Ref::new(future).to_obj()).map(|()| none()))
+    })
+}
 
 /// A step of a task, with an exception to throw or without: what a foreign loop is given to call.
 #[repr(C)]
@@ -51,11 +54,11 @@ struct StepCallable {
     exception: Slot,
 }
 
-/// # Safety
-/// `raw` is a `StepCallable` that lives for `'a`.
-unsafe fn step_of<'a>(raw: Raw) -> &'a StepCallable {
-    // SAFETY: the type of `raw` was made for it.
-    unsafe { fields(raw) }
+// SAFETY: as laid out above, for the type that `load` makes.
+unsafe impl Native for StepCallable {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &TYPE)
+    }
 }
 
 // SAFETY: as laid out above.
@@ -65,12 +68,13 @@ unsafe impl Held for StepCallable {
     }
 }
 
-pub fn step(task: Raw, exception: Option<Obj>) -> Res {
+pub fn step(task: Ref, exception: Option<Obj>) -> Res {
     // SAFETY: a zeroed object of the type, whose slots are filled before anyone sees it.
     unsafe {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
-        step_of(made.as_ptr()).task.set(Obj::new(task));
-        drop(step_of(made.as_ptr()).exception.replace(exception));
+        let this: &StepCallable = made.borrow().cast_unchecked();
+        this.task.set(task.to_obj());
+        drop(this.exception.replace(exception));
         Ok(made)
     }
 }
@@ -84,25 +88,23 @@ unsafe extern "C" fn step_call(slf: Raw, args: Raw, kwargs: Raw) -> Raw {
         if given {
             return ret(error::type_error(c"function takes no positional arguments"));
         }
-        let Some(task) = step_of(slf).task.share() else { return none().into_raw() };
-        let exception = step_of(slf).exception.share();
+        let this: &StepCallable = Ref::new(slf).cast_unchecked();
+        let Some(task) = this.task.share() else { return none().into_raw() };
+        let exception = this.exception.share();
         ret(RUN.get()(TaskObj::new(task), exception).map(|()| none()))
     })
 }
-
-getter!(step_self, |slf| Ok(step_of(slf).task.or_none()));
 
 /// Makes the type of steps, and takes what the two callables do.
 pub fn load(run: Run, wake: Wake) -> Res<()> {
     RUN.set(run);
     WAKE.set(wake);
-    let made =
-        TypeDef::new(c"aioxide.TaskStepMethWrapper", size_of::<StepCallable>() - size_of::<PyObject>())
-            .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-            .held::<StepCallable>()
-            .slot(Py_tp_call, step_call as *mut c_void)
-            .get(c"__self__", step_self)
-            .build(NULL)?;
-    TYPE.set(made);
-    Ok(())
+    let class = Class::<StepCallable>::new(c"aioxide.TaskStepMethWrapper")
+        .get(c"__self__", |this| this.task.or_none())
+        .also(|def| {
+            def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+                .held::<StepCallable>()
+                .slot(Py_tp_call, step_call as *mut c_void)
+        });
+    class.build(None).map(|made| TYPE.set(made))
 }

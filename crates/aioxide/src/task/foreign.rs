@@ -9,10 +9,12 @@ use std::ptr::null_mut;
 
 use pyo3_ffi::*;
 
-use super::loop_state::native_state;
-use crate::ffi::guard::{guarded, onearg};
-use crate::ffi::object::{boolean, call, import_from, is_none, none};
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, error};
+use super::loop_state::LoopHead;
+use crate::ffi::calls::call;
+use crate::ffi::cells::Locked;
+use crate::ffi::guard::guarded;
+use crate::ffi::object::{check, import_from};
+use crate::ffi::{Args, NULL, Raised, Raw, Ref, Res, Slot, error};
 
 struct Watch {
     /// What the function is made of, as the interpreter has it; null while nothing was changed.
@@ -23,64 +25,64 @@ struct Watch {
     notice: Slot,
 }
 
-// SAFETY: used under the GIL.
-unsafe impl Sync for Watch {}
+static WATCH: Locked<Watch> = Locked::new(Watch {
+    standard: Cell::new(null_mut()),
+    ours: Cell::new(null_mut()),
+    notice: Slot::empty(),
+});
 
-static WATCH: Watch =
-    Watch { standard: Cell::new(null_mut()), ours: Cell::new(null_mut()), notice: Slot::empty() };
-
-onearg!(
-    /// `watch_running_loops(notice)`: from now on `notice(loop)` is called with each loop that is not ours when it says that it
-    /// runs; None ends that. False where this interpreter's function is not one that can be watched.
-    watch_running_loops,
-    |_module, notice| {
-        drop(WATCH.notice.take());
-        let function = import_from(c"_asyncio", c"_set_running_loop")?;
-        // SAFETY: a live object, which `_asyncio` keeps; what kind of function it is, is looked at first. The definition that
-        // is put in its place lives for ever, and takes the same arguments.
-        unsafe {
-            let object = function.as_ptr();
-            if PyCFunction_CheckExact(object) == 0 || PyCFunction_GetFlags(object) != METH_O {
-                return Ok(boolean(false));
-            }
-            let place = &raw mut (*object.cast::<PyCFunctionObject>()).m_ml;
-            if is_none(notice) {
-                if !WATCH.standard.get().is_null() {
-                    *place = WATCH.standard.get();
-                }
-                return Ok(boolean(true));
-            }
-            if WATCH.ours.get().is_null() {
-                let ml_meth = PyMethodDefPointer { PyCFunction: set_running_loop };
-                WATCH.standard.set(*place);
-                WATCH.ours.set(Box::into_raw(Box::new(PyMethodDef { ml_meth, ..**place })));
-            }
-            *place = WATCH.ours.get();
+/// `watch_running_loops(notice)`: from now on `notice(loop)` is called with each loop that is not ours when it says that it
+/// runs; None ends that. False where this interpreter's function is not one that can be watched.
+pub fn watch_running_loops(module: Ref, notice: Ref) -> Res<bool> {
+    let watch = WATCH.get(module.py());
+    drop(watch.notice.take());
+    let function = import_from(c"_asyncio", c"_set_running_loop")?;
+    // SAFETY: a live object, which `_asyncio` keeps; what kind of function it is, is looked at first. The definition that
+    // is put in its place lives for ever, and takes the same arguments.
+    unsafe {
+        let object = function.as_ptr();
+        if PyCFunction_CheckExact(object) == 0 || PyCFunction_GetFlags(object) != METH_O {
+            return Ok(false);
         }
-        WATCH.notice.set(Obj::new(notice));
-        Ok(boolean(true))
+        let place = &raw mut (*object.cast::<PyCFunctionObject>()).m_ml;
+        if notice.is_none() {
+            if !watch.standard.get().is_null() {
+                *place = watch.standard.get();
+            }
+            return Ok(true);
+        }
+        if watch.ours.get().is_null() {
+            let ml_meth = PyMethodDefPointer { PyCFunction: set_running_loop };
+            watch.standard.set(*place);
+            watch.ours.set(Box::into_raw(Box::new(PyMethodDef { ml_meth, ..**place })));
+        }
+        *place = watch.ours.get();
     }
-);
+    watch.notice.set(notice.to_obj());
+    Ok(true)
+}
 
 /// # Safety
 /// Called by the interpreter, as `_asyncio._set_running_loop`: with that module, and a loop or None.
 unsafe extern "C" fn set_running_loop(module: Raw, loop_: Raw) -> Raw {
     // SAFETY: called as the function that it stands for, whose definition was kept when it was changed.
     unsafe {
-        if !is_none(loop_) && native_state(loop_).is_none() && guarded(Err(Raised), || tell(loop_)).is_err() {
+        let given = Ref::new(loop_);
+        let is_foreign = !given.is_none() && given.cast::<LoopHead>().is_none();
+        if is_foreign && guarded(Err(Raised), || tell(given)).is_err() {
             return NULL;
         }
-        ((*WATCH.standard.get()).ml_meth.PyCFunction)(module, loop_)
+        ((*WATCH.get(given.py()).standard.get()).ml_meth.PyCFunction)(module, loop_)
     }
 }
 
 /// `Err` only where the loop is one that expects an exception here. Others would be left half started: an exception that
 /// `notice` returns is reported, and an interrupt comes a moment later.
 #[cold]
-fn tell(loop_: Raw) -> Res<()> {
-    let Some(notice) = WATCH.notice.share() else { return Ok(()) };
-    match call(notice.as_ptr(), &[loop_]) {
-        Ok(told) if is_none(told.as_ptr()) => Ok(()),
+fn tell(loop_: Ref) -> Res<()> {
+    let Some(notice) = WATCH.get(loop_.py()).notice.share() else { return Ok(()) };
+    match call(&notice, &[loop_]) {
+        Ok(told) if told.borrow().is_none() => Ok(()),
         Ok(told) => {
             // SAFETY: a live object.
             if unsafe { PyExceptionInstance_Check(told.as_ptr()) } != 0 {
@@ -99,21 +101,20 @@ fn tell(loop_: Raw) -> Res<()> {
     }
 }
 
-onearg!(
-    /// `set_in_type((class, name, value))`: as setattr, also for a class in C that refuses it; without a value, as delattr.
-    set_in_type,
-    |_module, args| {
-        let count = PyTuple_GET_SIZE(args);
-        let (class, name) = (PyTuple_GET_ITEM(args, 0), PyTuple_GET_ITEM(args, 1));
-        if PyType_Check(class) == 0 || (*class.cast::<PyTypeObject>()).tp_dict.is_null() {
+/// `set_in_type(class, name, value)`: as setattr, also for a class in C that refuses it; without a value, as delattr.
+pub fn set_in_type(_: Ref, args: Args) -> Res<()> {
+    let [class, name] = args.first(["class", "name"], "_set_in_type")?;
+    let kind = class.as_ptr().cast::<PyTypeObject>();
+    // SAFETY: looks whether it is a class, and has a dict, before that is changed.
+    unsafe {
+        if PyType_Check(class.as_ptr()) == 0 || (*kind).tp_dict.is_null() {
             return error::type_error(c"this class keeps its attributes elsewhere");
         }
-        let dict = (*class.cast::<PyTypeObject>()).tp_dict;
-        let done = match count {
-            2 => PyDict_DelItem(dict, name),
-            _ => PyDict_SetItem(dict, name, PyTuple_GET_ITEM(args, 2)),
+        let done = match args.given().get(2) {
+            None => PyDict_DelItem((*kind).tp_dict, name.as_ptr()),
+            Some(value) => PyDict_SetItem((*kind).tp_dict, name.as_ptr(), value.as_ptr()),
         };
-        PyType_Modified(class.cast());
-        if done < 0 { Err(Raised) } else { Ok(none()) }
+        PyType_Modified(kind);
+        check(done)
     }
-);
+}

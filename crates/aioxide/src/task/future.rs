@@ -1,17 +1,21 @@
 //! Futures: the state and its transitions. Who is told of them is in `waiters`, the Python type in `future_type`.
 
 use std::cell::Cell;
+use std::ops::Deref;
 
 use pyo3_ffi::*;
 
 use super::classes;
-use super::loop_state::{LoopState, native_state, state_in};
+use super::loop_state::{LoopHead, LoopState};
 use super::marks::{Mark, Marks};
+use crate::ffi::calls::{call, call_method};
+use crate::ffi::class::{Head, Native};
 use crate::ffi::compat::layout;
 use crate::ffi::error::{self, raise, raise_value, type_error, type_name};
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{call, call_method, is_none, truth};
-use crate::ffi::{Global, Leaf, NULL, Obj, Raised, Raw, Res, Slot, names, room};
+use crate::ffi::names::{imported, interned};
+use crate::ffi::object::{getattr, getattr_opt, truth};
+use crate::ffi::py::Object;
+use crate::ffi::{Global, Leaf, Obj, Raised, Raw, Ref, Res, Slot, builtin, room};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -69,43 +73,60 @@ struct Rare {
     source_traceback: Option<Obj>,
 }
 
-/// The body of a future or task.
-///
-/// # Safety
-/// `raw` is an instance of our Future or Task, alive for the time of use.
-#[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
-    unsafe {
-        let kind = Py_TYPE(raw);
+/// A future or task of ours, whatever its class: a `Future` stands where the fields of `_asyncio`'s end.
+#[repr(transparent)]
+pub struct FutureHead(Head);
+
+// SAFETY: it is the header of an object.
+unsafe impl Native for FutureHead {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        classes::are_ours(kind)
+    }
+}
+
+impl Deref for FutureHead {
+    type Target = Future;
+
+    #[inline(always)]
+    fn deref(&self) -> &Future {
+        let kind = self.object().type_of();
         let at = if kind == classes::future() {
             layout().future_body
         } else if kind == classes::task() {
             layout().task_body
         } else {
-            body_in_subclass(kind)
+            body_in_subclass(self)
         };
-        &*raw.cast::<u8>().add(at).cast::<Future>()
+        // SAFETY: ours begin with the base's fields, and the body of each class stands where `layout` found that those end.
+        unsafe { &*self.object().as_ptr().cast::<u8>().add(at).cast::<Future>() }
     }
+}
+
+/// The body of a future or task.
+///
+/// # Safety
+/// `object` is an instance of our Future or Task, alive for `'a`.
+#[inline(always)]
+pub unsafe fn of<'a>(object: impl Object) -> &'a Future {
+    // SAFETY: as the caller says.
+    unsafe { Ref::new(object.raw()).cast_unchecked::<FutureHead>() }
 }
 
 /// The body of a future that is no task, whatever its class.
 ///
 /// # Safety
-/// `raw` is an instance of our Future and not of our Task, alive for the time of use.
+/// `object` is an instance of our Future and not of our Task.
 #[inline(always)]
-pub unsafe fn of_plain<'a>(raw: Raw) -> &'a Future {
-    // SAFETY: as in `of`, where the class is known to be made of ours.
-    unsafe { &*raw.cast::<u8>().add(layout().future_body).cast::<Future>() }
+pub unsafe fn of_plain(object: Ref<'_>) -> &Future {
+    // SAFETY: as in `FutureHead`, where the class is known to be made of ours.
+    unsafe { &*object.as_ptr().cast::<u8>().add(layout().future_body).cast::<Future>() }
 }
 
 /// Where the body is in instances of a subclass. A class lies in memory as its `tp_base` does, whatever its other bases,
 /// and that chain leads to the one of our types that it was made of.
-///
-/// # Safety
-/// `kind` is the class of an instance of our Future or Task, which is alive for the call.
 #[inline(never)]
-unsafe fn body_in_subclass(mut kind: *mut PyTypeObject) -> usize {
+fn body_in_subclass(this: &FutureHead) -> usize {
+    let mut kind = this.object().type_of();
     // SAFETY: the instance keeps its class alive, and a class its bases.
     unsafe {
         while !kind.is_null() && kind != classes::task() {
@@ -133,13 +154,14 @@ impl Future {
     #[inline(always)]
     pub fn native(&self) -> Option<&LoopState> {
         // SAFETY: the mark says that `owner` is a loop of ours; it keeps the loop alive, whose part the state is.
-        self.marks.has(Mark::Native).then(|| unsafe { &*state_in(self.owner.get()) })
+        let head = || unsafe { Ref::new(self.owner.get()).cast_unchecked::<LoopHead>() };
+        self.marks.has(Mark::Native).then(|| &head().state)
     }
 
     /// Binds a fresh body to a loop of ours.
     #[inline(always)]
     pub fn bind(&self, state: &LoopState) {
-        self.owner.replace(Some(Obj::new(state.object)));
+        self.owner.replace(Some(state.object().to_obj()));
         self.marks.only(&[Mark::Native]);
         self.state.set(State::Pending);
         self.blocking.set(false);
@@ -147,24 +169,20 @@ impl Future {
     }
 
     /// Binds a body that may have been in use to any loop, as `__init__` does.
-    pub fn init(&self, slf: Raw, owner: Raw) -> Res<()> {
+    pub fn init(&self, slf: Ref, owner: Ref) -> Res<()> {
         if self.owner.is_set() && layout().habits.init_once {
-            // SAFETY: reads a static of the interpreter, and the name of a live object's type.
-            let (kind, name) = unsafe { (PyExc_RuntimeError, type_name(slf)?) };
-            return error::raise_with(kind, c"%S object is already initialized", name.as_ptr(), NULL);
+            let text = c"%S object is already initialized";
+            return error::raise_with(builtin::runtime_error(), text, &type_name(slf)?, None);
         }
         self.release();
-        self.owner.set(Obj::new(owner));
-        self.marks.put(Mark::Native, native_state(owner).is_some());
+        self.owner.set(owner.to_obj());
+        self.marks.put(Mark::Native, owner.cast::<LoopHead>().is_some());
         self.state.set(State::Pending);
         self.blocking.set(false);
         self.log_traceback.set(false);
         let debug = match self.native() {
             Some(state) if state.is_plain() => false,
-            _ => {
-                let debug = call_method(names().get_debug, &[owner])?;
-                truth(debug.as_ptr())?
-            }
+            _ => truth(&call_method(interned().get_debug, &[owner])?)?,
         };
         if debug {
             self.record_source()?;
@@ -174,7 +192,7 @@ impl Future {
 
     /// Where the future was made, for debug mode.
     pub fn record_source(&self) -> Res<()> {
-        let frames = call(stdlib().extract_stack, &[])?;
+        let frames = call(imported().extract_stack, &[])?;
         drop(self.with_rare(|rare| rare.source_traceback.replace(frames)));
         Ok(())
     }
@@ -199,8 +217,8 @@ impl Future {
         self.look_at_rare(|rare| rare.cancel_message.clone()).flatten()
     }
 
-    pub fn set_cancel_message(&self, message: Raw) {
-        let message = Obj::maybe(message).filter(|message| !is_none(message.as_ptr()));
+    pub fn set_cancel_message(&self, message: Option<Ref>) {
+        let message = message.filter(|message| !message.is_none()).map(Ref::to_obj);
         if message.is_some() || self.has_rare() {
             drop(self.with_rare(|rare| std::mem::replace(&mut rare.cancel_message, message)));
         }
@@ -232,7 +250,7 @@ impl Future {
 
     #[inline(always)]
     fn check_pending(&self) -> Res<()> {
-        if self.is_pending() { Ok(()) } else { raise(stdlib().invalid_state_error, c"invalid state") }
+        if self.is_pending() { Ok(()) } else { raise(imported().invalid_state_error, c"invalid state") }
     }
 
     // --------------------------------------------------------------------------------------------- transitions
@@ -247,7 +265,7 @@ impl Future {
     }
 
     /// Finishes with an exception instance or class, checked as `Future.set_exception` checks it.
-    pub fn set_exception(&self, given: Raw) -> Res<Woken<'_>> {
+    pub fn set_exception(&self, given: Ref) -> Res<Woken<'_>> {
         self.check_pending()?;
         let exception = instance_of(given)?;
         // Making the instance ran user code.
@@ -269,7 +287,7 @@ impl Future {
     }
 
     /// Finishes as cancelled; nothing if it was done.
-    pub fn set_cancelled(&self, message: Raw) -> Option<Woken<'_>> {
+    pub fn set_cancelled(&self, message: Option<Ref>) -> Option<Woken<'_>> {
         self.log_traceback.set(false);
         if !self.is_pending() {
             return None;
@@ -293,8 +311,8 @@ impl Future {
             return Ok(kept);
         }
         match self.cancel_message() {
-            None => call(stdlib().cancelled_error, &[]),
-            Some(message) => call(stdlib().cancelled_error, &[message.as_ptr()]),
+            None => call(imported().cancelled_error, &[]),
+            Some(message) => call(imported().cancelled_error, &[message.borrow()]),
         }
     }
 
@@ -311,7 +329,7 @@ impl Future {
     fn no_result(&self) -> Res {
         match self.state() {
             State::Returned => Ok(self.outcome.or_none()),
-            State::Pending => raise(stdlib().invalid_state_error, c"Result is not set."),
+            State::Pending => raise(imported().invalid_state_error, c"Result is not set."),
             State::Cancelled => {
                 raise_value(self.make_cancelled_error()?);
                 Err(Raised)
@@ -333,7 +351,7 @@ impl Future {
     pub fn exception(&self) -> Res<Option<Obj>> {
         match self.state() {
             State::Returned => Ok(None),
-            State::Pending => raise(stdlib().invalid_state_error, c"Exception is not set."),
+            State::Pending => raise(imported().invalid_state_error, c"Exception is not set."),
             State::Cancelled => {
                 raise_value(self.make_cancelled_error()?);
                 Err(Raised)
@@ -481,37 +499,42 @@ impl Future {
 }
 
 /// What `set_exception` was given, as an instance that may be set.
-fn instance_of(given: Raw) -> Res {
-    // SAFETY: type checks and constructors on live objects.
+fn instance_of(given: Ref) -> Res {
+    // SAFETY: looks at the type of a live object.
+    let is_class = unsafe { PyExceptionClass_Check(given.as_ptr()) } != 0;
+    let exception = if is_class { call(given, &[])? } else { given.to_obj() };
+    // SAFETY: as above.
+    if unsafe { PyExceptionInstance_Check(exception.as_ptr()) } == 0 {
+        return type_error(c"invalid exception object");
+    }
+    if !error::is_instance(&exception, builtin::stop_iteration()) {
+        return Ok(exception);
+    }
+    let text = c"StopIteration interacts badly with generators and cannot be raised into a Future";
+    if layout().habits.refuses_stop {
+        return type_error(text);
+    }
+    // SAFETY: a NUL-terminated text.
+    let message = Obj::steal(unsafe { PyUnicode_FromString(text.as_ptr()) })?;
+    let wrapped = call(builtin::runtime_error(), &[message.borrow()])?;
+    // SAFETY: two exceptions, of which the one takes over a reference to the other each time.
     unsafe {
-        let exception = if PyExceptionClass_Check(given) != 0 { call(given, &[])? } else { Obj::new(given) };
-        if PyExceptionInstance_Check(exception.as_ptr()) == 0 {
-            return type_error(c"invalid exception object");
-        }
-        if !error::is_instance(exception.as_ptr(), PyExc_StopIteration) {
-            return Ok(exception);
-        }
-        let text = c"StopIteration interacts badly with generators and cannot be raised into a Future";
-        if layout().habits.refuses_stop {
-            return type_error(text);
-        }
-        let message = Obj::steal(PyUnicode_FromString(text.as_ptr()))?;
-        let wrapped = call(PyExc_RuntimeError, &[message.as_ptr()])?;
         PyException_SetCause(wrapped.as_ptr(), exception.clone().into_raw());
         PyException_SetContext(wrapped.as_ptr(), exception.into_raw());
-        Ok(wrapped)
     }
+    Ok(wrapped)
 }
 
 /// `future.get_loop()`, or `future._loop` where it has no such method: `asyncio.futures._get_loop`.
-pub fn loop_of(future: Raw) -> Res {
-    match crate::ffi::object::getattr_opt(future, names().get_loop)? {
-        Some(method) => call(method.as_ptr(), &[]),
-        None => crate::ffi::object::getattr(future, names().private_loop),
+pub fn loop_of(future: Ref) -> Res {
+    match getattr_opt(future, interned().get_loop)? {
+        Some(method) => call(&method, &[]),
+        None => getattr(future, interned().private_loop),
     }
 }
 
-/// Null stands for "no argument" in what follows `bind`.
-pub fn given(value: Raw) -> Raw {
-    if value.is_null() || is_none(value) { NULL } else { value }
+/// What was given, unless it is `None`.
+#[inline(always)]
+pub fn given(value: Option<Ref>) -> Option<Ref> {
+    value.filter(|value| !value.is_none())
 }

@@ -5,20 +5,21 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::future::{Future, State, given, of, of_plain};
+use super::future::{Future, FutureHead, State, given, of_plain};
 use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::report::{aside, report_made};
-use super::task::{self, raw_or_null};
-use super::{cancel, classes, iter, waiters};
+use super::{cancel, classes, iter, task, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
+use crate::ffi::calls::{call, tuple};
+use crate::ffi::class::{Class, Native};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{fastcall, getter, guarded, noargs, overriding, setter};
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{boolean, call, check, int, ret, string, truth, tuple};
-use crate::ffi::typedef::{TypeDef, size_of_type};
-use crate::ffi::{NULL, Obj, Raw, Res, error, names, nesting, none, snapshot};
+use crate::ffi::guard::guarded;
+use crate::ffi::names::{imported, interned, names};
+use crate::ffi::object::{check, getattr, int, string, truth};
+use crate::ffi::typedef::size_of_type;
+use crate::ffi::{NULL, Obj, Raw, Ref, Res, builtin, error, nesting, none, snapshot};
 
 static FREE: FreeList = FreeList::new();
 
@@ -28,7 +29,7 @@ pub fn new(state: &LoopState) -> Res {
     // SAFETY: the list holds futures of exactly this type, whose fields were emptied.
     unsafe {
         let (made, tracked) = FREE.get(classes::future())?;
-        of_plain(made.as_ptr()).bind(state);
+        of_plain(made.borrow()).bind(state);
         if !tracked {
             PyObject_GC_Track(made.as_ptr().cast());
         }
@@ -37,9 +38,8 @@ pub fn new(state: &LoopState) -> Res {
 }
 
 /// The loop that was given, or the current one as asyncio finds it.
-pub fn loop_or_current(owner: Raw) -> Res {
-    let owner = given(owner);
-    if owner.is_null() { call(stdlib().get_event_loop, &[]) } else { Ok(Obj::new(owner)) }
+pub fn loop_or_current(owner: Option<Ref>) -> Res {
+    given(owner).map_or_else(|| call(imported().get_event_loop, &[]), |owner| Ok(owner.to_obj()))
 }
 
 /// # Safety
@@ -50,10 +50,11 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
         let init = || -> Res<()> {
             let mut values = [NULL];
             if !bind_init(args, kwargs, &[names().loop_], 0, &mut values)? {
-                return refuse_init(slf, args, kwargs, stdlib().future_type);
+                return refuse_init(slf, args, kwargs, imported().future_type.as_ptr());
             }
-            let owner = loop_or_current(values[0])?;
-            of(slf).init(slf, owner.as_ptr())
+            let owner = loop_or_current(Ref::maybe(values[0]))?;
+            let this: &FutureHead = Ref::new(slf).cast_unchecked();
+            this.init(this.object(), owner.borrow())
         };
         if init().is_ok() { 0 } else { -1 }
     })
@@ -63,15 +64,16 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
 
 /// The method of `_asyncio.Future` or `Task` that ours of this name stands for.
 #[inline(always)]
-pub fn base(receiver: Raw, name: &'static CStr) -> Overriding {
-    Overriding { receiver, class: base_class, name }
+pub fn base(receiver: Ref, name: &'static CStr) -> Overriding {
+    // SAFETY: the receiver, alive for the call.
+    let class = |receiver| base_class(unsafe { Ref::new(receiver) }).as_ptr();
+    Overriding { receiver: receiver.as_ptr(), class, name }
 }
 
-fn base_class(receiver: Raw) -> Raw {
-    let task = stdlib().task_type;
-    // SAFETY: a live object has a type.
-    let is_task = compat::is_subtype(unsafe { Py_TYPE(receiver) }, task.cast());
-    if is_task { task } else { stdlib().future_type }
+fn base_class(receiver: Ref) -> Ref<'static> {
+    let task = imported().task_type;
+    let is_task = compat::is_subtype(receiver.type_of(), task.as_ptr().cast());
+    if is_task { task } else { imported().future_type }
 }
 
 /// What `result` and `exception` raise where `__init__` never ran.
@@ -79,224 +81,192 @@ fn check_initialised(this: &Future) -> Res<()> {
     if this.owner.is_set() {
         return Ok(());
     }
-    error::raise(stdlib().invalid_state_error, c"Future object is not initialized.")
+    error::raise(imported().invalid_state_error, c"Future object is not initialized.")
 }
 
-noargs!(py_result, |slf| {
-    check_initialised(of(slf))?;
-    of(slf).result()
-});
+fn result(this: &FutureHead) -> Res {
+    let this: &Future = this;
+    check_initialised(this)?;
+    this.result()
+}
 
-fastcall!(py_exception, |slf, args| {
-    takes_none(slf, &args, c"exception")?;
-    check_initialised(of(slf))?;
-    Ok(of(slf).exception()?.unwrap_or_else(none))
-});
+fn exception(this: &FutureHead, args: Args) -> Res {
+    takes_none(this, args, c"exception")?;
+    check_initialised(this)?;
+    Ok(this.exception()?.unwrap_or_else(none))
+}
 
-overriding!(py_set_result, base, c"set_result", |slf, value| {
-    of(slf).check_alive()?;
-    waiters::wake(slf, of(slf).set_result(Obj::new(value))?)?;
-    Ok(none())
-});
+fn set_result(this: &FutureHead, args: Args) -> Res<()> {
+    let (slf, this): (_, &Future) = (this.object(), this);
+    let value = args.one(base(slf, c"set_result"))?;
+    this.check_alive()?;
+    waiters::wake(slf, this.set_result(value.to_obj())?)
+}
 
-overriding!(py_set_exception, base, c"set_exception", |slf, value| {
-    of(slf).check_alive()?;
-    waiters::wake(slf, of(slf).set_exception(value)?)?;
-    Ok(none())
-});
+fn set_exception(this: &FutureHead, args: Args) -> Res<()> {
+    let value = args.one(base(this.object(), c"set_exception"))?;
+    this.check_alive()?;
+    waiters::wake(this.object(), this.set_exception(value)?)
+}
 
-fastcall!(pub_add_done_callback, |slf, args| {
-    let this = of(slf);
-    args.require(&["fn"], base(slf, c"add_done_callback"))?;
-    args.at_most(1, base(slf, c"add_done_callback"))?;
-    let given = args.only_keyword(names().context, base(slf, c"add_done_callback"))?;
+fn add_done_callback(this: &FutureHead, args: Args) -> Res<()> {
+    let base = base(this.object(), c"add_done_callback");
+    let [callback] = args.first(["fn"], base)?;
+    args.at_most(1, base)?;
+    let given = args.only(interned().context, base)?;
     if !this.owner.is_set() {
         return error::runtime_error(c"uninitialized Future object");
     }
     let context = snapshot::given_or_current(given)?;
-    waiters::add_callback(slf, this, Obj::new(args.positional()[0]), context)?;
-    Ok(none())
-});
+    waiters::add_callback(this.object(), this, callback.to_obj(), context)
+}
 
-overriding!(pub_remove_done_callback, base, c"remove_done_callback", |slf, callback| {
-    of(slf).check_alive()?;
-    int(waiters::remove_callback(of(slf), callback)? as i64)
-});
+fn remove_done_callback(this: &FutureHead, args: Args) -> Res {
+    let callback = args.one(base(this.object(), c"remove_done_callback"))?;
+    this.check_alive()?;
+    int(waiters::remove_callback(this, callback)? as i64)
+}
 
-fastcall!(py_cancel, |slf, args| {
-    of(slf).check_alive()?;
-    let mut message = [NULL];
-    args.bind(&[names().msg], 1, &mut message, base(slf, c"cancel"))?;
-    Ok(boolean(cancel::end(slf, of(slf), message[0])?))
-});
+fn py_cancel(this: &FutureHead, args: Args) -> Res<bool> {
+    this.check_alive()?;
+    let [message] = args.bound([interned().msg], 1, base(this.object(), c"cancel"))?;
+    cancel::end(this.object(), this, message)
+}
 
-noargs!(pub_cancelled, |slf| Ok(boolean(of(slf).state() == State::Cancelled)));
-noargs!(pub_done, |slf| Ok(boolean(of(slf).owner.is_set() && !of(slf).is_pending())));
+fn done(this: &FutureHead) -> bool {
+    let this: &Future = this;
+    this.owner.is_set() && !this.is_pending()
+}
 
 /// What takes no arguments: 3.12's `_asyncio` does not look at keywords there.
-fn takes_none(slf: Raw, args: &Args, name: &'static CStr) -> Res<()> {
+fn takes_none(this: &FutureHead, args: Args, name: &'static CStr) -> Res<()> {
     let ignored = cfg!(all(Py_3_12, not(Py_3_13))) && args.len() == 0;
-    if ignored { Ok(()) } else { args.none(base(slf, name)) }
+    if ignored { Ok(()) } else { args.none(base(this.object(), name)) }
 }
 
-fastcall!(pub_get_loop, |slf, args| {
-    takes_none(slf, &args, c"get_loop")?;
-    of(slf).check_alive()?;
-    Ok(of(slf).owner.or_none())
-});
-
-noargs!(pub_make_cancelled_error, |slf| of(slf).make_cancelled_error());
-
-/// # Safety
-/// `slf` is a future of ours.
-unsafe extern "C" fn tp_iter(slf: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| iter::new(slf))) })
+fn get_loop(this: &FutureHead, args: Args) -> Res {
+    takes_none(this, args, c"get_loop")?;
+    this.check_alive()?;
+    Ok(this.owner.or_none())
 }
 
-/// # Safety
-/// `slf` is a future of ours.
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the type.
-    guarded(NULL, || unsafe { ret(of(slf).check_alive().and_then(|()| call(stdlib().future_repr, &[slf]))) })
+fn iterator(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    iter::new(this)
+}
+
+fn repr(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    call(imported().future_repr, &[this.object()])
 }
 
 // ---------------------------------------------------------------------------------------------------- attributes
 
-getter!(get_blocking, |slf| Ok(boolean(of(slf).blocking.get())));
-setter!(set_blocking, |slf, value| {
-    refuse_delete(value)?;
-    of(slf).check_alive()?;
-    of(slf).blocking.set(truth(value)?);
+fn set_blocking(this: &FutureHead, value: Option<Ref>) -> Res<()> {
+    let value = kept(value)?;
+    this.check_alive()?;
+    this.blocking.set(truth(value)?);
     Ok(())
-});
-
-fn refuse_delete(value: Raw) -> Res<()> {
-    if !value.is_null() {
-        return Ok(());
-    }
-    // SAFETY: reads a static of the interpreter.
-    error::raise(unsafe { PyExc_AttributeError }, c"cannot delete attribute")
 }
 
-getter!(get_log_traceback, |slf| {
-    of(slf).check_alive()?;
-    Ok(boolean(of(slf).log_traceback.get()))
-});
-setter!(set_log_traceback, |slf, value| {
-    refuse_delete(value)?;
-    if truth(value)? {
+/// The value for an attribute that cannot be deleted.
+pub fn kept(value: Option<Ref>) -> Res<Ref> {
+    value.map_or_else(|| error::raise(builtin::attribute_error(), c"cannot delete attribute"), Ok)
+}
+
+fn get_log_traceback(this: &FutureHead) -> Res<bool> {
+    this.check_alive()?;
+    Ok(this.log_traceback.get())
+}
+
+fn set_log_traceback(this: &FutureHead, value: Option<Ref>) -> Res<()> {
+    if truth(kept(value)?)? {
         return error::value_error(c"_log_traceback can only be set to False");
     }
-    of(slf).log_traceback.set(false);
+    this.log_traceback.set(false);
     Ok(())
-});
+}
 
-getter!(get_state, |slf| {
-    of(slf).check_alive()?;
-    string(match of(slf).state() {
+fn get_state(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    string(match this.state() {
         State::Pending => "PENDING",
         State::Cancelled => "CANCELLED",
         State::Returned | State::Raised => "FINISHED",
     })
-});
+}
 
-getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
+/// The outcome, if it came about by `state`.
+fn outcome(this: &Future, state: State) -> Res {
+    this.check_alive()?;
+    Ok(if this.state() == state { this.outcome() } else { None }.unwrap_or_else(none))
+}
 
-getter!(get_result, |slf| {
-    of(slf).check_alive()?;
-    let this = of(slf);
-    Ok(if this.state() == State::Returned { this.outcome() } else { None }.unwrap_or_else(none))
-});
-
-getter!(get_exception, |slf| {
-    of(slf).check_alive()?;
-    let this = of(slf);
-    Ok(if this.state() == State::Raised { this.outcome() } else { None }.unwrap_or_else(none))
-});
-
-getter!(get_source_traceback, |slf| Ok(of(slf).source_traceback().unwrap_or_else(none)));
-
-getter!(get_cancel_message, |slf| Ok(of(slf).cancel_message().unwrap_or_else(none)));
-setter!(set_cancel_message, |slf, value| {
-    refuse_delete(value)?;
-    of(slf).set_cancel_message(value);
-    Ok(())
-});
-
-getter!(get_callbacks, |slf| {
-    of(slf).check_alive()?;
-    let waiters = of(slf).waiters();
+fn get_callbacks(this: &FutureHead) -> Res {
+    this.check_alive()?;
+    let waiters = this.waiters();
     if waiters.is_empty() {
         return Ok(none());
     }
-    let list = Obj::steal(PyList_New(0))?;
+    // SAFETY: plain constructor.
+    let list = Obj::steal(unsafe { PyList_New(0) })?;
     for waiter in waiters {
         let (callback, context) = waiters::shown(waiter)?;
-        let pair = tuple(&[callback.as_ptr(), context.as_ptr()])?;
-        check(PyList_Append(list.as_ptr(), pair.as_ptr()))?;
+        let pair = tuple(&[callback.borrow(), context.borrow()])?;
+        // SAFETY: a list that nobody else knows, and a live object.
+        check(unsafe { PyList_Append(list.as_ptr(), pair.as_ptr()) })?;
     }
     Ok(list)
-});
+}
 
-getter!(get_awaited_by, |slf| {
+fn get_awaited_by(this: &FutureHead) -> Res {
     let Some(at) = layout().awaited_by else { return Ok(none()) };
-    let awaited_by = task::base_slot(slf, at).get();
-    if awaited_by.is_null() {
-        return Ok(none());
+    // SAFETY: one of ours, in whose base the offset was found.
+    let Some(awaited_by) = unsafe { task::base_slot(this.object(), at) }.share() else { return Ok(none()) };
+    // SAFETY: one awaiter stands there itself, several in a set; the set that is made is filled before anyone sees it.
+    unsafe {
+        let are_several = PyAnySet_Check(awaited_by.as_ptr()) != 0;
+        let all = Obj::steal(PyFrozenSet_New(if are_several { awaited_by.as_ptr() } else { NULL }))?;
+        if !are_several {
+            check(PySet_Add(all.as_ptr(), awaited_by.as_ptr()))?;
+        }
+        Ok(all)
     }
-    // One awaiter stands there itself, several in a set.
-    let all = Obj::steal(PyFrozenSet_New(if PyAnySet_Check(awaited_by) != 0 { awaited_by } else { NULL }))?;
-    if PyAnySet_Check(awaited_by) == 0 {
-        check(PySet_Add(all.as_ptr(), awaited_by))?;
-    }
-    Ok(all)
-});
+}
 
 // ------------------------------------------------------------------------------------------- the end of a future
 
 /// "... exception was never retrieved".
-///
-/// # Safety
-/// `slf` is an instance of our Future or Task.
-pub unsafe fn report_unretrieved(slf: Raw) {
-    // SAFETY: the object is alive: its finaliser runs, or its caller holds it.
-    unsafe {
-        let this = of(slf);
-        if !this.log_traceback.replace(false) || !this.owner.is_set() {
-            return;
-        }
-        let exception = this.outcome();
-        let report = || -> Res<()> {
-            let class = Py_TYPE(slf).cast();
-            let name = crate::ffi::object::getattr(class, names().dunder_name)?;
-            let text = PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr());
-            let message = Obj::steal(text)?;
-            let pairs = [(names().exception, raw_or_null(&exception)), (names().future, slf)];
-            report(slf, message, &pairs)
-        };
-        aside(slf, report);
+pub fn report_unretrieved(slf: Ref, this: &Future) {
+    if !this.log_traceback.replace(false) || !this.owner.is_set() {
+        return;
     }
+    let Some(exception) = this.outcome() else { return };
+    aside(slf, || {
+        let name = getattr(slf.class(), interned().dunder_name)?;
+        // SAFETY: formats one object.
+        let text =
+            unsafe { PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()) };
+        let pairs = [(interned().exception, exception.borrow()), (interned().future, slf)];
+        report(this, Obj::steal(text)?, &pairs)
+    });
 }
 
 /// Tells the loop's exception handler, with the traceback of where the object was made.
-///
-/// # Safety
-/// As `report_unretrieved`.
-pub unsafe fn report(slf: Raw, message: Obj, pairs: &[(Raw, Raw)]) -> Res<()> {
-    // SAFETY: as the caller says.
-    let this = unsafe { of(slf) };
-    let all = [pairs, &[(names().message, message.as_ptr())]].concat();
-    report_made(this.owner.get(), &all, this.source_traceback())
+pub fn report(this: &Future, message: Obj, pairs: &[(Ref, Ref)]) -> Res<()> {
+    let owner = this.owner.or_none();
+    let all = [pairs, &[(interned().message, message.borrow())]].concat();
+    report_made(owner.borrow(), &all, this.source_traceback())
 }
 
 /// # Safety
 /// `slf` is a future of ours.
 unsafe extern "C" fn tp_finalize(slf: Raw) {
     // SAFETY: a slot of the type.
-    guarded((), || unsafe {
-        of(slf).marks.put(Mark::Finalised, true);
-        report_unretrieved(slf)
+    let this: &FutureHead = unsafe { Ref::new(slf).cast_unchecked() };
+    guarded((), || {
+        this.marks.put(Mark::Finalised, true);
+        report_unretrieved(this.object(), this);
     });
 }
 
@@ -304,7 +274,7 @@ unsafe extern "C" fn tp_finalize(slf: Raw) {
 /// `slf` is a future of ours; the visitor is the collector's, which runs no Python.
 unsafe extern "C" fn tp_traverse(slf: Raw, visit: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe { traverse_with_base(slf, of_plain(slf), stdlib().future_type, visit, arg) }
+    unsafe { traverse_with_base(slf, of_plain(Ref::new(slf)), imported().future_type.as_ptr(), visit, arg) }
 }
 
 /// Visits the base's fields, which foreign code may have filled, the type, the `__dict__`, and ours.
@@ -335,8 +305,8 @@ pub unsafe fn traverse_with_base(
 unsafe extern "C" fn tp_clear(slf: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded((), || unsafe {
-        clear_base(slf, stdlib().future_type);
-        of_plain(slf).release();
+        clear_base(slf, imported().future_type.as_ptr());
+        of_plain(Ref::new(slf)).release();
     });
     0
 }
@@ -389,7 +359,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone, unless the finaliser makes a new one.
     unsafe {
-        let this = of_plain(slf);
+        let this = of_plain(Ref::new(slf));
         if this.log_traceback.get() && PyObject_CallFinalizerFromDealloc(slf) < 0 {
             return;
         }
@@ -397,7 +367,8 @@ unsafe fn release(slf: Raw) {
         compat::clear_weakrefs(slf, classes::future());
         this.release();
         this.release_owner();
-        clear_base_if_used(slf, stdlib().future_type, size_of_type(stdlib().future_type));
+        let base = imported().future_type;
+        clear_base_if_used(slf, base.as_ptr(), size_of_type(base));
         if Py_TYPE(slf) == classes::future() {
             FREE.put(slf, this.marks.has(Mark::Finalised));
         } else {
@@ -420,54 +391,66 @@ pub unsafe fn free_subclass(slf: Raw) {
 }
 
 /// The attributes and methods that Future and Task have in common.
-pub fn common(def: TypeDef) -> TypeDef {
-    let def = def
-        .slot(Py_tp_iter, tp_iter as *mut c_void)
-        .slot(Py_am_await, tp_iter as *mut c_void)
+pub fn common(class: Class<FutureHead>) -> Class<FutureHead> {
+    let class = class
         .noargs(
             c"result",
-            py_result,
+            result,
             c"Return the result; raise the exception, CancelledError or InvalidStateError.",
         )
-        .fast(c"exception", py_exception, c"Return the exception that was set, or None.")
-        .fast(c"add_done_callback", pub_add_done_callback, c"Call fn(self) when done, in the given context.")
+        .fast(c"exception", exception, c"Return the exception that was set, or None.")
+        .fast(c"add_done_callback", add_done_callback, c"Call fn(self) when done, in the given context.")
         .fast(
             c"remove_done_callback",
-            pub_remove_done_callback,
+            remove_done_callback,
             c"Remove all instances of a callback; return how many.",
         )
-        .noargs(c"cancelled", pub_cancelled, c"Return True if it was cancelled.")
-        .noargs(c"done", pub_done, c"Return True if it is done: result, exception or cancellation.")
-        .fast(c"get_loop", pub_get_loop, c"Return the event loop it is bound to.")
-        .noargs(c"_make_cancelled_error", pub_make_cancelled_error, c"Return the CancelledError to raise.")
-        .getset(c"_asyncio_future_blocking", get_blocking, set_blocking)
+        .noargs(c"cancelled", |this| this.state() == State::Cancelled, c"Return True if it was cancelled.")
+        .noargs(c"done", done, c"Return True if it is done: result, exception or cancellation.")
+        .fast(c"get_loop", get_loop, c"Return the event loop it is bound to.")
+        .noargs(
+            c"_make_cancelled_error",
+            |this| this.make_cancelled_error(),
+            c"Return the CancelledError to raise.",
+        );
+    attributes(class).unary(Py_tp_iter, iterator).unary(Py_am_await, iterator)
+}
+
+fn attributes(class: Class<FutureHead>) -> Class<FutureHead> {
+    let class = class
+        .getset(c"_asyncio_future_blocking", |this| this.blocking.get(), set_blocking)
         .getset(c"_log_traceback", get_log_traceback, set_log_traceback)
-        .getset(c"_cancel_message", get_cancel_message, set_cancel_message)
+        .getset(
+            c"_cancel_message",
+            |this| this.cancel_message().unwrap_or_else(none),
+            |this, value| kept(value).map(|value| this.set_cancel_message(Some(value))),
+        )
         .get(c"_state", get_state)
-        .get(c"_loop", get_owner)
-        .get(c"_result", get_result)
-        .get(c"_exception", get_exception)
-        .get(c"_source_traceback", get_source_traceback)
+        .get(c"_loop", |this| this.owner.or_none())
+        .get(c"_result", |this| outcome(this, State::Returned))
+        .get(c"_exception", |this| outcome(this, State::Raised))
+        .get(c"_source_traceback", |this| this.source_traceback().unwrap_or_else(none))
         .get(c"_callbacks", get_callbacks);
-    if cfg!(Py_3_14) { def.get(c"_asyncio_awaited_by", get_awaited_by) } else { def }
+    if cfg!(Py_3_14) { class.get(c"_asyncio_awaited_by", get_awaited_by) } else { class }
 }
 
 const DOC: &CStr =
     c"Future(*, loop=None)\n--\n\nThe result of an operation, when it is there: asyncio.Future, native.";
 
 pub fn load() -> Res<()> {
-    let padding = layout().future_body - size_of_type(stdlib().future_type);
-    let def = TypeDef::new(c"aioxide.Future", padding + size_of::<Future>())
-        .flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
-        .doc(DOC)
-        .slot(Py_tp_init, tp_init as *mut c_void)
-        .collector(tp_traverse, tp_clear, tp_dealloc)
-        .slot(Py_tp_finalize, tp_finalize as *mut c_void)
-        .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .fast(c"set_result", py_set_result, c"Mark it done with a result.")
-        .fast(c"set_exception", py_set_exception, c"Mark it done with an exception.")
-        .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.");
-    let made = common(def).build(stdlib().future_type)?;
-    classes::set_future(made);
+    let padding = layout().future_body - size_of_type(imported().future_type);
+    let class = Class::behind(c"aioxide.Future", padding + size_of::<Future>())
+        .fast(c"set_result", set_result, c"Mark it done with a result.")
+        .fast(c"set_exception", set_exception, c"Mark it done with an exception.")
+        .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.")
+        .unary(Py_tp_repr, repr)
+        .also(|def| {
+            def.flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
+                .doc(DOC)
+                .slot(Py_tp_init, tp_init as *mut c_void)
+                .collector(tp_traverse, tp_clear, tp_dealloc)
+                .slot(Py_tp_finalize, tp_finalize as *mut c_void)
+        });
+    classes::set_future(common(class).build(Some(imported().future_type))?);
     Ok(())
 }

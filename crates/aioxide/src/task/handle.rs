@@ -14,12 +14,13 @@ use pyo3_ffi::*;
 
 use super::loop_state::{Item, LoopHead, LoopState};
 use super::ready::{Call, Place, Shown};
+use crate::ffi::calls::{call, call_method, tuple};
+use crate::ffi::class::{Collected, Native};
 use crate::ffi::freelist::FreeList;
-use crate::ffi::guard::{guarded, visit, visit_opt};
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{call, tuple};
+use crate::ffi::guard::{visit, visit_opt};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::refcount::refcount;
-use crate::ffi::{Global, Leaf, Obj, Raw, Res, Slot, names, snapshot};
+use crate::ffi::{Global, Leaf, Obj, Ref, Res, Slot, snapshot};
 
 #[repr(C)]
 pub struct Handle {
@@ -89,32 +90,40 @@ pub(super) fn types() -> &'static Types {
 
 const PLACE_AT: usize = std::mem::offset_of!(Handle, place);
 
-/// # Safety
-/// `raw` is a handle that lives for `'a`.
-#[inline(always)]
-pub(super) unsafe fn of<'a>(raw: Raw) -> &'a Handle {
-    // SAFETY: as the caller says.
-    unsafe { &*raw.cast::<Handle>() }
+// SAFETY: as laid out above, for the three types that `handle_type` makes; its fields are cells.
+unsafe impl Native for Handle {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        TYPES.is_set() && [types().handle, types().thread_safe, types().timer].contains(&kind)
+    }
 }
 
-/// Queues a call for `call_soon`, or for `call_soon_threadsafe`; `context` null copies the current one. Returns its handle.
+/// # Safety
+/// The object is a handle.
 #[inline(always)]
-pub fn queue(state: &LoopState, thread_safe: bool, callback: Raw, args: &[Raw], context: Raw) -> Res {
+pub unsafe fn of(handle: &Obj) -> &Handle {
+    // SAFETY: as the caller says.
+    unsafe { handle.borrow().cast_unchecked() }
+}
+
+/// Queues a call for `call_soon`, or for `call_soon_threadsafe`; without a context, in a copy of the current one. Returns its
+/// handle.
+#[inline(always)]
+pub fn queue(state: &LoopState, thread_safe: bool, callback: Ref, args: &[Ref], context: Option<Ref>) -> Res {
     let context = snapshot::given_or_current(context)?;
     let (args, several) = gathered(args)?;
     let kind = if thread_safe { thread_safe_kind() } else { Kind::Once };
     // SAFETY: the handle is alive for the call, and leaves its place before it goes.
     unsafe {
-        let handle = blank(kind, state.object)?;
-        let place = &of(handle.as_ptr()).place;
-        state.push_call(Call { callback: Obj::new(callback), args, several, context, handle: place })?;
+        let handle = blank(kind, state)?;
+        let place = &of(&handle).place;
+        state.push_call(Call { callback: callback.to_obj(), args, several, context, handle: place })?;
         Ok(handle)
     }
 }
 
 #[inline(always)]
 fn thread_safe_kind() -> Kind {
-    if stdlib().has_thread_safe_handles() { Kind::ThreadSafe } else { Kind::Once }
+    if imported().has_thread_safe_handles() { Kind::ThreadSafe } else { Kind::Once }
 }
 
 /// As `queue`, in debug mode: the handle knows where it was made, and the queue keeps it.
@@ -122,12 +131,12 @@ fn thread_safe_kind() -> Kind {
 pub fn queue_in_debug(
     state: &LoopState,
     thread_safe: bool,
-    callback: Raw,
-    args: &[Raw],
-    context: Raw,
+    callback: Ref,
+    args: &[Ref],
+    context: Option<Ref>,
 ) -> Res {
     let kind = if thread_safe { thread_safe_kind() } else { Kind::Once };
-    let handle = fill(kind, state.object, callback, args, context)?;
+    let handle = fill(kind, state, callback, args, context)?;
     record_source(&handle)?;
     state.push(Item::Run(handle.clone()))?;
     Ok(handle)
@@ -135,55 +144,55 @@ pub fn queue_in_debug(
 
 /// The arguments of a call as one object, and whether they are several.
 #[inline(always)]
-fn gathered(args: &[Raw]) -> Res<(Option<Obj>, bool)> {
+fn gathered(args: &[Ref]) -> Res<(Option<Obj>, bool)> {
     Ok(match args {
         [] => (None, false),
-        [only] => (Some(Obj::new(*only)), false),
+        [only] => (Some(only.to_obj()), false),
         many => (Some(tuple(many)?), true),
     })
 }
 
-/// Makes a handle that is not queued; `context` null copies the current one.
+/// Makes a handle that is not queued, and runs in the given context or in a copy of the current one.
 #[inline(always)]
-pub fn new(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    fill(Kind::Once, owner, callback, args, context)
+pub fn new(state: &LoopState, callback: Ref, args: &[Ref], context: Option<Ref>) -> Res {
+    fill(Kind::Once, state, callback, args, context)
 }
 
 /// Makes a timer handle; arming it is the caller's part.
 #[inline(always)]
-pub fn new_timer(owner: Raw, when: f64, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    let timer = fill(Kind::Timer, owner, callback, args, context)?;
+pub fn new_timer(state: &LoopState, when: f64, callback: Ref, args: &[Ref], context: Option<Ref>) -> Res {
+    let timer = fill(Kind::Timer, state, callback, args, context)?;
     // SAFETY: just made.
-    unsafe { of(timer.as_ptr()) }.when.set(when);
+    unsafe { of(&timer) }.when.set(when);
     Ok(timer)
 }
 
 /// Makes a handle that runs each time its file descriptor is ready.
-pub fn new_repeating(owner: Raw, callback: Raw, args: &[Raw], context: Raw) -> Res {
-    let handle = fill(Kind::Repeats, owner, callback, args, context)?;
+pub fn new_repeating(state: &LoopState, callback: Ref, args: &[Ref], context: Option<Ref>) -> Res {
+    let handle = fill(Kind::Repeats, state, callback, args, context)?;
     // SAFETY: just made. What a callback does to its context holds for the next time.
-    unsafe { of(handle.as_ptr()) }.true_context()?;
+    unsafe { of(&handle) }.true_context()?;
     Ok(handle)
 }
 
 /// Cancels a handle, as its method `cancel` does.
 pub fn cancel(handle: &Obj) -> Res<()> {
-    crate::ffi::object::call_method(names().cancel, &[handle.as_ptr()]).map(drop)
+    call_method(interned().cancel, &[handle.borrow()]).map(drop)
 }
 
 #[inline(always)]
-fn fill(kind: Kind, owner: Raw, callback: Raw, args: &[Raw], given: Raw) -> Res {
+fn fill(kind: Kind, state: &LoopState, callback: Ref, args: &[Ref], given: Option<Ref>) -> Res {
     let context = snapshot::given_or_current(given)?;
     let (args, several) = gathered(args)?;
-    let handle = blank(kind, owner)?;
+    let handle = blank(kind, state)?;
     // SAFETY: just made.
-    unsafe { of(handle.as_ptr()) }.hold(Obj::new(callback), args, several, context);
+    unsafe { of(&handle) }.hold(callback.to_obj(), args, several, context);
     Ok(handle)
 }
 
 /// A handle without a call, of a loop of ours.
 #[inline(always)]
-fn blank(kind: Kind, owner: Raw) -> Res {
+fn blank(kind: Kind, state: &LoopState) -> Res {
     let class = match kind {
         Kind::Once | Kind::Repeats => types().handle,
         Kind::ThreadSafe => types().thread_safe,
@@ -195,8 +204,8 @@ fn blank(kind: Kind, owner: Raw) -> Res {
         if tracked {
             PyObject_GC_UnTrack(handle.as_ptr().cast());
         }
-        let this = of(handle.as_ptr());
-        this.owner.replace(Some(Obj::new(owner)));
+        let this = of(&handle);
+        this.owner.replace(Some(state.object().to_obj()));
         this.several.set(false);
         this.cancelled.set(false);
         this.scheduled.set(kind == Kind::Timer);
@@ -209,79 +218,71 @@ fn blank(kind: Kind, owner: Raw) -> Res {
 /// Records where the handle was made, for debug mode.
 #[cold]
 pub fn record_source(handle: &Obj) -> Res<()> {
-    let frames = call(stdlib().helpers_extract_stack, &[])?;
+    let frames = call(imported().helpers_extract_stack, &[])?;
     // SAFETY: a handle.
-    let this = unsafe { of(handle.as_ptr()) };
+    let this = unsafe { of(handle) };
     drop(this.with_extra(|extra| extra.source_traceback.replace(frames)));
     Ok(())
 }
 
-/// # Safety
-/// `raw` is a handle.
-#[inline(always)]
-pub unsafe fn is_cancelled(raw: Raw) -> bool {
-    // SAFETY: a handle, alive for this line.
-    unsafe { of(raw).cancelled.get() }
-}
-
-/// Takes leave of a handle that will not run again: if others hold it, it is theirs and the collector's from now on.
-///
-/// # Safety
-/// `raw` is a handle.
-#[inline(always)]
-pub unsafe fn retire(raw: Raw) {
-    // SAFETY: a handle, alive here; handles are made untracked, and only this tracks them.
-    unsafe {
-        if refcount(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
-            PyObject_GC_Track(raw.cast());
+// SAFETY: it visits its slots, and what `extra` has.
+unsafe impl Collected for Handle {
+    unsafe fn traverse(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        // SAFETY: nothing changes while the collector visits.
+        unsafe {
+            for slot in [&self.callback, &self.args, &self.context, &self.owner] {
+                visit!(slot.get(), visitor, arg);
+            }
+            if let Some(extra) = self.extra.visited() {
+                visit_opt!(extra.source_traceback, visitor, arg);
+            }
         }
+        0
     }
-}
 
-/// Visits a queued handle, or what it holds: if the collector does not know it and only the queue holds it, nothing
-/// else can reach that.
-///
-/// # Safety
-/// `raw` is a handle; called from a `tp_traverse`.
-pub unsafe fn traverse_queued(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: the queue holds it, and does not change while the collector visits.
-    unsafe {
-        visit!(raw, visitor, arg);
-        if PyObject_GC_IsTracked(raw) == 0 && refcount(raw) == 1 { tp_traverse(raw, visitor, arg) } else { 0 }
+    /// Keeps the loop: methods rely on it.
+    fn clear(&self) {
+        self.forget();
+        self.context.clear();
     }
-}
-
-/// # Safety
-/// `raw` is a handle; the visitor is the collector's, which runs no Python.
-pub(super) unsafe extern "C" fn tp_traverse(raw: Raw, visitor: visitproc, arg: *mut c_void) -> c_int {
-    // SAFETY: a slot of the type: the interpreter calls it with an instance.
-    unsafe {
-        visit!(Py_TYPE(raw).cast(), visitor, arg);
-        let this = of(raw);
-        for slot in [&this.callback, &this.args, &this.context, &this.owner] {
-            visit!(slot.get(), visitor, arg);
-        }
-        if let Some(extra) = this.extra.visited() {
-            visit_opt!(extra.source_traceback, visitor, arg);
-        }
-    }
-    0
-}
-
-/// Keeps the loop: methods rely on it.
-///
-/// # Safety
-/// `raw` is a handle.
-pub(super) unsafe extern "C" fn tp_clear(raw: Raw) -> c_int {
-    // SAFETY: a slot of the type.
-    guarded((), || unsafe {
-        of(raw).forget();
-        of(raw).context.clear();
-    });
-    0
 }
 
 impl Handle {
+    #[inline(always)]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Takes leave of a handle that will not run again: if others hold it, it is theirs and the collector's from now on.
+    #[inline(always)]
+    pub fn retire(&self) {
+        let raw = self.object().as_ptr();
+        // SAFETY: a handle, alive here; handles are made untracked, and only this tracks them.
+        unsafe {
+            if refcount(raw) > 1 && PyObject_GC_IsTracked(raw) == 0 {
+                PyObject_GC_Track(raw.cast());
+            }
+        }
+    }
+
+    /// Visits a queued handle, or what it holds: if the collector does not know it and only the queue holds it, nothing
+    /// else can reach that.
+    ///
+    /// # Safety
+    /// Called from a `tp_traverse`.
+    pub unsafe fn traverse_queued(&self, visitor: visitproc, arg: *mut c_void) -> c_int {
+        let raw = self.object().as_ptr();
+        // SAFETY: the queue holds it, and does not change while the collector visits.
+        unsafe {
+            visit!(raw, visitor, arg);
+            if PyObject_GC_IsTracked(raw) != 0 || refcount(raw) != 1 {
+                return 0;
+            }
+            visit!(Py_TYPE(raw).cast(), visitor, arg);
+            self.traverse(visitor, arg)
+        }
+    }
+
     /// Leaf code on what few handles have, which this one gets if it had none.
     pub(super) fn with_extra<T>(&self, body: impl FnOnce(&mut Extra) -> T) -> T {
         self.extra.with(|extra| body(extra.get_or_insert_default()))
@@ -319,7 +320,7 @@ impl Handle {
     pub(super) fn true_context(&self) -> Res {
         self.settle();
         let held = self.context.or_none();
-        if !snapshot::is_snapshot(held.as_ptr()) {
+        if !snapshot::is_snapshot(&held) {
             return Ok(held);
         }
         let made = snapshot::to_context(held.clone())?;
@@ -343,14 +344,14 @@ impl Handle {
     pub(super) fn args_tuple(&self) -> Res {
         match self.args.share() {
             Some(several) if self.several.get() => Ok(several),
-            Some(only) => tuple(&[only.as_ptr()]),
+            Some(only) => tuple(&[only.borrow()]),
             None => tuple(&[]),
         }
     }
 
     pub(super) fn state(&self) -> &LoopState {
         // SAFETY: handles are made for loops of ours only, and hold a reference to it.
-        unsafe { &(*self.owner.get().cast::<LoopHead>()).state }
+        unsafe { &Ref::new(self.owner.get()).cast_unchecked::<LoopHead>().state }
     }
 }
 
@@ -363,9 +364,9 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
     // else runs.
     unsafe {
         let kept = !call.handle.is_null();
-        let handle = if kept { at(call.handle) } else { blank(Kind::Once, state.object)? };
-        if !of(handle.as_ptr()).callback.is_set() {
-            of(handle.as_ptr()).hold(call.callback, call.args, call.several, call.context);
+        let handle = if kept { at(call.handle) } else { blank(Kind::Once, state)? };
+        if !of(&handle).callback.is_set() {
+            of(&handle).hold(call.callback, call.args, call.several, call.context);
         }
         Ok(handle)
     }
@@ -377,7 +378,7 @@ pub unsafe fn of_call(state: &LoopState, call: Call) -> Res {
 /// It is alive.
 unsafe fn at(place: *const Place) -> Obj {
     // SAFETY: places exist within handles only.
-    Obj::new(unsafe { place.byte_sub(PLACE_AT) }.cast_mut().cast())
+    unsafe { Ref::new(place.byte_sub(PLACE_AT).cast_mut().cast()) }.to_obj()
 }
 
 /// Takes leave of the handle of a cancelled call that has just left the queue.
@@ -387,7 +388,7 @@ unsafe fn at(place: *const Place) -> Obj {
 pub unsafe fn retire_cancelled(place: *const Place) {
     if !place.is_null() {
         // SAFETY: as the caller says.
-        unsafe { retire(at(place).as_ptr()) }
+        unsafe { of(&at(place)).retire() }
     }
 }
 
@@ -407,19 +408,10 @@ pub fn ready(state: &LoopState) -> Res<Vec<Obj>> {
 
 /// A handle for a queued call that has none.
 fn stand_for(state: &LoopState, index: usize, call: Call) -> Res {
-    let handle = blank(Kind::Once, state.object)?;
+    let handle = blank(Kind::Once, state)?;
     // SAFETY: just made; it leaves its place before it goes.
-    let this = unsafe { of(handle.as_ptr()) };
-    state.link_ready(index, call.callback.as_ptr(), &this.place);
+    let this = unsafe { of(&handle) };
+    state.link_ready(index, &call.callback, &this.place);
     this.hold(call.callback, call.args, call.several, call.context);
     Ok(handle)
-}
-
-/// Whether `object` is a handle of ours.
-pub fn is_handle(object: Raw) -> bool {
-    // SAFETY: types are set at import.
-    unsafe {
-        let types = types();
-        [types.handle, types.thread_safe, types.timer].contains(&Py_TYPE(object))
-    }
 }

@@ -4,15 +4,14 @@ use std::ptr::null;
 
 use pyo3_ffi::*;
 
-use super::handle::{Handle, Kind, of, of_call, retire};
+use super::handle::{Handle, Kind, of, of_call};
 use super::loop_state::{LoopState, thread_ident};
 use super::ready::Call;
 use super::report::{aside, callback_message, report_made, unless_exit};
-use super::task::raw_or_null;
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{call, call_method};
+use crate::ffi::calls::{call, call_method};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::refcount::refcount;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, Slot, context, error, names, snapshot};
+use crate::ffi::{NULL, Obj, Raised, Ref, Res, Slot, context, error, snapshot};
 
 /// Calls what was queued, in its context. Errors as `run`.
 ///
@@ -25,15 +24,16 @@ pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
         if !call.handle.is_null() {
             return run(of_call(state, call)?);
         }
-        if !snapshot::is_snapshot(call.context.as_ptr()) {
+        if !snapshot::is_snapshot(&call.context) {
             return run_given(state, call);
         }
         let Call { callback, args, several, context, .. } = call;
-        let (raw, given) = (callback.as_ptr(), raw_or_null(&args));
+        let given = Ref::new(callback.as_ptr());
+        let values = args.as_ref().map(|args| Ref::new(args.as_ptr()));
         run_in_spare(
             &state.spare_context,
             context,
-            || invoke(raw, given, several),
+            || invoke(given, values, several),
             move |context| call_failed(state, callback, args, several, context),
         )
     }
@@ -47,7 +47,7 @@ pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
 unsafe fn run_given(state: &LoopState, call: Call) -> Res<()> {
     let Call { callback, args, several, context, .. } = call;
     // SAFETY: as in `run_call`.
-    match unsafe { invoke_in(context.as_ptr(), callback.as_ptr(), raw_or_null(&args), several) } {
+    match unsafe { invoke_in(&context, callback.borrow(), args.as_ref().map(Obj::borrow), several) } {
         Ok(_) => Ok(()),
         Err(Raised) => call_failed(state, callback, args, several, context),
     }
@@ -72,7 +72,7 @@ fn run_in_spare(
 ) -> Res<()> {
     let entered = snapshot::enter(spare, snapshot)?;
     let result = body();
-    context::exit(entered.as_ptr());
+    context::exit(&entered);
     let result = match result {
         Ok(_) => Ok(()),
         Err(Raised) => failed(entered.clone()),
@@ -90,7 +90,7 @@ fn run_in_spare(
 pub unsafe fn run(handle: Obj) -> Res<()> {
     // SAFETY: a handle, held here while its callback runs.
     unsafe {
-        let this = of(handle.as_ptr());
+        let this = of(&handle);
         if this.cancelled.get() {
             return Ok(());
         }
@@ -101,15 +101,15 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         };
         // Who keeps the handle, or finds it by a weak reference, may look at its context.
         let alone = refcount(handle.as_ptr()) == 1 && !this.weakrefs.is_set();
-        let spare = alone && snapshot::is_snapshot(held.as_ptr());
-        run_once(&handle, this, || {
+        let spare = alone && snapshot::is_snapshot(&held);
+        run_once(this, || {
             let callback = callback;
             if !spare {
-                return run_in_own(&handle, callback.as_ptr());
+                return run_in_own(&handle, callback.borrow());
             }
             let body = || {
                 let args = this.args.share();
-                invoke(callback.as_ptr(), raw_or_null(&args), this.several.get())
+                invoke(callback.borrow(), args.as_ref().map(Obj::borrow), this.several.get())
             };
             run_in_spare(&this.state().spare_context, held, body, |entered| {
                 this.context.set(entered);
@@ -119,17 +119,14 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
     }
 }
 
-/// # Safety
-/// `handle` is a handle, and `this` its fields.
 #[inline(always)]
-unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) -> Res<()> {
+fn run_once(this: &Handle, body: impl FnOnce() -> Res<()>) -> Res<()> {
     if this.kind.get() == Kind::ThreadSafe {
         this.running.set(thread_ident() == this.state().thread.get());
     }
     let result = body();
     if this.kind.get() != Kind::Repeats {
-        // SAFETY: a handle, held by the caller for longer than its callback runs.
-        unsafe { retire(handle.as_ptr()) };
+        this.retire();
         if this.running.get() {
             ended(this);
         }
@@ -142,25 +139,23 @@ unsafe fn run_once(handle: &Obj, this: &Handle, body: impl FnOnce() -> Res<()>) 
 /// # Safety
 /// `handle` is a handle.
 pub unsafe fn run_by(handle: &Obj, function: &Obj) -> Res<()> {
-    // SAFETY: a handle, held by the caller while the program's function runs.
-    unsafe {
-        let this = of(handle.as_ptr());
-        if this.cancelled.get() {
-            return Ok(());
-        }
-        run_once(handle, this, || call(function.as_ptr(), &[handle.as_ptr()]).map(drop))
+    // SAFETY: the caller's word.
+    let this = unsafe { of(handle) };
+    if this.cancelled.get() {
+        return Ok(());
     }
+    run_once(this, || call(function, &[handle.borrow()]).map(drop))
 }
 
 /// # Safety
 /// As `run`; `callback` is held.
-unsafe fn run_in_own(handle: &Obj, callback: Raw) -> Res<()> {
+unsafe fn run_in_own(handle: &Obj, callback: Ref) -> Res<()> {
     // SAFETY: a handle, held by the caller; its context and arguments are held here.
     unsafe {
-        let this = of(handle.as_ptr());
+        let this = of(handle);
         let context = this.true_context()?;
         let args = this.args.share();
-        match invoke_in(context.as_ptr(), callback, raw_or_null(&args), this.several.get()) {
+        match invoke_in(&context, callback, args.as_ref().map(Obj::borrow), this.several.get()) {
             Ok(_) => Ok(()),
             Err(Raised) => failed(handle),
         }
@@ -171,7 +166,7 @@ unsafe fn run_in_own(handle: &Obj, callback: Raw) -> Res<()> {
 fn ended(this: &Handle) {
     this.running.set(false);
     if let Some(lock) = this.extra.with(|extra| extra.as_mut().and_then(|extra| extra.ended.take())) {
-        aside(lock.as_ptr(), || call_method(names().release, &[lock.as_ptr()]).map(drop));
+        aside(lock.borrow(), || call_method(interned().release, &[lock.borrow()]).map(drop));
     }
 }
 
@@ -185,17 +180,17 @@ pub(super) fn wait_until_ended(this: &Handle) -> Res<()> {
 #[cold]
 fn wait_for_other_thread(this: &Handle) -> Res<()> {
     while this.running.get() && this.state().thread.get() != thread_ident() {
-        let fresh = call(stdlib().allocate_lock, &[])?;
-        call_method(names().acquire, &[fresh.as_ptr()])?;
+        let fresh = call(imported().allocate_lock, &[])?;
+        call_method(interned().acquire, &[fresh.borrow()])?;
         // Those calls may have let the callback end. From here to the wait, nothing can.
         if !this.running.get() {
             break;
         }
         // One that another waiter has put there goes before ours, which is released outside.
         let lock = this.with_extra(|extra| extra.ended.get_or_insert_with(|| fresh.clone()).clone());
-        call_method(names().acquire, &[lock.as_ptr()])?;
+        call_method(interned().acquire, &[lock.borrow()])?;
         // For the next who waits.
-        call_method(names().release, &[lock.as_ptr()])?;
+        call_method(interned().release, &[lock.borrow()])?;
     }
     Ok(())
 }
@@ -203,9 +198,9 @@ fn wait_for_other_thread(this: &Handle) -> Res<()> {
 /// As `invoke`, in a context that others may know.
 ///
 /// # Safety
-/// As `invoke`; `context` is a live object.
+/// As `invoke`.
 #[inline(always)]
-unsafe fn invoke_in(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
+unsafe fn invoke_in(context: &Obj, callback: Ref, args: Option<Ref>, several: bool) -> Res {
     // SAFETY: as the caller says.
     unsafe {
         if context::enter(context).is_err() {
@@ -222,33 +217,34 @@ unsafe fn invoke_in(context: Raw, callback: Raw, args: Raw, several: bool) -> Re
 /// # Safety
 /// As `invoke_in`.
 #[cold]
-unsafe fn refused(context: Raw, callback: Raw, args: Raw, several: bool) -> Res {
+unsafe fn refused(context: &Obj, callback: Ref, args: Option<Ref>, several: bool) -> Res {
     if context::is_context(context) {
         return Err(Raised);
     }
     error::clear();
-    let items: Vec<Raw> = if several {
+    let given = args.map(Ref::as_ptr);
+    let items = match given {
         // SAFETY: a tuple, whose items are borrowed for the call.
-        unsafe { (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect() }
-    } else {
-        Some(args).into_iter().filter(|args| !args.is_null()).collect()
+        Some(args) if several => unsafe {
+            (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect()
+        },
+        _ => Vec::from_iter(given),
     };
     context::run_by_method(context, callback, &items)
 }
 
 /// # Safety
-/// `callback` is a live object; `args` is its one argument, a tuple where there are `several`, or null.
+/// `args` is the one argument of the callback, a tuple where there are `several`, or none.
 #[inline(always)]
-unsafe fn invoke(callback: Raw, args: Raw, several: bool) -> Res {
-    // SAFETY: live objects; several arguments are a tuple.
+unsafe fn invoke(callback: Ref, args: Option<Ref>, several: bool) -> Res {
+    let callback = callback.as_ptr();
+    // SAFETY: all are borrowed for the call; several arguments are a tuple.
     unsafe {
-        if args.is_null() {
-            return Obj::steal(PyObject_CallNoArgs(callback));
-        }
+        let Some(args) = args else { return Obj::steal(PyObject_CallNoArgs(callback)) };
         if several {
-            return Obj::steal(PyObject_Call(callback, args, NULL));
+            return Obj::steal(PyObject_Call(callback, args.as_ptr(), NULL));
         }
-        let args = [NULL, args];
+        let args = [NULL, args.as_ptr()];
         let count = 1 | PY_VECTORCALL_ARGUMENTS_OFFSET;
         Obj::steal(PyObject_Vectorcall(callback, args.as_ptr().add(1), count, NULL))
     }
@@ -263,12 +259,12 @@ fn failed(handle: &Obj) -> Res<()> {
 /// Tells the loop's exception handler that the callback of `handle` raised.
 pub fn report_failure(handle: &Obj, exception: Obj) -> Res<()> {
     // SAFETY: a handle.
-    let this = unsafe { of(handle.as_ptr()) };
+    let this = unsafe { of(handle) };
     this.settle();
     let (callback, args) = (this.callback.or_none(), this.args_tuple()?);
-    let message = callback_message(this.state(), callback.as_ptr(), args.as_ptr())?;
-    let n = names();
+    let message = callback_message(this.state(), callback.borrow(), args.borrow())?;
+    let n = interned();
     let pairs =
-        [(n.message, message.as_ptr()), (n.exception, exception.as_ptr()), (n.handle, handle.as_ptr())];
-    report_made(this.owner.get(), &pairs, this.source_traceback())
+        [(n.message, message.borrow()), (n.exception, exception.borrow()), (n.handle, handle.borrow())];
+    report_made(this.state().object(), &pairs, this.source_traceback())
 }

@@ -4,32 +4,35 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
-use super::handle::{self, HANDLES, Handle, Types, of, tp_clear, tp_traverse, types};
+use super::handle::{self, HANDLES, Handle, Types, types};
 use super::handle_run::{run, wait_until_ended};
 use super::overrides::GET_DEBUG;
 use super::scheduled;
-use crate::ffi::args::Overriding;
-use crate::ffi::guard::{getter, guarded, noargs, overriding, setter};
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{boolean, call, call_method_kw, float, is_none, ret, truth};
-use crate::ffi::typedef::TypeDef;
-use crate::ffi::{NULL, Obj, Raised, Raw, Res, names, nesting, none};
+use crate::ffi::args::{Args, Overriding};
+use crate::ffi::calls::{call, call_method};
+use crate::ffi::class::{Class, Native};
+use crate::ffi::guard::guarded;
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{float, getattr, ret, truth};
+use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, nesting, none};
 
 /// The method of asyncio's class that ours of this name stands for.
 #[inline(always)]
-fn base(receiver: Raw, name: &'static CStr) -> Overriding {
-    Overriding { receiver, class: class_of, name }
+fn base(this: &Handle, name: &'static CStr) -> Overriding {
+    // SAFETY: the receiver, which is a handle.
+    let class = |slf| class_of(unsafe { Ref::new(slf).cast_unchecked() }).as_ptr();
+    Overriding { receiver: this.object().as_ptr(), class, name }
 }
 
-overriding!(py_cancel, base, c"cancel", |slf| {
-    let this = of(slf);
+fn cancel(this: &Handle, args: Args) -> Res<()> {
+    args.none(base(this, c"cancel"))?;
     wait_until_ended(this)?;
     if this.cancelled.replace(true) {
-        return Ok(none());
+        return Ok(());
     }
     let state = this.state();
-    if state.overrides.has(state.object, GET_DEBUG) || state.debug.get() {
-        remember_repr(slf, this)?;
+    if state.overrides.has(state.object(), GET_DEBUG) || state.debug.get() {
+        remember_repr(this)?;
     }
     // What was asked for may have let it run.
     this.settle();
@@ -38,68 +41,49 @@ overriding!(py_cancel, base, c"cancel", |slf| {
     if this.scheduled.get() {
         scheduled::timer_cancelled(state);
     }
-    Ok(none())
-});
+    Ok(())
+}
 
 /// In debug mode a cancelled handle still shows what it was.
-///
-/// # Safety
-/// `slf` is a handle, and `this` its fields.
 #[cold]
-unsafe fn remember_repr(slf: Raw, this: &Handle) -> Res<()> {
-    // SAFETY: the caller has the handle, which has its loop.
-    unsafe {
-        let debug = call_method_kw(names().get_debug, &[this.owner.get()], 1, NULL)?;
-        if truth(debug.as_ptr())? {
-            let text = Obj::steal(PyObject_Repr(slf))?;
-            drop(this.with_extra(|extra| extra.repr.replace(text)));
-        }
-        Ok(())
+fn remember_repr(this: &Handle) -> Res<()> {
+    if truth(&call_method(interned().get_debug, &[this.state().object()])?)? {
+        // SAFETY: a live object.
+        let text = Obj::steal(unsafe { PyObject_Repr(this.object().as_ptr()) })?;
+        drop(this.with_extra(|extra| extra.repr.replace(text)));
     }
+    Ok(())
 }
 
-overriding!(py_cancelled, base, c"cancelled", |slf| {
-    wait_until_ended(of(slf))?;
-    Ok(boolean(of(slf).cancelled.get()))
-});
-overriding!(py_get_context, base, c"get_context", |slf| of(slf).true_context());
-overriding!(py_when, base, c"when", |slf| float(of(slf).when.get()));
+fn cancelled(this: &Handle, args: Args) -> Res<bool> {
+    args.none(base(this, c"cancelled"))?;
+    wait_until_ended(this)?;
+    Ok(this.cancelled.get())
+}
 
-noargs!(py_run, |slf| {
-    run(Obj::new(slf))?;
-    Ok(none())
-});
+fn get_context(this: &Handle, args: Args) -> Res {
+    args.none(base(this, c"get_context"))?;
+    this.true_context()
+}
+
+fn when(this: &Handle, args: Args) -> Res {
+    args.none(base(this, c"when"))?;
+    float(this.when.get())
+}
 
 /// The class of asyncio that a handle passes for.
-///
-/// # Safety
-/// `slf` is a handle.
-pub fn class_of(slf: Raw) -> Raw {
+pub fn class_of(this: &Handle) -> Ref<'static> {
     let types = types();
-    // SAFETY: live objects, under the GIL.
-    match unsafe { Py_TYPE(slf) } {
-        kind if kind == types.timer => stdlib().timer_handle_type,
-        kind if kind == types.thread_safe => stdlib().thread_safe_handle_type,
-        _ => stdlib().handle_type,
+    match this.object().type_of() {
+        kind if kind == types.timer => imported().timer_handle_type,
+        kind if kind == types.thread_safe => imported().thread_safe_handle_type,
+        _ => imported().handle_type,
     }
 }
 
-/// The function of asyncio's own class for what is rare.
-fn inherited(slf: Raw, name: &CStr) -> Res {
-    // SAFETY: a handle, a live class and a NUL-terminated name.
-    Obj::steal(unsafe { PyObject_GetAttrString(class_of(slf), name.as_ptr()) })
-}
-
-noargs!(py_repr_info, |slf| {
-    let function = inherited(slf, c"_repr_info")?;
-    call(function.as_ptr(), &[slf])
-});
-
-/// # Safety
-/// `slf` is a handle.
-unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
-    // SAFETY: a slot of the handle types.
-    guarded(NULL, || ret(inherited(slf, c"__repr__").and_then(|function| call(function.as_ptr(), &[slf]))))
+/// What asyncio's own class does for what is rare.
+fn inherited(this: &Handle, name: &CStr, args: &[Ref]) -> Res {
+    call(&getattr(class_of(this), text(name)?)?, args)
 }
 
 /// # Safety
@@ -107,7 +91,7 @@ unsafe extern "C" fn tp_repr(slf: Raw) -> Raw {
 unsafe extern "C" fn tp_hash(slf: Raw) -> Py_hash_t {
     // SAFETY: a slot of the timer type: a timer hashes as the number that `when` gives.
     guarded(-1, || unsafe {
-        match float(of(slf).when.get()) {
+        match float(Ref::new(slf).cast_unchecked::<Handle>().when.get()) {
             Ok(when) => PyObject_Hash(when.as_ptr()),
             Err(Raised) => -1,
         }
@@ -121,41 +105,36 @@ unsafe extern "C" fn tp_richcompare(slf: Raw, other: Raw, op: c_int) -> Raw {
     let names = [c"__lt__", c"__le__", c"__eq__", c"__ne__", c"__gt__", c"__ge__"];
     let name = names[(op as usize).min(5)];
     // SAFETY: a slot of the timer type.
-    guarded(NULL, || ret(inherited(slf, name).and_then(|function| call(function.as_ptr(), &[slf, other]))))
+    let (this, other) = unsafe { (Ref::new(slf).cast_unchecked::<Handle>(), Ref::new(other)) };
+    guarded(NULL, || ret(inherited(this, name, &[this.object(), other])))
 }
 
-getter!(get_class, |slf| Ok(Obj::new(class_of(slf))));
-getter!(get_callback, |slf| {
-    of(slf).settle();
-    Ok(of(slf).callback.or_none())
-});
-getter!(get_args, |slf| {
-    let this = of(slf);
+fn get_callback(this: &Handle) -> Obj {
+    this.settle();
+    this.callback.or_none()
+}
+
+fn get_args(this: &Handle) -> Res {
     this.settle();
     if this.callback.is_set() { this.args_tuple() } else { Ok(none()) }
-});
-getter!(get_cancelled, |slf| Ok(boolean(of(slf).cancelled.get())));
-getter!(get_scheduled, |slf| Ok(boolean(of(slf).scheduled.get())));
-getter!(get_when, |slf| float(of(slf).when.get()));
-getter!(get_owner, |slf| Ok(of(slf).owner.or_none()));
-getter!(get_private_context, |slf| of(slf).true_context());
-getter!(get_repr, |slf| {
-    let text = of(slf).extra.with(|extra| extra.as_ref().and_then(|extra| extra.repr.clone()));
-    Ok(text.unwrap_or_else(none))
-});
-getter!(get_source_traceback, |slf| Ok(of(slf).source_traceback().unwrap_or_else(none)));
-setter!(set_source_traceback_attr, |slf, value| {
-    let frames = if value.is_null() || is_none(value) { None } else { Some(Obj::new(value)) };
-    drop(of(slf).with_extra(|extra| std::mem::replace(&mut extra.source_traceback, frames)));
+}
+
+fn get_repr(this: &Handle) -> Obj {
+    this.extra.with(|extra| extra.as_ref().and_then(|extra| extra.repr.clone())).unwrap_or_else(none)
+}
+
+fn set_source_traceback(this: &Handle, value: Option<Ref>) -> Res<()> {
+    let frames = value.filter(|value| !value.is_none()).map(Ref::to_obj);
+    drop(this.with_extra(|extra| std::mem::replace(&mut extra.source_traceback, frames)));
     Ok(())
-});
+}
 
 /// # Safety
 /// `slf` is a handle, to which no reference is left.
 unsafe extern "C" fn tp_dealloc(slf: Raw) {
     // SAFETY: a slot of the type. Before `release`, which may come later, nothing leads to the handle any more.
     guarded((), || unsafe {
-        of(slf).place.leave();
+        Ref::new(slf).cast_unchecked::<Handle>().place.leave();
         nesting::bounded(slf, release);
     });
 }
@@ -165,7 +144,7 @@ unsafe extern "C" fn tp_dealloc(slf: Raw) {
 unsafe fn release(slf: Raw) {
     // SAFETY: the last reference is gone; slots are emptied one by one, each before what it held is released.
     unsafe {
-        let this = of(slf);
+        let this: &Handle = Ref::new(slf).cast_unchecked();
         PyObject_GC_UnTrack(slf.cast());
         if this.weakrefs.is_set() {
             PyObject_ClearWeakRefs(slf);
@@ -180,43 +159,58 @@ unsafe fn release(slf: Raw) {
 
 const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
 
-fn common(name: &'static CStr) -> TypeDef {
-    TypeDef::new(name, size_of::<Handle>() - size_of::<PyObject>())
-        .flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
-        .collector(tp_traverse, tp_clear, tp_dealloc)
-        .slot(Py_tp_repr, tp_repr as *mut c_void)
-        .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
-        .fast(c"cancel", py_cancel, c"Cancel the callback; a second call does nothing.")
-        .fast(c"cancelled", py_cancelled, c"Return True if the callback was cancelled.")
-        .fast(c"get_context", py_get_context, c"Return the contextvars.Context of the callback.")
-        .noargs(c"_run", py_run, c"Run the callback in its context.")
-        .noargs(c"_repr_info", py_repr_info, c"The parts of the repr.")
-        .get(c"__class__", get_class)
+fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
+    Class::<Handle>::new(name)
+        .collected_by(tp_dealloc)
+        .fast(c"cancel", cancel, c"Cancel the callback; a second call does nothing.")
+        .fast(c"cancelled", cancelled, c"Return True if the callback was cancelled.")
+        .fast(c"get_context", get_context, c"Return the contextvars.Context of the callback.")
+        // SAFETY: a handle.
+        .noargs(c"_run", |this| unsafe { run(this.object().to_obj()) }, c"Run the callback in its context.")
+        .noargs(
+            c"_repr_info",
+            |this| inherited(this, c"_repr_info", &[this.object()]),
+            c"The parts of the repr.",
+        )
+        .unary(Py_tp_repr, |this| inherited(this, c"__repr__", &[this.object()]))
+        .get(c"__class__", |this| class_of(this).to_obj())
         .get(c"_callback", get_callback)
         .get(c"_args", get_args)
-        .get(c"_cancelled", get_cancelled)
-        .get(c"_loop", get_owner)
-        .get(c"_context", get_private_context)
+        .get(c"_cancelled", |this| this.cancelled.get())
+        .get(c"_loop", |this| this.owner.or_none())
+        .get(c"_context", Handle::true_context)
         .get(c"_repr", get_repr)
-        .getset(c"_source_traceback", get_source_traceback, set_source_traceback_attr)
+        .getset(
+            c"_source_traceback",
+            |this| this.source_traceback().unwrap_or_else(none),
+            set_source_traceback,
+        )
+        .also(|def| {
+            def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
+                .doc(doc)
+                .offset_member(c"__weaklistoffset__", WEAKREFS_AT)
+        })
 }
 
 /// Makes the two types.
 pub fn load() -> Res<()> {
-    let handle = common(c"aioxide.Handle")
-        .doc(c"A callback scheduled with call_soon, call_soon_threadsafe, add_reader or add_writer.")
-        .build(NULL)?;
-    let thread_safe = common(c"aioxide.ThreadSafeHandle")
-        .doc(c"A callback scheduled with call_soon_threadsafe: cancel() waits while another thread runs it.")
-        .build(NULL)?;
-    let timer = common(c"aioxide.TimerHandle")
-        .doc(c"A callback scheduled with call_later or call_at.")
-        .slot(Py_tp_hash, tp_hash as *mut c_void)
-        .slot(Py_tp_richcompare, tp_richcompare as *mut c_void)
-        .fast(c"when", py_when, c"Return the time when it is due, in seconds on the loop's clock.")
-        .get(c"_when", get_when)
-        .get(c"_scheduled", get_scheduled)
-        .build(NULL)?;
+    let handle = common(
+        c"aioxide.Handle",
+        c"A callback scheduled with call_soon, call_soon_threadsafe, add_reader or add_writer.",
+    );
+    let thread_safe = common(
+        c"aioxide.ThreadSafeHandle",
+        c"A callback scheduled with call_soon_threadsafe: cancel() waits while another thread runs it.",
+    );
+    let timer = common(c"aioxide.TimerHandle", c"A callback scheduled with call_later or call_at.")
+        .fast(c"when", when, c"Return the time when it is due, in seconds on the loop's clock.")
+        .get(c"_when", |this| float(this.when.get()))
+        .get(c"_scheduled", |this| this.scheduled.get())
+        .also(|def| {
+            def.slot(Py_tp_hash, tp_hash as *mut c_void)
+                .slot(Py_tp_richcompare, tp_richcompare as *mut c_void)
+        });
+    let (handle, thread_safe, timer) = (handle.build(None)?, thread_safe.build(None)?, timer.build(None)?);
     handle::set_types(Types { handle, thread_safe, timer });
     Ok(())
 }

@@ -8,8 +8,10 @@ use pyo3_ffi::*;
 
 use super::overrides::Overrides;
 use super::ready::{self, Call, Place, Shown};
+use crate::ffi::class::{Native, derives};
 use crate::ffi::error::{self, Res, runtime_error};
-use crate::ffi::{Leaf, Obj, Raw, Slot};
+use crate::ffi::py::Object;
+use crate::ffi::{Global, Leaf, Obj, Raw, Ref, Slot};
 
 pub type Item = ready::Item<LoopState>;
 pub type JobFn = ready::JobFn<LoopState>;
@@ -47,7 +49,9 @@ pub struct LoopState {
 }
 
 impl LoopState {
-    pub fn new(object: Raw) -> LoopState {
+    /// # Safety
+    /// It becomes the state in `object`, an instance of `LOOP_TYPE`.
+    pub unsafe fn new(object: Raw) -> LoopState {
         LoopState {
             object,
             ready: Leaf::new(Ready::default()),
@@ -67,6 +71,12 @@ impl LoopState {
             current_handle: Slot::empty(),
             spare_context: Slot::empty(),
         }
+    }
+
+    #[inline(always)]
+    pub fn object(&self) -> Ref<'_> {
+        // SAFETY: this is a part of it.
+        unsafe { Ref::new(self.object) }
     }
 
     /// Queues an item; MemoryError where there is no memory for that.
@@ -95,7 +105,7 @@ impl LoopState {
     /// As `push`, where nobody is there to raise to: `sys.unraisablehook` is told.
     pub fn push_or_report(&self, item: Item) {
         if self.push(item).is_err() {
-            error::unraisable(self.object);
+            error::unraisable(self.object());
         }
     }
 
@@ -128,7 +138,7 @@ impl LoopState {
     /// Whether work may be queued past the Python method `call_soon`: not overridden, not closed, not in debug mode.
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        self.overrides.none(self.object)
+        self.overrides.none(self.object())
     }
 
     /// Raises what `call_soon` raises on a loop that is closed, or (debug mode) on the wrong thread.
@@ -175,7 +185,7 @@ impl LoopState {
     }
 
     /// Gives a queued call a handle; see `Ready::link`.
-    pub fn link_ready(&self, index: usize, callback: Raw, place: &Place) -> bool {
+    pub fn link_ready(&self, index: usize, callback: &Obj, place: &Place) -> bool {
         self.ready.with(|ready| ready.link(index, callback, place))
     }
 
@@ -192,28 +202,19 @@ pub struct LoopHead {
 }
 
 /// The type of loop objects, which is made above.
-pub static LOOP_TYPE: crate::ffi::Global<*mut PyTypeObject> = crate::ffi::Global::new();
+pub static LOOP_TYPE: Global<*mut PyTypeObject> = Global::new();
 
-/// The state of `object` if it is a loop of ours.
-#[inline(always)]
-pub fn native_state(object: Raw) -> Option<*const LoopState> {
-    // SAFETY: the type is set at import, and looked at first.
-    unsafe {
-        if !crate::ffi::compat::is_subtype(Py_TYPE(object), *LOOP_TYPE.get()) {
-            return None;
-        }
-        Some(state_in(object))
+// SAFETY: every instance of that type begins with it; its fields are cells.
+unsafe impl Native for LoopHead {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        derives(kind, &LOOP_TYPE)
     }
 }
 
-/// Where the state of a loop of ours is.
-///
-/// # Safety
-/// `object` is an instance of `LOOP_TYPE`.
+/// The state of `object` if it is a loop of ours; it lives for as long as that.
 #[inline(always)]
-pub unsafe fn state_in(object: Raw) -> *const LoopState {
-    // SAFETY: every instance of that type begins with a `LoopHead`.
-    unsafe { &raw const (*object.cast::<LoopHead>()).state }
+pub fn native_state(object: impl Object) -> Option<*const LoopState> {
+    object.reference().cast().map(|head: &LoopHead| &raw const head.state)
 }
 
 /// `threading.get_ident()`.

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `LoopState.ready`, `closed`, `debug`, `thread`, `overrides` | any thread: `call_soon_threadsafe` pushes where the loop pops |
 //! | `LoopState.timers`, `cancelled_timers`, `task_factory`, `stopping` | the loop's thread, or any while the loop does not run |
-//! | `LoopState.now`, `entered`, `current_handle`, `spare_context` | the loop's thread, within a turn |
+//! | `LoopState.now`, `entered`, `current_handle`, `spare_context` | the loop's thread, in a turn, an eager step or `call_later` |
 //! | `LoopState.tasks`, `Task.newer` and `older`, `Mark::Registered` | any thread: the last reference to a task can go anywhere |
 //! | `Future`: `state`, `outcome`, `first`, `rare`, `blocking`, `cancels` | the loop's thread; another one queues `Item::Finish` |
 //! | `Future`: `owner`, `Mark::Native`, `IsTask` | whoever makes or initialises the object; read anywhere |
@@ -47,7 +47,7 @@
 //! # Safety
 //!
 //! - **Is it ours?** A pointer is taken for one of our bodies after a look at its type (`classes`), in a method of that type, or
-//!   where only ours get: an `Item` by its kind, a waiter without context (a task), `Mark::IsTask`, `TaskObj` and `TaskRef`.
+//!   where only ours get: an `Item` by its kind, a waiter without context (a task), `Mark::IsTask`, `FutureHead`, `TaskHead`, `TaskObj`.
 //! - **Is it alive?** What is worked on is held by the caller, or by the interpreter for the time of a method; what may be let go
 //!   of by code that runs meanwhile (the coroutine, a callback, what is waited for) is held on the stack first.
 //! - **Two references to a body** are no harm: its fields are cells, of which nobody holds the inside while code runs that may

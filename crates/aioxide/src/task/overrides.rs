@@ -8,8 +8,9 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use crate::ffi::names::interned;
 use crate::ffi::object::getattr;
-use crate::ffi::{Global, Obj, Raw, Res, compat, error, names};
+use crate::ffi::{Global, Obj, Raw, Ref, Res, compat, error};
 
 pub const CALL_SOON: u16 = 1;
 pub const CALL_AT: u16 = 1 << 1;
@@ -21,8 +22,8 @@ pub const CALL_SOON_THREADSAFE: u16 = 1 << 5;
 const CLOSED: u16 = 1 << 14;
 const DEBUG: u16 = 1 << 15;
 
-fn watched() -> [(Raw, u16); 6] {
-    let n = names();
+fn watched() -> [(Ref<'static>, u16); 6] {
+    let n = interned();
     [
         (n.call_soon, CALL_SOON),
         (n.call_at, CALL_AT),
@@ -47,8 +48,8 @@ pub struct Overrides {
 static OWN: Global<Vec<Obj>> = Global::new();
 
 /// Remembers the methods of the native loop type.
-pub fn load(loop_type: *mut PyTypeObject) -> Res<()> {
-    let own = watched().iter().map(|(name, _)| getattr(loop_type.cast(), *name)).collect::<Res<Vec<_>>>()?;
+pub fn load(loop_type: Ref) -> Res<()> {
+    let own = watched().iter().map(|(name, _)| getattr(loop_type, *name)).collect::<Res<Vec<_>>>()?;
     OWN.set(own);
     Ok(())
 }
@@ -66,9 +67,8 @@ impl Overrides {
 
     /// Whether nothing at all stands against the direct way.
     #[inline(always)]
-    pub fn none(&self, object: Raw) -> bool {
-        // SAFETY: a live loop object.
-        let tag = compat::version_tag(unsafe { Py_TYPE(object) });
+    pub fn none(&self, object: Ref) -> bool {
+        let tag = compat::version_tag(object.type_of());
         if tag != self.version.get() || tag == 0 {
             self.look_at_class(object);
         }
@@ -77,44 +77,44 @@ impl Overrides {
 
     /// Whether the user replaced the method.
     #[inline(always)]
-    pub fn has(&self, object: Raw, method: u16) -> bool {
+    pub fn has(&self, object: Ref, method: u16) -> bool {
         !self.none(object) && self.any.get() & method != 0
     }
 
     #[cold]
-    fn look_at_class(&self, object: Raw) {
-        // SAFETY: a live loop object; the methods were remembered at import.
-        unsafe {
-            let kind = Py_TYPE(object);
-            let mut found = 0;
-            for ((name, bit), own) in watched().iter().zip(OWN.get()) {
-                match getattr(kind.cast(), *name) {
-                    Ok(method) if method.as_ptr() == own.as_ptr() => {}
-                    Ok(_) => found |= bit,
-                    Err(_) => {
-                        error::clear();
-                        found |= bit;
-                    }
+    fn look_at_class(&self, object: Ref) {
+        // SAFETY: the methods were remembered at import.
+        let known = unsafe { OWN.get() };
+        let mut found = 0;
+        for ((name, bit), own) in watched().iter().zip(known) {
+            match getattr(object.class(), *name) {
+                Ok(method) if method.as_ptr() == own.as_ptr() => {}
+                Ok(_) => found |= bit,
+                Err(_) => {
+                    error::clear();
+                    found |= bit;
                 }
             }
-            self.by_class.set(found);
-            // The look-ups above have given the type a tag, unless the interpreter has run out of them.
-            self.version.set(compat::version_tag(kind));
-            self.join();
         }
+        self.by_class.set(found);
+        // The look-ups above have given the type a tag, unless the interpreter has run out of them.
+        self.version.set(compat::version_tag(object.type_of()));
+        self.join();
     }
 
     /// An attribute of the instance was set or deleted: looks whether one of ours is hidden now.
-    pub fn look_at_instance(&self, object: Raw) {
-        // SAFETY: a live loop object; the dict is borrowed for the look-ups.
-        unsafe {
-            let Ok(dict) = Obj::steal(PyObject_GenericGetDict(object, std::ptr::null_mut())) else {
-                return error::clear();
-            };
-            let hidden = |(name, bit)| if PyDict_Contains(dict.as_ptr(), name) == 1 { bit } else { 0 };
-            self.by_instance.set(watched().map(hidden).iter().fold(0, |bits, bit| bits | bit));
-            self.join();
-        }
+    pub fn look_at_instance(&self, object: Ref) {
+        // SAFETY: looks into a live object.
+        let Ok(dict) = Obj::steal(unsafe { PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut()) })
+        else {
+            return error::clear();
+        };
+        let hidden = |(name, bit): (Ref, u16)| {
+            // SAFETY: a live dict and a live name.
+            if unsafe { PyDict_Contains(dict.as_ptr(), name.as_ptr()) } == 1 { bit } else { 0 }
+        };
+        self.by_instance.set(watched().map(hidden).iter().fold(0, |bits, bit| bits | bit));
+        self.join();
     }
 
     pub fn set_closed(&self) {
@@ -134,9 +134,10 @@ impl Overrides {
 }
 
 /// Whether `name` is one of the methods that are looked after.
-pub fn is_watched(name: Raw) -> bool {
+pub fn is_watched(name: Ref) -> bool {
     // SAFETY: both are str: attribute names are.
-    watched().iter().any(|(known, _)| *known == name || unsafe { PyUnicode_Compare(*known, name) } == 0)
+    let same = |known: Ref| unsafe { PyUnicode_Compare(known.as_ptr(), name.as_ptr()) } == 0;
+    watched().iter().any(|(known, _)| *known == name || same(*known))
 }
 
 unsafe extern "C" {

@@ -322,14 +322,15 @@ impl<S> Ready<S> {
     }
 
     /// Gives the entry at `index` among those that `shown` lists a handle, if it is still that call and has none.
-    pub fn link(&mut self, index: usize, callback: Raw, place: &Place) -> bool {
+    pub fn link(&mut self, index: usize, callback: &Obj, place: &Place) -> bool {
         // SAFETY: entries are filled.
         let mut shown = self.entries().filter(|entry| unsafe { Entry::shown(*entry) }.is_some());
         let Some(entry) = shown.nth(index).map(<*const Entry>::cast_mut) else { return false };
         // SAFETY: as above, and nobody else refers to the queue's memory.
         unsafe {
             let is_call = matches!((*entry).kind, Kind::Call | Kind::CallSeveral);
-            if !is_call || (*entry).words[0] != callback.cast() || !(*entry).words[HANDLE].is_null() {
+            if !is_call || (*entry).words[0] != callback.as_ptr().cast() || !(*entry).words[HANDLE].is_null()
+            {
                 return false;
             }
             (*entry).words[HANDLE] = (&raw const *place).cast_mut().cast();

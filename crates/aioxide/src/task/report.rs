@@ -3,9 +3,11 @@
 use pyo3_ffi::*;
 
 use super::loop_state::LoopState;
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{boolean, call, dict, getattr, tuple};
-use crate::ffi::{Obj, Raised, Raw, Res, error, names};
+use crate::ffi::calls::{call, call_kw, call_method, dict, tuple};
+use crate::ffi::names::{imported, interned, text};
+use crate::ffi::object::{boolean, getattr};
+use crate::ffi::py::Object;
+use crate::ffi::{Obj, Raised, Ref, Res, error, number};
 
 /// Has `report` tell of the exception that is set, unless that must leave the loop.
 #[cold]
@@ -17,7 +19,7 @@ pub fn unless_exit(report: impl FnOnce(Obj) -> Res<()>) -> Res<()> {
 }
 
 /// Runs `body` with the exception that is set put aside; `sys.unraisablehook` is told what it raises, about `object`.
-pub fn aside(object: Raw, body: impl FnOnce() -> Res<()>) {
+pub fn aside(object: Ref, body: impl FnOnce() -> Res<()>) {
     let pending = error::take();
     if body().is_err() {
         error::unraisable(object);
@@ -26,36 +28,34 @@ pub fn aside(object: Raw, body: impl FnOnce() -> Res<()>) {
 }
 
 /// "Exception in callback ...", with the text that asyncio of the running version gives for a callback.
-pub fn callback_message(state: &LoopState, callback: Raw, args: Raw) -> Res {
+pub fn callback_message(state: &LoopState, callback: Ref, args: Ref) -> Res {
     let text = if cfg!(Py_3_13) {
-        let kwnames = tuple(&[crate::ffi::names::intern(c"debug")?])?;
+        let kwnames = tuple(&[text(c"debug")?])?;
         let debug = boolean(state.debug.get());
-        let all = [callback, args, debug.as_ptr()];
-        crate::ffi::object::call_kw(stdlib().format_callback_source, &all, 2, kwnames.as_ptr())?
+        let all = [callback, args, debug.borrow()];
+        call_kw(imported().format_callback_source, &all, Some(kwnames.borrow()))?
     } else {
-        call(stdlib().format_callback_source, &[callback, args])?
+        call(imported().format_callback_source, &[callback, args])?
     };
     // SAFETY: formats one object.
     Obj::steal(unsafe { PyUnicode_FromFormat(c"Exception in callback %U".as_ptr(), text.as_ptr()) })
 }
 
 /// `loop.call_exception_handler(dict(pairs))`.
-pub fn report_context(owner: Raw, pairs: &[(Raw, Raw)]) -> Res<()> {
-    let details = dict(pairs)?;
-    crate::ffi::object::call_method(names().call_exception_handler, &[owner, details.as_ptr()]).map(drop)
+pub fn report_context(owner: impl Object, pairs: &[(impl Object, impl Object)]) -> Res<()> {
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.reference(), value.reference())).collect();
+    let details = dict(&pairs)?;
+    call_method(interned().call_exception_handler, &[owner.reference(), details.borrow()]).map(drop)
 }
 
 /// The same, with where the object was made that it is about, if that is known.
-pub fn report_made(owner: Raw, pairs: &[(Raw, Raw)], made: Option<Obj>) -> Res<()> {
-    let made = made.as_ref().map(|frames| (names().source_traceback, frames.as_ptr()));
+pub fn report_made(owner: Ref, pairs: &[(Ref, Ref)], made: Option<Obj>) -> Res<()> {
+    let made = made.as_ref().map(|frames| (interned().source_traceback, frames.borrow()));
     let all: Vec<_> = pairs.iter().copied().chain(made).collect();
     report_context(owner, &all)
 }
 
 /// The loop's attribute `name` as a number of seconds, for the debug mode's limits.
-pub fn seconds_attr(owner: Raw, name: Raw) -> Res<f64> {
-    let value = getattr(owner, name)?;
-    // SAFETY: converts or raises.
-    let seconds = unsafe { PyFloat_AsDouble(value.as_ptr()) };
-    if seconds == -1.0 && error::occurred() { Err(Raised) } else { Ok(seconds) }
+pub fn seconds_attr(owner: Ref, name: Ref) -> Res<f64> {
+    number::as_f64(&getattr(owner, name)?)
 }

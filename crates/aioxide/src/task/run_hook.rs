@@ -10,10 +10,14 @@ use std::ffi::c_int;
 
 use pyo3_ffi::*;
 
+use super::handle::Handle;
 use super::handle_type;
-use crate::ffi::names::{names, stdlib};
+#[cfg(Py_3_12)]
+use crate::ffi::Raw;
+use crate::ffi::cells::Locked;
+use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{getattr, import_from};
-use crate::ffi::{Global, Obj, Raw, compat, error};
+use crate::ffi::{Global, Obj, Py, Ref, compat, error};
 
 struct Known {
     /// Something may have been replaced since it was looked.
@@ -24,75 +28,83 @@ struct Known {
     unwatched: Cell<bool>,
 }
 
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Known {}
-
 /// No class has this tag.
 const NOTHING: u32 = u32::MAX;
 
-static KNOWN: Known =
-    Known { changed: Cell::new(true), tag: Cell::new(NOTHING), unwatched: Cell::new(cfg!(not(Py_3_12))) };
+static KNOWN: Locked<Known> = Locked::new(Known {
+    changed: Cell::new(true),
+    tag: Cell::new(NOTHING),
+    unwatched: Cell::new(cfg!(not(Py_3_12))),
+});
 
 /// The namespace of `asyncio.events`: what asyncio's own functions see as their globals, however they are wrapped.
 static ASYNCIO: Global<Obj> = Global::new();
 
-pub fn load() -> crate::ffi::Res<()> {
+pub fn load(py: Py) -> crate::ffi::Res<()> {
     ASYNCIO.set(import_from(c"asyncio.events", c"__dict__")?);
     #[cfg(Py_3_12)]
-    watch();
+    watch(py);
+    #[cfg(not(Py_3_12))]
+    let _ = py;
     Ok(())
 }
 
-fn classes() -> [Raw; 3] {
-    [stdlib().handle_type, stdlib().timer_handle_type, stdlib().thread_safe_handle_type]
+fn classes() -> [Ref<'static>; 3] {
+    let i = imported();
+    [i.handle_type, i.timer_handle_type, i.thread_safe_handle_type]
 }
 
 #[cfg(Py_3_12)]
-fn watch() {
+fn watch(py: Py) {
     // SAFETY: live classes, which the module keeps for ever, and a function of the type that is asked for.
     unsafe {
         let id = PyType_AddWatcher(Some(note_change));
-        if id < 0 || classes().iter().any(|class| PyType_Watch(id, *class) < 0) {
+        if id < 0 || classes().iter().any(|class| PyType_Watch(id, class.as_ptr()) < 0) {
             // All eight watchers are taken: then tags are compared.
             error::clear();
-            KNOWN.unwatched.set(true);
+            KNOWN.get(py).unwatched.set(true);
         }
     }
 }
 
+/// # Safety
+/// The calling thread holds the GIL.
 #[cfg(Py_3_12)]
-extern "C" fn note_change(_: Raw) -> c_int {
-    KNOWN.changed.set(true);
-    KNOWN.tag.set(NOTHING);
+unsafe extern "C" fn note_change(_: Raw) -> c_int {
+    // SAFETY: the caller's word.
+    let known = KNOWN.get(unsafe { Py::assume() });
+    known.changed.set(true);
+    known.tag.set(NOTHING);
     0
 }
 
 /// Asked before each callback.
 #[inline(always)]
-pub fn is_set() -> bool {
-    KNOWN.changed.get() && look_again()
+pub fn is_set(py: Py) -> bool {
+    let known = KNOWN.get(py);
+    known.changed.get() && tag() != known.tag.get() && look(known)
 }
 
 #[inline(always)]
-fn look_again() -> bool {
-    compat::version_tag(stdlib().timer_handle_type.cast()) != KNOWN.tag.get() && look()
+fn tag() -> u32 {
+    compat::version_tag(imported().timer_handle_type.as_ptr().cast())
 }
 
 #[cold]
 #[inline(never)]
-fn look() -> bool {
+fn look(known: &Known) -> bool {
     let found = classes().iter().any(|class| replaced_in(*class).is_some());
     // The look-ups have given the classes tags, unless the interpreter has run out of them: then each callback looks.
-    let tag = compat::version_tag(stdlib().timer_handle_type.cast());
+    let tag = tag();
     let sure = !found && tag != 0;
-    KNOWN.tag.set(if sure { tag } else { NOTHING });
-    KNOWN.changed.set(!sure || KNOWN.unwatched.get());
+    known.tag.set(if sure { tag } else { NOTHING });
+    known.changed.set(!sure || known.unwatched.get());
     found
 }
 
 /// What the program has put in place of `class._run`.
-fn replaced_in(class: Raw) -> Option<Obj> {
-    let Ok(function) = getattr(class, names().private_run) else {
+fn replaced_in(class: Ref) -> Option<Obj> {
+    let Ok(function) = getattr(class, interned().private_run) else {
         error::clear();
         return None;
     };
@@ -106,8 +118,8 @@ fn replaced_in(class: Raw) -> Option<Obj> {
 
 /// What is to run `handle` in place of native code. A thread-safe handle of ours has no lock, which asyncio's own
 /// `_ThreadSafeHandle._run` takes before it calls its base's: so the base's is called.
-pub fn function_for(handle: Raw) -> Option<Obj> {
-    replaced_in(handle_type::class_of(handle)).or_else(|| replaced_in(stdlib().handle_type))
+pub fn function_for(handle: &Handle) -> Option<Obj> {
+    replaced_in(handle_type::class_of(handle)).or_else(|| replaced_in(imported().handle_type))
 }
 
 #[cfg(Py_3_12)]

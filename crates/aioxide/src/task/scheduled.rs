@@ -6,23 +6,26 @@ use std::ffi::{c_int, c_void};
 use aioxide_core::timers::Timers;
 use pyo3_ffi::visitproc;
 
-use super::handle;
+use super::handle::{self, Handle};
 use super::loop_state::{Item, LoopState};
 use crate::ffi::guard::visit;
-use crate::ffi::{NULL, Obj, Slot};
+use crate::ffi::{NULL, Obj, Ref, Slot};
+
+/// One of the heap's.
+#[inline(always)]
+fn fields(timer: &Obj) -> &Handle {
+    // SAFETY: the heap holds timer handles only.
+    unsafe { handle::of(timer) }
+}
 
 fn is_cancelled(timer: &Obj) -> bool {
-    // SAFETY: the heap holds timer handles, each with a reference to it.
-    unsafe { handle::is_cancelled(timer.as_ptr()) }
+    fields(timer).is_cancelled()
 }
 
 /// Takes leave of a timer that will not run.
 fn drop_timer(timer: Obj) {
-    // SAFETY: a timer handle, as all that the heap holds.
-    unsafe {
-        handle::of(timer.as_ptr()).scheduled.set(false);
-        handle::retire(timer.as_ptr());
-    }
+    fields(&timer).scheduled.set(false);
+    fields(&timer).retire();
 }
 
 fn drop_stale_timer(state: &LoopState, timer: Obj) {
@@ -54,8 +57,7 @@ pub fn take_due_timers(state: &LoopState, now: f64) {
             if !room {
                 return Err(timer);
             }
-            // SAFETY: a timer handle, as all that the heap holds.
-            unsafe { handle::of(timer.as_ptr()) }.scheduled.set(false);
+            fields(&timer).scheduled.set(false);
             if cancelled {
                 stale.push(timer);
             } else {
@@ -87,10 +89,10 @@ pub fn clear_ready(state: &LoopState) {
         // SAFETY: a handle; and what has just left the queue.
         unsafe {
             match item {
-                Item::Run(handle) => handle::retire(handle.as_ptr()),
+                Item::Run(handle) => handle::of(&handle).retire(),
                 Item::Call(call) if !call.handle.is_null() => {
                     if let Ok(handle) = handle::of_call(state, call) {
-                        handle::retire(handle.as_ptr());
+                        handle::of(&handle).retire();
                     }
                 }
                 Item::Cancelled(place) => handle::retire_cancelled(place),
@@ -113,7 +115,7 @@ pub fn clear_timers(state: &LoopState) {
 pub unsafe fn traverse(state: &LoopState, visitor: visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the visitor neither calls back into us nor changes references.
     unsafe {
-        let queued = |handle, arg| handle::traverse_queued(handle, visitor, arg);
+        let queued = |handle, arg| Ref::new(handle).cast_unchecked::<Handle>().traverse_queued(visitor, arg);
         for (is_handle, objects) in state.ready.visited().iter() {
             if is_handle {
                 visit!(objects[0], queued, arg);

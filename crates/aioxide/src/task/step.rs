@@ -4,18 +4,19 @@ use std::ffi::CStr;
 
 use pyo3_ffi::*;
 
-use super::future::{self, Future, Waiter};
+use super::future::{self, Future, FutureHead, Waiter};
 use super::loop_state::{Item, LoopState};
 use super::marks::Mark;
 use super::overrides::CALL_SOON;
-use super::task::{self, TaskObj, TaskRef, raw_or_null};
+use super::task::{self, TaskHead, TaskObj};
 use super::{callables, cancel, classes, handle, handle_run, registry, report, waiters};
+use crate::ffi::calls::{call, call_method, call_method_kw};
+use crate::ffi::class::Native;
 use crate::ffi::compat::{CFunction, layout};
-use crate::ffi::names::stdlib;
-use crate::ffi::object::{
-    call, call_method, call_method_kw, getattr_opt, import_from, is_none, setattr, truth,
-};
-use crate::ffi::{Global, NULL, Obj, Raised, Raw, Res, context, error, names, none};
+use crate::ffi::names::{imported, interned};
+use crate::ffi::object::{boolean, getattr_opt, import_from, setattr, truth};
+use crate::ffi::py::raws;
+use crate::ffi::{Global, NULL, Obj, Raised, Raw, Ref, Res, builtin, context, error, none};
 
 type SendFn = unsafe extern "C" fn(Raw, Raw, *mut Raw) -> PySendResult;
 
@@ -51,8 +52,8 @@ pub fn run(state: &LoopState, task: TaskObj, exception: Option<Obj>) -> Res<()> 
     if registry::enter(state, this).is_err() {
         return failed(state, this);
     }
-    // Borrowed: once entered, the interpreter holds it.
-    let context = this.context_slot().get();
+    // SAFETY: borrowed, and nothing writes it before it is entered; from then on the interpreter holds it.
+    let context = unsafe { Ref::new(this.context_slot().get()) };
     if context::enter(context).is_err() {
         return refused(state, this, exception);
     }
@@ -76,11 +77,11 @@ pub fn wake(state: &LoopState, task: TaskObj, future: Obj) -> Res<()> {
 
 /// The exception that `future.result()` raises, if it does.
 fn exception_of(future: Obj) -> Res<Option<Obj>> {
-    let result = if classes::is_exactly_ours(future.as_ptr()) {
+    let result = if classes::is_exactly_ours(future.borrow()) {
         // SAFETY: the type was just looked at.
-        unsafe { future::of(future.as_ptr()) }.result()
+        unsafe { future::of(&future) }.result()
     } else {
-        call_method(names().result, &[future.as_ptr()])
+        call_method(interned().result, &[future.borrow()])
     };
     match result {
         Ok(_) => Ok(None),
@@ -90,12 +91,12 @@ fn exception_of(future: Obj) -> Res<Option<Obj>> {
 
 /// The context was refused: it is entered already, or it is no context but something with its method `run`.
 #[cold]
-fn refused(state: &LoopState, task: TaskRef, exception: Option<Obj>) -> Res<()> {
+fn refused(state: &LoopState, task: &TaskHead, exception: Option<Obj>) -> Res<()> {
     let context = task.context();
-    if !context::is_context(context.as_ptr()) {
+    if !context::is_context(&context) {
         error::clear();
-        let step = callables::step(task.as_ptr(), exception)?;
-        if context::run_by_method(context.as_ptr(), step.as_ptr(), &[]).is_ok() {
+        let step = callables::step(task.object(), exception)?;
+        if context::run_by_method(&context, &step, &[]).is_ok() {
             return Ok(());
         }
     }
@@ -105,10 +106,10 @@ fn refused(state: &LoopState, task: TaskRef, exception: Option<Obj>) -> Res<()> 
 /// Reports a step that failed for a reason that is not the coroutine's, as asyncio reports a failed callback: the task
 /// will not be stepped again.
 #[cold]
-fn failed(state: &LoopState, task: TaskRef) -> Res<()> {
+fn failed(state: &LoopState, task: &TaskHead) -> Res<()> {
     report::unless_exit(|exception| {
-        let step = callables::step(task.as_ptr(), None)?;
-        let handle = handle::new(state.object, step.as_ptr(), &[], task.context().as_ptr())?;
+        let step = callables::step(task.object(), None)?;
+        let handle = handle::new(state, step.borrow(), &[], Some(task.context().borrow()))?;
         handle_run::report_failure(&handle, exception)
     })
 }
@@ -121,12 +122,12 @@ pub fn run_called(task: TaskObj, exception: Option<Obj>) -> Res<()> {
     if let Some(state) = this.future.native() {
         registry::leave(state);
     }
-    let pair = [owner.as_ptr(), this.as_ptr()];
-    call(import_from(c"asyncio.tasks", c"_enter_task")?.as_ptr(), &pair)?;
+    let pair = [owner.borrow(), this.object()];
+    call(&import_from(c"asyncio.tasks", c"_enter_task")?, &pair)?;
     let resumed = resume(this, exception);
     let result = settle(this.hold(), resumed);
     let pending = if result.is_err() { error::take() } else { None };
-    call(import_from(c"asyncio.tasks", c"_leave_task")?.as_ptr(), &pair)?;
+    call(&import_from(c"asyncio.tasks", c"_leave_task")?, &pair)?;
     if pending.is_some() {
         error::restore(pending);
     }
@@ -139,16 +140,16 @@ pub fn wake_called(task: TaskObj, future: Obj) -> Res<()> {
 }
 
 /// The first step of an eager task that is not registered yet, inside the call that makes it.
-pub fn start_eagerly(task: TaskRef) -> Res<()> {
+pub fn start_eagerly(task: &TaskHead) -> Res<()> {
     let swapped = registry::Swapped::enter(task.future.owner.or_none(), task)?;
     registry::register(task)?;
     let context = task.context();
-    let result = context::run(context.as_ptr(), || {
+    let result = context::run(&context, || {
         let resumed = resume(task, None);
         settle(task.hold(), resumed)
     });
     if let Some(state) = task.future.native()
-        && state.entered.get() == task.as_ptr()
+        && state.entered.get() == task.object().as_ptr()
     {
         // `Swapped` puts asyncio's record back; ours must not claim that this task is still in it.
         state.entered.set(NULL);
@@ -164,7 +165,7 @@ pub fn start_eagerly(task: TaskRef) -> Res<()> {
 
 /// Takes the task out of its wait, and turns a cancellation that was asked for into an exception to throw.
 #[inline(always)]
-fn prepare(task: TaskRef, exception: Option<Obj>) -> Res<Option<Obj>> {
+fn prepare(task: &TaskHead, exception: Option<Obj>) -> Res<Option<Obj>> {
     if !task.future.is_pending() {
         return already_done(task, exception);
     }
@@ -180,57 +181,54 @@ fn prepare(task: TaskRef, exception: Option<Obj>) -> Res<Option<Obj>> {
 }
 
 #[cold]
-fn already_done(task: TaskRef, exception: Option<Obj>) -> Res<Option<Obj>> {
+fn already_done(task: &TaskHead, exception: Option<Obj>) -> Res<Option<Obj>> {
     let shown = exception.unwrap_or_else(none);
     let text = c"__step(): already done: %R %R";
-    error::raise_with(stdlib().invalid_state_error, text, task.as_ptr(), shown.as_ptr())
+    error::raise_with(imported().invalid_state_error, text, task.object(), shown.borrow())
 }
 
 #[cold]
 fn cancelled_instead(future: &Future, exception: Option<Obj>) -> Res<Option<Obj>> {
     future.marks.put(Mark::MustCancel, false);
     match exception {
-        Some(exception) if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) => {
-            Ok(Some(exception))
-        }
+        Some(exception) if error::is_instance(&exception, imported().cancelled_error) => Ok(Some(exception)),
         _ => future.make_cancelled_error().map(Some),
     }
 }
 
 #[inline(always)]
-fn stop_waiting(task: TaskRef, waited: Obj) {
+fn stop_waiting(task: &TaskHead, waited: Obj) {
     let Some(at) = layout().awaited_by else { return };
-    if classes::is_exactly_ours(waited.as_ptr()) || classes::is_ours(waited.as_ptr()) {
+    let waited = waited.borrow();
+    if classes::is_exactly_ours(waited) || classes::are_ours(waited.type_of()) {
         // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
-        let awaited_by = unsafe { task::base_slot(waited.as_ptr(), at) };
-        if awaited_by.get() == task.as_ptr() {
+        let awaited_by = unsafe { task::base_slot(waited, at) };
+        if awaited_by.get() == task.object().as_ptr() {
             return awaited_by.clear();
         }
     }
-    tell_graph(layout().discard_awaited_by, waited.as_ptr(), task);
+    tell_graph(layout().discard_awaited_by, waited, task);
 }
 
 /// Records for the call graph that the task awaits `future`.
-///
-/// # Safety
-/// `future` is one of ours.
 #[inline(always)]
-unsafe fn note_awaited_by(future: Raw, task: TaskRef) {
+fn note_awaited_by(future: &FutureHead, task: &TaskHead) {
+    let future = future.object();
     let Some(at) = layout().awaited_by else { return };
     // SAFETY: ours begin with `_asyncio`'s fields, in which the offset was found.
     let awaited_by = unsafe { task::base_slot(future, at) };
     if awaited_by.is_set() {
         tell_graph(layout().add_awaited_by, future, task);
     } else {
-        awaited_by.replace(Some(Obj::new(task.as_ptr())));
+        awaited_by.replace(Some(task.object().to_obj()));
     }
 }
 
 /// `future_add_to_awaited_by` or `future_discard_from_awaited_by`, which look themselves whether the two are futures.
 #[cold]
-fn tell_graph(function: Option<CFunction>, future: Raw, task: TaskRef) {
+fn tell_graph(function: Option<CFunction>, future: Ref, task: &TaskHead) {
     if let Some(function) = function
-        && function.call(&[future, task.as_ptr()]).is_err()
+        && function.call(raws(&[future, task.object()])).is_err()
     {
         error::clear();
     }
@@ -238,11 +236,11 @@ fn tell_graph(function: Option<CFunction>, future: Raw, task: TaskRef) {
 
 /// Sends `None` into the coroutine, or throws.
 #[inline(always)]
-fn resume(task: TaskRef, exception: Option<Obj>) -> Resumed {
+fn resume(task: &TaskHead, exception: Option<Obj>) -> Resumed {
     // Held: the coroutine's own code can make the task let go of it.
     let Some(coro) = task.coro().share() else { return no_coro() };
     if let Some(exception) = exception {
-        return throw(coro.as_ptr(), exception);
+        return throw(coro.borrow(), exception);
     }
     // SAFETY: the coroutine is held here; `out` is filled with a reference unless an error is told.
     unsafe {
@@ -253,7 +251,7 @@ fn resume(task: TaskRef, exception: Option<Obj>) -> Resumed {
             PyIter_Send(coro.as_ptr(), Py_None(), &mut out)
         };
         #[cfg(Py_3_12)]
-        super::stop_iteration::release();
+        super::stop_iteration::release(task.object().py());
         match sent {
             PySendResult::PYGEN_NEXT => Resumed::Yielded(Obj::own(out)),
             PySendResult::PYGEN_RETURN => Resumed::Returned(Obj::own(out)),
@@ -269,11 +267,10 @@ fn no_coro() -> Resumed {
 }
 
 #[cold]
-fn throw(coro: Raw, exception: Obj) -> Resumed {
-    match call_method(names().throw, &[coro, exception.as_ptr()]) {
+fn throw(coro: Ref, exception: Obj) -> Resumed {
+    match call_method(interned().throw, &[coro, exception.borrow()]) {
         Ok(yielded) => Resumed::Yielded(yielded),
-        // SAFETY: reads a static of the interpreter.
-        Err(Raised) if error::matches(unsafe { PyExc_StopIteration }) => match error::take() {
+        Err(Raised) if error::matches(builtin::stop_iteration()) => match error::take() {
             Some(stop) => Resumed::Returned(stop_value(&stop)),
             None => Resumed::Raised,
         },
@@ -283,7 +280,8 @@ fn throw(coro: Raw, exception: Obj) -> Resumed {
 
 fn stop_value(stop: &Obj) -> Obj {
     // SAFETY: an instance of StopIteration or of a subclass, which all begin with these fields.
-    unsafe { Obj::maybe((*stop.as_ptr().cast::<PyStopIterationObject>()).value) }.unwrap_or_else(none)
+    let value = unsafe { Ref::maybe((*stop.as_ptr().cast::<PyStopIterationObject>()).value) };
+    value.map_or_else(none, Ref::to_obj)
 }
 
 #[inline(always)]
@@ -296,25 +294,24 @@ fn settle(task: TaskObj, resumed: Resumed) -> Res<()> {
             drop(value);
             this.future.marks.put(Mark::MustCancel, false);
             let message = this.future.cancel_message();
-            cancel::end(this.as_ptr(), &this.future, raw_or_null(&message)).map(drop)
+            cancel::end(this.object(), &this.future, message.as_ref().map(Obj::borrow)).map(drop)
         }
-        Resumed::Returned(value) => waiters::wake(this.as_ptr(), this.future.set_result(value)?),
+        Resumed::Returned(value) => waiters::wake(this.object(), this.future.set_result(value)?),
         Resumed::Raised => end_with_exception(this),
     }
 }
 
 #[cold]
-fn end_with_exception(task: TaskRef) -> Res<()> {
+fn end_with_exception(task: &TaskHead) -> Res<()> {
     let Some(exception) = error::take() else { return Ok(()) };
-    let (raw, future) = (task.as_ptr(), &task.future);
-    if error::is_instance(exception.as_ptr(), stdlib().cancelled_error) {
+    let (slf, future) = (task.object(), &task.future);
+    if error::is_instance(&exception, imported().cancelled_error) {
         future.keep_cancelled_error(exception);
-        return cancel::end(raw, future, NULL).map(drop);
+        return cancel::end(slf, future, None).map(drop);
     }
-    waiters::wake(raw, future.set_exception(exception.as_ptr())?)?;
-    // SAFETY: reads statics of the interpreter.
-    let leaving = unsafe { [PyExc_KeyboardInterrupt, PyExc_SystemExit] };
-    if leaving.iter().any(|kind| error::is_instance(exception.as_ptr(), *kind)) {
+    waiters::wake(slf, future.set_exception(exception.borrow())?)?;
+    let leaving = [builtin::keyboard_interrupt(), builtin::system_exit()];
+    if leaving.iter().any(|kind| error::is_instance(&exception, *kind)) {
         error::restore(Some(exception));
         return Err(Raised);
     }
@@ -324,16 +321,16 @@ fn end_with_exception(task: TaskRef) -> Res<()> {
 /// The coroutine yielded: a future of ours in nearly every case.
 #[inline(always)]
 fn wait_for(task: TaskObj, out: Obj) -> Res<()> {
-    let (this, raw) = (task.borrow(), out.as_ptr());
-    if is_none(raw) {
+    let (this, yielded) = (task.borrow(), out.borrow());
+    if yielded.is_none() {
         return schedule(task, None);
     }
-    if classes::is_exactly_ours(raw) && raw != this.as_ptr() {
+    if classes::is_exactly_ours(yielded) && yielded != this.object() {
         // SAFETY: the type was just looked at; `out` is held here, then by `waits_for`.
-        let future = unsafe { future::of(raw) };
+        let head: &FutureHead = unsafe { Ref::new(yielded.as_ptr()).cast_unchecked() };
+        let future: &Future = head;
         if future.owner.get() == this.future.owner.get() && future.blocking.replace(false) {
-            // SAFETY: as above.
-            unsafe { note_awaited_by(raw, this) };
+            note_awaited_by(head, this);
             this.waits_for.replace(Some(out));
             if !future.is_pending() {
                 // Done since it was yielded: by a coroutine or wrapper that did not hand it on at once.
@@ -355,18 +352,18 @@ fn wait_for(task: TaskObj, out: Obj) -> Res<()> {
 }
 
 /// The task waits for `future`, which is done.
-fn schedule_wake(task: TaskRef, future: &Future) -> Res<()> {
+fn schedule_wake(task: &TaskHead, future: &Future) -> Res<()> {
     let waited = task.waits_for.or_none();
-    let callback = callables::wakeup(task.as_ptr())?;
-    waiters::add_callback(waited.as_ptr(), future, callback, task.context())
+    let callback = callables::wakeup(task.object())?;
+    waiters::add_callback(waited.borrow(), future, callback, task.context())
 }
 
 /// A cancellation that came during the step is passed on to what the task waits for now.
 #[cold]
-fn cancel_waited(task: TaskRef) -> Res<()> {
+fn cancel_waited(task: &TaskHead) -> Res<()> {
     let message = task.future.cancel_message();
     if let Some(waited) = task.waits_for.share()
-        && cancel::any(waited.as_ptr(), raw_or_null(&message))?
+        && cancel::any(waited.borrow(), message.as_ref().map(Obj::borrow))?
     {
         task.future.marks.put(Mark::MustCancel, false);
     }
@@ -377,10 +374,10 @@ fn cancel_waited(task: TaskRef) -> Res<()> {
 #[inline(always)]
 pub fn schedule(task: TaskObj, exception: Option<Obj>) -> Res<()> {
     // SAFETY: a task; it has its loop until it is done, and goes into that one's queue.
-    let this = unsafe { task::of(task.borrow().as_ptr()) };
+    let this: &TaskHead = unsafe { Ref::new(task.borrow().object().as_ptr()).cast_unchecked() };
     let Some(state) = this.future.native() else { return schedule_by_method(this, exception) };
     if !state.is_plain() {
-        if state.overrides.has(state.object, CALL_SOON) {
+        if state.overrides.has(state.object(), CALL_SOON) {
             return schedule_by_method(this, exception);
         }
         state.check_schedule()?;
@@ -392,12 +389,12 @@ pub fn schedule(task: TaskObj, exception: Option<Obj>) -> Res<()> {
 }
 
 #[cold]
-fn schedule_by_method(task: TaskRef, exception: Option<Obj>) -> Res<()> {
+fn schedule_by_method(task: &TaskHead, exception: Option<Obj>) -> Res<()> {
     let owner = task.future.owner.or_none();
     let context = task.context();
-    let step = callables::step(task.as_ptr(), exception)?;
-    let args = [owner.as_ptr(), step.as_ptr(), context.as_ptr()];
-    call_method_kw(names().call_soon, &args, 2, names().kw_context).map(drop)
+    let step = callables::step(task.object(), exception)?;
+    let args = [owner.borrow(), step.borrow(), context.borrow()];
+    call_method_kw(interned().call_soon, &args, interned().kw_context).map(drop)
 }
 
 /// A future has no memory to note that `task` waits for it: asyncio's `add_done_callback` would have raised in the step.
@@ -411,44 +408,41 @@ fn cannot_wait(task: TaskObj) -> Res<()> {
 
 /// Something else was yielded: a future-like object, or a mistake, which is thrown back in.
 #[cold]
-fn wait_for_other(task: TaskRef, out: Obj) -> Res<()> {
-    let (raw, slf) = (out.as_ptr(), task.as_ptr());
-    if raw == slf {
-        return mistake(task, c"Task cannot await on itself: %R", raw, NULL);
+fn wait_for_other(task: &TaskHead, out: Obj) -> Res<()> {
+    let (n, yielded, slf) = (interned(), out.borrow(), task.object());
+    if yielded == slf {
+        return mistake(task, c"Task cannot await on itself: %R", yielded, None);
     }
-    let blocking = match getattr_opt(raw, names().asyncio_future_blocking)? {
-        Some(blocking) if !is_none(blocking.as_ptr()) => truth(blocking.as_ptr())?,
+    let blocking = match getattr_opt(yielded, n.asyncio_future_blocking)? {
+        Some(blocking) if !blocking.borrow().is_none() => truth(&blocking)?,
         // SAFETY: looks at the type of a live object.
-        _ if unsafe { PyGen_CheckExact(raw) } != 0 => {
+        _ if unsafe { PyGen_CheckExact(yielded.as_ptr()) } != 0 => {
             let text = c"yield was used instead of yield from for generator in task %R with %R";
-            return mistake(task, text, slf, raw);
+            return mistake(task, text, slf, Some(yielded));
         }
-        _ => return mistake(task, c"Task got bad yield: %R", raw, NULL),
+        _ => return mistake(task, c"Task got bad yield: %R", yielded, None),
     };
-    let owner = future::loop_of(raw)?;
+    let owner = future::loop_of(yielded)?;
     if owner.as_ptr() != task.future.owner.get() {
-        return mistake(task, c"Task %R got Future %R attached to a different loop", slf, raw);
+        return mistake(task, c"Task %R got Future %R attached to a different loop", slf, Some(yielded));
     }
     if !blocking {
-        return mistake(task, c"yield was used instead of yield from in task %R with %R", slf, raw);
+        return mistake(task, c"yield was used instead of yield from in task %R with %R", slf, Some(yielded));
     }
-    // SAFETY: reads a static of the interpreter.
-    setattr(raw, names().asyncio_future_blocking, unsafe { Py_False() })?;
-    tell_graph(layout().add_awaited_by, raw, task);
+    setattr(yielded, n.asyncio_future_blocking, &boolean(false))?;
+    tell_graph(layout().add_awaited_by, yielded, task);
     let wakeup = callables::wakeup(slf)?;
     let context = task.context();
-    let args = [raw, wakeup.as_ptr(), context.as_ptr()];
-    call_method_kw(names().add_done_callback, &args, 2, names().kw_context)?;
+    let args = [yielded, wakeup.borrow(), context.borrow()];
+    call_method_kw(n.add_done_callback, &args, n.kw_context)?;
     task.waits_for.set(out);
     if task.future.marks.has(Mark::MustCancel) { cancel_waited(task) } else { Ok(()) }
 }
 
 /// Has a RuntimeError thrown into the task in its next step. The format takes `first`, or both.
 #[cold]
-fn mistake(task: TaskRef, format: &CStr, first: Raw, second: Raw) -> Res<()> {
-    // SAFETY: reads a static of the interpreter.
-    let kind = unsafe { PyExc_RuntimeError };
-    let _ = error::raise_with::<()>(kind, format, first, second);
+fn mistake(task: &TaskHead, format: &CStr, first: Ref, second: Option<Ref>) -> Res<()> {
+    let _ = error::raise_with::<()>(builtin::runtime_error(), format, first, second);
     let exception = error::take();
     schedule(task.hold(), exception)
 }

@@ -3,30 +3,27 @@
 
 use pyo3_ffi::*;
 
-use crate::ffi::object::tuple;
+use crate::ffi::calls::tuple;
+use crate::ffi::cells::Locked;
 use crate::ffi::refcount::{decref, refcount};
-use crate::ffi::{NULL, Obj, Slot};
+use crate::ffi::{NULL, Obj, Py, Ref, Slot, none};
 
-static KEPT: Kept = Kept(Slot::empty());
-
-struct Kept(Slot);
-
-// SAFETY: read and written under the GIL.
-unsafe impl Sync for Kept {}
+static KEPT: Locked<Slot> = Locked::new(Slot::empty());
 
 /// Raises `StopIteration(value)`; `value` is not `None`, for which the interpreter needs no object.
 #[inline(always)]
-pub fn raise(value: Obj) {
+pub fn raise(py: Py, value: Obj) {
+    let slot = KEPT.get(py);
     // SAFETY: an exact StopIteration with no other owner, so nobody can see its fields change.
     unsafe {
-        let kept = KEPT.0.get().cast::<PyStopIterationObject>();
+        let kept = slot.get().cast::<PyStopIterationObject>();
         if kept.is_null() || !is_as_new(kept) {
-            return raise_fresh(value);
+            return raise_fresh(slot, value);
         }
         let before = (PyTuple_GET_ITEM((*kept).args, 0), (*kept).value);
         PyTuple_SET_ITEM((*kept).args, 0, value.clone().into_raw());
         (*kept).value = value.into_raw();
-        let exception = Obj::new(kept.cast());
+        let exception = Ref::new(kept.cast()).to_obj();
         // What they held may run any code when it goes; the exception has two owners by now, so nobody uses it again.
         decref(before.0);
         if !before.1.is_null() {
@@ -55,14 +52,14 @@ unsafe fn is_as_new(kept: *mut PyStopIterationObject) -> bool {
 }
 
 #[cold]
-fn raise_fresh(value: Obj) {
+fn raise_fresh(slot: &Slot, value: Obj) {
     // SAFETY: a class of the interpreter, made with one argument: itself a tuple of one at most.
     unsafe {
-        let Ok(args) = tuple(&[value.as_ptr()]) else { return };
+        let Ok(args) = tuple(&[value.borrow()]) else { return };
         let made = Obj::steal(PyObject_Call(PyExc_StopIteration, args.as_ptr(), NULL));
         let Ok(exception) = made else { return };
         drop(args);
-        KEPT.0.set(exception.clone());
+        slot.set(exception.clone());
         PyErr_SetRaisedException(exception.into_raw());
     }
 }
@@ -70,19 +67,20 @@ fn raise_fresh(value: Obj) {
 /// Lets go of the result that was handed out last: called when a coroutine has been resumed, so that no result lives
 /// on for longer than the step that took it.
 #[inline(always)]
-pub fn release() {
+pub fn release(py: Py) {
+    let slot = KEPT.get(py);
     // SAFETY: as `raise`.
     unsafe {
-        let kept = KEPT.0.get().cast::<PyStopIterationObject>();
+        let kept = slot.get().cast::<PyStopIterationObject>();
         if kept.is_null() || (*kept).value.is_null() {
             return;
         }
         if !is_as_new(kept) {
-            return KEPT.0.clear();
+            return slot.clear();
         }
         let before = (PyTuple_GET_ITEM((*kept).args, 0), std::mem::replace(&mut (*kept).value, NULL));
         // Not null: the collector's `get_objects` shows the tuple to anyone.
-        PyTuple_SET_ITEM((*kept).args, 0, Obj::new(Py_None()).into_raw());
+        PyTuple_SET_ITEM((*kept).args, 0, none().into_raw());
         decref(before.0);
         decref(before.1);
     }

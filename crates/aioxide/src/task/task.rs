@@ -2,12 +2,18 @@
 
 #[cfg(not(Py_3_14))]
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::ops::Deref;
 
+use pyo3_ffi::*;
+
+use super::classes;
 use super::future::Future;
+#[cfg(not(Py_3_14))]
+use crate::ffi::Raw;
+use crate::ffi::class::{Head, Native};
 use crate::ffi::compat::layout;
-use crate::ffi::{NULL, Obj, Raw, Slot};
+use crate::ffi::places::word;
+use crate::ffi::{Obj, Ref, Slot};
 
 /// Our fields: a future's, and behind them a task's own. Coroutine, name and context stand in the base's fields, where
 /// foreign code reads them.
@@ -23,21 +29,25 @@ pub struct Task {
     pub older: Cell<Raw>,
 }
 
-/// # Safety
-/// `raw` is an instance of our Task that somebody holds for `'a`.
-#[inline(always)]
-pub unsafe fn of<'a>(raw: Raw) -> TaskRef<'a> {
-    TaskRef { raw, held: PhantomData }
+/// A task, whose fields stand where those of `_asyncio.Task` end.
+#[repr(transparent)]
+pub struct TaskHead(Head);
+
+// SAFETY: it is the header of an object.
+unsafe impl Native for TaskHead {
+    fn is_in(kind: *mut PyTypeObject) -> bool {
+        classes::are_tasks(kind)
+    }
 }
 
 /// A field of the base that holds a reference.
 ///
 /// # Safety
-/// `raw` is an instance of our Task and `offset` one of the layout's.
+/// `object` is an instance of our Future or Task, in which `offset` is one of the layout's.
 #[inline(always)]
-pub unsafe fn base_slot<'a>(raw: Raw, offset: usize) -> &'a Slot {
+pub unsafe fn base_slot(object: Ref<'_>, offset: usize) -> &Slot {
     // SAFETY: a reference or null stands at each offset of the layout: it was looked at in a specimen at import.
-    unsafe { &*raw.cast::<u8>().add(offset).cast::<Slot>() }
+    unsafe { word(object.as_ptr().cast(), offset) }
 }
 
 /// A reference to a task of ours, owned.
@@ -53,8 +63,9 @@ impl TaskObj {
     }
 
     #[inline(always)]
-    pub fn borrow(&self) -> TaskRef<'_> {
-        TaskRef { raw: self.0.as_ptr(), held: PhantomData }
+    pub fn borrow(&self) -> &TaskHead {
+        // SAFETY: `new` was given a task.
+        unsafe { self.0.borrow().cast_unchecked() }
     }
 
     #[inline(always)]
@@ -63,71 +74,53 @@ impl TaskObj {
     }
 }
 
-/// A task of ours that somebody holds for `'a`.
-#[derive(Clone, Copy)]
-pub struct TaskRef<'a> {
-    raw: Raw,
-    held: PhantomData<&'a TaskObj>,
-}
-
-impl Deref for TaskRef<'_> {
+impl Deref for TaskHead {
     type Target = Task;
 
     #[inline(always)]
     fn deref(&self) -> &Task {
-        // SAFETY: as `future::of`: a task's body stands where the fields of the base end.
-        unsafe { &*self.raw.cast::<u8>().add(layout().task_body).cast::<Task>() }
+        // SAFETY: a task's body stands where the fields of the base end, as `layout` found.
+        unsafe { &*self.object().as_ptr().cast::<u8>().add(layout().task_body).cast::<Task>() }
     }
 }
 
-impl<'a> TaskRef<'a> {
+impl TaskHead {
     #[inline(always)]
-    pub fn as_ptr(self) -> Raw {
-        self.raw
-    }
-
-    #[inline(always)]
-    pub fn hold(self) -> TaskObj {
-        TaskObj(Obj::new(self.raw))
+    pub fn hold(&self) -> TaskObj {
+        TaskObj(self.object().to_obj())
     }
 
     /// A field of the base, at one of the layout's offsets.
     #[inline(always)]
-    fn slot(self, offset: usize) -> &'a Slot {
-        // SAFETY: a task of ours, which is held.
-        unsafe { base_slot(self.raw, offset) }
+    fn slot(&self, offset: usize) -> &Slot {
+        // SAFETY: a task of ours.
+        unsafe { base_slot(self.object(), offset) }
     }
 
     #[inline(always)]
-    pub fn coro(self) -> &'a Slot {
+    pub fn coro(&self) -> &Slot {
         self.slot(layout().coro)
     }
 
     #[inline(always)]
-    pub fn context_slot(self) -> &'a Slot {
+    pub fn context_slot(&self) -> &Slot {
         self.slot(layout().context)
     }
 
     #[inline(always)]
-    pub fn name(self) -> &'a Slot {
+    pub fn name(&self) -> &Slot {
         self.slot(layout().name)
     }
 
     /// The fields of the base that a task fills.
     #[inline(always)]
-    pub fn slots(self) -> [&'a Slot; 3] {
+    pub fn slots(&self) -> [&Slot; 3] {
         [self.coro(), self.name(), self.context_slot()]
     }
 
     /// The context of an initialised task.
     #[inline(always)]
-    pub fn context(self) -> Obj {
+    pub fn context(&self) -> Obj {
         self.context_slot().or_none()
     }
-}
-
-/// Null or an object, as the C API has it.
-#[inline(always)]
-pub fn raw_or_null(object: &Option<Obj>) -> Raw {
-    object.as_ref().map_or(NULL, Obj::as_ptr)
 }
