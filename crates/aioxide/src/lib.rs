@@ -225,15 +225,6 @@ static mut METHODS: [PyMethodDef; 15] = [
     PyMethodDef::zeroed(),
 ];
 
-const fn method(name: &'static CStr, function: PyCFunction, flags: c_int, doc: &'static CStr) -> PyMethodDef {
-    PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: function },
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
 static mut DEFINITION: PyModuleDef = ffi::module::definition(
     c"aioxide._aioxide",
     c"The native part of aioxide.",

@@ -63,13 +63,6 @@ unsafe impl Collected for LoopObject {
     }
 }
 
-/// # Safety
-/// None is left: see `LoopObject::of`.
-#[inline(always)]
-pub unsafe fn loop_of(state: &LoopState) -> &LoopObject {
-    LoopObject::of(state)
-}
-
 impl LoopObject {
     /// The loop that a state is part of.
     #[inline(always)]

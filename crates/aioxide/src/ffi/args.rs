@@ -142,12 +142,6 @@ impl<'a> Args<'a> {
         raws(self.given())
     }
 
-    /// The positional argument at `i`, which is below `len()`.
-    #[inline(always)]
-    pub fn get(self, i: usize) -> Raw {
-        self.positional()[i]
-    }
-
     /// As `with_keywords` and `kwnames`, as pointers.
     pub fn all(&self) -> (&'a [Raw], Raw) {
         (raws(self.with_keywords()), self.kwnames)

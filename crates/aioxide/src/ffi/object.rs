@@ -130,12 +130,6 @@ pub fn none() -> Obj {
 }
 
 #[inline(always)]
-pub fn is_none(object: impl Object) -> bool {
-    // SAFETY: compares addresses only.
-    object.raw() == unsafe { Py_None() }
-}
-
-#[inline(always)]
 pub fn boolean(value: bool) -> Obj {
     // SAFETY: True and False always live.
     Obj::new(unsafe { if value { Py_True() } else { Py_False() } })

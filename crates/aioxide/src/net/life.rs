@@ -17,7 +17,7 @@ use crate::ffi::cells::Turn;
 use crate::ffi::class::Native;
 use crate::ffi::names::{self, imported, interned};
 use crate::ffi::object::{check, getattr, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Ref, Res, builtin, context, error, none};
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, context, error, none};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, handle_run};
 

@@ -10,7 +10,6 @@ use super::overrides::Overrides;
 use super::ready::{self, Call, Place, Shown};
 use crate::ffi::class::{Native, derives};
 use crate::ffi::error::{self, Res, runtime_error};
-use crate::ffi::py::Object;
 use crate::ffi::{Global, Leaf, Obj, Raw, Ref, Slot};
 
 pub type Item = ready::Item<LoopState>;
@@ -209,12 +208,6 @@ unsafe impl Native for LoopHead {
     fn is_in(kind: *mut PyTypeObject) -> bool {
         derives(kind, &LOOP_TYPE)
     }
-}
-
-/// The state of `object` if it is a loop of ours; it lives for as long as that.
-#[inline(always)]
-pub fn native_state(object: impl Object) -> Option<*const LoopState> {
-    object.reference().cast().map(|head: &LoopHead| &raw const head.state)
 }
 
 /// `threading.get_ident()`.
