@@ -187,10 +187,13 @@ HARD = bool(os.environ.get("AIOXIDE_HARD"))
 
 def lines_of(program, least=10):
     """How many lines there are, and what the calls end in."""
-    seen = Raises(KeyboardInterrupt)
-    outcomes = program(seen).run()
-    assert seen.count > least, "nothing of it runs in this thread"
-    return seen.count, outcomes
+    # On a busy machine the pool may be lent to its own thread, which nobody traces.
+    for _ in range(5):
+        seen = Raises(KeyboardInterrupt)
+        outcomes = program(seen).run()
+        if seen.count > least:
+            return seen.count, outcomes
+    raise AssertionError("nothing of it runs in this thread")
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork")
