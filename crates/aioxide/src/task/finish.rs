@@ -7,16 +7,15 @@ use super::{cancel, waiters};
 use crate::ffi::calls::call;
 use crate::ffi::names::imported;
 use crate::ffi::object::import_from;
-use crate::ffi::py::Object;
 use crate::ffi::{Obj, Raised, Ref, Res, error};
 
 /// Finishes `future` (one of ours), unless it is done: whoever waited for it may have cancelled it.
 ///
 /// # Safety
 /// `future` is an `aioxide.Future`.
-pub unsafe fn finish(future: impl Object, outcome: Outcome) -> Res<()> {
+pub unsafe fn finish(future: Ref, outcome: Outcome) -> Res<()> {
     // SAFETY: a future of ours, held by the item that is run.
-    let (future, this) = unsafe { (Ref::new(future.raw()), of(future)) };
+    let this = unsafe { of(future) };
     if !this.is_pending() {
         return Ok(());
     }
