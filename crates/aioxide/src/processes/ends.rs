@@ -38,7 +38,7 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     let told = unsafe {
         match target {
             Target::Loop(waiting) if waiting.is_here() => {
-                finish::finish(future.borrow(), Outcome::of(outcome))
+                finish::finish(future.as_ptr(), Outcome::of(outcome))
             }
             Target::Loop(waiting) => {
                 waiting.finish(Outcome::of(outcome));

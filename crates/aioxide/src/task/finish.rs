@@ -7,15 +7,16 @@ use super::{cancel, waiters};
 use crate::ffi::calls::call;
 use crate::ffi::names::imported;
 use crate::ffi::object::import_from;
+use crate::ffi::py::Object;
 use crate::ffi::{Obj, Raised, Ref, Res, error};
 
 /// Finishes `future` (one of ours), unless it is done: whoever waited for it may have cancelled it.
 ///
 /// # Safety
 /// `future` is an `aioxide.Future`.
-pub unsafe fn finish(future: Ref, outcome: Outcome) -> Res<()> {
+pub unsafe fn finish(future: impl Object, outcome: Outcome) -> Res<()> {
     // SAFETY: a future of ours, held by the item that is run.
-    let this = unsafe { of(future) };
+    let (future, this) = unsafe { (Ref::new(future.raw()), of(future)) };
     if !this.is_pending() {
         return Ok(());
     }
