@@ -52,7 +52,7 @@ pub fn run_item(state: &LoopState, item: Item) -> Res<()> {
             }
             Item::Finish { future, outcome } => {
                 registry_leave(state);
-                finish::finish(&future, outcome).or_else(|Raised| step_failed(state))
+                finish::finish(future.borrow(), outcome).or_else(|Raised| step_failed(state))
             }
             Item::Job { object, run } => {
                 registry_leave(state);

@@ -316,10 +316,11 @@ impl<'a> Args<'a> {
     /// The argument of a method that takes one, by position.
     #[inline(always)]
     pub fn one(self, function: impl Callee) -> Res<Ref<'a>> {
-        match self.given() {
-            [only] if self.kwnames.is_null() => Ok(*only),
-            _ => Err(function.refuse(&self, |function| format!("{function}() takes exactly one argument"))),
+        if self.count == 1 && self.kwnames.is_null() {
+            // SAFETY: the interpreter passes one object, which lives for the time of the call.
+            return Ok(unsafe { Ref::new(*self.values) });
         }
+        Err(function.refuse(&self, |function| format!("{function}() takes exactly one argument")))
     }
 
     /// Raises where arguments were given by name to a C function that takes none so, in the interpreter's words.

@@ -115,7 +115,7 @@ pub fn queue(state: &LoopState, thread_safe: bool, callback: Ref, args: &[Ref], 
     // SAFETY: the handle is alive for the call, and leaves its place before it goes.
     unsafe {
         let handle = blank(kind, state)?;
-        let place = &of(&handle).place;
+        let place = &handle.borrow().cast_unchecked::<Handle>().place;
         state.push_call(Call { callback: callback.to_obj(), args, several, context, handle: place })?;
         Ok(handle)
     }
@@ -193,6 +193,7 @@ fn fill(kind: Kind, state: &LoopState, callback: Ref, args: &[Ref], given: Optio
 /// A handle without a call, of a loop of ours.
 #[inline(always)]
 fn blank(kind: Kind, state: &LoopState) -> Res {
+    let owner = state.object();
     let class = match kind {
         Kind::Once | Kind::Repeats => types().handle,
         Kind::ThreadSafe => types().thread_safe,
@@ -204,8 +205,8 @@ fn blank(kind: Kind, state: &LoopState) -> Res {
         if tracked {
             PyObject_GC_UnTrack(handle.as_ptr().cast());
         }
-        let this = of(&handle);
-        this.owner.replace(Some(state.object().to_obj()));
+        let this: &Handle = handle.borrow().cast_unchecked();
+        this.owner.replace(Some(owner.to_obj()));
         this.several.set(false);
         this.cancelled.set(false);
         this.scheduled.set(kind == Kind::Timer);

@@ -24,16 +24,15 @@ pub unsafe fn run_call(state: &LoopState, call: Call) -> Res<()> {
         if !call.handle.is_null() {
             return run(of_call(state, call)?);
         }
-        if !snapshot::is_snapshot(&call.context) {
+        if !snapshot::is_snapshot(call.context.borrow()) {
             return run_given(state, call);
         }
         let Call { callback, args, several, context, .. } = call;
-        let given = Ref::new(callback.as_ptr());
-        let values = args.as_ref().map(|args| Ref::new(args.as_ptr()));
+        let (raw, given) = (callback.as_ptr(), args.as_ref().map_or(NULL, Obj::as_ptr));
         run_in_spare(
             &state.spare_context,
             context,
-            || invoke(given, values, several),
+            || invoke(Ref::new(raw), Ref::maybe(given), several),
             move |context| call_failed(state, callback, args, several, context),
         )
     }
@@ -72,7 +71,7 @@ fn run_in_spare(
 ) -> Res<()> {
     let entered = snapshot::enter(spare, snapshot)?;
     let result = body();
-    context::exit(&entered);
+    context::exit(entered.borrow());
     let result = match result {
         Ok(_) => Ok(()),
         Err(Raised) => failed(entered.clone()),
@@ -101,7 +100,7 @@ pub unsafe fn run(handle: Obj) -> Res<()> {
         };
         // Who keeps the handle, or finds it by a weak reference, may look at its context.
         let alone = refcount(handle.as_ptr()) == 1 && !this.weakrefs.is_set();
-        let spare = alone && snapshot::is_snapshot(&held);
+        let spare = alone && snapshot::is_snapshot(held.borrow());
         run_once(this, || {
             let callback = callback;
             if !spare {
