@@ -16,8 +16,7 @@ import sys
 import threading
 
 from tests.certs import client_context, server_context
-
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 
 async def echo(reader, writer):

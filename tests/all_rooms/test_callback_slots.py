@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from .harness import EXCEPTIONS, NESTED_RUN_HANGS, assert_same
+from tests.support.scenarios import EXCEPTIONS, NESTED_RUN_HANGS, assert_same
 
 # Places: each takes the run and a function without arguments, brings the loop to call it, and yields once
 # for the test to let the loop run; what it made is closed afterwards.

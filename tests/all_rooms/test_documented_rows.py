@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 MUCH = 4_000_000  # bytes: more than a pair of sockets holds
 

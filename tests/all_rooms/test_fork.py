@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from .harness import assert_same
+from tests.support.scenarios import assert_same
 
 
 class Refusing(Exception):

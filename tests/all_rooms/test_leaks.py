@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .harness import FACTORIES, HARD, NATIVE, child
+from tests.support.scenarios import FACTORIES, HARD, NATIVE, child
 
 BATCHES = 4
 
@@ -36,7 +36,7 @@ SIZES = {
 REAL = [activity for activity in SIZES if not activity.startswith("forgotten_")]
 
 PROGRAM = (
-    "import sys; from tests.survive.activities import main; main(*sys.argv[1:3], *map(int, sys.argv[3:]))"
+    "import sys; from tests.all_rooms.activities import main; main(*sys.argv[1:3], *map(int, sys.argv[3:]))"
 )
 
 

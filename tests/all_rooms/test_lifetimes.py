@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from .harness import FACTORIES, Run, assert_same, child
+from tests.support.scenarios import FACTORIES, Run, assert_same, child
 
 
 class Canary:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .harness import child
+from tests.support.scenarios import child
 
 # The limit leaves little more than is in use: what a program of this size needs, and no large message.
 PROGRAM = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .harness import child
+from tests.support.scenarios import child
 
 PROGRAM = """
 import asyncio, resource, socket, sys

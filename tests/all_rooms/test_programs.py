@@ -10,8 +10,9 @@ import aioxide
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tests.support.scenarios import FACTORIES, HARD
+
 from . import programs
-from .harness import FACTORIES, HARD
 
 WORLDS = programs.worlds(aioxide)
 EXAMPLES = int(os.environ.get("AIOXIDE_EXAMPLES", 20_000 if HARD else 300))

@@ -11,7 +11,7 @@ import aioxide.gunicorn
 import aioxide.shared
 import pytest
 
-from .wrong_arguments import INSIDE, VALUES, Index, faults
+from tests.support.wrong_arguments import INSIDE, VALUES, Index, faults
 
 CONTEXT_VARIABLE = contextvars.ContextVar("CONTEXT_VARIABLE")
 

@@ -15,7 +15,7 @@ import aioxide
 import pytest
 from aioxide._pools.futures import Future
 
-from .threads_support import DEADLINE, output_of
+from tests.support.programs import DEADLINE, output_of
 
 StandardFuture = concurrent.futures.Future
 FUTURES = [StandardFuture, Future]

@@ -15,7 +15,7 @@ import types
 import aioxide
 import pytest
 
-from .threads_support import DEADLINE, output_of, then_set
+from tests.support.programs import DEADLINE, output_of, then_set
 
 STANDARD = {
     "threads": concurrent.futures.thread.ThreadPoolExecutor,

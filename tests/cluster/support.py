@@ -9,10 +9,8 @@ import time
 
 import pytest
 
-psutil = pytest.importorskip(
-    "psutil", reason="distributed is not installed (tests/executors/requirements.txt)"
-)
-pytest.importorskip("distributed", reason="distributed is not installed (tests/executors/requirements.txt)")
+psutil = pytest.importorskip("psutil", reason="distributed is not installed (tests/cluster/requirements.txt)")
+pytest.importorskip("distributed", reason="distributed is not installed (tests/cluster/requirements.txt)")
 
 # Processes that are started here cannot import aioxide: what a cluster needs is distributed.
 WITHOUT_AIOXIDE = "import sys\nsys.modules['aioxide'] = None\n"

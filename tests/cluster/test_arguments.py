@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, requests
+from tests.cluster import support as cluster_support
+from tests.cluster.support import add, cluster, requests
 from tests.integration.recipes import free_port
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
-numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/cluster/requirements.txt)")
 import aioxide  # noqa: E402
 
 DEADLINE = 60
@@ -68,7 +68,7 @@ def test_max_workers_are_by_default_as_many_as_processors(tmp_path):
 
 
 def test_security_true_encrypts_what_our_own_workers_say(tmp_path):
-    pytest.importorskip("cryptography", reason="it makes the certificates (tests/executors/requirements.txt)")
+    pytest.importorskip("cryptography", reason="it makes the certificates (tests/cluster/requirements.txt)")
     body = """
         import distributed
         with aioxide.ClusterExecutor(max_workers=1, security=True) as pool:

@@ -9,11 +9,11 @@ import warnings
 
 import pytest
 
-from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, requests, wait_until, write_pid_and_wait
-from tests.package.support import output_of
+from tests.cluster import support as cluster_support
+from tests.cluster.support import add, cluster, pids, requests, wait_until, write_pid_and_wait
+from tests.support.interpreters import output_of
 
-numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/cluster/requirements.txt)")
 import aioxide  # noqa: E402
 
 DEADLINE = 60

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.executors import cluster_support
-from tests.executors.cluster_support import (
+from tests.cluster import support as cluster_support
+from tests.cluster.support import (
     add,
     cluster,
     pids,
@@ -18,7 +18,7 @@ from tests.executors.cluster_support import (
     write_pid_and_sleep,
     write_pid_and_wait,
 )
-from tests.package.support import run_python
+from tests.support.interpreters import run_python
 
 import aioxide  # isort: skip
 

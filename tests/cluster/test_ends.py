@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, psutil, wait_until, write_pid_and_wait
-from tests.package.support import run_python
+from tests.cluster import support as cluster_support
+from tests.cluster.support import add, cluster, pids, psutil, wait_until, write_pid_and_wait
+from tests.support.interpreters import run_python
 
 import aioxide  # isort: skip
 

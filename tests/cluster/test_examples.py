@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.executors.cluster_support import cluster
+from tests.cluster.support import cluster
 from tests.integration.recipes import ROOT, read_page
-from tests.package.support import finish, output_of, start_python
+from tests.support.interpreters import finish, output_of, start_python
 
 OUTGROW = ROOT / "examples" / "outgrow.py"
 INSIDE = "of 57600 points inside\n"

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from tests.executors import cluster_support
-from tests.executors.cluster_support import (
+from tests.cluster import support as cluster_support
+from tests.cluster.support import (
     add,
     cluster,
     die_until,
@@ -19,7 +19,7 @@ from tests.executors.cluster_support import (
     write_pid_and_wait,
 )
 
-numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/cluster/requirements.txt)")
 distributed = pytest.importorskip("distributed")
 import aioxide  # noqa: E402
 

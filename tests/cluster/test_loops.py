@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from tests import certs
-from tests.executors import cluster_support
-from tests.executors.cluster_support import add, cluster, pids, psutil, write_pid_and_wait
-from tests.package.support import output_of, start_python
+from tests.cluster import support as cluster_support
+from tests.cluster.support import add, cluster, pids, psutil, write_pid_and_wait
+from tests.support.interpreters import output_of, start_python
 
 import aioxide  # isort: skip
 

@@ -18,8 +18,8 @@ import time
 
 import pytest
 
-from .harness import FACTORIES, NATIVE, start_child
-from .test_fork import in_child
+from tests.all_rooms.test_fork import in_child
+from tests.support.scenarios import FACTORIES, NATIVE, start_child
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
@@ -257,8 +257,8 @@ def test_a_child_of_fork_has_no_rival(loop):
 
 INTERRUPTED = """
 import asyncio, sys
-from tests.survive.harness import FACTORIES
-from tests.survive.test_beside_computing import Computing, bouncing
+from tests.support.scenarios import FACTORIES
+from tests.engine.test_beside_computing import Computing, bouncing
 
 async def main():
     bounced = asyncio.get_running_loop().create_future()

@@ -11,7 +11,7 @@ import weakref
 import aioxide
 import pytest
 
-from .harness import FACTORIES, NATIVE, assert_same, child
+from tests.support.scenarios import FACTORIES, NATIVE, assert_same, child
 
 
 @pytest.fixture(params=FACTORIES)
@@ -186,7 +186,7 @@ def test_transports_socket_closed_behind_its_back(loop, responsive, method):
 
 OUT_OF_DESCRIPTORS = """
 import asyncio, errno, os, resource, socket, sys, time
-from tests.survive.harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 async def echo(reader, writer):
     while data := await reader.read(100):
@@ -264,7 +264,7 @@ def test_accept_out_of_descriptors(name):
 
 EACH_LIMIT = """
 import asyncio, gc, os, resource, sys
-from tests.survive.harness import FACTORIES, NATIVE, open_fds
+from tests.support.scenarios import FACTORIES, NATIVE, open_fds
 
 async def connection():
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)

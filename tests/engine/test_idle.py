@@ -2,11 +2,11 @@
 
 import pytest
 
-from .harness import FACTORIES, child
+from tests.support.scenarios import FACTORIES, child
 
 PROGRAM = """
 import asyncio, sys, threading, time
-from tests.survive.harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 def wakeups():
     # Of this thread alone: each return from a wait in the kernel was a voluntary switch into it.

@@ -12,11 +12,11 @@ import threading
 
 import pytest
 
-from .harness import FACTORIES, HARD, NATIVE, assert_same, start_child
+from tests.support.scenarios import FACTORIES, HARD, NATIVE, assert_same, start_child
 
 PHASES = """
 import asyncio, os, signal, sys, threading, time
-from tests.survive.harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 factory = FACTORIES[sys.argv[1]]
 
@@ -300,8 +300,8 @@ def interrupts_at_random(loop, rounds):
 
 RANDOM = """
 import sys
-from tests.survive.harness import FACTORIES
-from tests.survive.test_interrupt import interrupts_at_random
+from tests.support.scenarios import FACTORIES
+from tests.engine.test_interrupt import interrupts_at_random
 loop = FACTORIES["aioxide"]()
 interrupts, lost = interrupts_at_random(loop, int(sys.argv[1]))
 print("interrupted" if interrupts else "never interrupted", "lost", sorted(lost)[:10])

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .harness import FACTORIES, HARD
+from tests.support.scenarios import FACTORIES, HARD
 
 THREADS = 8
 EACH = 100_000 if HARD else 5_000

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from .harness import FACTORIES, start_child
-from .test_fork import in_child, ours_is_usable
+from tests.all_rooms.test_fork import in_child, ours_is_usable
+from tests.support.scenarios import FACTORIES, start_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -180,7 +180,7 @@ def test_an_exception_that_leaves_the_loop_meanwhile(loop):
 
 DAEMONS = """
 import asyncio, sys, threading, time
-from tests.survive.harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 class Slow:
     def __del__(self, sleep=time.sleep):

@@ -10,7 +10,7 @@ from pathlib import Path
 import aioxide
 from aioxide._entry import namespace
 
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
 CARGO = Path(__file__).parents[2] / "Cargo.toml"
 VERSION = tomllib.loads(CARGO.read_text())["workspace"]["package"]["version"]

@@ -8,7 +8,7 @@ from multiprocessing import forkserver
 
 import pytest
 
-from tests.package.support import output_of, run_python
+from tests.support.interpreters import output_of, run_python
 
 # The child reports what it made when its main module was imported (`at_import`), and later.
 PROGRAM = textwrap.dedent(
@@ -142,7 +142,7 @@ def test_children_of_children(tmp_path, method):
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_aioxide_found_through_a_changed_sys_path(tmp_path, method):
     # The child's sys.path has to be the parent's before aioxide is imported there.
-    from tests.package.support import PACKAGE_PARENT
+    from tests.support.interpreters import PACKAGE_PARENT
 
     path = tmp_path / "program.py"
     path.write_text(

@@ -6,11 +6,11 @@ import textwrap
 
 import pytest
 
-from tests.package.support import output_of, run_python
+from tests.support.interpreters import output_of, run_python
 
 needs_uvloop = pytest.mark.skipif(
     importlib.util.find_spec("uvloop") is None,
-    reason="uvloop is not installed (tests/package/requirements.txt)",
+    reason="uvloop is not installed (tests/entry/requirements.txt)",
 )
 IN_ALL = """
 import aioxide, asyncio, selectors, sys, threading
@@ -188,7 +188,7 @@ on_one_python = pytest.mark.by_version(sys.version_info[:2] != (3, 14), "package
 
 def of_package(name, make):
     missing = sys.version_info[:2] == (3, 14) and importlib.util.find_spec(name) is None
-    reason = f"{name} is not installed (tests/package/requirements.txt)"
+    reason = f"{name} is not installed (tests/entry/requirements.txt)"
     return pytest.param(make, id=name, marks=[on_one_python, pytest.mark.skipif(missing, reason=reason)])
 
 

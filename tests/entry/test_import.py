@@ -2,7 +2,7 @@
 
 import textwrap
 
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
 # Run with and without `import aioxide` in the middle; both print what changed meanwhile, which has to be
 # nothing.

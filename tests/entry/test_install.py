@@ -14,7 +14,7 @@ import aioxide
 import pytest
 from aioxide._entry import namespace
 
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
 if sys.version_info >= (3, 13):
     from asyncio import EventLoop as captured_event_loop

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from tests.package.support import environment, finish, output_of, run_python, start_python
+from tests.support.interpreters import environment, finish, output_of, run_python, start_python
 
 FACTS = """if True:
     import sys

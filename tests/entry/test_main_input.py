@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.package.support import environment
+from tests.support.interpreters import environment
 
 FACTS = """if True:
     import os, sys

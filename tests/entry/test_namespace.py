@@ -12,7 +12,7 @@ import aioxide
 import pytest
 from aioxide._entry import namespace
 
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
 OURS = {
     "EventLoop",

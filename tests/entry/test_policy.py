@@ -7,7 +7,7 @@ import warnings
 import aioxide
 import pytest
 
-from tests.package.support import output_of, run_python
+from tests.support.interpreters import output_of, run_python
 
 # How a program that knows of the deprecation would silence it; what is tested here is the rest.
 QUIET = "ignore:.*slated for removal in Python 3.16:DeprecationWarning"

@@ -10,7 +10,7 @@ import weakref
 import aioxide
 import pytest
 
-from tests.package.support import run_python
+from tests.support.interpreters import run_python
 
 
 async def type_of_running_loop():

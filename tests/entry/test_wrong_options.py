@@ -8,8 +8,8 @@ import aioxide
 import pytest
 from aioxide._entry import main as entry, uvloop
 
-from ..executors.wrong_arguments import INSIDE, VALUES, faults
-from .support import run_python
+from tests.support.interpreters import run_python
+from tests.support.wrong_arguments import INSIDE, VALUES, faults
 
 TRUTHS = set(VALUES) - {"refusing"}
 OPTIONS = ["-h", "-V", "-i", "-m", "-c", "--help", "--version", "--namespace", "--replace-uvloop"]

@@ -19,7 +19,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.package.support import environment
+from tests.support.interpreters import environment
 
 ROOT = Path(__file__).parents[2]
 PORT = "8000"  # as the pages have it; each test takes a free one

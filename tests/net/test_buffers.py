@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .harness import FACTORIES, NATIVE, TRIPPED, Run, assert_same, play
+from tests.support.scenarios import FACTORIES, NATIVE, TRIPPED, Run, assert_same, play
 
 
 class Changed(bytes):

@@ -10,7 +10,7 @@ import time
 import aioxide
 import pytest
 
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 
 class Keeps(asyncio.Protocol):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from .harness import EXCEPTIONS, NESTED_RUN_HANGS, assert_same
+from tests.support.scenarios import EXCEPTIONS, NESTED_RUN_HANGS, assert_same
 
 STREAM_SLOTS = [
     "factory",

@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 EAGAIN = "EAGAIN"
 MPTCP = 262  # IPPROTO_MPTCP, which socket has from 3.14 on

@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from .harness import child
+from tests.support.scenarios import child
 
 # Imports as little as it can: what an import frees may hide what this is about.
 READS = """

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from tests.certs import client_context, server_context
-
-from .harness import FACTORIES
+from tests.support.scenarios import FACTORIES
 
 # Where a loop is left or closed with connections open, they are collected as they are.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

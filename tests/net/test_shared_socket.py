@@ -7,8 +7,7 @@ import socket
 import pytest
 
 from tests.certs import client_context, server_context
-
-from .harness import FACTORIES, NATIVE
+from tests.support.scenarios import FACTORIES, NATIVE
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="asyncio's own transports send in each write")
 

@@ -1,1 +1,1 @@
-"""The pools of threads and processes, and what happens to them."""
+"""Calls in processes: `aioxide.ProcessPoolExecutor`, its workers, and what happens to them."""

@@ -1,4 +1,4 @@
-"""Programs that do to a pool what must not hurt it: ``python -m tests.executors.fault_programs NAME POOL ...``.
+"""Programs that do to a pool what must not hurt it: ``python -m tests.processes.fault_programs NAME POOL ...``.
 
 Each is a function of a `Maker` and a folder, asserts what it sees itself, and has to leave nothing behind, which
 `main` checks. They are run by `faults.Program`.
@@ -18,9 +18,9 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from tests.executors import tasks
-from tests.executors.inventory import Inventory
-from tests.executors.tasks import WAIT, until
+from tests.processes import fault_tasks as tasks
+from tests.processes.fault_tasks import WAIT, until
+from tests.processes.inventory import Inventory
 
 # Those that end in another way than by returning check nothing at their end: it is for the test to look.
 UNCHECKED = {

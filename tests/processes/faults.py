@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.executors.inventory import session
-from tests.package.support import environment
+from tests.processes.inventory import session
+from tests.support.interpreters import environment
 
 ROOT = Path(__file__).parents[2]
 # Seconds for a whole program. They take one or two; a test run beside three others takes longer.
@@ -44,7 +44,7 @@ class Program:
     """
 
     def __init__(self, folder: Path, name: str, pool: str, method: str, *arguments: object) -> None:
-        command = [sys.executable, "-X", "faulthandler", "-m", "tests.executors.fault_programs"]
+        command = [sys.executable, "-X", "faulthandler", "-m", "tests.processes.fault_programs"]
         self.process = subprocess.Popen(
             [*command, name, pool, method, str(folder), *map(str, arguments)],
             cwd=ROOT,

@@ -1,6 +1,6 @@
 """Programs that get Ctrl-C, as a terminal sends it: to the pool's process and to its workers. Run as
 
-    python -m tests.executors.interrupt_programs PHASE HANDLER METHOD
+    python -m tests.processes.interrupt_programs PHASE HANDLER METHOD
 
 A program prints what it noticed, line by line. No line may go to stderr.
 """

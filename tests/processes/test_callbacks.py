@@ -9,13 +9,14 @@ import time
 import aioxide
 import pytest
 
+from tests.support.programs import DEADLINE, output_of
+
 from . import process_tasks as tasks
-from .threads_support import DEADLINE, output_of
 
 START = """
 import concurrent.futures, multiprocessing, operator, sys, threading, time
 import aioxide
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 def pool(workers=1, **options):
     return aioxide.ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **options)
@@ -67,7 +68,7 @@ def test_shutdown_in_a_callback_of_its_own_does_not_wait(method, tmp_path):
 import multiprocessing, sys, threading, time
 sys.path.insert(0, {str(tmp_path.cwd())!r})
 import aioxide
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 if __name__ == "__main__":
     pool, told = aioxide.ProcessPoolExecutor(1, multiprocessing.get_context({method!r})), threading.Event()

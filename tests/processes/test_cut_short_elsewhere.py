@@ -1,4 +1,4 @@
-"""As `test_processes_cut_short.py`, where its thread serves the pool, or whoever waits for its end; and with exceptions
+"""As `test_cut_short.py`, where its thread serves the pool, or whoever waits for its end; and with exceptions
 that another thread raises in the loop's (`PyThreadState_SetAsyncExc`), which come somewhere after the line."""
 
 import concurrent.futures
@@ -14,7 +14,7 @@ import aioxide
 import pytest
 
 from .cut_short import DEADLINE, Raises, outcome, same
-from .test_processes_cut_short import HARD, PROGRAMS, Cancelling, Schedule
+from .test_cut_short import HARD, PROGRAMS, Cancelling, Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork")
 

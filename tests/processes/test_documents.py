@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.recipes import ROOT, read_page
-from tests.package.support import output_of, run_python
+from tests.support.interpreters import output_of, run_python
 
 
 def test_the_documents_program(tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.executors.faults import METHODS, chosen, run
-from tests.executors.tasks import DEATHS
+from tests.processes.fault_tasks import DEATHS
+from tests.processes.faults import METHODS, chosen, run
 
 OURS = ("aioxide", "aioxide-respawn")
 # The standard library's pool shows that a test asks for nothing but the interface; by one start method is enough.

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.executors.faults import METHODS, Program, chosen
-from tests.executors.test_faults import OWN, kinds
+from tests.processes.faults import METHODS, Program, chosen
+from tests.processes.test_faults import OWN, kinds
 
 ALL = [(pool, method) for pool in ("stdlib", "aioxide") for method in ("thread", *METHODS)]
 PHASES = ("idle", "result", "map", "submit", "start", "shutdown", "loop")

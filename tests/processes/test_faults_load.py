@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.executors.faults import METHODS, alone, available_memory, run
-from tests.executors.test_faults import OWN, kinds
+from tests.processes.faults import METHODS, alone, available_memory, run
+from tests.processes.test_faults import OWN, kinds
 
 ALL = [("stdlib", "fork"), ("stdlib", "thread"), ("aioxide", "thread"), *OWN]
 GIB = 1 << 30

@@ -203,7 +203,7 @@ OUTCOMES["ending"] = OUTCOMES["running"]
 
 def begin(phase, handler, folder):
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.executors.interrupt_programs", phase, handler, "spawn"]
+    command = [sys.executable, "-m", "tests.processes.interrupt_programs", phase, handler, "spawn"]
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         command,

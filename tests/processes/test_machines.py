@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.faults import METHODS, Program, alone
-from tests.executors.tasks import until
-from tests.executors.test_faults import OWN, kinds
+from tests.processes.fault_tasks import until
+from tests.processes.faults import METHODS, Program, alone
+from tests.processes.test_faults import OWN, kinds
+from tests.support.programs import DEADLINE, ROOT
 
-from .threads_support import DEADLINE, ROOT
-
-pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+pytest.importorskip("numpy", reason="numpy is not installed (tests/processes/requirements.txt)")
 
 # What each makes of /dev/shm, in a mount namespace of its own: nothing of it is seen outside.
 SMALL = "mount -t tmpfs -o size={size} none /dev/shm"
@@ -32,7 +31,7 @@ import asyncio, multiprocessing, os, sys
 import numpy
 import aioxide
 from aioxide import shared
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 def main(method):
     room = os.statvfs("/dev/shm") if os.path.exists("/dev/shm") else None

@@ -9,11 +9,11 @@ import zipfile
 
 import pytest
 
-from tests.package.support import environment
+from tests.support.interpreters import environment
 
 needs_cloudpickle = pytest.mark.skipif(
     importlib.util.find_spec("cloudpickle") is None,
-    reason="cloudpickle is not installed (tests/executors/requirements.txt)",
+    reason="cloudpickle is not installed (tests/processes/requirements.txt)",
 )
 METHODS = ["spawn", "forkserver", "fork"]
 
@@ -235,7 +235,7 @@ def test_what_is_not_of_main_is_refused_as_elsewhere():
         """
         import multiprocessing, sys
         import aioxide
-        from tests.executors import process_tasks as tasks
+        from tests.processes import process_tasks as tasks
         with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
             print(type(pool.submit(tasks.local_result).exception(30)).__name__)
             print(type(pool.submit(tasks.same, tasks.local_result()).exception(30)).__name__)

@@ -13,8 +13,9 @@ import warnings
 import aioxide
 import pytest
 
+from tests.support.programs import DEADLINE, output_of, wait_until
+
 from . import process_tasks as tasks
-from .threads_support import DEADLINE, output_of, wait_until
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -60,7 +61,7 @@ import numpy
 from multiprocessing import resource_tracker
 import aioxide
 from aioxide import shared
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 if __name__ == "__main__":
     before = set(os.listdir("/dev/shm"))
@@ -73,7 +74,7 @@ if __name__ == "__main__":
 
 
 def test_neither_the_resource_tracker_nor_dev_shm_has_a_part_in_it():
-    pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+    pytest.importorskip("numpy", reason="numpy is not installed (tests/processes/requirements.txt)")
     assert output_of(NOTHING_SHARED) == ["None", "0"]
 
 
@@ -178,7 +179,7 @@ def test_fork_beside_threads_warns_as_cpython_does():
 FORKS_WITHOUT_THREADS = """
 import multiprocessing, os, sys, warnings
 import aioxide
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
@@ -251,7 +252,7 @@ def test_several_calls_go_by_one_system_call():
 needs_multiprocess = pytest.mark.by_version(
     sys.version_info >= (3, 15), "multiprocess does not know 3.15 yet"
 )
-MISSING = "multiprocess is not installed (tests/executors/requirements.txt)"
+MISSING = "multiprocess is not installed (tests/processes/requirements.txt)"
 
 
 @needs_multiprocess

@@ -7,8 +7,9 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support.programs import DEADLINE, wait_until
+
 from . import process_tasks as tasks
-from .threads_support import DEADLINE, wait_until
 
 
 def sleeps(seconds):

@@ -9,12 +9,12 @@ import weakref
 
 import pytest
 
-from .harness import FACTORIES, HARD, child
+from tests.support.scenarios import FACTORIES, HARD, child
 
 MEMORY = """
 import gc, json, sys
-from tests.survive.activities import measure
-from tests.survive.harness import FACTORIES
+from tests.all_rooms.activities import measure
+from tests.support.scenarios import FACTORIES
 
 loop, crowd = FACTORIES["aioxide"](), int(sys.argv[1])
 

@@ -16,7 +16,7 @@ from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor as St
 import aioxide
 import pytest
 
-from .threads_support import DEADLINE, wait_until
+from tests.support.programs import DEADLINE, wait_until
 
 POOLS = [StandardPool, aioxide.ThreadPoolExecutor]
 

@@ -12,7 +12,7 @@ import aioxide
 import numpy
 import pytest
 
-from tests.package.support import output_of
+from tests.support.interpreters import output_of
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default=None)
 LOCAL = threading.local()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from .threads_support import output_of, run_program
+from tests.support.programs import output_of, run_program
 
 HEAD = """
 import asyncio, os, signal, sys, threading, time, warnings

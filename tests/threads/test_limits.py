@@ -10,7 +10,7 @@ import time
 import aioxide
 import pytest
 
-from .threads_support import DEADLINE, output_of, wait_until
+from tests.support.programs import DEADLINE, output_of, wait_until
 
 
 @pytest.fixture
@@ -406,7 +406,7 @@ SPIN = """
 import os, sys, time, resource
 os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[: int(sys.argv[1])]))
 import aioxide
-from tests.executors.threads_support import wait_until
+from tests.support.programs import wait_until
 
 pool = aioxide.ThreadPoolExecutor(1, spin=eval(sys.argv[2]))
 pool.submit(int).result()
@@ -442,7 +442,7 @@ def test_spinning_spares_switches_and_can_be_turned_off():
 IDLE = """
 import asyncio, sys, threading, time
 import aioxide
-from tests.executors.threads_support import wait_until
+from tests.support.programs import wait_until
 
 def wakeups():
     total = 0

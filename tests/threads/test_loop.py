@@ -14,7 +14,7 @@ import aioxide
 import pytest
 from aioxide._pools.futures import Future
 
-from .threads_support import DEADLINE, output_of, wait_until
+from tests.support.programs import DEADLINE, output_of, wait_until
 
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "aioxide": aioxide.new_event_loop}
 

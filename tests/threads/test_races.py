@@ -11,7 +11,7 @@ import aioxide
 import pytest
 from aioxide._pools.futures import Future
 
-from .threads_support import DEADLINE, wait_until
+from tests.support.programs import DEADLINE, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import time
 import aioxide
 import pytest
 
-from .threads_support import DEADLINE, output_of, then_set, wait_until
+from tests.support.programs import DEADLINE, output_of, then_set, wait_until
 
 STANDARD = concurrent.futures.ThreadPoolExecutor
 

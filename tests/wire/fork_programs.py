@@ -1,6 +1,6 @@
 """Programs that fork while they hold what a process pool has brought, and fail if something was not as it was.
 
-`python -m tests.executors.fork_programs results FOLDER` runs those of that kind.
+`python -m tests.wire.fork_programs results FOLDER` runs those of that kind.
 """
 
 import ctypes
@@ -470,7 +470,7 @@ PROGRAMS = {
 if __name__ == "__main__":
     # From 3.12 on a fork beside the pools' thread warns.
     warnings.simplefilter("ignore", DeprecationWarning)
-    sys.modules["tests.executors.fork_programs"] = sys.modules["__main__"]
+    sys.modules["tests.wire.fork_programs"] = sys.modules["__main__"]
     for program in PROGRAMS[sys.argv[1]]:
         folder = Path(sys.argv[2], program.__name__)
         folder.mkdir()

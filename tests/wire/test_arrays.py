@@ -6,10 +6,11 @@ import pickle
 import aioxide
 import pytest
 
-pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+pytest.importorskip("numpy", reason="numpy is not installed (tests/wire/requirements.txt)")
+
+from tests.support.programs import DEADLINE
 
 from . import array_cases
-from .threads_support import DEADLINE
 
 
 def outcomes(factory, values):

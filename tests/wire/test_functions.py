@@ -9,12 +9,12 @@ from functools import partial
 import aioxide
 import pytest
 
-from . import process_tasks as tasks
-from .threads_support import DEADLINE, output_of
+from tests.processes import process_tasks as tasks
+from tests.support.programs import DEADLINE, output_of
 
 needs_cloudpickle = pytest.mark.skipif(
     importlib.util.find_spec("cloudpickle") is None,
-    reason="cloudpickle is not installed (tests/executors/requirements.txt)",
+    reason="cloudpickle is not installed (tests/wire/requirements.txt)",
 )
 
 
@@ -77,7 +77,7 @@ def without_cloudpickle(call):
 import sys
 sys.modules["cloudpickle"] = None
 import aioxide
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 def function():
     def local():
         return 1

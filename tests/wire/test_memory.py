@@ -11,11 +11,11 @@ import aioxide
 import pytest
 from aioxide import shared
 
-from . import process_tasks as tasks
-from .inventory import memory_files
-from .threads_support import DEADLINE, output_of, wait_until
+from tests.processes import process_tasks as tasks
+from tests.processes.inventory import memory_files
+from tests.support.programs import DEADLINE, output_of, wait_until
 
-numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/executors/requirements.txt)")
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/wire/requirements.txt)")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ FEW_DESCRIPTORS = """
 import os, resource
 import numpy
 import aioxide
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
@@ -170,7 +170,7 @@ import resource, signal, sys
 import numpy
 import aioxide
 from aioxide import shared
-from tests.executors import process_tasks as tasks
+from tests.processes import process_tasks as tasks
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
