@@ -12,8 +12,8 @@ import pytest
 
 from tests.cluster import support as cluster_support
 from tests.cluster.support import add, cluster, requests
-from tests.integration.recipes import free_port
 from tests.support.interpreters import output_of
+from tests.support.recipes import free_port
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/cluster/requirements.txt)")
 import aioxide  # noqa: E402

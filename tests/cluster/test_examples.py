@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.cluster.support import cluster
-from tests.integration.recipes import ROOT, read_page
 from tests.support.interpreters import finish, output_of, start_python
+from tests.support.recipes import ROOT, read_page
 
 OUTGROW = ROOT / "examples" / "outgrow.py"
 INSIDE = "of 57600 points inside\n"

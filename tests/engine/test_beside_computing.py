@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from tests.all_rooms.test_fork import in_child
+from tests.support.forks import in_child
 from tests.support.scenarios import FACTORIES, NATIVE, start_child
 
 pytestmark = [

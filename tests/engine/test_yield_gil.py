@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.all_rooms.test_fork import in_child, ours_is_usable
+from tests.support.forks import in_child, ours_is_usable
 from tests.support.scenarios import FACTORIES, start_child
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

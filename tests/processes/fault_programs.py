@@ -19,8 +19,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tests.processes import fault_tasks as tasks
-from tests.processes.fault_tasks import WAIT, until
-from tests.processes.inventory import Inventory
+from tests.support.inventory import Inventory
+from tests.support.programs import WAIT, until
 
 # Those that end in another way than by returning check nothing at their end: it is for the test to look.
 UNCHECKED = {

@@ -9,18 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-# Seconds for anything that is certain to come, so that only what never comes takes as long.
-WAIT = 30.0
-
-
-def until(condition, complaint, timeout=WAIT):
-    """Wait until `condition()` is true, and return what it returned."""
-    end = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(complaint() if callable(complaint) else complaint)
-        time.sleep(0.01)
-    return found
+from tests.support.programs import WAIT, until
 
 
 def square(number):

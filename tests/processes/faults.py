@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.processes.inventory import session
 from tests.support.interpreters import environment
+from tests.support.inventory import session
 
 ROOT = Path(__file__).parents[2]
 # Seconds for a whole program. They take one or two; a test run beside three others takes longer.

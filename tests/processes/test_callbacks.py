@@ -9,14 +9,13 @@ import time
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, output_of
-
-from . import process_tasks as tasks
 
 START = """
 import concurrent.futures, multiprocessing, operator, sys, threading, time
 import aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 def pool(workers=1, **options):
     return aioxide.ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), **options)
@@ -68,7 +67,7 @@ def test_shutdown_in_a_callback_of_its_own_does_not_wait(method, tmp_path):
 import multiprocessing, sys, threading, time
 sys.path.insert(0, {str(tmp_path.cwd())!r})
 import aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 if __name__ == "__main__":
     pool, told = aioxide.ProcessPoolExecutor(1, multiprocessing.get_context({method!r})), threading.Event()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.integration.recipes import ROOT, read_page
 from tests.support.interpreters import output_of, run_python
+from tests.support.recipes import ROOT, read_page
 
 
 def test_the_documents_program(tmp_path):

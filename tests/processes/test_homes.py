@@ -8,9 +8,8 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, wait_until
-
-from . import process_tasks as tasks
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import aioxide
 import pytest
 
-from . import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 DEADLINE = 60
 

@@ -20,9 +20,8 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, ROOT, output_of, wait_until
-
-from . import process_tasks as tasks
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -39,7 +38,7 @@ def context(request):
 def test_a_worker_imports_neither_asyncio_nor_aioxide(method):
     program = f"""
 import multiprocessing
-from tests.processes.process_tasks import imported
+from tests.support.process_tasks import imported
 if __name__ == "__main__":
     import aioxide
     with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context({method!r})) as pool:
@@ -407,7 +406,7 @@ def test_looks():
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     program = f"""
 import os, time, aioxide
-from tests.processes.process_tasks import run_on
+from tests.support.process_tasks import run_on
 if __name__ == "__main__":
     pool = aioxide.ProcessPoolExecutor(1)
     pool.submit(run_on, {str(tmp_path / "busy")!r})

@@ -11,9 +11,8 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, wait_until
-
-from . import process_tasks as tasks
 
 MIB = 1 << 20
 SPAWN = multiprocessing.get_context("spawn")

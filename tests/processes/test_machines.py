@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.fault_tasks import until
 from tests.processes.faults import METHODS, Program, alone
 from tests.processes.test_faults import OWN, kinds
-from tests.support.programs import DEADLINE, ROOT
+from tests.support.programs import DEADLINE, ROOT, until
 
 pytest.importorskip("numpy", reason="numpy is not installed (tests/processes/requirements.txt)")
 
@@ -31,7 +30,7 @@ import asyncio, multiprocessing, os, sys
 import numpy
 import aioxide
 from aioxide import shared
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 def main(method):
     room = os.statvfs("/dev/shm") if os.path.exists("/dev/shm") else None

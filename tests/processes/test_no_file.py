@@ -235,7 +235,7 @@ def test_what_is_not_of_main_is_refused_as_elsewhere():
         """
         import multiprocessing, sys
         import aioxide
-        from tests.processes import process_tasks as tasks
+        from tests.support import process_tasks as tasks
         with aioxide.ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
             print(type(pool.submit(tasks.local_result).exception(30)).__name__)
             print(type(pool.submit(tasks.same, tasks.local_result()).exception(30)).__name__)

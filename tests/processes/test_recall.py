@@ -11,9 +11,8 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, wait_until
-
-from . import process_tasks as tasks
 
 CALLS = 20
 # The standard pool runs so many of them: one, and those in its queue.
@@ -221,7 +220,7 @@ def test_a_forked_child_takes_nothing_back_from_its_parent(tmp_path):
     path = str(tmp_path / "began")
     program = f"""
 import os, warnings, aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 if __name__ == "__main__":
     with aioxide.ProcessPoolExecutor(1) as pool:
         for _ in range(50):

@@ -13,9 +13,8 @@ import warnings
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, output_of, wait_until
-
-from . import process_tasks as tasks
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -61,7 +60,7 @@ import numpy
 from multiprocessing import resource_tracker
 import aioxide
 from aioxide import shared
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 if __name__ == "__main__":
     before = set(os.listdir("/dev/shm"))
@@ -179,7 +178,7 @@ def test_fork_beside_threads_warns_as_cpython_does():
 FORKS_WITHOUT_THREADS = """
 import multiprocessing, os, sys, warnings
 import aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 if __name__ == "__main__":
     warnings.simplefilter("error")

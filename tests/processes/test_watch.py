@@ -7,9 +7,8 @@ from pathlib import Path
 import aioxide
 import pytest
 
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, wait_until
-
-from . import process_tasks as tasks
 
 
 def sleeps(seconds):

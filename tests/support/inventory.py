@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from tests.processes.fault_tasks import until
+from tests.support.programs import until
 
 
 class Process:

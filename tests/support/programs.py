@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Longer than anything here takes on a slow machine; only a hang comes to it.
 DEADLINE = 60.0
 
+# Seconds for anything that is certain to come, so that only what never comes takes as long.
+WAIT = 30.0
+
 
 def run_program(program, *args, timeout=DEADLINE, **environment):
     """Run source text in a fresh interpreter; a hang is a failure."""
@@ -38,6 +41,16 @@ def wait_until(condition, timeout=DEADLINE):
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.005)
+
+
+def until(condition, complaint, timeout=WAIT):
+    """Wait until `condition()` is true, and return what it returned."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(complaint() if callable(complaint) else complaint)
+        time.sleep(0.01)
+    return found
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.task.child import ROOT, environment
+from .child import ROOT, environment
 
 PARITY = [
     f"tests/parity/test_parity_{name}.py"

@@ -13,7 +13,7 @@ from tests.support.scenarios import FACTORIES, HARD, child
 
 MEMORY = """
 import gc, json, sys
-from tests.all_rooms.activities import measure
+from tests.support.measures import measure
 from tests.support.scenarios import FACTORIES
 
 loop, crowd = FACTORIES["aioxide"](), int(sys.argv[1])

@@ -9,7 +9,7 @@ from functools import partial
 import aioxide
 import pytest
 
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 from tests.support.programs import DEADLINE, output_of
 
 needs_cloudpickle = pytest.mark.skipif(
@@ -77,7 +77,7 @@ def without_cloudpickle(call):
 import sys
 sys.modules["cloudpickle"] = None
 import aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 def function():
     def local():
         return 1

@@ -11,8 +11,8 @@ import aioxide
 import pytest
 from aioxide import shared
 
-from tests.processes import process_tasks as tasks
-from tests.processes.inventory import memory_files
+from tests.support import process_tasks as tasks
+from tests.support.inventory import memory_files
 from tests.support.programs import DEADLINE, output_of, wait_until
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/wire/requirements.txt)")
@@ -129,7 +129,7 @@ FEW_DESCRIPTORS = """
 import os, resource
 import numpy
 import aioxide
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
@@ -170,7 +170,7 @@ import resource, signal, sys
 import numpy
 import aioxide
 from aioxide import shared
-from tests.processes import process_tasks as tasks
+from tests.support import process_tasks as tasks
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
