@@ -58,6 +58,7 @@ def test_it_is_hidden(mode):
 BY_FUNCTIONS = pytest.mark.by_version(sys.version_info < (3, 14), "there is no other way than these dicts")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", [pytest.param("by-functions", marks=BY_FUNCTIONS), "inherited"])
 def test_tasks_behave_as_ever(mode):
