@@ -131,6 +131,7 @@ class ByNoLoop(Served):
         self.pool.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [ByThread, ByNoLoop])
 @pytest.mark.parametrize("program", CASES, ids=lambda program: program.__name__)
 def test_whoever_serves_a_pool_does_all_of_what_was_cut_short_at_any_line(program, server, told):

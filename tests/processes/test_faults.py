@@ -13,9 +13,14 @@ OWN = [("aioxide", method) for method in METHODS]
 FORKED = [("aioxide", "fork"), ("aioxide-respawn", "fork")]
 
 
+def row(*cells):
+    """The case of these cells, of which the last is how workers start: by `fork` alone where a minute has to do."""
+    quick = cells[-1] in ("fork", "thread")
+    return pytest.param(*cells, id="-".join(cells), marks=() if quick else pytest.mark.slow)
+
+
 def kinds(pairs):
-    pairs = chosen(pairs)
-    return pytest.mark.parametrize(("pool", "method"), pairs, ids=["-".join(pair) for pair in pairs])
+    return pytest.mark.parametrize(("pool", "method"), [row(*pair) for pair in chosen(pairs)])
 
 
 @pytest.mark.parametrize(

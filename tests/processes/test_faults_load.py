@@ -8,6 +8,8 @@ from tests.processes.test_faults import OWN, kinds
 ALL = [("stdlib", "fork"), ("stdlib", "thread"), ("aioxide", "thread"), *OWN]
 GIB = 1 << 30
 
+pytestmark = pytest.mark.slow
+
 
 @kinds([("aioxide", "thread"), *OWN])
 def test_100_000_tasks_are_queued(tmp_path, pool, method):

@@ -66,6 +66,7 @@ def why_not():
     return tried.stderr.strip() if tried.returncode else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("method", METHODS)
 def test_100_mb_arrays_where_dev_shm_is_small(tmp_path, machine, method):

@@ -186,6 +186,7 @@ def test_many_threads_that_cancel_and_submit_lose_no_call():
         assert stats.done + stats.cancelled == stats.submitted
 
 
+@pytest.mark.slow
 def test_looks_at_a_pool_may_be_interrupted_by_whatever_the_collector_runs():
     """A callback of the collector runs where objects are made, and comes back to the pool."""
     with warmed() as pool:

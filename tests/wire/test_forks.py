@@ -12,6 +12,7 @@ pytest.importorskip("numpy", reason="numpy is not installed (tests/wire/requirem
 from .fork_programs import PROGRAMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_nothing_that_is_held_changes_by_a_fork(name, tmp_path):
     command = [sys.executable, "-m", "tests.wire.fork_programs", name, str(tmp_path)]
