@@ -8,6 +8,8 @@ from tests.cluster.support import cluster
 from tests.support.interpreters import finish, output_of, start_python
 from tests.support.recipes import ROOT, read_page
 
+pytestmark = pytest.mark.slow
+
 OUTGROW = ROOT / "examples" / "outgrow.py"
 INSIDE = "of 57600 points inside\n"
 

@@ -25,6 +25,8 @@ import aioxide  # noqa: E402
 
 DEADLINE = 60
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
