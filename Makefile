@@ -35,6 +35,7 @@ SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Carg
 # What `make test-NAME` runs: the folder of that name, or these.
 POOLS := calls threads wire processes
 ROOMS := task engine net loop $(POOLS) pools cluster entry ffi house
+tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tests/parity/test_parity_servers.py
 tests-of-pools := $(POOLS:%=tests/%)
 tests-of = $(or $(tests-of-$(1)),tests/$(1))
 
