@@ -44,6 +44,7 @@ WAITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", ["idle", "new"])
 @pytest.mark.parametrize("what", WAITS)
 def test_a_callback_waits_for_another_pool(what, used):

@@ -5,7 +5,9 @@ import signal
 import pytest
 
 from tests.processes.faults import METHODS, Program, chosen
-from tests.processes.test_faults import OWN, kinds, row
+from tests.processes.test_faults import OWN, kinds
+
+pytestmark = pytest.mark.slow
 
 ALL = [(pool, method) for pool in ("stdlib", "aioxide") for method in ("thread", *METHODS)]
 PHASES = ("idle", "result", "map", "submit", "start", "shutdown", "loop")
@@ -29,13 +31,13 @@ def test_the_parent_is_killed(tmp_path, pool, method):
 def phases(pairs):
     """Each phase with each kind of pool that is sure to come through."""
     every = [
-        row(phase, pool, method)
+        (phase, pool, method)
         for pool, method in chosen(pairs)
         for phase in (QUIET_PHASES if pool == "stdlib" and method != "thread" else PHASES)
         # CPython drops a KeyboardInterrupt that comes in a hook of os.fork(): "Exception ignored in _afterFork".
         if (method, phase) != ("fork", "start")
     ]
-    return pytest.mark.parametrize(("phase", "pool", "method"), every)
+    return pytest.mark.parametrize(("phase", "pool", "method"), every, ids=["-".join(each) for each in every])
 
 
 @phases(ALL)
