@@ -32,10 +32,17 @@ export CARGO_TARGET_DIR := $(CURDIR)/target/$(ID)
 RUST_TESTS := CARGO_TARGET_DIR=$(CURDIR)/target/rust cargo test --quiet --package aioxide-core --package aioxide-sys
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help run test test-rust test-hard bench lint format wheel build tools clean FORCE
+# What `make test-NAME` runs: the folder of that name, or these.
+POOLS := calls threads wire processes
+ROOMS := task engine net loop $(POOLS) pools cluster entry ffi house
+tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tests/parity/test_parity_servers.py
+tests-of-pools := $(POOLS:%=tests/%)
+tests-of = $(or $(tests-of-$(1)),tests/$(1))
+
+.PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel build tools clean FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'PYTHON=/path/to/python3.14 selects the interpreter (3.11 or newer); it is $(PYTHON) ($(ID)) now.'
 
@@ -47,6 +54,25 @@ test: build tools test-rust ## build everything and run all tests
 
 test-rust:
 	$(RUST_TESTS)
+
+# Without what takes long (marked `slow`), so that each of these is over in a minute: the gate runs all.
+test-task: ## of a room, in a minute: futures, tasks, handles, the ready queue
+test-engine: ## turns, descriptors, wake-ups, signals
+test-net: ## streams and servers
+test-loop: ## every method of the loop
+test-pools: ## calls, threads, wire, processes; each also by its own name
+test-calls: ## the futures of pools
+test-threads: ## pools of threads
+test-wire: ## what travels to worker processes
+test-processes: ## pools of processes
+test-cluster: ## pools over Dask's distributed (tests/cluster/requirements.txt)
+test-entry: ## the ways in
+test-ffi: ## objects of ours and the interpreter
+test-house: ## the rules of ARCHITECTURE.md
+
+$(ROOMS:%=test-%): JOBS = 2
+$(ROOMS:%=test-%): build tools
+	$(PY) -m pytest -n $(JOBS) -m 'not slow' $(call tests-of,$(@:test-%=%))
 
 test-hard: build tools ## the tests under a debug CPython, debug malloc, constant gc, no freelists, AddressSanitizer, damaged frames
 	PYTHON=$(PYTHON) DEBUG_PYTHON=$(DEBUG_PYTHON) JOBS=$(JOBS) scripts/test-hard $(HARD_ARGS)

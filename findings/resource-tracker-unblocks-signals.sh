@@ -10,7 +10,7 @@
 #            blocked after: (none)                    up to 3.13
 #            blocked after: SIGINT SIGTERM            from 3.14 on
 # Aioxide:   a process pool starts the tracker before it blocks SIGINT around a worker's start
-#            (python/aioxide/_processes/signals.py; tests/executors/test_processes_interrupted.py, phase "starting").
+#            (python/aioxide/_processes/signals.py; tests/processes/test_interrupted.py, phase "starting").
 set -uo pipefail
 python=${PYTHON:-python3}
 

@@ -21,7 +21,7 @@
 #   pipe, O_DIRECT        first read b'one'  of 100 asked, then b'two', no other edge
 #
 # Our users meet it wherever such a peer talks to a protocol; aioxide reads until EAGAIN (crates/aioxide/src/net/recv.rs has
-# the table, tests/survive/test_drained.py asks the kernel).
+# the table, tests/net/test_drained.py asks the kernel).
 set -euo pipefail
 exec "${PYTHON:-python3}" - <<'END'
 import os, select, socket, subprocess, sys, time

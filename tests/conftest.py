@@ -29,6 +29,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "by_version(condition, reason): skip where the running CPython itself lacks what is tested"
     )
+    config.addinivalue_line(
+        "markers", "slow: left out by `make test-ROOM`, which is to take less than a minute"
+    )
 
 
 def pytest_runtest_setup(item):

@@ -5,7 +5,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from tests.package.support import environment, finish, start_python
+from tests.support.interpreters import environment, finish, start_python
 
 GUIDE = Path(__file__).parents[3] / "shared" / "guide" / "asyncio-guide.md"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.support import finish, start_python
+from tests.support.interpreters import finish, start_python
 
 TOUR = Path(__file__).parents[2] / "examples" / "guide.py"
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.integration import recipes
-from tests.package.support import finish, start_python
+from tests.support import recipes
+from tests.support.interpreters import finish, start_python
 
 PAGES = {name: recipes.read_page(recipes.ROOT / name) for name in ("README.md", "docs/ways-in.md")}
 

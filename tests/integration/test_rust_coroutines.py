@@ -15,7 +15,7 @@ import threading
 import aioxide
 import pytest
 
-from tests.integration.recipes import ROOT
+from tests.support.recipes import ROOT
 
 pytestmark = [
     pytest.mark.by_version(

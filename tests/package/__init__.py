@@ -1,3 +1,1 @@
-"""The four ways in, seen from outside: most tests start an interpreter of their own, since a way in changes
-one.
-"""
+"""The distribution: the wheel, its builds, its stubs, and the machines that it is built on."""

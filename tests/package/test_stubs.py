@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.package.support import PACKAGE_PARENT, run_python
+from tests.support.interpreters import PACKAGE_PARENT, run_python
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mypy") is None,

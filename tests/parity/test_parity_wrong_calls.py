@@ -1,6 +1,6 @@
 """Every public callable, with arguments that do not fit: asyncio's error in its words, or one that says what is wrong.
 
-Where ours differs, it is here and in docs/differences.md. `tests/executors/test_wrong_arguments.py` has what is ours
+Where ours differs, it is here and in docs/differences.md. `tests/all_rooms/test_wrong_arguments.py` has what is ours
 alone.
 """
 
@@ -162,7 +162,7 @@ def test_every_public_method_has_a_row(of):
     assert {name for name in dir(of) if not name.startswith("_")} - NOT_WALKED - named == set()
 
 
-# Those of which `tests/executors/test_wrong_arguments.py` has the arguments, and exceptions.
+# Those of which `tests/all_rooms/test_wrong_arguments.py` has the arguments, and exceptions.
 OURS_ALONE = {
     "BrokenCluster",
     "BrokenClusterWorker",

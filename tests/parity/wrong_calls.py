@@ -12,7 +12,8 @@ import inspect
 import re
 import tempfile
 
-from ..executors.wrong_arguments import INSIDE, Refusing, complaint
+from tests.support.wrong_arguments import INSIDE, Refusing, complaint
+
 from .harness import Normaliser, Run, watched
 
 VALUES = {

@@ -18,7 +18,8 @@ PARITY = [
     for name in "tasks task_cancel thrown futures combinators contexts operations".split()
 ]
 # CPython's own classes do not pass tests/task: unbound use of them crashes 3.11 to 3.13.
-TESTS = {"by-functions": ["tests/task", *PARITY], "inherited": [*PARITY, "tests/task/test_classes.py"]}
+TASKS = ["tests/task", "--ignore=tests/task/test_ready_queue.py"]
+TESTS = {"by-functions": [*TASKS, *PARITY], "inherited": [*PARITY, "tests/task/test_classes.py"]}
 
 # Not within themselves, and not for the environment variables that a hard run sets for all.
 pytestmark = pytest.mark.skipif(
@@ -57,6 +58,7 @@ def test_it_is_hidden(mode):
 BY_FUNCTIONS = pytest.mark.by_version(sys.version_info < (3, 14), "there is no other way than these dicts")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", [pytest.param("by-functions", marks=BY_FUNCTIONS), "inherited"])
 def test_tasks_behave_as_ever(mode):

@@ -18,6 +18,7 @@ def test_nothing_is_left_behind(name):
     assert min(growth) < CYCLES, growth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [{"PYTHONMALLOC": "debug"}, {"PYTHONASYNCIODEBUG": "1"}],

@@ -1,0 +1,1 @@
+"""Calls on other machines: `aioxide.ClusterExecutor`, over real clusters on loopback."""

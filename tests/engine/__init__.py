@@ -1,0 +1,1 @@
+"""One iteration of the loop: descriptors, waiting, wake-ups and signals."""

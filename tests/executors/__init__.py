@@ -1,1 +1,0 @@
-"""The pools of threads and processes, and what happens to them."""

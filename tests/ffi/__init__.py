@@ -1,0 +1,1 @@
+"""What stands between our types and the interpreter."""

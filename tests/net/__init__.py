@@ -1,0 +1,1 @@
+"""Stream transports, servers and connections."""

@@ -1,0 +1,1 @@
+"""Calls in processes: `aioxide.ProcessPoolExecutor`, its workers, and what happens to them."""
