@@ -16,7 +16,7 @@
 //! | MPTCP, SCTP, vsock, TCP under kernel TLS, all else | nothing known | EAGAIN |
 //!
 //! EAGAIN is looked for with a peek (`socket::is_drained`), which costs a system call but no turn of the loop. epoll(7)
-//! says that a short read suffices on every stream socket; `tests/survive/test_drained.py` has the kernel say otherwise.
+//! says that a short read suffices on every stream socket; `tests/net/test_drained.py` has the kernel say otherwise.
 
 use std::io;
 use std::mem::MaybeUninit;
