@@ -1,5 +1,4 @@
-//! What is done to objects with a list of others: calls, tuples, dicts. (`object` has the same for rooms whose lists are of
-//! pointers still.)
+//! What is done to objects with a list of others: calls, tuples, dicts.
 
 use pyo3_ffi::*;
 
@@ -41,12 +40,16 @@ pub fn call_method(name: impl Object, args: &[Ref]) -> Res {
 
 /// As `call_method`; the last of `args` are those that `kwnames`, a tuple of strings, has names for.
 pub fn call_method_kw(name: impl Object, args: &[Ref], kwnames: Ref) -> Res {
+    none_borrowed();
     // SAFETY: raises for what is no tuple.
     let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
     let Some(positional) = args.len().checked_sub(count) else {
         return type_error(c"a call has more names than arguments");
     };
-    super::object::call_method_kw(name.raw(), raws(args), positional, kwnames.as_ptr())
+    // SAFETY: all are borrowed for the call, and as many as are positional, the receiver first, and named.
+    Obj::steal(unsafe {
+        PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr())
+    })
 }
 
 pub fn tuple(items: &[Ref]) -> Res {

@@ -6,7 +6,7 @@ use pyo3_ffi::*;
 
 use super::calls::tuple;
 use super::error::Res;
-use super::object::{Global, NULL, Obj, Raw, check, import_from};
+use super::object::{Global, NULL, Obj, check, import_from};
 use super::py::Ref;
 
 macro_rules! interned {
@@ -111,13 +111,6 @@ pub fn interned() -> &'static Names {
     unsafe { NAMES.get() }
 }
 
-/// As pointers.
-#[inline(always)]
-pub fn names() -> &'static Names<Raw> {
-    // SAFETY: both structs have the same fields as C lays them out, and a reference is a pointer.
-    unsafe { &*std::ptr::from_ref(interned()).cast() }
-}
-
 /// An object that is never released.
 fn for_ever(object: Obj) -> Ref<'static> {
     // SAFETY: the reference is given up with the object still counted.
@@ -135,11 +128,6 @@ pub fn text(name: &CStr) -> Res<Ref<'static>> {
         check(PySet_Add(INTERNED.get().as_ptr(), name.as_ptr()))?;
         Ok(Ref::new(name.as_ptr()))
     }
-}
-
-/// As a pointer.
-pub fn intern(name: &CStr) -> Res<Raw> {
-    text(name).map(Ref::as_ptr)
 }
 
 macro_rules! imported {
@@ -222,13 +210,6 @@ static STDLIB: Global<Stdlib> = Global::new();
 pub fn imported() -> &'static Stdlib {
     // SAFETY: filled by `load` at import, before any slot can run.
     unsafe { STDLIB.get() }
-}
-
-/// As pointers.
-#[inline(always)]
-pub fn stdlib() -> &'static Stdlib<Raw> {
-    // SAFETY: as `names`.
-    unsafe { &*std::ptr::from_ref(imported()).cast() }
 }
 
 /// Makes it possible to intern names; unless the other module of this library, a worker's, has.

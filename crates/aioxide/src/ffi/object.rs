@@ -52,8 +52,8 @@ impl Obj {
     /// A new reference, or nothing for null.
     #[inline(always)]
     pub fn maybe(object: impl Nullable) -> Option<Obj> {
-        let raw = object.raw_or_null();
-        if raw.is_null() { None } else { Some(Obj::new(raw)) }
+        // SAFETY: null, or an object that lives for as long as what led to it.
+        unsafe { Ref::maybe(object.raw_or_null()) }.map(Obj::new)
     }
 
     #[inline(always)]
@@ -84,7 +84,7 @@ impl Obj {
 impl Clone for Obj {
     #[inline(always)]
     fn clone(&self) -> Obj {
-        Obj::new(self.as_ptr())
+        Obj::new(self)
     }
 }
 
@@ -126,13 +126,13 @@ pub fn ret(result: Res) -> Raw {
 #[inline(always)]
 pub fn none() -> Obj {
     // SAFETY: None always lives.
-    Obj::new(unsafe { Py_None() })
+    unsafe { Ref::new(Py_None()) }.to_obj()
 }
 
 #[inline(always)]
 pub fn boolean(value: bool) -> Obj {
     // SAFETY: True and False always live.
-    Obj::new(unsafe { if value { Py_True() } else { Py_False() } })
+    unsafe { Ref::new(if value { Py_True() } else { Py_False() }) }.to_obj()
 }
 
 pub fn float(value: f64) -> Res {
@@ -155,18 +155,6 @@ pub fn bytes(data: &[u8]) -> Res {
     Obj::steal(unsafe { PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t) })
 }
 
-pub fn tuple(items: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: a new tuple of that size, each slot filled once with a new reference.
-    unsafe {
-        let made = Obj::steal(PyTuple_New(items.len() as Py_ssize_t))?;
-        for (i, item) in items.iter().enumerate() {
-            PyTuple_SET_ITEM(made.as_ptr(), i as Py_ssize_t, Obj::new(*item).into_raw());
-        }
-        Ok(made)
-    }
-}
-
 pub fn list(items: &[Obj]) -> Res {
     none_borrowed();
     // SAFETY: a new list of that size, each item set once with a new reference.
@@ -174,21 +162,6 @@ pub fn list(items: &[Obj]) -> Res {
         let made = Obj::steal(PyList_New(items.len() as Py_ssize_t))?;
         for (i, item) in items.iter().enumerate() {
             PyList_SET_ITEM(made.as_ptr(), i as Py_ssize_t, item.clone().into_raw());
-        }
-        Ok(made)
-    }
-}
-
-/// A dict from pairs of interned names and objects.
-pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
-    none_borrowed();
-    // SAFETY: keys and values are live objects.
-    unsafe {
-        let made = Obj::steal(PyDict_New())?;
-        for (key, value) in pairs {
-            if PyDict_SetItem(made.as_ptr(), *key, *value) < 0 {
-                return Err(Raised);
-            }
         }
         Ok(made)
     }
@@ -220,36 +193,6 @@ pub fn setattr(obj: impl Object, name: impl Object, value: impl Object) -> Res<(
     none_borrowed();
     // SAFETY: all are live objects.
     check(unsafe { PyObject_SetAttr(obj.raw(), name.raw(), value.raw()) })
-}
-
-#[inline(always)]
-pub fn call(callable: Raw, args: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), args.len(), NULL) })
-}
-
-/// `args` are the positional arguments followed by the values for `kwnames`, a tuple of strings.
-#[inline(always)]
-pub fn call_kw(callable: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call and as many as positional plus keywords.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), positional, kwnames) })
-}
-
-/// Calls `args[0].name(*args[1:])`.
-#[inline(always)]
-pub fn call_method(name: Raw, args: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call and `args[0]` is the receiver.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), args.len(), NULL) })
-}
-
-#[inline(always)]
-pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
-    none_borrowed();
-    // SAFETY: as `call_kw`, and `args[0]` is the receiver, counted among `positional`.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
 }
 
 pub fn truth(obj: impl Object) -> Res<bool> {
@@ -349,7 +292,8 @@ impl Slot {
     /// A new reference.
     #[inline(always)]
     pub fn share(&self) -> Option<Obj> {
-        Obj::maybe(self.get())
+        // SAFETY: nothing writes the slot before there is a reference.
+        unsafe { self.peek() }.map(Ref::to_obj)
     }
 
     /// A new reference to the object, or to `None`.

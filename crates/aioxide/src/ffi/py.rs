@@ -122,15 +122,6 @@ unsafe impl Object for Ref<'_> {
     }
 }
 
-// SAFETY: none; the rooms that hand in pointers answer for each of them. This goes when the last of them has borrowed
-// references, and the compiler lists who has not (`tests/house/test_unsafe.py` counts them).
-unsafe impl Object for Raw {
-    #[inline(always)]
-    fn raw(self) -> Raw {
-        self
-    }
-}
-
 /// What may lead to an object, or to none.
 ///
 /// # Safety
@@ -152,13 +143,5 @@ unsafe impl Nullable for Ref<'_> {
     #[inline(always)]
     fn raw_or_null(self) -> Raw {
         self.as_ptr()
-    }
-}
-
-// SAFETY: as `Object for Raw`, and goes with it.
-unsafe impl Nullable for Raw {
-    #[inline(always)]
-    fn raw_or_null(self) -> Raw {
-        self
     }
 }

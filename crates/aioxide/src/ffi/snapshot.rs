@@ -49,10 +49,10 @@ impl Places {
             let [first, variable] =
                 [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(Obj::steal);
             let (first, variable) = (first?, variable?);
-            context::enter(first.as_ptr())?;
+            context::enter(&first)?;
             let current = only(places::words_with(thread_state(), places::THREAD_STATE, first.as_ptr()));
             let set = Obj::steal(PyContextVar_Set(variable.as_ptr(), variable.as_ptr()));
-            context::exit(first.as_ptr());
+            context::exit(&first);
             drop(set?);
             let copy = Obj::steal(PyContext_Copy(first.as_ptr()))?;
             let (Some(current), Some(mapping)) = (current, shared_word(&first, &copy)) else {
@@ -77,7 +77,7 @@ impl Places {
 
 /// The one word behind the head that a context and its copy have in common.
 fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
-    let size = size_of_type(context.type_of().cast());
+    let size = size_of_type(context.borrow().class());
     let at = |object: &Obj, offset: usize| {
         // SAFETY: within the object; what is no reference is compared only.
         unsafe { *object.as_ptr().cast::<u8>().add(offset).cast::<usize>() }
@@ -127,7 +127,7 @@ pub fn to_context(snapshot: Obj) -> Res {
 
 /// What a user sees of a context or of a snapshot: a context.
 pub fn shown(held: Obj) -> Res {
-    if is_snapshot(held.as_ptr()) { to_context(held) } else { Ok(held) }
+    if is_snapshot(&held) { to_context(held) } else { Ok(held) }
 }
 
 /// Puts another mapping into a context that nobody has entered; returns the one before.
@@ -148,7 +148,7 @@ pub fn enter(spare: &Slot, snapshot: Obj) -> Res {
         }
         None => to_context(snapshot)?,
     };
-    context::enter(used.as_ptr())?;
+    context::enter(&used)?;
     Ok(used)
 }
 

@@ -176,7 +176,7 @@ fn refused(owner: &LoopObject) -> Res<()> {
     }
     let text = string("Error on transport creation for incoming connection")?;
     let pairs = [(n.message, text.borrow()), (n.exception, exception.borrow())];
-    report::report_context(owner.state.object, &pairs.map(|(key, value)| (key.as_ptr(), value.as_ptr())))
+    report::report_context(owner.object(), &pairs)
 }
 
 pub fn load() -> Res<()> {

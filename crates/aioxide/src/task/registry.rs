@@ -21,8 +21,6 @@ use crate::ffi::none;
 #[cfg(not(Py_3_14))]
 use crate::ffi::object::check;
 use crate::ffi::object::import_from;
-#[cfg(Py_3_14)]
-use crate::ffi::py::raws;
 #[cfg(not(Py_3_14))]
 use crate::ffi::refcount::refcount;
 use crate::ffi::{NULL, Obj, Ref, Res, error};
@@ -75,7 +73,7 @@ fn leave_now(state: &LoopState) {
 fn set_current(state: &LoopState, task: Option<Ref>) -> Res<()> {
     let CurrentTask::Swap(swap) = layout().current;
     let none = none();
-    swap.call(raws(&[state.object(), task.unwrap_or(none.borrow())]))
+    swap.call(&[state.object(), task.unwrap_or(none.borrow())])
 }
 
 /// Makes `task`, or none, the current one of the loop.
@@ -161,7 +159,7 @@ pub fn register(task: &TaskHead) -> Res<()> {
         Some(places) => unsafe { places.append(task.object().as_ptr()) },
         None => {
             let AllTasks::Register { add, .. } = layout().all;
-            add.call(raws(&[task.object()]))?;
+            add.call(&[task.object()])?;
         }
     }
     #[cfg(not(Py_3_14))]
@@ -199,7 +197,7 @@ pub fn unlink_foreign(task: &TaskHead) {
     #[cfg(Py_3_14)]
     {
         let AllTasks::Register { remove, .. } = layout().all;
-        if remove.call(raws(&[task.object()])).is_err() {
+        if remove.call(&[task.object()]).is_err() {
             error::unraisable(None);
         }
     }

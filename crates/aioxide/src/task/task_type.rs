@@ -17,7 +17,7 @@ use crate::ffi::class::{Class, Native};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{guarded, visit};
-use crate::ffi::names::{imported, interned, names};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{
@@ -163,14 +163,10 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
 unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
     // SAFETY: `values` are borrowed from the arguments, which the interpreter holds for the call.
     unsafe {
-        let n = names();
-        let mut values = [NULL; 5];
+        let n = interned();
         let known = [n.coro, n.loop_, n.name, n.context, n.eager_start];
-        if !bind_init(args, kwargs, &known, 1, &mut values)? {
-            values[0] = NULL;
-        }
-        let [Some(coro), owner, name, context, eager] = values.map(|value| Ref::maybe(value)) else {
-            return refuse_init(slf, args, kwargs, imported().task_type.as_ptr());
+        let Some([Some(coro), owner, name, context, eager]) = bind_init(args, kwargs, known, 1)? else {
+            return refuse_init(slf, args, kwargs, imported().task_type);
         };
         // First, as asyncio does: it may raise, and there is no task then.
         let eager = eager.map_or(Ok(false), truth)?;

@@ -104,7 +104,7 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
         for dict in [&pickling().extra, &pickling().usual] {
             let found = PyDict_GetItemWithError(dict.as_ptr(), key);
             if !found.is_null() {
-                return Obj::new(found).into_raw();
+                return Ref::new(found).to_obj().into_raw();
             }
             if error::occurred() {
                 return NULL;
