@@ -59,7 +59,7 @@ static BUILD: ffi::Global<Obj> = ffi::Global::new();
 
 fn show_build_info(_: Ref) -> Res {
     // SAFETY: set at import.
-    Obj::steal(unsafe { PyDict_Copy(BUILD.get().as_ptr()) })
+    unsafe { Obj::steal(PyDict_Copy(BUILD.get().as_ptr())) }
 }
 
 fn register_pool(_: Ref, args: Args) -> Res<()> {

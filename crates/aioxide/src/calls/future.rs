@@ -390,7 +390,7 @@ pub fn list_in(slot: &Slot) -> Res {
         return Ok(list);
     }
     // SAFETY: plain constructor.
-    let list = Obj::steal(unsafe { PyList_New(0) })?;
+    let list = unsafe { Obj::steal(PyList_New(0)) }?;
     slot.set(list.clone());
     Ok(list)
 }

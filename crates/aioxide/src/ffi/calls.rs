@@ -11,7 +11,7 @@ use super::py::{NULL, Object, Ref, raws};
 pub fn call(callable: impl Object, args: &[Ref]) -> Res {
     none_borrowed();
     // SAFETY: all are borrowed for the call.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), args.len(), NULL) })
+    unsafe { Obj::steal(PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), args.len(), NULL)) }
 }
 
 /// The last of `args` are those that `kwnames`, a tuple of strings, has names for.
@@ -24,9 +24,9 @@ pub fn call_kw(callable: impl Object, args: &[Ref], kwnames: Option<Ref>) -> Res
         return type_error(c"a call has more names than arguments");
     };
     // SAFETY: all are borrowed for the call, and as many as are positional and named.
-    Obj::steal(unsafe {
-        PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr())
-    })
+    unsafe {
+        Obj::steal(PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr()))
+    }
 }
 
 /// Calls `args[0].name(*args[1:])`.
@@ -35,7 +35,7 @@ pub fn call_method(name: impl Object, args: &[Ref]) -> Res {
     none_borrowed();
     debug_assert!(!args.is_empty());
     // SAFETY: all are borrowed for the call, the receiver first.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), args.len(), NULL) })
+    unsafe { Obj::steal(PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), args.len(), NULL)) }
 }
 
 /// As `call_method`; the last of `args` are those that `kwnames`, a tuple of strings, has names for.
@@ -47,9 +47,9 @@ pub fn call_method_kw(name: impl Object, args: &[Ref], kwnames: Ref) -> Res {
         return type_error(c"a call has more names than arguments");
     };
     // SAFETY: all are borrowed for the call, and as many as are positional, the receiver first, and named.
-    Obj::steal(unsafe {
-        PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr())
-    })
+    unsafe {
+        Obj::steal(PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr()))
+    }
 }
 
 pub fn tuple(items: &[Ref]) -> Res {

@@ -71,12 +71,12 @@ impl CFunction {
         let (values, count) = (raws(args).as_ptr(), args.len() as Py_ssize_t);
         // SAFETY: the signature was checked when it was found, the arguments are live.
         let result = unsafe {
-            match self.convention {
+            Obj::steal(match self.convention {
                 Convention::Positional(function) => function(self.module, values, count),
                 Convention::Keywords(function) => function(self.module, values, count, NULL),
-            }
+            })
         };
-        Obj::steal(result).map(drop)
+        result.map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use super::py::{Nullable, Object, Ref};
 #[inline(always)]
 pub fn copy_current() -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyContext_CopyCurrent() })
+    unsafe { Obj::steal(PyContext_CopyCurrent()) }
 }
 
 /// The context to run in: the caller's, or a copy of the current one where `given` is null.

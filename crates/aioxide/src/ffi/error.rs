@@ -132,7 +132,7 @@ pub fn is_instance(exc: impl Object, kind: impl Object) -> bool {
 #[cfg(Py_3_12)]
 pub fn take() -> Option<Obj> {
     // SAFETY: returns an owned reference or null.
-    Obj::steal(unsafe { PyErr_GetRaisedException() }).ok()
+    unsafe { Obj::steal(PyErr_GetRaisedException()) }.ok()
 }
 
 #[cfg(not(Py_3_12))]

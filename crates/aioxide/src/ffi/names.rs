@@ -216,7 +216,7 @@ pub fn imported() -> &'static Stdlib {
 pub fn load_interned() -> Res<()> {
     if !INTERNED.is_set() {
         // SAFETY: makes an empty set.
-        INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
+        INTERNED.set(unsafe { Obj::steal(PySet_New(NULL)) }?);
     }
     Ok(())
 }

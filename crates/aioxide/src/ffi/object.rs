@@ -24,8 +24,11 @@ pub struct Obj(NonNull<PyObject>);
 
 impl Obj {
     /// Takes over a reference that the C API returned; null means that an exception is set.
+    ///
+    /// # Safety
+    /// `raw` is a live object that the caller owns a reference to, or null.
     #[inline(always)]
-    pub fn steal(raw: Raw) -> Res {
+    pub unsafe fn steal(raw: Raw) -> Res {
         NonNull::new(raw).map(Obj).ok_or(Raised)
     }
 
@@ -137,22 +140,22 @@ pub fn boolean(value: bool) -> Obj {
 
 pub fn float(value: f64) -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyFloat_FromDouble(value) })
+    unsafe { Obj::steal(PyFloat_FromDouble(value)) }
 }
 
 pub fn int(value: i64) -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyLong_FromLongLong(value) })
+    unsafe { Obj::steal(PyLong_FromLongLong(value)) }
 }
 
 pub fn string(text: &str) -> Res {
     // SAFETY: `text` is valid UTF-8 of that length.
-    Obj::steal(unsafe { PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as Py_ssize_t) })
+    unsafe { Obj::steal(PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as Py_ssize_t)) }
 }
 
 pub fn bytes(data: &[u8]) -> Res {
     // SAFETY: copies `data.len()` bytes from a live slice.
-    Obj::steal(unsafe { PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t) })
+    unsafe { Obj::steal(PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t)) }
 }
 
 pub fn list(items: &[Obj]) -> Res {
@@ -171,7 +174,7 @@ pub fn list(items: &[Obj]) -> Res {
 pub fn getattr(obj: impl Object, name: impl Object) -> Res {
     none_borrowed();
     // SAFETY: both are live objects.
-    Obj::steal(unsafe { PyObject_GetAttr(obj.raw(), name.raw()) })
+    unsafe { Obj::steal(PyObject_GetAttr(obj.raw(), name.raw())) }
 }
 
 /// The attribute, or `None` where it does not exist; other errors stay errors.
@@ -207,14 +210,14 @@ pub fn truth(obj: impl Object) -> Res<bool> {
 pub fn import(module: &std::ffi::CStr) -> Res {
     none_borrowed();
     // SAFETY: a NUL-terminated name.
-    Obj::steal(unsafe { PyImport_ImportModule(module.as_ptr()) })
+    unsafe { Obj::steal(PyImport_ImportModule(module.as_ptr())) }
 }
 
 /// `module.name`, for what is looked up once at import.
 pub fn import_from(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Res {
     let module = import(module)?;
     // SAFETY: a live module and a NUL-terminated name.
-    Obj::steal(unsafe { PyObject_GetAttrString(module.as_ptr(), name.as_ptr()) })
+    unsafe { Obj::steal(PyObject_GetAttrString(module.as_ptr(), name.as_ptr())) }
 }
 
 /// For C functions that return -1 with an exception set.

@@ -47,7 +47,7 @@ impl Places {
         // SAFETY: public constructors, and reads of words within objects that are alive.
         unsafe {
             let [first, variable] =
-                [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(Obj::steal);
+                [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(|made| Obj::steal(made));
             let (first, variable) = (first?, variable?);
             context::enter(&first)?;
             let current = only(places::words_with(thread_state(), places::THREAD_STATE, first.as_ptr()));
@@ -120,7 +120,7 @@ pub fn is_snapshot(object: impl Object) -> bool {
 /// A new context that holds what the snapshot does.
 pub fn to_context(snapshot: Obj) -> Res {
     // SAFETY: plain constructor.
-    let fresh = Obj::steal(unsafe { PyContext_New() })?;
+    let fresh = unsafe { Obj::steal(PyContext_New()) }?;
     swap(&fresh, snapshot);
     Ok(fresh)
 }

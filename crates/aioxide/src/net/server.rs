@@ -124,7 +124,7 @@ fn fall_back(owner: &LoopObject, this: &Acceptor) -> Res<()> {
     let arguments = this.fallback.or_none();
     let method = getattr(owner.object(), text(c"_accept_connection")?)?;
     // SAFETY: a callable and a tuple.
-    let result = Obj::steal(unsafe { PyObject_CallObject(method.as_ptr(), arguments.as_ptr()) });
+    let result = unsafe { Obj::steal(PyObject_CallObject(method.as_ptr(), arguments.as_ptr())) };
     let Err(Raised) = result else { return Ok(()) };
     if error::is_exit() {
         return Err(Raised);

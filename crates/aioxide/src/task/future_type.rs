@@ -206,7 +206,7 @@ fn get_callbacks(this: &FutureHead) -> Res {
         return Ok(none());
     }
     // SAFETY: plain constructor.
-    let list = Obj::steal(unsafe { PyList_New(0) })?;
+    let list = unsafe { Obj::steal(PyList_New(0)) }?;
     for waiter in waiters {
         let (callback, context) = waiters::shown(waiter)?;
         let pair = tuple(&[callback.borrow(), context.borrow()])?;
@@ -242,10 +242,11 @@ pub fn report_unretrieved(slf: Ref, this: &Future) {
     aside(slf, || {
         let name = getattr(slf.class(), interned().dunder_name)?;
         // SAFETY: formats one object.
-        let text =
-            unsafe { PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()) };
+        let text = unsafe {
+            Obj::steal(PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()))?
+        };
         let pairs = [(interned().exception, exception.borrow()), (interned().future, slf)];
-        report(this, Obj::steal(text)?, &pairs)
+        report(this, text, &pairs)
     });
 }
 

@@ -49,7 +49,7 @@ fn cancel(this: &Handle, args: Args) -> Res<()> {
 fn remember_repr(this: &Handle) -> Res<()> {
     if truth(&call_method(interned().get_debug, &[this.state().object()])?)? {
         // SAFETY: a live object.
-        let text = Obj::steal(unsafe { PyObject_Repr(this.object().as_ptr()) })?;
+        let text = unsafe { Obj::steal(PyObject_Repr(this.object().as_ptr())) }?;
         drop(this.with_extra(|extra| extra.repr.replace(text)));
     }
     Ok(())

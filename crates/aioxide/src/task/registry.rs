@@ -205,9 +205,12 @@ pub fn unlink_foreign(task: &TaskHead) {
     let _ = task;
 }
 
-/// The task that one of the list's pointers leads to.
+/// The task that a pointer of the list's leads to.
+///
+/// # Safety
+/// `link` is a loop's `tasks`, or a task's `newer` or `older`.
 #[cfg(not(Py_3_14))]
-fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
+unsafe fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
     // SAFETY: whoever is in the list is alive: a task takes itself out before it goes.
     unsafe { Ref::maybe(link.get()).map(|task| task.cast_unchecked()) }
 }
@@ -216,7 +219,8 @@ fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
 #[cfg(not(Py_3_14))]
 fn link(state: &LoopState, task: &TaskHead) {
     let raw = task.object().as_ptr();
-    if let Some(head) = in_list(&state.tasks) {
+    // SAFETY: the list's head.
+    if let Some(head) = unsafe { in_list(&state.tasks) } {
         head.newer.set(raw);
     }
     task.newer.set(NULL);
@@ -225,7 +229,8 @@ fn link(state: &LoopState, task: &TaskHead) {
 
 #[cfg(not(Py_3_14))]
 fn unlink(state: &LoopState, task: &TaskHead) {
-    let (newer, older) = (in_list(&task.newer), in_list(&task.older));
+    // SAFETY: the list's links.
+    let (newer, older) = unsafe { (in_list(&task.newer), in_list(&task.older)) };
     newer.map_or(&state.tasks, |newer| &newer.older).set(task.older.get());
     if let Some(older) = older {
         older.newer.set(task.newer.get());
@@ -245,6 +250,7 @@ pub fn live_tasks(state: &LoopState) -> Vec<Obj> {
     // One whose count has reached zero, and whose finaliser is running, must not be handed out.
     // SAFETY: a task in the list is alive.
     let lives = |task: &Ref| unsafe { refcount(task.as_ptr()) } > 0;
-    let all = std::iter::successors(in_list(&state.tasks), |task| in_list(&task.older));
+    // SAFETY: the list's head and links.
+    let all = unsafe { std::iter::successors(in_list(&state.tasks), |task| in_list(&task.older)) };
     all.map(TaskHead::object).filter(lives).map(Ref::to_obj).collect()
 }

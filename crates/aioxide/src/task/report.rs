@@ -37,7 +37,7 @@ pub fn callback_message(state: &LoopState, callback: Ref, args: Ref) -> Res {
         call(imported().format_callback_source, &[callback, args])?
     };
     // SAFETY: formats one object.
-    Obj::steal(unsafe { PyUnicode_FromFormat(c"Exception in callback %U".as_ptr(), text.as_ptr()) })
+    unsafe { Obj::steal(PyUnicode_FromFormat(c"Exception in callback %U".as_ptr(), text.as_ptr())) }
 }
 
 /// `loop.call_exception_handler(dict(pairs))`.

@@ -98,7 +98,7 @@ fn name_slot(name: Option<Ref>) -> Res {
     match given(name) {
         Some(name) => text(name),
         // SAFETY: plain constructor.
-        None => Obj::steal(unsafe { PyLong_FromUnsignedLongLong(task_names::next()) }),
+        None => unsafe { Obj::steal(PyLong_FromUnsignedLongLong(task_names::next())) },
     }
 }
 

@@ -73,7 +73,7 @@ fn running(this: &WorkQueue) -> Res {
     for seat in this.queue.seats() {
         if let Some((function, begun)) = seat.running(this.py()) {
             // SAFETY: plain constructor.
-            let thread = Obj::steal(unsafe { PyLong_FromUnsignedLongLong(seat.thread) })?;
+            let thread = unsafe { Obj::steal(PyLong_FromUnsignedLongLong(seat.thread)) }?;
             let seconds = float(spin::seconds(queue::since(begun)))?;
             rows.push(tuple(&[&thread, &function, &seconds].map(Obj::borrow))?);
         }
