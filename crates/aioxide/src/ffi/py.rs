@@ -28,15 +28,6 @@ impl<'py> Py<'py> {
     pub unsafe fn assume() -> Py<'py> {
         Py(PhantomData)
     }
-
-    /// For a function that callers without a token still come to: all code of this crate that they can be in holds the GIL
-    /// (`ffi/mod.rs`), which a build with debug assertions checks. To be replaced by an argument; `tests/house` counts them.
-    #[inline(always)]
-    pub fn unproven() -> Py<'py> {
-        // SAFETY: asks the interpreter, of any thread.
-        debug_assert!(unsafe { PyGILState_Check() } == 1, "the GIL is not held");
-        Py(PhantomData)
-    }
 }
 
 /// A borrowed reference to an object that lives for `'a`. `Option<Ref>` is one word, which may be null.

@@ -21,7 +21,7 @@ use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{
-    NULL, Obj, Raised, Raw, Ref, Res, Slot, builtin, context, error, nesting, none, task_names,
+    NULL, Obj, Py, Raised, Raw, Ref, Res, Slot, builtin, context, error, nesting, none, task_names,
 };
 
 static FREE: FreeList = FreeList::new();
@@ -50,7 +50,7 @@ pub fn new(state: &LoopState, coro: Ref, options: Options) -> Res {
             PyObject_GC_Track(made.as_ptr().cast());
         }
         // Last: asking an object for its text runs its code, and a task that fails for it is one that was never run.
-        this.name().set(name_slot(options.name)?);
+        this.name().set(name_slot(coro.py(), options.name)?);
         if (state.debug.get() || state.overrides.has(state.object(), GET_DEBUG))
             && loop_says(this, interned().get_debug)?
         {
@@ -94,11 +94,11 @@ fn check_context(context: Option<Ref>) -> Res<()> {
 
 /// What stands in the base's name field: the name, or the number of which `get_name` makes one.
 #[inline(always)]
-fn name_slot(name: Option<Ref>) -> Res {
+fn name_slot(py: Py, name: Option<Ref>) -> Res {
     match given(name) {
         Some(name) => text(name),
         // SAFETY: plain constructor.
-        None => unsafe { Obj::steal(PyLong_FromUnsignedLongLong(task_names::next())) },
+        None => unsafe { Obj::steal(PyLong_FromUnsignedLongLong(task_names::next(py))) },
     }
 }
 
@@ -184,7 +184,7 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
         let context = context::given_or_copy(given(context))?;
         this.waits_for.clear();
         fill(this, coro, context);
-        this.name().set(name_slot(name)?);
+        this.name().set(name_slot(coro.py(), name)?);
         begin(this, eager)
     }
 }
