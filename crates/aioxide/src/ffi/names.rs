@@ -12,12 +12,11 @@ use super::py::Ref;
 macro_rules! interned {
     ($($name:ident = $text:literal),* $(,)?) => {
         /// Interned strings, one field a name.
-        #[repr(C)]
-        pub struct Names<T = Ref<'static>> {
-            $(pub $name: T,)*
+        pub struct Names {
+            $(pub $name: Ref<'static>,)*
             /// Keyword-name tuples for calls made with keywords.
-            pub kw_context: T,
-            pub kw_msg: T,
+            pub kw_context: Ref<'static>,
+            pub kw_msg: Ref<'static>,
         }
 
         impl Names {
@@ -133,13 +132,12 @@ pub fn text(name: &CStr) -> Res<Ref<'static>> {
 macro_rules! imported {
     ($($field:ident = $module:literal . $name:literal),* $(,)?) => {
         /// Objects of the standard library.
-        #[repr(C)]
-        pub struct Stdlib<T = Ref<'static>> {
-            $(pub $field: T,)*
+        pub struct Stdlib {
+            $(pub $field: Ref<'static>,)*
             /// `asyncio.constants._SendfileMode.TRY_NATIVE`.
-            pub try_native: T,
+            pub try_native: Ref<'static>,
             /// `asyncio.events._ThreadSafeHandle`, or `Handle` where there is none (before 3.14).
-            pub thread_safe_handle_type: T,
+            pub thread_safe_handle_type: Ref<'static>,
         }
 
         impl Stdlib {
@@ -197,7 +195,7 @@ imported! {
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 
-impl<T: Copy + PartialEq> Stdlib<T> {
+impl Stdlib {
     #[inline(always)]
     pub fn has_thread_safe_handles(&self) -> bool {
         self.thread_safe_handle_type != self.handle_type

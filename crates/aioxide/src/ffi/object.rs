@@ -1,4 +1,4 @@
-//! `Obj`, an owned reference, and the calls that are made on one.
+//! `Obj`, an owned reference, and what is done with one.
 
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
