@@ -16,7 +16,7 @@ use crate::task::handle;
 use crate::task::loop_state::LoopState;
 
 /// Tells an owner what its descriptor is ready for. Leaf code: it may queue work, not run it.
-pub type NotifyFn = unsafe fn(&LoopState, Raw, Interest);
+type NotifyFn = unsafe fn(&LoopState, Raw, Interest);
 
 /// The one owner of a descriptor that the engine serves itself, as transports are.
 pub struct Owner {
@@ -27,13 +27,10 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub fn new(object: impl Object, notify: NotifyFn) -> Owner {
-        Owner { object: object.raw(), notify, held: Some(Obj::new(object)) }
-    }
-
     /// A native object, of which `notify` is told.
     pub fn of<T: Native, F: Fn(&LoopState, &T, Turn, Interest) + Copy>(this: &T, _: F) -> Owner {
-        Owner::new(this.object(), notify::<T, F>)
+        let object = this.object();
+        Owner { object: object.as_ptr(), notify: notify::<T, F>, held: Some(object.to_obj()) }
     }
 }
 

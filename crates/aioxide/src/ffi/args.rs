@@ -383,7 +383,7 @@ fn raise_type_error(text: String) -> Raised {
 /// given by position; nothing where they do not fit.
 ///
 /// # Safety
-/// `args` is a tuple and `kwargs` a dict or null, as the interpreter hands them to `tp_init`.
+/// `args` is a tuple and `kwargs` a dict or null, as the interpreter hands them to `tp_init`, whose call lasts for `'a`.
 pub unsafe fn bind_init<'a, const N: usize>(
     args: Raw,
     kwargs: Raw,
