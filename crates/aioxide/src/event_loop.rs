@@ -17,7 +17,7 @@ use crate::ffi::args::{Named, Overriding};
 use crate::ffi::calls::{call, call_kw, call_method, tuple};
 use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
-use crate::ffi::names::{imported, interned, stdlib, text};
+use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{float, getattr, int, list, string, truth};
 use crate::ffi::{Args, NULL, Raised, Raw, Ref, Res, builtin, compat, error, none, number};
 use crate::net::state::Stream;
@@ -29,8 +29,8 @@ use crate::task::{future_type, registry, scheduled, task_type};
 
 /// The method of `asyncio.BaseEventLoop` that ours of this name stands for.
 #[inline(always)]
-fn base(this: &LoopObject, name: &'static CStr) -> Overriding {
-    Overriding { receiver: this.object().as_ptr(), class: |_| stdlib().base_event_loop, name }
+fn base<'r>(this: &'r LoopObject, name: &'static CStr) -> Overriding<'r> {
+    Overriding { receiver: this.object(), class: |_| imported().base_event_loop, name }
 }
 
 // ----------------------------------------------------------------------------------------------------- callbacks
@@ -285,7 +285,7 @@ fn stop_watching(this: &LoopObject, fd: Ref, side: Side) -> Res<bool> {
 }
 
 fn watch_side(this: &LoopObject, args: Args, side: Side, name: &'static CStr) -> Res {
-    let base = Overriding { class: |_| stdlib().selector_event_loop, ..base(this, name) };
+    let base = Overriding { class: |_| imported().selector_event_loop, ..base(this, name) };
     let mut named = Named::default();
     let args = args.placed(&["fd", "callback"], base, &mut named)?;
     let ([file, callback], rest) = args.split();

@@ -59,14 +59,14 @@ static BUILD: ffi::Global<Obj> = ffi::Global::new();
 
 fn show_build_info(_: Ref) -> Res {
     // SAFETY: set at import.
-    Obj::steal(unsafe { PyDict_Copy(BUILD.get().as_ptr()) })
+    unsafe { Obj::steal(PyDict_Copy(BUILD.get().as_ptr())) }
 }
 
 fn register_pool(_: Ref, args: Args) -> Res<()> {
     let [class, standard, mark] = args.first(["class", "standard", "mark"], "_register_pool")?;
     let standard = calls::standard::Standard::watch(standard.to_obj(), mark.to_obj());
-    threads::pool_type::note_standard(class.as_ptr(), standard);
-    calls::executor::register(class.as_ptr(), standard)
+    threads::pool_type::note_standard(class, standard);
+    calls::executor::register(class, standard)
 }
 
 fn end_process_pools(_: Ref, end: Ref) -> Res<()> {
@@ -173,7 +173,7 @@ static mut METHODS: [PyMethodDef; 15] = [
     ),
     function(
         c"_submit_is_wrapped",
-        |_, class| calls::executor::is_wrapped(class.as_ptr()),
+        |_, class| calls::executor::is_wrapped(class),
         c"Whether somebody has wrapped submit() of the standard class that a registered one stands for.",
     ),
     function_noargs(

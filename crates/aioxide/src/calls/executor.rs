@@ -16,7 +16,6 @@ use crate::ffi::cells::Locked;
 use crate::ffi::class::Native;
 use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{getattr, import_from, truth};
-use crate::ffi::py::Object;
 use crate::ffi::{Args, Leaf, Obj, Raw, Ref, Res, compat, error};
 
 /// A class of pools, with its methods as they were when it was made, and the standard class that it stands for.
@@ -38,8 +37,7 @@ static KNOWN: Locked<Known> =
     Locked::new(Known { classes: Leaf::new(Vec::new()), last: Cell::new((std::ptr::null_mut(), 0, None)) });
 
 /// Tells of a class of pools, and of the standard one that it stands for.
-pub fn register(class: impl Object, standard: &'static Standard) -> Res<()> {
-    let class = class.reference();
+pub fn register(class: Ref, standard: &'static Standard) -> Res<()> {
     let made = PoolClass {
         class: class.to_obj(),
         submit: getattr(class, interned().submit)?,
@@ -90,8 +88,7 @@ fn look_at(executor: Ref) -> Option<&'static Standard> {
 }
 
 /// Whether somebody has wrapped `submit` of the standard class that `class`, a registered one, stands for.
-pub fn is_wrapped(class: impl Object) -> bool {
-    let class = class.reference();
+pub fn is_wrapped(class: Ref) -> bool {
     let found = KNOWN.get(class.py()).classes.with(|classes| {
         classes.iter().find(|known| known.class.borrow() == class).map(|known| known.standard)
     });

@@ -33,6 +33,7 @@ use crate::engine::futex::Futex;
 use crate::engine::spin;
 use crate::engine::spinner::Spinner;
 use crate::ffi::calls::{call, call_kw, tuple};
+use crate::ffi::cells::Locked;
 use crate::ffi::class::{Native, derives};
 use crate::ffi::held::Held;
 use crate::ffi::names::{imported, text};
@@ -239,7 +240,7 @@ impl PoolFuture {
     /// Waits until it is done, for at most `timeout` seconds; false when the time is over.
     pub fn wait(&self, timeout: Option<f64>) -> Res<bool> {
         let deadline = timeout.map(|seconds| clock::monotonic() + seconds);
-        let mut limit = if timeout == Some(0.0) { 0 } else { SPINNER.limit(self.spin.get()) };
+        let mut limit = if timeout == Some(0.0) { 0 } else { SPINNER.get(self.py()).limit(self.spin.get()) };
         loop {
             let outcome = self.wait_once(deadline, limit);
             limit = 0;
@@ -265,21 +266,21 @@ impl PoolFuture {
         let outcome = if won { Parked::Look } else { self.done.sleep(left) };
         released.take(if won { limit } else { 0 });
         if limit > 0 {
-            SPINNER.spun(won);
+            SPINNER.get(self.py()).spun(won);
         }
         outcome
     }
 }
 
 /// Whether it pays to spin in `result()`.
-static SPINNER: Spinner = Spinner::new();
+static SPINNER: Locked<Spinner> = Locked::new(Spinner::new());
 
 // --------------------------------------------------------------------------------------------------- transitions
 
 impl PoolFuture {
     /// A call of a thread pool took so many ticks: as `LoopCall::finish_after` for loops.
     pub fn note_run(&self, ran: u64) {
-        SPINNER.record(ran < self.spin.get());
+        SPINNER.get(self.py()).record(ran < self.spin.get());
     }
 
     /// The method of `concurrent.futures.Future`, which takes the condition.
@@ -390,7 +391,7 @@ pub fn list_in(slot: &Slot) -> Res {
         return Ok(list);
     }
     // SAFETY: plain constructor.
-    let list = Obj::steal(unsafe { PyList_New(0) })?;
+    let list = unsafe { Obj::steal(PyList_New(0)) }?;
     slot.set(list.clone());
     Ok(list)
 }

@@ -10,7 +10,7 @@ use crate::ffi::args::{Named, Overriding, bind_init, refuse_init, type_error_tex
 use crate::ffi::calls::call;
 use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
-use crate::ffi::names::{imported, interned, stdlib, text};
+use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::getattr;
 use crate::ffi::{Args, Global, Raised, Raw, Ref, Res, Slot, builtin, error, none};
 
@@ -18,8 +18,8 @@ use crate::ffi::{Args, Global, Raised, Raw, Ref, Res, Slot, builtin, error, none
 
 /// The method of the standard class that ours of this name stands for.
 #[inline(always)]
-fn base(receiver: &PoolFuture, name: &'static CStr) -> Overriding {
-    Overriding { receiver: receiver.object().as_ptr(), class: |_| stdlib().pool_future, name }
+fn base<'r>(receiver: &'r PoolFuture, name: &'static CStr) -> Overriding<'r> {
+    Overriding { receiver: receiver.object(), class: |_| imported().pool_future, name }
 }
 
 /// Raises where a method without arguments got any, and has `f` run.
@@ -144,8 +144,9 @@ fn set_list(slot: &Slot, value: Option<Ref>) -> Res<()> {
 unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type; a tuple, and a dict or null.
     guarded(-1, || unsafe {
-        let bound = bind_init(args, kwargs, &[], 0, &mut [])
-            .and_then(|fit| if fit { Ok(()) } else { refuse_init(slf, args, kwargs, stdlib().pool_future) });
+        let bound = bind_init(args, kwargs, [], 0).and_then(|fit| {
+            fit.map_or_else(|| refuse_init(slf, args, kwargs, imported().pool_future), |[]| Ok(()))
+        });
         if bound.is_ok() { 0 } else { -1 }
     })
 }

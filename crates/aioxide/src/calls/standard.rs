@@ -91,7 +91,9 @@ impl Standard {
         let function = found.filter(|method| is_function(method.borrow()));
         self.place.set(std::ptr::null());
         drop(self.function.replace(function));
-        drop(self.code.replace(Obj::maybe(self.asked_code())));
+        // SAFETY: the code is a part of the function, which the slot holds.
+        let code = unsafe { Ref::maybe(self.asked_code()) };
+        drop(self.code.replace(code.map(Ref::to_obj)));
         self.place.set(self.find_place());
         self.wrapped.set(!own);
         // The look-up has given the type a tag, unless the interpreter has run out of them.

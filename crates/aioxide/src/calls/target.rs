@@ -73,7 +73,7 @@ impl Target {
             Target::Future(future) => of(future).set_sent(sent),
             Target::Loop(call) => {
                 // SAFETY: a loop's future.
-                unsafe { loop_future::of(call.future().as_ptr()) }.marks.put(Mark::Sent, sent);
+                unsafe { loop_future::of(call.future()) }.marks.put(Mark::Sent, sent);
             }
         }
     }

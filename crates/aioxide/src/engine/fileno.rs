@@ -25,7 +25,7 @@ pub fn fileno(value: Ref) -> Res<i32> {
 fn fileno_of(value: Ref) -> Res {
     let found = call_method(interned().fileno, &[value]);
     // SAFETY: converts a live object, or raises.
-    found.and_then(|found| Obj::steal(unsafe { PyNumber_Long(found.as_ptr()) })).or_else(|Raised| {
+    found.and_then(|found| unsafe { Obj::steal(PyNumber_Long(found.as_ptr())) }).or_else(|Raised| {
         let usual = [builtin::attribute_error(), builtin::type_error(), builtin::value_error()];
         if !usual.into_iter().any(error::matches) {
             return Err(Raised);

@@ -8,6 +8,7 @@ use aioxide_sys::clock;
 use aioxide_sys::epoll::{Epoll, Events};
 
 use super::spin;
+use crate::ffi::Py;
 
 /// In microseconds, as `Spans` has them. A switch interval has 5,000.
 const LONG: f64 = 1000.0;
@@ -20,9 +21,9 @@ pub fn spans() -> Spans {
 
 /// Waits for at most `limit` ticks: first awake, for as long as a spin may take, then asleep. On one processor asleep from
 /// the start: whoever is to send something cannot run meanwhile.
-pub fn wait(epoll: &Epoll, events: &mut Events, limit: u64) -> io::Result<()> {
+pub fn wait(py: Py, epoll: &Epoll, events: &mut Events, limit: u64) -> io::Result<()> {
     let start = clock::ticks();
-    let awake = spin::limit().min(limit);
+    let awake = spin::limit(py).min(limit);
     loop {
         let spent = clock::ticks().wrapping_sub(start);
         let asleep = if spent < awake { 0 } else { limit.saturating_sub(spent) };

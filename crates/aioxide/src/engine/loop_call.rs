@@ -3,8 +3,9 @@
 use super::calls::Calls;
 use super::loop_object::LoopObject;
 use super::wake::Bell;
-use crate::ffi::object::call_method;
-use crate::ffi::{Obj, Res, compat, names};
+use crate::ffi::calls::call_method;
+use crate::ffi::names::interned;
+use crate::ffi::{Obj, Res, compat};
 use crate::task::finish::Outcome;
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{CALL_SOON_THREADSAFE, CREATE_FUTURE};
@@ -28,7 +29,7 @@ impl LoopCall {
                 return Ok(None);
             }
             // Notes in debug mode where it was made.
-            let future = call_method(names().create_future, &[state.object])?;
+            let future = call_method(interned().create_future, &[state.object()])?;
             if !compat::has_layout() || future.type_of() != classes::future() {
                 return Ok(None);
             }

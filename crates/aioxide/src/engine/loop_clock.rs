@@ -3,9 +3,10 @@
 use aioxide_sys::clock;
 
 use super::loop_object::LoopObject;
+use crate::ffi::calls::call_method;
 use crate::ffi::class::Native;
-use crate::ffi::object::call_method;
-use crate::ffi::{Py, Res, monotonic, names, number};
+use crate::ffi::names::interned;
+use crate::ffi::{Py, Res, monotonic, number};
 use crate::task::loop_state::LoopState;
 use crate::task::overrides::TIME;
 
@@ -24,7 +25,7 @@ pub fn has_own_clock(state: &LoopState) -> bool {
 /// The loop's clock: `time.monotonic`, or the user's.
 pub fn now(state: &LoopState) -> Res<f64> {
     let now = if state.overrides.has(state.object(), TIME) {
-        number::as_f64(&call_method(names().time, &[state.object])?)?
+        number::as_f64(&call_method(interned().time, &[state.object()])?)?
     } else {
         monotonic(LoopObject::of(state).py())?
     };

@@ -176,7 +176,7 @@ impl Engine {
         if polls.rival.get().is_known() {
             match self.way(polls, timeout) {
                 Way::LetGo => {}
-                Way::Hold(limit) => return polls.wait_holding(&epoll, limit),
+                Way::Hold(limit) => return polls.wait_holding(turn.py(), &epoll, limit),
                 Way::Yield => {
                     self.yield_gil(polls);
                     return self.look(turn);

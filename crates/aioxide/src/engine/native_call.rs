@@ -69,7 +69,7 @@ pub fn new(state: &LoopState, item: Item) -> Res {
         let made = Obj::steal(PyType_GenericAlloc(*TYPE.get(), 0))?;
         let this: &NativeCall = made.borrow().cast_unchecked();
         this.work.set(Work::Done);
-        this.owner.set(Obj::new(state.object));
+        this.owner.set(state.object().to_obj());
         this.object.set(object);
         drop(this.value.replace(value));
         this.work.set(work);

@@ -10,6 +10,7 @@ use aioxide_sys::epoll::{Epoll, Events};
 
 use super::wake::WakePair;
 use super::{hold, spin};
+use crate::ffi::Py;
 
 /// What the running loop knows of its own looks at the descriptors.
 pub(super) struct Polls {
@@ -69,9 +70,9 @@ impl Polls {
     /// Waits for at most `limit` ticks with the GIL held. Signals that came meanwhile, and what has no descriptor, the
     /// caller looks for before the next wait.
     #[cold]
-    pub(super) fn wait_holding(&self, epoll: &Epoll, limit: u64) -> io::Result<Events> {
+    pub(super) fn wait_holding(&self, py: Py, epoll: &Epoll, limit: u64) -> io::Result<Events> {
         let mut events = self.events.take();
-        let result = hold::wait(epoll, &mut events, limit);
+        let result = hold::wait(py, epoll, &mut events, limit);
         self.note(clock::ticks());
         let mut rival = self.rival.get();
         rival.waited(!events.is_empty());

@@ -78,7 +78,7 @@ fn step_failed(state: &LoopState) -> Res<()> {
     let Some(exception) = error::take() else { return Ok(()) };
     // SAFETY: constant text.
     let message =
-        Obj::steal(unsafe { PyUnicode_FromString(c"Exception in callback Task.__step()".as_ptr()) })?;
+        unsafe { Obj::steal(PyUnicode_FromString(c"Exception in callback Task.__step()".as_ptr())) }?;
     let n = interned();
     let pairs = [(n.message, message.borrow()), (n.exception, exception.borrow())];
     report::report_context(state.object(), &pairs)

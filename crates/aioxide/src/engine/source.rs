@@ -11,12 +11,12 @@ use crate::ffi::cells::Turn;
 use crate::ffi::class::{Native, receiver, the};
 use crate::ffi::guard::visit;
 use crate::ffi::py::Object;
-use crate::ffi::{Leaf, Obj, Raw};
+use crate::ffi::{Leaf, Obj, Raw, Ref};
 use crate::task::handle;
 use crate::task::loop_state::LoopState;
 
 /// Tells an owner what its descriptor is ready for. Leaf code: it may queue work, not run it.
-pub type NotifyFn = unsafe fn(&LoopState, Raw, Interest);
+type NotifyFn = unsafe fn(&LoopState, Raw, Interest);
 
 /// The one owner of a descriptor that the engine serves itself, as transports are.
 pub struct Owner {
@@ -27,13 +27,10 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub fn new(object: impl Object, notify: NotifyFn) -> Owner {
-        Owner { object: object.raw(), notify, held: Some(Obj::new(object.raw())) }
-    }
-
     /// A native object, of which `notify` is told.
     pub fn of<T: Native, F: Fn(&LoopState, &T, Turn, Interest) + Copy>(this: &T, _: F) -> Owner {
-        Owner::new(this.object(), notify::<T, F>)
+        let object = this.object();
+        Owner { object: object.as_ptr(), notify: notify::<T, F>, held: Some(object.to_obj()) }
     }
 }
 
@@ -162,7 +159,9 @@ impl Sources {
     }
 
     pub fn owner(&self, fd: i32) -> Option<Obj> {
-        self.peek(fd, |watch| watch.owner.as_ref().map(|owner| Obj::new(owner.object))).flatten()
+        // SAFETY: an owner that the table does not keep alive takes itself out before it goes.
+        let share = |owner: &Owner| unsafe { Ref::new(owner.object) }.to_obj();
+        self.peek(fd, |watch| watch.owner.as_ref().map(share)).flatten()
     }
 
     pub fn is_owner(&self, fd: i32, object: impl Object) -> bool {
@@ -174,7 +173,7 @@ impl Sources {
     pub fn hold(&self, fd: i32, object: impl Object, held: bool) -> Option<Obj> {
         self.with(fd, |watch| match &mut watch.owner {
             Some(owner) if owner.object == object.raw() && held && owner.held.is_none() => {
-                owner.held.replace(Obj::new(object.raw()))
+                owner.held.replace(Obj::new(object))
             }
             Some(owner) if owner.object == object.raw() && !held => owner.held.take(),
             _ => None,

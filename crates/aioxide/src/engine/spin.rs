@@ -3,14 +3,13 @@
 
 use std::cell::Cell;
 
-use aioxide_core::gauge::Gauge;
 use aioxide_sys::{clock, cpus};
 
 use crate::ffi::calls::call;
 use crate::ffi::cells::Locked;
 use crate::ffi::names::interned;
 use crate::ffi::object::{getattr_opt, import};
-use crate::ffi::{Leaf, Py, Raised, Res, error, number};
+use crate::ffi::{Py, Raised, Res, error, number};
 
 /// How long, in microseconds. Spinning for as long as sleeping and waking would have cost at most doubles the price of
 /// a wait that was not worth it.
@@ -22,13 +21,13 @@ static PROCESSORS: Locked<Cell<Option<usize>>> = Locked::new(Cell::new(None));
 
 /// The longest spin in ticks: 0 on one processor, or where `AIOXIDE_SPIN=0` says so. That variable gives it in
 /// microseconds; what is no number is as good as not set.
-pub fn limit() -> u64 {
-    let limit = LIMIT.get(Py::unproven());
+pub fn limit(py: Py) -> u64 {
+    let limit = LIMIT.get(py);
     if let Some(known) = limit.get() {
         return known;
     }
     let wanted = std::env::var("AIOXIDE_SPIN").ok().and_then(|text| text.trim().parse().ok());
-    let found = if processors() > 1 { ticks(wanted.unwrap_or(MICROSECONDS)) } else { 0 };
+    let found = if processors(py) > 1 { ticks(wanted.unwrap_or(MICROSECONDS)) } else { 0 };
     limit.set(Some(found));
     found
 }
@@ -44,8 +43,8 @@ pub fn seconds(ticks: u64) -> f64 {
 }
 
 /// `os.process_cpu_count()`, which `-X cpu_count` and `PYTHON_CPU_COUNT` can set; before 3.13 the affinity mask.
-pub fn processors() -> usize {
-    let processors = PROCESSORS.get(Py::unproven());
+pub fn processors(py: Py) -> usize {
+    let processors = PROCESSORS.get(py);
     if let Some(known) = processors.get() {
         return known;
     }
@@ -67,32 +66,6 @@ fn ask_processors() -> usize {
             error::clear();
             cpus::usable()
         }
-    }
-}
-
-/// A gauge that shared code reads and writes.
-pub struct Bets(Locked<Leaf<Gauge>>);
-
-impl Bets {
-    pub const fn new() -> Bets {
-        Bets(Locked::new(Leaf::new(Gauge::new())))
-    }
-
-    #[inline(always)]
-    fn with<R>(&self, body: impl FnOnce(&mut Gauge) -> R) -> R {
-        self.0.get(Py::unproven()).with(body)
-    }
-
-    pub fn bet(&self) -> bool {
-        self.with(Gauge::bet)
-    }
-
-    pub fn record(&self, won: bool) {
-        self.with(|gauge| gauge.record(won));
-    }
-
-    pub fn paid(&self, in_fact: bool) {
-        self.with(|gauge| gauge.paid(in_fact));
     }
 }
 

@@ -12,7 +12,7 @@ use super::{observed, watch};
 use crate::ffi::cells::Turn;
 use crate::ffi::class::Native;
 use crate::ffi::object::check;
-use crate::ffi::{NULL, Raised, Res, async_exc, error};
+use crate::ffi::{Raised, Res, async_exc, error};
 use crate::task::loop_state::{Item, LoopState};
 use crate::task::{handle, run_hook, scheduled};
 
@@ -39,7 +39,7 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
         return result.and(flushed);
     }
     if flushed.is_err() {
-        error::unraisable(NULL);
+        error::unraisable(None);
     }
     error::restore(pending);
     result

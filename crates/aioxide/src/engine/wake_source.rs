@@ -8,9 +8,12 @@ use aioxide_sys::socket;
 
 use super::loop_object::{LoopObject, io_result};
 use super::source::Owner;
+use crate::ffi::calls::call_method;
+use crate::ffi::cells::Turn;
 use crate::ffi::class::Native;
-use crate::ffi::object::{bytes, call_method};
-use crate::ffi::{Obj, Raw, Res, names};
+use crate::ffi::names::interned;
+use crate::ffi::object::bytes;
+use crate::ffi::{Raw, Res};
 use crate::task::loop_state::{Item, LoopState};
 
 /// Watches the receiving socket of the loop's pair.
@@ -20,7 +23,7 @@ pub fn attach(this: &LoopObject, receiver: i32, sender: i32) -> Res<()> {
     // SAFETY: the loop keeps its socket open for the call.
     let sender = io_result(unsafe { socket::duplicate(sender) })?;
     *engine.wake.sender.borrow_mut() = Some(Arc::new(sender));
-    let owner = Owner::new(this.object(), on_readable);
+    let owner = Owner::of(this, on_readable);
     drop(engine.sources.set_owner(receiver, Some(owner)));
     io_result(engine.watch(receiver, Interest::IN))
 }
@@ -36,10 +39,8 @@ pub fn detach(this: &LoopObject) {
     }
 }
 
-/// # Safety
-/// `object` is the loop whose state this is.
-unsafe fn on_readable(state: &LoopState, object: Raw, _: Interest) {
-    state.push_or_report(Item::Job { object: Obj::new(object), run: drain });
+fn on_readable(state: &LoopState, this: &LoopObject, _: Turn, _: Interest) {
+    state.push_or_report(Item::Job { object: this.object().to_obj(), run: drain });
 }
 
 /// Empties the pair. Bytes other than 0 are numbers of signals that came: inherited code runs their handlers.
@@ -63,5 +64,5 @@ unsafe fn drain(state: &LoopState, _: Raw) -> Res<()> {
         return Ok(());
     }
     let signals = bytes(&signals)?;
-    call_method(names().process_self_data, &[state.object, signals.as_ptr()]).map(drop)
+    call_method(interned().process_self_data, &[state.object(), signals.borrow()]).map(drop)
 }

@@ -44,7 +44,7 @@ fn get_thread_id(this: &LoopObject) -> Res {
     match this.state.thread.get() {
         0 => Ok(none()),
         // SAFETY: plain constructor.
-        ident => Obj::steal(unsafe { PyLong_FromUnsignedLongLong(ident) }),
+        ident => unsafe { Obj::steal(PyLong_FromUnsignedLongLong(ident)) },
     }
 }
 

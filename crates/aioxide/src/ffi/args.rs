@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 
 use pyo3_ffi::*;
 
+use super::calls::{call_kw, tuple};
 use super::error::{self, Raised, Res};
-use super::names::intern;
-use super::object::{NULL, Obj, Raw, call_kw, getattr, tuple};
-use super::py::{Object, Ref, raws};
+use super::names::text;
+use super::object::{NULL, Obj, Raw, getattr};
+use super::py::{Ref, raws};
 
 /// Who says what is wrong with arguments that do not fit.
 pub trait Callee: Copy {
@@ -26,24 +27,23 @@ impl Callee for &str {
 /// A method that stands for one of asyncio's: given the same arguments, that one raises the running version's error, and
 /// runs none of its body.
 #[derive(Clone, Copy)]
-pub struct Overriding {
-    pub receiver: Raw,
+pub struct Overriding<'r> {
+    pub receiver: Ref<'r>,
     /// The class that asyncio's method is in, asked for only when it has to refuse.
-    pub class: fn(Raw) -> Raw,
+    pub class: fn(Ref) -> Ref<'static>,
     pub name: &'static CStr,
 }
 
-impl Callee for Overriding {
+impl Callee for Overriding<'_> {
     #[cold]
-    fn refuse(self, args: &Args, text: impl FnOnce(&str) -> String) -> Raised {
+    fn refuse(self, args: &Args, message: impl FnOnce(&str) -> String) -> Raised {
         let asked = || {
-            let method = getattr((self.class)(self.receiver), intern(self.name)?)?;
-            let (given, kwnames) = args.all();
-            call_kw(method.as_ptr(), &[&[self.receiver], given].concat(), args.len() + 1, kwnames)
+            let method = getattr((self.class)(self.receiver), text(self.name)?)?;
+            call_kw(&method, &[&[self.receiver], args.with_keywords()].concat(), args.kwnames())
         };
         match asked() {
             Err(Raised) => Raised,
-            Ok(_) => raise_type_error(text(&self.name.to_string_lossy())),
+            Ok(_) => raise_type_error(message(&self.name.to_string_lossy())),
         }
     }
 }
@@ -105,18 +105,13 @@ impl<'a> Args<'a> {
 
     /// The values that were given by these names, none for the others; any other name raises as a Python function does.
     #[inline(always)]
-    pub fn named<const N: usize>(
-        self,
-        names: [impl Object; N],
-        function: impl Callee,
-    ) -> Res<[Option<Ref<'a>>; N]> {
+    pub fn named<const N: usize>(self, names: [Ref; N], function: impl Callee) -> Res<[Option<Ref<'a>>; N]> {
         if self.kwnames.is_null() {
             return Ok([None; N]);
         }
-        let mut found = [NULL; N];
-        self.keywords(&names.map(Object::raw), &mut found, function)?;
-        // SAFETY: what `keywords` finds are arguments of the call.
-        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
+        let mut found = [None; N];
+        self.keywords(&names, &mut found, function)?;
+        Ok(found)
     }
 
     /// The names of the arguments by keyword, which stand behind the positional ones in `with_keywords`.
@@ -136,17 +131,6 @@ impl<'a> Args<'a> {
         unsafe { std::slice::from_raw_parts(self.values.cast(), total) }
     }
 
-    /// As `given`, as pointers.
-    #[inline(always)]
-    pub fn positional(self) -> &'a [Raw] {
-        raws(self.given())
-    }
-
-    /// As `with_keywords` and `kwnames`, as pointers.
-    pub fn all(&self) -> (&'a [Raw], Raw) {
-        (raws(self.with_keywords()), self.kwnames)
-    }
-
     fn keyword_count(&self) -> usize {
         if self.kwnames.is_null() {
             return 0;
@@ -155,25 +139,28 @@ impl<'a> Args<'a> {
         unsafe { PyTuple_GET_SIZE(self.kwnames) as usize }
     }
 
-    fn keyword(&self, i: usize) -> (Raw, Raw) {
-        // SAFETY: `i` is below keyword_count().
-        unsafe { (PyTuple_GET_ITEM(self.kwnames, i as Py_ssize_t), *self.values.add(self.count + i)) }
+    fn keyword(&self, i: usize) -> (Ref<'a>, Ref<'a>) {
+        // SAFETY: `i` is below keyword_count(); the names and the values live for the time of the call.
+        unsafe {
+            let name = PyTuple_GET_ITEM(self.kwnames, i as Py_ssize_t);
+            (Ref::new(name), Ref::new(*self.values.add(self.count + i)))
+        }
     }
 
     /// The one keyword that the function takes, none where absent or `None`; any other raises as a Python function does.
     #[inline(always)]
-    pub fn only(self, name: impl Object, function: impl Callee) -> Res<Option<Ref<'a>>> {
+    pub fn only(self, name: Ref, function: impl Callee) -> Res<Option<Ref<'a>>> {
         let [found] = self.named([name], function)?;
         Ok(found.filter(|value| !value.is_none()))
     }
 
     /// Sorts the keyword values into `into`, in the order of `names`; a name that is not there raises.
-    pub fn keywords(&self, names: &[Raw], into: &mut [Raw], function: impl Callee) -> Res<()> {
+    fn keywords(&self, names: &[Ref], into: &mut [Option<Ref<'a>>], function: impl Callee) -> Res<()> {
         'next: for i in 0..self.keyword_count() {
             let (key, value) = self.keyword(i);
             for (slot, name) in into.iter_mut().zip(names) {
                 if same_name(key, *name)? {
-                    *slot = value;
+                    *slot = Some(value);
                     continue 'next;
                 }
             }
@@ -182,27 +169,29 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
-    /// Binds a signature of which the first `positional` names may be given by position: the way of Argument Clinic.
-    pub fn bind(&self, names: &[Raw], positional: usize, into: &mut [Raw], function: impl Callee) -> Res<()> {
+    /// Binds a signature of which the first `positional` names may be given by position: the way of Argument
+    /// Clinic; none for what was not given.
+    pub fn bound<const N: usize>(
+        self,
+        names: [Ref; N],
+        positional: usize,
+        function: impl Callee,
+    ) -> Res<[Option<Ref<'a>>; N]> {
         if self.count > positional {
             let plural = if positional == 1 { "" } else { "s" };
-            return Err(function.refuse(self, |function| {
+            return Err(function.refuse(&self, |function| {
                 format!(
                     "{function}() takes at most {positional} positional argument{plural} ({} given)",
                     self.count
                 )
             }));
         }
-        let given = self.positional();
-        into[..given.len()].copy_from_slice(given);
-        let mut named = [NULL; 8];
-        self.keywords(names, &mut named[..names.len()], function)?;
-        for (i, value) in named[..names.len()].iter().enumerate() {
-            if value.is_null() {
-                continue;
-            }
-            if i < given.len() {
-                return Err(function.refuse(self, |function| {
+        let given = self.given();
+        let mut found = [None; N];
+        self.keywords(&names, &mut found, function)?;
+        for (i, (slot, value)) in found.iter_mut().zip(given).enumerate() {
+            if slot.replace(*value).is_some() {
+                return Err(function.refuse(&self, |function| {
                     format!(
                         "argument for {function}() given by name ({:?}) and position ({})",
                         text_of(names[i]),
@@ -210,22 +199,8 @@ impl<'a> Args<'a> {
                     )
                 }));
             }
-            into[i] = *value;
         }
-        Ok(())
-    }
-
-    /// As `bind`, none for what was not given.
-    pub fn bound<const N: usize>(
-        self,
-        names: [impl Object; N],
-        positional: usize,
-        function: impl Callee,
-    ) -> Res<[Option<Ref<'a>>; N]> {
-        let mut found = [NULL; N];
-        self.bind(&names.map(Object::raw), positional, &mut found, function)?;
-        // SAFETY: what `bind` finds are arguments of the call.
-        Ok(found.map(|value| unsafe { Ref::maybe(value) }))
+        Ok(found)
     }
 
     /// The same arguments with the first `names.len()` by position, wherever the caller named them; raises where one is
@@ -250,14 +225,14 @@ impl<'a> Args<'a> {
             let (key, value) = self.keyword(i);
             let text = text_of(key);
             match rest.iter().position(|name| *name == text) {
-                Some(at) => placed[at] = value,
+                Some(at) => placed[at] = value.as_ptr(),
                 None if names.contains(&text.as_str()) => {
                     return Err(function.refuse(&self, |function| {
                         format!("{function}() got multiple values for argument '{text}'")
                     }));
                 }
                 None => {
-                    others.push(value);
+                    others.push(value.as_ptr());
                     keys.push(key);
                 }
             }
@@ -269,7 +244,7 @@ impl<'a> Args<'a> {
         }
         let count = names.len();
         named.kwnames = Some(tuple(&keys)?);
-        named.values = [self.positional(), &placed, &others].concat();
+        named.values = [raws(self.given()), &placed, &others].concat();
         Ok(Args {
             values: named.values.as_ptr(),
             count,
@@ -353,13 +328,12 @@ impl<'a> Args<'a> {
 }
 
 #[inline(always)]
-fn same_name(key: impl Object, name: impl Object) -> Res<bool> {
-    let (key, name) = (key.raw(), name.raw());
+fn same_name(key: Ref, name: Ref) -> Res<bool> {
     if key == name {
         return Ok(true);
     }
     // SAFETY: both are str; keyword names always are.
-    match unsafe { PyUnicode_Compare(key, name) } {
+    match unsafe { PyUnicode_Compare(key.as_ptr(), name.as_ptr()) } {
         0 => Ok(true),
         -1 if error::occurred() => Err(Raised),
         _ => Ok(false),
@@ -376,15 +350,15 @@ fn missing(function: &str, names: &[&str]) -> String {
     )
 }
 
-fn unexpected(function: &str, key: impl Object) -> String {
+fn unexpected(function: &str, key: Ref) -> String {
     format!("{function}() got an unexpected keyword argument '{}'", text_of(key))
 }
 
-fn text_of(name: impl Object) -> String {
+fn text_of(name: Ref) -> String {
     // SAFETY: `name` is a str; the UTF-8 is owned by it and copied at once.
     unsafe {
         let mut size = 0;
-        let data = PyUnicode_AsUTF8AndSize(name.raw(), &mut size);
+        let data = PyUnicode_AsUTF8AndSize(name.as_ptr(), &mut size);
         if data.is_null() {
             error::clear();
             return String::from("?");
@@ -407,40 +381,40 @@ fn raise_type_error(text: String) -> Raised {
 }
 
 /// Binds the arguments of a constructor (`tp_init`'s tuple and dict) to `names`, of which the first `positional` may be
-/// given by position. Values stay borrowed from the caller; absent ones are null. False where they do not fit.
+/// given by position; nothing where they do not fit.
 ///
 /// # Safety
-/// `args` is a tuple and `kwargs` a dict or null, as the interpreter hands them to `tp_init`.
-pub unsafe fn bind_init(
+/// `args` is a tuple and `kwargs` a dict or null, as the interpreter hands them to `tp_init`, whose call lasts for `'a`.
+pub unsafe fn bind_init<'a, const N: usize>(
     args: Raw,
     kwargs: Raw,
-    names: &[Raw],
+    names: [Ref; N],
     positional: usize,
-    into: &mut [Raw],
-) -> Res<bool> {
+) -> Res<Option<[Option<Ref<'a>>; N]>> {
+    let mut into = [None; N];
     // SAFETY: a tuple and a dict or null; the dict's items are borrowed from it, and no Python runs here.
     unsafe {
         let count = PyTuple_GET_SIZE(args) as usize;
         if count > positional {
-            return Ok(false);
+            return Ok(None);
         }
         for (i, slot) in into.iter_mut().enumerate().take(count) {
-            *slot = PyTuple_GET_ITEM(args, i as Py_ssize_t);
+            *slot = Some(Ref::new(PyTuple_GET_ITEM(args, i as Py_ssize_t)));
         }
         if kwargs.is_null() {
-            return Ok(true);
+            return Ok(Some(into));
         }
         let (mut at, mut key, mut value) = (0, NULL, NULL);
         'next: while PyDict_Next(kwargs, &mut at, &mut key, &mut value) != 0 {
             for (i, (slot, name)) in into.iter_mut().zip(names).enumerate() {
-                if i >= count && same_name(key, *name)? {
-                    *slot = value;
+                if i >= count && same_name(Ref::new(key), name)? {
+                    *slot = Some(Ref::new(value));
                     continue 'next;
                 }
             }
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(true)
+        Ok(Some(into))
     }
 }
 
@@ -449,10 +423,10 @@ pub unsafe fn bind_init(
 /// # Safety
 /// As `bind_init`; `base` is a type that the type of `slf` is derived from.
 #[cold]
-pub unsafe fn refuse_init<T>(slf: Raw, args: Raw, kwargs: Raw, base: Raw) -> Res<T> {
+pub unsafe fn refuse_init<T>(slf: Raw, args: Raw, kwargs: Raw, base: Ref) -> Res<T> {
     // SAFETY: the new tuple is filled before anyone sees it; a tuple's items are borrowed from it.
     unsafe {
-        let init = getattr(base, intern(c"__init__")?)?;
+        let init = getattr(base, text(c"__init__")?)?;
         let all = Obj::steal(PyTuple_New(PyTuple_GET_SIZE(args) + 1))?;
         Py_INCREF(slf);
         PyTuple_SET_ITEM(all.as_ptr(), 0, slf);

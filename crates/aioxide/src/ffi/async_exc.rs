@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use pyo3_ffi::*;
 
+use super::builtin;
 use super::calls::{call, dict};
 use super::cells::Locked;
 use super::error::{self, Raised, Res};
@@ -48,7 +49,7 @@ fn find() -> Res<usize> {
         PyThreadState_SetAsyncExc(thread, marker);
         let after = shown();
         match raise() {
-            Err(Raised) if error::matches(marker) => error::clear(),
+            Err(Raised) if error::matches(builtin::buffer_error()) => error::clear(),
             other => {
                 PyThreadState_SetAsyncExc(thread, NULL);
                 other?;

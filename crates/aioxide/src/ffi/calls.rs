@@ -1,5 +1,4 @@
-//! What is done to objects with a list of others: calls, tuples, dicts. (`object` has the same for rooms whose lists are of
-//! pointers still.)
+//! What is done to objects with a list of others: calls, tuples, dicts.
 
 use pyo3_ffi::*;
 
@@ -12,22 +11,26 @@ use super::py::{NULL, Object, Ref, raws};
 pub fn call(callable: impl Object, args: &[Ref]) -> Res {
     none_borrowed();
     // SAFETY: all are borrowed for the call.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), args.len(), NULL) })
+    unsafe { Obj::steal(PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), args.len(), NULL)) }
+}
+
+/// How many of `args` are positional: the last are those that `kwnames` has names for.
+fn positional(args: &[Ref], kwnames: Ref) -> Res<usize> {
+    // SAFETY: raises for what is no tuple.
+    let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
+    let positional = args.len().checked_sub(count);
+    positional.map_or_else(|| type_error(c"a call has more names than arguments"), Ok)
 }
 
 /// The last of `args` are those that `kwnames`, a tuple of strings, has names for.
 pub fn call_kw(callable: impl Object, args: &[Ref], kwnames: Option<Ref>) -> Res {
     none_borrowed();
     let Some(kwnames) = kwnames else { return call(callable, args) };
-    // SAFETY: raises for what is no tuple.
-    let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
-    let Some(positional) = args.len().checked_sub(count) else {
-        return type_error(c"a call has more names than arguments");
-    };
+    let positional = positional(args, kwnames)?;
     // SAFETY: all are borrowed for the call, and as many as are positional and named.
-    Obj::steal(unsafe {
-        PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr())
-    })
+    unsafe {
+        Obj::steal(PyObject_Vectorcall(callable.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr()))
+    }
 }
 
 /// Calls `args[0].name(*args[1:])`.
@@ -36,17 +39,17 @@ pub fn call_method(name: impl Object, args: &[Ref]) -> Res {
     none_borrowed();
     debug_assert!(!args.is_empty());
     // SAFETY: all are borrowed for the call, the receiver first.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), args.len(), NULL) })
+    unsafe { Obj::steal(PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), args.len(), NULL)) }
 }
 
 /// As `call_method`; the last of `args` are those that `kwnames`, a tuple of strings, has names for.
 pub fn call_method_kw(name: impl Object, args: &[Ref], kwnames: Ref) -> Res {
-    // SAFETY: raises for what is no tuple.
-    let count = usize::try_from(unsafe { PyTuple_Size(kwnames.as_ptr()) }).map_err(|_| Raised)?;
-    let Some(positional) = args.len().checked_sub(count) else {
-        return type_error(c"a call has more names than arguments");
-    };
-    super::object::call_method_kw(name.raw(), raws(args), positional, kwnames.as_ptr())
+    none_borrowed();
+    let positional = positional(args, kwnames)?;
+    // SAFETY: all are borrowed for the call, and as many as are positional, the receiver first, and named.
+    unsafe {
+        Obj::steal(PyObject_VectorcallMethod(name.raw(), raws(args).as_ptr(), positional, kwnames.as_ptr()))
+    }
 }
 
 pub fn tuple(items: &[Ref]) -> Res {

@@ -9,11 +9,11 @@ use std::ffi::{CStr, c_int};
 
 use pyo3_ffi::*;
 
-use super::calls::call_method;
+use super::calls::{call_method, dict, tuple};
 use super::error::{self, Res};
 use super::names::{imported, interned};
 use super::object::{self, Global, NULL, Obj, Raw};
-use super::py::{Object, Ref};
+use super::py::{Object, Ref, raws};
 #[cfg(Py_3_14)]
 use super::thread_state::Places;
 use super::typedef::size_of_type;
@@ -67,16 +67,16 @@ impl CFunction {
     }
 
     #[inline(always)]
-    pub fn call(self, args: &[Raw]) -> Res<()> {
-        let (values, count) = (args.as_ptr(), args.len() as Py_ssize_t);
+    pub fn call(self, args: &[Ref]) -> Res<()> {
+        let (values, count) = (raws(args).as_ptr(), args.len() as Py_ssize_t);
         // SAFETY: the signature was checked when it was found, the arguments are live.
         let result = unsafe {
-            match self.convention {
+            Obj::steal(match self.convention {
                 Convention::Positional(function) => function(self.module, values, count),
                 Convention::Keywords(function) => function(self.module, values, count, NULL),
-            }
+            })
         };
-        Obj::steal(result).map(drop)
+        result.map(drop)
     }
 }
 
@@ -213,7 +213,7 @@ impl Specimens {
     fn make() -> Res<Specimens> {
         // SAFETY: runs the code above in a fresh namespace.
         unsafe {
-            let scope = object::dict(&[])?;
+            let scope = dict(&[])?;
             object::check(PyDict_SetItemString(
                 scope.as_ptr(),
                 c"__builtins__".as_ptr(),
@@ -391,13 +391,13 @@ pub fn insert_base(kind: *mut PyTypeObject, before: impl Object, base: impl Obje
         let old = (*kind).tp_mro;
         let mut order = Vec::new();
         for i in 0..PyTuple_GET_SIZE(old) {
-            let class = PyTuple_GET_ITEM(old, i);
-            if class == before.raw() {
-                order.push(base.raw());
+            let class = Ref::new(PyTuple_GET_ITEM(old, i));
+            if class == before.reference() {
+                order.push(base.reference());
             }
             order.push(class);
         }
-        (*kind).tp_mro = object::tuple(&order)?.into_raw();
+        (*kind).tp_mro = tuple(&order)?.into_raw();
         PyType_Modified(kind);
         drop(Obj::steal(old));
         Ok(())

@@ -2,15 +2,17 @@
 
 use pyo3_ffi::*;
 
+use super::calls::call_method;
 use super::error::Res;
-use super::object::{Obj, Raw};
-use super::py::{Nullable, Object};
+use super::names::interned;
+use super::object::Obj;
+use super::py::{Nullable, Object, Ref};
 
 /// A copy of the current context: what `call_soon` and `create_task` take where the caller gives none.
 #[inline(always)]
 pub fn copy_current() -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyContext_CopyCurrent() })
+    unsafe { Obj::steal(PyContext_CopyCurrent()) }
 }
 
 /// The context to run in: the caller's, or a copy of the current one where `given` is null.
@@ -36,9 +38,9 @@ pub fn exit(context: impl Object) {
 
 /// `context.run(callable, *args)`, for what a user gave as a context and is none: `enter` has refused it.
 #[cold]
-pub fn run_by_method(context: impl Object, callable: impl Object, args: &[Raw]) -> Res {
-    let all = [&[context.raw(), callable.raw()], args].concat();
-    super::object::call_method(super::names::names().run, &all)
+pub fn run_by_method(context: impl Object, callable: impl Object, args: &[Ref]) -> Res {
+    let all = [&[context.reference(), callable.reference()], args].concat();
+    call_method(interned().run, &all)
 }
 
 pub fn is_context(object: impl Object) -> bool {

@@ -69,7 +69,8 @@ pub fn os_error(error: &io::Error) -> Option<Obj> {
     unsafe {
         let number = Obj::steal(PyLong_FromLong(code.into())).ok()?;
         let text = Obj::steal(PyUnicode_DecodeLocale(strerror(code), c"surrogateescape".as_ptr())).ok()?;
-        super::object::call(builtin::os_error().as_ptr(), &[number.as_ptr(), text.as_ptr()]).ok()
+        let kind = builtin::os_error().as_ptr();
+        Obj::steal(PyObject_CallFunctionObjArgs(kind, number.as_ptr(), text.as_ptr(), NULL)).ok()
     }
 }
 
@@ -131,7 +132,7 @@ pub fn is_instance(exc: impl Object, kind: impl Object) -> bool {
 #[cfg(Py_3_12)]
 pub fn take() -> Option<Obj> {
     // SAFETY: returns an owned reference or null.
-    Obj::steal(unsafe { PyErr_GetRaisedException() }).ok()
+    unsafe { Obj::steal(PyErr_GetRaisedException()) }.ok()
 }
 
 #[cfg(not(Py_3_12))]
@@ -169,7 +170,7 @@ pub fn restore(exc: Option<Obj>) {
         match exc {
             None => PyErr_Restore(NULL, NULL, NULL),
             Some(exc) => {
-                let kind = Obj::new(Py_TYPE(exc.as_ptr()).cast());
+                let kind = exc.borrow().class().to_obj();
                 let trace = PyException_GetTraceback(exc.as_ptr());
                 PyErr_Restore(kind.into_raw(), exc.into_raw(), trace);
             }

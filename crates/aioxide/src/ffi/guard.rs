@@ -1,4 +1,4 @@
-//! The one place where a Rust panic is kept from crossing into the interpreter, and the macros that make slots.
+//! The one place where a Rust panic is kept from crossing into the interpreter, and the macros that visit slots.
 //!
 //! A panic in an `extern "C"` function aborts the process even with `panic = "unwind"`; so each slot runs its body in
 //! `guarded`, and a panic becomes a `SystemError` that asks for a report.

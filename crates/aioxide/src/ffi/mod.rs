@@ -45,6 +45,5 @@ pub mod typedef;
 pub use args::Args;
 pub use first::First;
 pub use leaf::Leaf;
-pub use names::names;
 pub use object::{Global, NULL, Obj, Raised, Raw, Res, Slot, none};
 pub use py::{Py, Ref};

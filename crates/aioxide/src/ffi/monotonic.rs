@@ -14,7 +14,7 @@ use super::error;
 use super::error::Res;
 use super::number::as_f64;
 use super::object::{Global, Obj, Raw, import_from};
-use super::py::Py;
+use super::py::{Py, Ref};
 
 struct Watched {
     namespace: Raw,
@@ -34,7 +34,7 @@ static CHANGED: Locked<Cell<u64>> = Locked::new(Cell::new(0));
 
 pub fn load(#[cfg_attr(not(Py_3_12), allow(unused))] py: Py) -> Res<()> {
     let namespace = import_from(c"time", c"__dict__")?.into_raw();
-    let name = super::names::intern(c"monotonic")?;
+    let name = super::names::text(c"monotonic")?.as_ptr();
     let own = import_from(c"time", c"monotonic")?;
     WATCHED.set(Watched { namespace, own, name });
     #[cfg(Py_3_12)]
@@ -96,7 +96,7 @@ fn look(py: Py) -> Option<Res<f64>> {
     // SAFETY: set at import; a live dict, from which a borrowed reference is taken and held.
     unsafe {
         let watched = WATCHED.get();
-        let now = Obj::maybe(PyDict_GetItemWithError(watched.namespace, watched.name))?;
+        let now = Ref::maybe(PyDict_GetItemWithError(watched.namespace, watched.name))?.to_obj();
         if now.as_ptr() != watched.own.as_ptr() {
             return Some(call(&now, &[]).and_then(|value| as_f64(&value)));
         }

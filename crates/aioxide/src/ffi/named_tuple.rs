@@ -47,7 +47,7 @@ impl<const N: usize> NamedTuple<N> {
             n_in_sequence: N as std::ffi::c_int,
         };
         // SAFETY: what the description points to is copied, but for names that live for ever.
-        let made = Obj::steal(unsafe { PyStructSequence_NewType(&raw mut description) }.cast())?;
+        let made = unsafe { Obj::steal(PyStructSequence_NewType(&raw mut description).cast())? };
         self.kind.set(made.into_raw().cast());
         // SAFETY: just set.
         Ok(unsafe { *self.kind.get() })

@@ -6,18 +6,17 @@ use pyo3_ffi::*;
 
 use super::calls::tuple;
 use super::error::Res;
-use super::object::{Global, NULL, Obj, Raw, check, import_from};
+use super::object::{Global, NULL, Obj, check, import_from};
 use super::py::Ref;
 
 macro_rules! interned {
     ($($name:ident = $text:literal),* $(,)?) => {
         /// Interned strings, one field a name.
-        #[repr(C)]
-        pub struct Names<T = Ref<'static>> {
-            $(pub $name: T,)*
+        pub struct Names {
+            $(pub $name: Ref<'static>,)*
             /// Keyword-name tuples for calls made with keywords.
-            pub kw_context: T,
-            pub kw_msg: T,
+            pub kw_context: Ref<'static>,
+            pub kw_msg: Ref<'static>,
         }
 
         impl Names {
@@ -111,13 +110,6 @@ pub fn interned() -> &'static Names {
     unsafe { NAMES.get() }
 }
 
-/// As pointers.
-#[inline(always)]
-pub fn names() -> &'static Names<Raw> {
-    // SAFETY: both structs have the same fields as C lays them out, and a reference is a pointer.
-    unsafe { &*std::ptr::from_ref(interned()).cast() }
-}
-
 /// An object that is never released.
 fn for_ever(object: Obj) -> Ref<'static> {
     // SAFETY: the reference is given up with the object still counted.
@@ -137,21 +129,15 @@ pub fn text(name: &CStr) -> Res<Ref<'static>> {
     }
 }
 
-/// As a pointer.
-pub fn intern(name: &CStr) -> Res<Raw> {
-    text(name).map(Ref::as_ptr)
-}
-
 macro_rules! imported {
     ($($field:ident = $module:literal . $name:literal),* $(,)?) => {
         /// Objects of the standard library.
-        #[repr(C)]
-        pub struct Stdlib<T = Ref<'static>> {
-            $(pub $field: T,)*
+        pub struct Stdlib {
+            $(pub $field: Ref<'static>,)*
             /// `asyncio.constants._SendfileMode.TRY_NATIVE`.
-            pub try_native: T,
+            pub try_native: Ref<'static>,
             /// `asyncio.events._ThreadSafeHandle`, or `Handle` where there is none (before 3.14).
-            pub thread_safe_handle_type: T,
+            pub thread_safe_handle_type: Ref<'static>,
         }
 
         impl Stdlib {
@@ -209,7 +195,7 @@ imported! {
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 
-impl<T: Copy + PartialEq> Stdlib<T> {
+impl Stdlib {
     #[inline(always)]
     pub fn has_thread_safe_handles(&self) -> bool {
         self.thread_safe_handle_type != self.handle_type
@@ -224,18 +210,11 @@ pub fn imported() -> &'static Stdlib {
     unsafe { STDLIB.get() }
 }
 
-/// As pointers.
-#[inline(always)]
-pub fn stdlib() -> &'static Stdlib<Raw> {
-    // SAFETY: as `names`.
-    unsafe { &*std::ptr::from_ref(imported()).cast() }
-}
-
 /// Makes it possible to intern names; unless the other module of this library, a worker's, has.
 pub fn load_interned() -> Res<()> {
     if !INTERNED.is_set() {
         // SAFETY: makes an empty set.
-        INTERNED.set(Obj::steal(unsafe { PySet_New(NULL) })?);
+        INTERNED.set(unsafe { Obj::steal(PySet_New(NULL)) }?);
     }
     Ok(())
 }

@@ -49,5 +49,5 @@ pub fn is_number(value: impl Object) -> bool {
 pub fn add(one: impl Object, other: impl Object) -> Res {
     super::leaf::none_borrowed();
     // SAFETY: both are live objects.
-    Obj::steal(unsafe { PyNumber_Add(one.raw(), other.raw()) })
+    unsafe { Obj::steal(PyNumber_Add(one.raw(), other.raw())) }
 }

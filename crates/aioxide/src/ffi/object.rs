@@ -1,4 +1,4 @@
-//! `Obj`, an owned reference, and the calls that are made on one.
+//! `Obj`, an owned reference, and what is done with one.
 
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
@@ -24,8 +24,11 @@ pub struct Obj(NonNull<PyObject>);
 
 impl Obj {
     /// Takes over a reference that the C API returned; null means that an exception is set.
+    ///
+    /// # Safety
+    /// `raw` is a live object that the caller owns a reference to, or null.
     #[inline(always)]
-    pub fn steal(raw: Raw) -> Res {
+    pub unsafe fn steal(raw: Raw) -> Res {
         NonNull::new(raw).map(Obj).ok_or(Raised)
     }
 
@@ -52,8 +55,8 @@ impl Obj {
     /// A new reference, or nothing for null.
     #[inline(always)]
     pub fn maybe(object: impl Nullable) -> Option<Obj> {
-        let raw = object.raw_or_null();
-        if raw.is_null() { None } else { Some(Obj::new(raw)) }
+        // SAFETY: null, or an object that lives for as long as what led to it.
+        unsafe { Ref::maybe(object.raw_or_null()) }.map(Obj::new)
     }
 
     #[inline(always)]
@@ -84,7 +87,7 @@ impl Obj {
 impl Clone for Obj {
     #[inline(always)]
     fn clone(&self) -> Obj {
-        Obj::new(self.as_ptr())
+        Obj::new(self)
     }
 }
 
@@ -126,45 +129,33 @@ pub fn ret(result: Res) -> Raw {
 #[inline(always)]
 pub fn none() -> Obj {
     // SAFETY: None always lives.
-    Obj::new(unsafe { Py_None() })
+    unsafe { Ref::new(Py_None()) }.to_obj()
 }
 
 #[inline(always)]
 pub fn boolean(value: bool) -> Obj {
     // SAFETY: True and False always live.
-    Obj::new(unsafe { if value { Py_True() } else { Py_False() } })
+    unsafe { Ref::new(if value { Py_True() } else { Py_False() }) }.to_obj()
 }
 
 pub fn float(value: f64) -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyFloat_FromDouble(value) })
+    unsafe { Obj::steal(PyFloat_FromDouble(value)) }
 }
 
 pub fn int(value: i64) -> Res {
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyLong_FromLongLong(value) })
+    unsafe { Obj::steal(PyLong_FromLongLong(value)) }
 }
 
 pub fn string(text: &str) -> Res {
     // SAFETY: `text` is valid UTF-8 of that length.
-    Obj::steal(unsafe { PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as Py_ssize_t) })
+    unsafe { Obj::steal(PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as Py_ssize_t)) }
 }
 
 pub fn bytes(data: &[u8]) -> Res {
     // SAFETY: copies `data.len()` bytes from a live slice.
-    Obj::steal(unsafe { PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t) })
-}
-
-pub fn tuple(items: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: a new tuple of that size, each slot filled once with a new reference.
-    unsafe {
-        let made = Obj::steal(PyTuple_New(items.len() as Py_ssize_t))?;
-        for (i, item) in items.iter().enumerate() {
-            PyTuple_SET_ITEM(made.as_ptr(), i as Py_ssize_t, Obj::new(*item).into_raw());
-        }
-        Ok(made)
-    }
+    unsafe { Obj::steal(PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as Py_ssize_t)) }
 }
 
 pub fn list(items: &[Obj]) -> Res {
@@ -179,26 +170,11 @@ pub fn list(items: &[Obj]) -> Res {
     }
 }
 
-/// A dict from pairs of interned names and objects.
-pub fn dict(pairs: &[(Raw, Raw)]) -> Res {
-    none_borrowed();
-    // SAFETY: keys and values are live objects.
-    unsafe {
-        let made = Obj::steal(PyDict_New())?;
-        for (key, value) in pairs {
-            if PyDict_SetItem(made.as_ptr(), *key, *value) < 0 {
-                return Err(Raised);
-            }
-        }
-        Ok(made)
-    }
-}
-
 #[inline(always)]
 pub fn getattr(obj: impl Object, name: impl Object) -> Res {
     none_borrowed();
     // SAFETY: both are live objects.
-    Obj::steal(unsafe { PyObject_GetAttr(obj.raw(), name.raw()) })
+    unsafe { Obj::steal(PyObject_GetAttr(obj.raw(), name.raw())) }
 }
 
 /// The attribute, or `None` where it does not exist; other errors stay errors.
@@ -222,36 +198,6 @@ pub fn setattr(obj: impl Object, name: impl Object, value: impl Object) -> Res<(
     check(unsafe { PyObject_SetAttr(obj.raw(), name.raw(), value.raw()) })
 }
 
-#[inline(always)]
-pub fn call(callable: Raw, args: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), args.len(), NULL) })
-}
-
-/// `args` are the positional arguments followed by the values for `kwnames`, a tuple of strings.
-#[inline(always)]
-pub fn call_kw(callable: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call and as many as positional plus keywords.
-    Obj::steal(unsafe { PyObject_Vectorcall(callable, args.as_ptr(), positional, kwnames) })
-}
-
-/// Calls `args[0].name(*args[1:])`.
-#[inline(always)]
-pub fn call_method(name: Raw, args: &[Raw]) -> Res {
-    none_borrowed();
-    // SAFETY: `args` are live for the call and `args[0]` is the receiver.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), args.len(), NULL) })
-}
-
-#[inline(always)]
-pub fn call_method_kw(name: Raw, args: &[Raw], positional: usize, kwnames: Raw) -> Res {
-    none_borrowed();
-    // SAFETY: as `call_kw`, and `args[0]` is the receiver, counted among `positional`.
-    Obj::steal(unsafe { PyObject_VectorcallMethod(name, args.as_ptr(), positional, kwnames) })
-}
-
 pub fn truth(obj: impl Object) -> Res<bool> {
     none_borrowed();
     // SAFETY: a live object.
@@ -264,14 +210,14 @@ pub fn truth(obj: impl Object) -> Res<bool> {
 pub fn import(module: &std::ffi::CStr) -> Res {
     none_borrowed();
     // SAFETY: a NUL-terminated name.
-    Obj::steal(unsafe { PyImport_ImportModule(module.as_ptr()) })
+    unsafe { Obj::steal(PyImport_ImportModule(module.as_ptr())) }
 }
 
 /// `module.name`, for what is looked up once at import.
 pub fn import_from(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Res {
     let module = import(module)?;
     // SAFETY: a live module and a NUL-terminated name.
-    Obj::steal(unsafe { PyObject_GetAttrString(module.as_ptr(), name.as_ptr()) })
+    unsafe { Obj::steal(PyObject_GetAttrString(module.as_ptr(), name.as_ptr())) }
 }
 
 /// For C functions that return -1 with an exception set.
@@ -349,7 +295,8 @@ impl Slot {
     /// A new reference.
     #[inline(always)]
     pub fn share(&self) -> Option<Obj> {
-        Obj::maybe(self.get())
+        // SAFETY: nothing writes the slot before there is a reference.
+        unsafe { self.peek() }.map(Ref::to_obj)
     }
 
     /// A new reference to the object, or to `None`.

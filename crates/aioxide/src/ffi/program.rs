@@ -37,10 +37,10 @@ pub fn run_file(given: &[Ref]) -> Res {
     };
     let (file, globals) = (file.or_else(|why| raise_io(&why))?, globals.as_ptr());
     // SAFETY: the file is open, and handed over to be closed (the 1); the dict is the caller's for the call.
-    Obj::steal(unsafe {
+    unsafe {
         let flags = std::ptr::null_mut();
-        PyRun_FileExFlags(file.cast(), path.as_ptr(), Py_file_input, globals, globals, 1, flags)
-    })
+        Obj::steal(PyRun_FileExFlags(file.cast(), path.as_ptr(), Py_file_input, globals, globals, 1, flags))
+    }
 }
 
 fn refuse() -> Res {

@@ -28,15 +28,6 @@ impl<'py> Py<'py> {
     pub unsafe fn assume() -> Py<'py> {
         Py(PhantomData)
     }
-
-    /// For a function that callers without a token still come to: all code of this crate that they can be in holds the GIL
-    /// (`ffi/mod.rs`), which a build with debug assertions checks. To be replaced by an argument; `tests/house` counts them.
-    #[inline(always)]
-    pub fn unproven() -> Py<'py> {
-        // SAFETY: asks the interpreter, of any thread.
-        debug_assert!(unsafe { PyGILState_Check() } == 1, "the GIL is not held");
-        Py(PhantomData)
-    }
 }
 
 /// A borrowed reference to an object that lives for `'a`. `Option<Ref>` is one word, which may be null.
@@ -122,15 +113,6 @@ unsafe impl Object for Ref<'_> {
     }
 }
 
-// SAFETY: none; the rooms that hand in pointers answer for each of them. This goes when the last of them has borrowed
-// references, and the compiler lists who has not (`tests/house/test_unsafe.py` counts them).
-unsafe impl Object for Raw {
-    #[inline(always)]
-    fn raw(self) -> Raw {
-        self
-    }
-}
-
 /// What may lead to an object, or to none.
 ///
 /// # Safety
@@ -152,13 +134,5 @@ unsafe impl Nullable for Ref<'_> {
     #[inline(always)]
     fn raw_or_null(self) -> Raw {
         self.as_ptr()
-    }
-}
-
-// SAFETY: as `Object for Raw`, and goes with it.
-unsafe impl Nullable for Raw {
-    #[inline(always)]
-    fn raw_or_null(self) -> Raw {
-        self
     }
 }

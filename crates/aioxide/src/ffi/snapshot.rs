@@ -47,12 +47,12 @@ impl Places {
         // SAFETY: public constructors, and reads of words within objects that are alive.
         unsafe {
             let [first, variable] =
-                [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(Obj::steal);
+                [PyContext_New(), PyContextVar_New(c"aioxide".as_ptr(), NULL)].map(|made| Obj::steal(made));
             let (first, variable) = (first?, variable?);
-            context::enter(first.as_ptr())?;
+            context::enter(&first)?;
             let current = only(places::words_with(thread_state(), places::THREAD_STATE, first.as_ptr()));
             let set = Obj::steal(PyContextVar_Set(variable.as_ptr(), variable.as_ptr()));
-            context::exit(first.as_ptr());
+            context::exit(&first);
             drop(set?);
             let copy = Obj::steal(PyContext_Copy(first.as_ptr()))?;
             let (Some(current), Some(mapping)) = (current, shared_word(&first, &copy)) else {
@@ -77,7 +77,7 @@ impl Places {
 
 /// The one word behind the head that a context and its copy have in common.
 fn shared_word(context: &Obj, copy: &Obj) -> Option<usize> {
-    let size = size_of_type(context.type_of().cast());
+    let size = size_of_type(context.borrow().class());
     let at = |object: &Obj, offset: usize| {
         // SAFETY: within the object; what is no reference is compared only.
         unsafe { *object.as_ptr().cast::<u8>().add(offset).cast::<usize>() }
@@ -120,14 +120,14 @@ pub fn is_snapshot(object: impl Object) -> bool {
 /// A new context that holds what the snapshot does.
 pub fn to_context(snapshot: Obj) -> Res {
     // SAFETY: plain constructor.
-    let fresh = Obj::steal(unsafe { PyContext_New() })?;
+    let fresh = unsafe { Obj::steal(PyContext_New()) }?;
     swap(&fresh, snapshot);
     Ok(fresh)
 }
 
 /// What a user sees of a context or of a snapshot: a context.
 pub fn shown(held: Obj) -> Res {
-    if is_snapshot(held.as_ptr()) { to_context(held) } else { Ok(held) }
+    if is_snapshot(&held) { to_context(held) } else { Ok(held) }
 }
 
 /// Puts another mapping into a context that nobody has entered; returns the one before.
@@ -148,7 +148,7 @@ pub fn enter(spare: &Slot, snapshot: Obj) -> Res {
         }
         None => to_context(snapshot)?,
     };
-    context::enter(used.as_ptr())?;
+    context::enter(&used)?;
     Ok(used)
 }
 

@@ -22,10 +22,10 @@ static PLACE: Locked<Cell<*mut u64>> = Locked::new(Cell::new(std::ptr::null_mut(
 
 /// The next automatic name's number.
 #[inline(always)]
-pub fn next() -> u64 {
+pub fn next(py: Py) -> u64 {
     // SAFETY: set by `load` to a word of asyncio's that lives for ever, or to our own; under the GIL.
     unsafe {
-        let place = PLACE.get(Py::unproven()).get();
+        let place = PLACE.get(py).get();
         *place += 1;
         *place
     }

@@ -4,10 +4,11 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use super::calls::tuple;
 use super::error::{self, Raised, Res};
 use super::held::{self, Held};
-use super::object::{NULL, Obj, Raw, tuple};
-use super::py::{Nullable, Object};
+use super::object::{NULL, Obj, Raw};
+use super::py::{Object, Ref};
 
 pub type Fast = unsafe extern "C" fn(Raw, *const Raw, Py_ssize_t, Raw) -> Raw;
 pub type Getter = unsafe extern "C" fn(Raw, *mut c_void) -> Raw;
@@ -133,9 +134,8 @@ impl TypeDef {
     }
 
     /// Makes the type; `base` is none for `object`.
-    pub fn build(mut self, base: impl Nullable) -> Res<*mut PyTypeObject> {
-        let base = base.raw_or_null();
-        let base_size = if base.is_null() { size_of::<PyObject>() } else { size_of_type(base) };
+    pub fn build(mut self, base: Option<Ref>) -> Res<*mut PyTypeObject> {
+        let base_size = base.map_or(size_of::<PyObject>(), size_of_type);
         for method in &mut self.methods {
             if let Some(doc) = inherited_doc(base, method.ml_name) {
                 method.ml_doc = doc;
@@ -161,7 +161,7 @@ impl TypeDef {
             flags: self.flags as std::ffi::c_uint,
             slots: Box::leak(self.slots.into_boxed_slice()).as_mut_ptr(),
         };
-        let bases = if base.is_null() { None } else { Some(tuple(&[base])?) };
+        let bases = base.map(|base| tuple(&[base])).transpose()?;
         // SAFETY: a complete spec, whose tables are never freed; the type is kept for ever.
         let made = unsafe { PyType_FromSpecWithBases(&mut spec, bases.as_ref().map_or(NULL, Obj::as_ptr)) };
         if made.is_null() { Err(Raised) } else { Ok(made.cast()) }
@@ -169,11 +169,8 @@ impl TypeDef {
 }
 
 /// What the base says of a method that it has in C too: the text begins with its signature, for `inspect` and editors.
-fn inherited_doc(base: impl Nullable, name: *const c_char) -> Option<*const c_char> {
-    let base = base.raw_or_null();
-    if base.is_null() {
-        return None;
-    }
+fn inherited_doc(base: Option<Ref>, name: *const c_char) -> Option<*const c_char> {
+    let base = base?.as_ptr();
     // SAFETY: the type of what was found says what it is; its definition, with the text, lives as long as the base.
     unsafe {
         let Ok(found) = Obj::steal(PyObject_GetAttrString(base, name)) else {

@@ -55,7 +55,7 @@ fn refused(why: &std::io::Error, address: &SocketAddr) -> Res {
     let shown = address_tuple(address)?;
     // SAFETY: formats one object.
     let text =
-        Obj::steal(unsafe { PyUnicode_FromFormat(c"Connect call failed %R".as_ptr(), shown.as_ptr()) })?;
+        unsafe { Obj::steal(PyUnicode_FromFormat(c"Connect call failed %R".as_ptr(), shown.as_ptr())) }?;
     error::raise_value(call(builtin::os_error(), &[number.borrow(), text.borrow()])?);
     Err(Raised)
 }

@@ -79,7 +79,7 @@ pub fn extra_of(this: &Stream) -> Res {
 fn own_extra(this: &Stream) -> Res {
     match this.extra.share() {
         // SAFETY: a dict.
-        Some(given) => Obj::steal(unsafe { PyDict_Copy(given.as_ptr()) }),
+        Some(given) => unsafe { Obj::steal(PyDict_Copy(given.as_ptr())) },
         None => dict(&[] as &[(Ref, Ref)]),
     }
 }
@@ -203,9 +203,9 @@ fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
         Ok(Name::Ip(address)) => address_tuple(&address).map(Some),
         Ok(Name::Abstract(name)) => bytes(&name).map(Some),
         // SAFETY: makes a str of so many bytes.
-        Ok(Name::Path(path)) => Obj::steal(unsafe {
-            PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len() as Py_ssize_t)
-        })
+        Ok(Name::Path(path)) => unsafe {
+            Obj::steal(PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len() as Py_ssize_t))
+        }
         .map(Some),
         Ok(Name::Other) | Err(_) => Ok(None),
     }

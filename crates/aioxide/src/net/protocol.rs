@@ -159,7 +159,7 @@ pub fn report(this: &Stream, protocol: &Obj, exception: &Obj, text: &CStr) -> Re
         (n.transport, this.object()),
         (n.protocol, protocol.borrow()),
     ];
-    report::report_context(owner.as_ptr(), &pairs.map(|(key, value)| (key.as_ptr(), value.as_ptr())))
+    report::report_context(owner.borrow(), &pairs)
 }
 
 /// Debug mode says why a connection ended: `logger.debug("%r: %s", self, message, exc_info=exc)`.

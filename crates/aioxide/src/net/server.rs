@@ -124,7 +124,7 @@ fn fall_back(owner: &LoopObject, this: &Acceptor) -> Res<()> {
     let arguments = this.fallback.or_none();
     let method = getattr(owner.object(), text(c"_accept_connection")?)?;
     // SAFETY: a callable and a tuple.
-    let result = Obj::steal(unsafe { PyObject_CallObject(method.as_ptr(), arguments.as_ptr()) });
+    let result = unsafe { Obj::steal(PyObject_CallObject(method.as_ptr(), arguments.as_ptr())) };
     let Err(Raised) = result else { return Ok(()) };
     if error::is_exit() {
         return Err(Raised);
@@ -176,7 +176,7 @@ fn refused(owner: &LoopObject) -> Res<()> {
     }
     let text = string("Error on transport creation for incoming connection")?;
     let pairs = [(n.message, text.borrow()), (n.exception, exception.borrow())];
-    report::report_context(owner.state.object, &pairs.map(|(key, value)| (key.as_ptr(), value.as_ptr())))
+    report::report_context(owner.object(), &pairs)
 }
 
 pub fn load() -> Res<()> {

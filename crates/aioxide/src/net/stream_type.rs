@@ -13,7 +13,7 @@ use crate::ffi::calls::{call_method, dict, tuple};
 use crate::ffi::class::{Class, Native, receiver};
 use crate::ffi::guard::guarded;
 use crate::ffi::held;
-use crate::ffi::names::{imported, interned, stdlib, text};
+use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{bytes, check, int, list, ret, string, truth};
 use crate::ffi::typedef::{TypeDef, size_of_type};
 use crate::ffi::{NULL, Raised, Raw, Ref, Res, builtin, error, none, number};
@@ -22,8 +22,8 @@ use crate::ffi::{NULL, Raised, Raw, Ref, Res, builtin, error, none, number};
 
 /// The method of asyncio's own transport that ours of this name stands for.
 #[inline(always)]
-fn base(this: &Stream, name: &'static CStr) -> Overriding {
-    Overriding { receiver: this.object().as_ptr(), class: |_| stdlib().selector_transport, name }
+fn base<'r>(this: &'r Stream, name: &'static CStr) -> Overriding<'r> {
+    Overriding { receiver: this.object(), class: |_| imported().selector_transport, name }
 }
 
 /// The one argument that a method has, given by place or by its name; `named` keeps it.

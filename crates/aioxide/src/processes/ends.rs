@@ -48,7 +48,7 @@ pub fn finish(pool: &Pool, target: Target, outcome: Res) {
     let told = match target {
         Target::Loop(waiting) if waiting.is_here() => {
             // SAFETY: a loop's future.
-            unsafe { finish::finish(future.as_ptr(), Outcome::of(outcome)) }
+            unsafe { finish::finish(&future, Outcome::of(outcome)) }
         }
         Target::Loop(waiting) => {
             waiting.finish(Outcome::of(outcome));

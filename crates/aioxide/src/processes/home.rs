@@ -13,6 +13,7 @@ use super::{patience, reactor, results};
 use crate::engine::LoopObject;
 use crate::engine::loop_object::io_result;
 use crate::engine::source::Owner;
+use crate::ffi::cells::Turn;
 use crate::ffi::class::Native;
 use crate::ffi::{Py, Raw, Ref, Res, error};
 use crate::task::loop_state::{Item, LoopState};
@@ -48,7 +49,7 @@ pub fn use_from_loop(pool: &Pool, wanted: &LoopObject) -> Res<()> {
 fn adopt(pool: &Pool, wanted: &LoopObject) -> Res<()> {
     let engine = &wanted.engine;
     let fd = epoll_of(pool)?;
-    drop(engine.sources.set_owner(fd, Some(Owner::new(pool.object(), on_ready))));
+    drop(engine.sources.set_owner(fd, Some(Owner::of(pool, on_ready))));
     if let Err(why) = engine.watch(fd, Interest::IN) {
         drop(engine.sources.set_owner(fd, None));
         return io_result(Err(why));
@@ -85,11 +86,7 @@ unsafe fn take_home(state: &LoopState, slf: Raw) -> Res<()> {
     adopt(pool, loop_)
 }
 
-/// # Safety
-/// `slf` is a process pool.
-unsafe fn on_ready(state: &LoopState, slf: Raw, _: Interest) {
-    // SAFETY: the owner of the descriptor, as `adopt` registered it.
-    let pool: &Pool = unsafe { Ref::new(slf).cast_unchecked() };
+fn on_ready(state: &LoopState, pool: &Pool, _: Turn, _: Interest) {
     if pool.begin_wait_in_loop() {
         state.push_or_report(Item::Job { object: pool.object().to_obj(), run: serve_in_loop });
     }

@@ -66,7 +66,7 @@ fn run_for_loop(pool: &Pool, args: Args) -> Res {
     let [loop_, function, args] = args.first(["loop", "fn", "args"], "run_for_loop")?;
     check_open(pool, false)?;
     let Some(loop_) = loop_.cast::<LoopObject>() else { return Ok(none()) };
-    let Some(waiting) = LoopCall::new(&loop_.state, spin::limit())? else { return Ok(none()) };
+    let Some(waiting) = LoopCall::new(&loop_.state, spin::limit(pool.py()))? else { return Ok(none()) };
     let future = waiting.future().clone();
     let call = schedule::call_of(function, args, None)?;
     check_still_open(pool)?;
@@ -231,7 +231,7 @@ fn attributes(class: Class<Pool>) -> Class<Pool> {
         .get(c"outstanding", |pool| int(pool.outstanding() as i64))
         .get(c"full", Pool::is_full)
         .get(c"in_turn", Pool::is_served_here)
-        .get(c"spin", |_| int(spin::limit() as i64))
+        .get(c"spin", |pool| int(spin::limit(pool.py()) as i64))
         .getset(c"stays", |pool| pool.has(Flag::Stays), |pool, value| put(pool, Flag::Stays, value))
         .getset(c"by_value", |pool| pool.has(Flag::ByValue), |pool, value| put(pool, Flag::ByValue, value))
         .getset(c"on_demand", |pool| pool.has(Flag::OnDemand), |pool, value| put(pool, Flag::OnDemand, value))

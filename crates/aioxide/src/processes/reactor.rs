@@ -71,7 +71,7 @@ fn with_ours<T>(py: Py, shared: &Arc<Shared>, body: impl FnOnce(&mut Reactor) ->
 }
 
 /// Whether it has paid of late to look for what is under way before the thread sleeps.
-static SPINNER: Spinner = Spinner::new();
+static SPINNER: Locked<Spinner> = Locked::new(Spinner::new());
 
 /// Serves a pool from now on.
 pub fn add(pool: &Pool, fd: i32) -> Res<()> {
@@ -192,11 +192,11 @@ fn listen(shared: &Shared, pool: &Pool, interest: Interest) {
 fn serve(py: Py, shared: &Arc<Shared>, term: u64) -> Next {
     let mut events = Events::default();
     loop {
-        let limit = if is_busy(py, shared) { SPINNER.limit(spin::limit()) } else { 0 };
+        let limit = if is_busy(py, shared) { SPINNER.get(py).limit(spin::limit(py)) } else { 0 };
         // SAFETY: waits for descriptors.
         let won = unsafe { gil::without(|| wait(shared, &mut events, limit)) };
         if limit > 0 {
-            SPINNER.record(won);
+            SPINNER.get(py).record(won);
         }
         match guarded(Next::End, || turn(py, shared, term, &events)) {
             Next::Serve => {}

@@ -33,7 +33,7 @@ pub fn wakeup(task: Ref) -> Res {
         ml_doc: null(),
     }));
     // SAFETY: a static definition, which nobody writes, and a live receiver.
-    Obj::steal(unsafe { PyCFunction_NewEx(WAKEUP.get(task.py()).get(), task.as_ptr(), NULL) })
+    unsafe { Obj::steal(PyCFunction_NewEx(WAKEUP.get(task.py()).get(), task.as_ptr(), NULL)) }
 }
 
 /// # Safety

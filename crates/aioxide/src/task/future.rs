@@ -276,7 +276,7 @@ impl Future {
     /// Finishes with an exception instance.
     pub fn finish_exception(&self, exception: Obj) -> Woken<'_> {
         // SAFETY: an exception instance.
-        let traceback = Obj::steal(unsafe { PyException_GetTraceback(exception.as_ptr()) }).ok();
+        let traceback = unsafe { Obj::steal(PyException_GetTraceback(exception.as_ptr())) }.ok();
         if traceback.is_some() {
             drop(self.with_rare(|rare| std::mem::replace(&mut rare.traceback, traceback)));
         }
@@ -515,7 +515,7 @@ fn instance_of(given: Ref) -> Res {
         return type_error(text);
     }
     // SAFETY: a NUL-terminated text.
-    let message = Obj::steal(unsafe { PyUnicode_FromString(text.as_ptr()) })?;
+    let message = unsafe { Obj::steal(PyUnicode_FromString(text.as_ptr())) }?;
     let wrapped = call(builtin::runtime_error(), &[message.borrow()])?;
     // SAFETY: two exceptions, of which the one takes over a reference to the other each time.
     unsafe {

@@ -16,7 +16,7 @@ use crate::ffi::class::{Class, Native};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::guarded;
-use crate::ffi::names::{imported, interned, names};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{check, getattr, int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{NULL, Obj, Raw, Ref, Res, builtin, error, nesting, none, snapshot};
@@ -48,11 +48,10 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
     // SAFETY: a slot of the type.
     guarded(-1, || unsafe {
         let init = || -> Res<()> {
-            let mut values = [NULL];
-            if !bind_init(args, kwargs, &[names().loop_], 0, &mut values)? {
-                return refuse_init(slf, args, kwargs, imported().future_type.as_ptr());
-            }
-            let owner = loop_or_current(Ref::maybe(values[0]))?;
+            let Some([owner]) = bind_init(args, kwargs, [interned().loop_], 0)? else {
+                return refuse_init(slf, args, kwargs, imported().future_type);
+            };
+            let owner = loop_or_current(owner)?;
             let this: &FutureHead = Ref::new(slf).cast_unchecked();
             this.init(this.object(), owner.borrow())
         };
@@ -64,10 +63,8 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
 
 /// The method of `_asyncio.Future` or `Task` that ours of this name stands for.
 #[inline(always)]
-pub fn base(receiver: Ref, name: &'static CStr) -> Overriding {
-    // SAFETY: the receiver, alive for the call.
-    let class = |receiver| base_class(unsafe { Ref::new(receiver) }).as_ptr();
-    Overriding { receiver: receiver.as_ptr(), class, name }
+pub fn base<'r>(receiver: Ref<'r>, name: &'static CStr) -> Overriding<'r> {
+    Overriding { receiver, class: base_class, name }
 }
 
 fn base_class(receiver: Ref) -> Ref<'static> {
@@ -209,7 +206,7 @@ fn get_callbacks(this: &FutureHead) -> Res {
         return Ok(none());
     }
     // SAFETY: plain constructor.
-    let list = Obj::steal(unsafe { PyList_New(0) })?;
+    let list = unsafe { Obj::steal(PyList_New(0)) }?;
     for waiter in waiters {
         let (callback, context) = waiters::shown(waiter)?;
         let pair = tuple(&[callback.borrow(), context.borrow()])?;
@@ -245,10 +242,11 @@ pub fn report_unretrieved(slf: Ref, this: &Future) {
     aside(slf, || {
         let name = getattr(slf.class(), interned().dunder_name)?;
         // SAFETY: formats one object.
-        let text =
-            unsafe { PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()) };
+        let text = unsafe {
+            Obj::steal(PyUnicode_FromFormat(c"%S exception was never retrieved".as_ptr(), name.as_ptr()))?
+        };
         let pairs = [(interned().exception, exception.borrow()), (interned().future, slf)];
-        report(this, Obj::steal(text)?, &pairs)
+        report(this, text, &pairs)
     });
 }
 

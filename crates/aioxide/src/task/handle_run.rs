@@ -221,13 +221,14 @@ unsafe fn refused(context: &Obj, callback: Ref, args: Option<Ref>, several: bool
         return Err(Raised);
     }
     error::clear();
-    let given = args.map(Ref::as_ptr);
-    let items = match given {
+    let items = match args {
         // SAFETY: a tuple, whose items are borrowed for the call.
         Some(args) if several => unsafe {
-            (0..PyTuple_GET_SIZE(args)).map(|i| PyTuple_GET_ITEM(args, i)).collect()
+            (0..PyTuple_GET_SIZE(args.as_ptr()))
+                .map(|i| Ref::new(PyTuple_GET_ITEM(args.as_ptr(), i)))
+                .collect()
         },
-        _ => Vec::from_iter(given),
+        _ => Vec::from_iter(args),
     };
     context::run_by_method(context, callback, &items)
 }

@@ -18,10 +18,10 @@ use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, nesting, none};
 
 /// The method of asyncio's class that ours of this name stands for.
 #[inline(always)]
-fn base(this: &Handle, name: &'static CStr) -> Overriding {
+fn base<'r>(this: &'r Handle, name: &'static CStr) -> Overriding<'r> {
     // SAFETY: the receiver, which is a handle.
-    let class = |slf| class_of(unsafe { Ref::new(slf).cast_unchecked() }).as_ptr();
-    Overriding { receiver: this.object().as_ptr(), class, name }
+    let class = |slf: Ref| class_of(unsafe { slf.cast_unchecked() });
+    Overriding { receiver: this.object(), class, name }
 }
 
 fn cancel(this: &Handle, args: Args) -> Res<()> {
@@ -49,7 +49,7 @@ fn cancel(this: &Handle, args: Args) -> Res<()> {
 fn remember_repr(this: &Handle) -> Res<()> {
     if truth(&call_method(interned().get_debug, &[this.state().object()])?)? {
         // SAFETY: a live object.
-        let text = Obj::steal(unsafe { PyObject_Repr(this.object().as_ptr()) })?;
+        let text = unsafe { Obj::steal(PyObject_Repr(this.object().as_ptr())) }?;
         drop(this.with_extra(|extra| extra.repr.replace(text)));
     }
     Ok(())

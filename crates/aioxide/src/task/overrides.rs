@@ -105,10 +105,8 @@ impl Overrides {
     /// An attribute of the instance was set or deleted: looks whether one of ours is hidden now.
     pub fn look_at_instance(&self, object: Ref) {
         // SAFETY: looks into a live object.
-        let Ok(dict) = Obj::steal(unsafe { PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut()) })
-        else {
-            return error::clear();
-        };
+        let dict = unsafe { Obj::steal(PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut())) };
+        let Ok(dict) = dict else { return error::clear() };
         let hidden = |(name, bit): (Ref, u16)| {
             // SAFETY: a live dict and a live name.
             if unsafe { PyDict_Contains(dict.as_ptr(), name.as_ptr()) } == 1 { bit } else { 0 }

@@ -15,7 +15,7 @@ use super::blocks::{BLOCK, Blocks};
 use super::outcome::Outcome;
 use crate::ffi::cells::Turn;
 use crate::ffi::class::{Native, receiver, the};
-use crate::ffi::{Obj, Raw, Res};
+use crate::ffi::{Obj, Raw, Ref, Res};
 
 /// Runs one piece of work of a higher floor: given the loop's state, `S`, and the object it was queued with.
 pub type JobFn<S> = unsafe fn(&S, Raw) -> Res<()>;
@@ -410,10 +410,10 @@ impl Entry {
         unsafe {
             let [callback, args, context, handle] = (*entry).words;
             Call {
-                callback: Obj::new(callback.cast()),
-                args: Obj::maybe(args.cast()),
+                callback: Ref::new(callback.cast()).to_obj(),
+                args: Ref::maybe(args.cast()).map(Ref::to_obj),
                 several: (*entry).kind == Kind::CallSeveral,
-                context: Obj::new(context.cast()),
+                context: Ref::new(context.cast()).to_obj(),
                 handle: handle.cast_const().cast(),
             }
         }
@@ -427,7 +427,7 @@ impl Entry {
             let (kind, words) = ((*entry).kind, (*entry).words);
             let place = words[HANDLE].cast_const().cast::<Place>();
             match kind {
-                Kind::Run => Some(Shown::Handle(Obj::new(words[0].cast()))),
+                Kind::Run => Some(Shown::Handle(Ref::new(words[0].cast()).to_obj())),
                 Kind::Call | Kind::CallSeveral if place.is_null() => Some(Shown::Call(Entry::call(entry))),
                 Kind::Call | Kind::CallSeveral => Some(Shown::Place(place)),
                 Kind::Cancelled if !place.is_null() => Some(Shown::Place(place)),

@@ -21,8 +21,6 @@ use crate::ffi::none;
 #[cfg(not(Py_3_14))]
 use crate::ffi::object::check;
 use crate::ffi::object::import_from;
-#[cfg(Py_3_14)]
-use crate::ffi::py::raws;
 #[cfg(not(Py_3_14))]
 use crate::ffi::refcount::refcount;
 use crate::ffi::{NULL, Obj, Ref, Res, error};
@@ -75,7 +73,7 @@ fn leave_now(state: &LoopState) {
 fn set_current(state: &LoopState, task: Option<Ref>) -> Res<()> {
     let CurrentTask::Swap(swap) = layout().current;
     let none = none();
-    swap.call(raws(&[state.object(), task.unwrap_or(none.borrow())]))
+    swap.call(&[state.object(), task.unwrap_or(none.borrow())])
 }
 
 /// Makes `task`, or none, the current one of the loop.
@@ -161,7 +159,7 @@ pub fn register(task: &TaskHead) -> Res<()> {
         Some(places) => unsafe { places.append(task.object().as_ptr()) },
         None => {
             let AllTasks::Register { add, .. } = layout().all;
-            add.call(raws(&[task.object()]))?;
+            add.call(&[task.object()])?;
         }
     }
     #[cfg(not(Py_3_14))]
@@ -199,7 +197,7 @@ pub fn unlink_foreign(task: &TaskHead) {
     #[cfg(Py_3_14)]
     {
         let AllTasks::Register { remove, .. } = layout().all;
-        if remove.call(raws(&[task.object()])).is_err() {
+        if remove.call(&[task.object()]).is_err() {
             error::unraisable(None);
         }
     }
@@ -207,9 +205,12 @@ pub fn unlink_foreign(task: &TaskHead) {
     let _ = task;
 }
 
-/// The task that one of the list's pointers leads to.
+/// The task that a pointer of the list's leads to.
+///
+/// # Safety
+/// `link` is a loop's `tasks`, or a task's `newer` or `older`.
 #[cfg(not(Py_3_14))]
-fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
+unsafe fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
     // SAFETY: whoever is in the list is alive: a task takes itself out before it goes.
     unsafe { Ref::maybe(link.get()).map(|task| task.cast_unchecked()) }
 }
@@ -218,7 +219,8 @@ fn in_list(link: &Cell<Raw>) -> Option<&TaskHead> {
 #[cfg(not(Py_3_14))]
 fn link(state: &LoopState, task: &TaskHead) {
     let raw = task.object().as_ptr();
-    if let Some(head) = in_list(&state.tasks) {
+    // SAFETY: the list's head.
+    if let Some(head) = unsafe { in_list(&state.tasks) } {
         head.newer.set(raw);
     }
     task.newer.set(NULL);
@@ -227,7 +229,8 @@ fn link(state: &LoopState, task: &TaskHead) {
 
 #[cfg(not(Py_3_14))]
 fn unlink(state: &LoopState, task: &TaskHead) {
-    let (newer, older) = (in_list(&task.newer), in_list(&task.older));
+    // SAFETY: the list's links.
+    let (newer, older) = unsafe { (in_list(&task.newer), in_list(&task.older)) };
     newer.map_or(&state.tasks, |newer| &newer.older).set(task.older.get());
     if let Some(older) = older {
         older.newer.set(task.newer.get());
@@ -247,6 +250,7 @@ pub fn live_tasks(state: &LoopState) -> Vec<Obj> {
     // One whose count has reached zero, and whose finaliser is running, must not be handed out.
     // SAFETY: a task in the list is alive.
     let lives = |task: &Ref| unsafe { refcount(task.as_ptr()) } > 0;
-    let all = std::iter::successors(in_list(&state.tasks), |task| in_list(&task.older));
+    // SAFETY: the list's head and links.
+    let all = unsafe { std::iter::successors(in_list(&state.tasks), |task| in_list(&task.older)) };
     all.map(TaskHead::object).filter(lives).map(Ref::to_obj).collect()
 }

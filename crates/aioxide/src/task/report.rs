@@ -6,7 +6,6 @@ use super::loop_state::LoopState;
 use crate::ffi::calls::{call, call_kw, call_method, dict, tuple};
 use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{boolean, getattr};
-use crate::ffi::py::Object;
 use crate::ffi::{Obj, Raised, Ref, Res, error, number};
 
 /// Has `report` tell of the exception that is set, unless that must leave the loop.
@@ -38,14 +37,13 @@ pub fn callback_message(state: &LoopState, callback: Ref, args: Ref) -> Res {
         call(imported().format_callback_source, &[callback, args])?
     };
     // SAFETY: formats one object.
-    Obj::steal(unsafe { PyUnicode_FromFormat(c"Exception in callback %U".as_ptr(), text.as_ptr()) })
+    unsafe { Obj::steal(PyUnicode_FromFormat(c"Exception in callback %U".as_ptr(), text.as_ptr())) }
 }
 
 /// `loop.call_exception_handler(dict(pairs))`.
-pub fn report_context(owner: impl Object, pairs: &[(impl Object, impl Object)]) -> Res<()> {
-    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.reference(), value.reference())).collect();
-    let details = dict(&pairs)?;
-    call_method(interned().call_exception_handler, &[owner.reference(), details.borrow()]).map(drop)
+pub fn report_context(owner: Ref, pairs: &[(Ref, Ref)]) -> Res<()> {
+    let details = dict(pairs)?;
+    call_method(interned().call_exception_handler, &[owner, details.borrow()]).map(drop)
 }
 
 /// The same, with where the object was made that it is about, if that is known.

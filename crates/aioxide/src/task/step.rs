@@ -15,7 +15,6 @@ use crate::ffi::class::Native;
 use crate::ffi::compat::{CFunction, layout};
 use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{boolean, getattr_opt, import_from, setattr, truth};
-use crate::ffi::py::raws;
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Ref, Res, builtin, context, error, none};
 
 type SendFn = unsafe extern "C" fn(Raw, Raw, *mut Raw) -> PySendResult;
@@ -228,7 +227,7 @@ fn note_awaited_by(future: &FutureHead, task: &TaskHead) {
 #[cold]
 fn tell_graph(function: Option<CFunction>, future: Ref, task: &TaskHead) {
     if let Some(function) = function
-        && function.call(raws(&[future, task.object()])).is_err()
+        && function.call(&[future, task.object()]).is_err()
     {
         error::clear();
     }

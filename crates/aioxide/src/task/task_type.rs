@@ -17,11 +17,11 @@ use crate::ffi::class::{Class, Native};
 use crate::ffi::compat::{self, layout};
 use crate::ffi::freelist::FreeList;
 use crate::ffi::guard::{guarded, visit};
-use crate::ffi::names::{imported, interned, names};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{int, string, truth};
 use crate::ffi::typedef::size_of_type;
 use crate::ffi::{
-    NULL, Obj, Raised, Raw, Ref, Res, Slot, builtin, context, error, nesting, none, task_names,
+    NULL, Obj, Py, Raised, Raw, Ref, Res, Slot, builtin, context, error, nesting, none, task_names,
 };
 
 static FREE: FreeList = FreeList::new();
@@ -50,7 +50,7 @@ pub fn new(state: &LoopState, coro: Ref, options: Options) -> Res {
             PyObject_GC_Track(made.as_ptr().cast());
         }
         // Last: asking an object for its text runs its code, and a task that fails for it is one that was never run.
-        this.name().set(name_slot(options.name)?);
+        this.name().set(name_slot(coro.py(), options.name)?);
         if (state.debug.get() || state.overrides.has(state.object(), GET_DEBUG))
             && loop_says(this, interned().get_debug)?
         {
@@ -94,11 +94,11 @@ fn check_context(context: Option<Ref>) -> Res<()> {
 
 /// What stands in the base's name field: the name, or the number of which `get_name` makes one.
 #[inline(always)]
-fn name_slot(name: Option<Ref>) -> Res {
+fn name_slot(py: Py, name: Option<Ref>) -> Res {
     match given(name) {
         Some(name) => text(name),
         // SAFETY: plain constructor.
-        None => Obj::steal(unsafe { PyLong_FromUnsignedLongLong(task_names::next()) }),
+        None => unsafe { Obj::steal(PyLong_FromUnsignedLongLong(task_names::next(py))) },
     }
 }
 
@@ -163,14 +163,10 @@ unsafe extern "C" fn tp_init(slf: Raw, args: Raw, kwargs: Raw) -> c_int {
 unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
     // SAFETY: `values` are borrowed from the arguments, which the interpreter holds for the call.
     unsafe {
-        let n = names();
-        let mut values = [NULL; 5];
+        let n = interned();
         let known = [n.coro, n.loop_, n.name, n.context, n.eager_start];
-        if !bind_init(args, kwargs, &known, 1, &mut values)? {
-            values[0] = NULL;
-        }
-        let [Some(coro), owner, name, context, eager] = values.map(|value| Ref::maybe(value)) else {
-            return refuse_init(slf, args, kwargs, imported().task_type.as_ptr());
+        let Some([Some(coro), owner, name, context, eager]) = bind_init(args, kwargs, known, 1)? else {
+            return refuse_init(slf, args, kwargs, imported().task_type);
         };
         // First, as asyncio does: it may raise, and there is no task then.
         let eager = eager.map_or(Ok(false), truth)?;
@@ -188,7 +184,7 @@ unsafe fn init(slf: Raw, args: Raw, kwargs: Raw) -> Res<()> {
         let context = context::given_or_copy(given(context))?;
         this.waits_for.clear();
         fill(this, coro, context);
-        this.name().set(name_slot(name)?);
+        this.name().set(name_slot(coro.py(), name)?);
         begin(this, eager)
     }
 }

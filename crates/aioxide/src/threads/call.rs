@@ -79,7 +79,7 @@ impl Call {
     pub fn arguments(&self) -> Res<(Obj, Obj)> {
         let Some(all) = &self.args else {
             // SAFETY: a new dict.
-            return Ok((tuple(&[])?, Obj::steal(unsafe { PyDict_New() })?));
+            return Ok((tuple(&[])?, unsafe { Obj::steal(PyDict_New()) }?));
         };
         // SAFETY: slices of a tuple, and a dict of its last items.
         unsafe {

@@ -43,8 +43,8 @@ fn described([most, pending, idle, spin]: [Ref; 4]) -> Res<Queue> {
         max_pending: if pending.is_none() { 0 } else { unsigned(pending)? as usize },
         idle_timeout: real(idle)?,
         spin: match real(spin)? {
-            None => spin::limit(),
-            Some(_) if spin::processors() < 2 => 0,
+            None => spin::limit(spin.py()),
+            Some(_) if spin::processors(spin.py()) < 2 => 0,
             Some(seconds) => spin::ticks(seconds * 1e6),
         },
     };
@@ -73,7 +73,7 @@ fn running(this: &WorkQueue) -> Res {
     for seat in this.queue.seats() {
         if let Some((function, begun)) = seat.running(this.py()) {
             // SAFETY: plain constructor.
-            let thread = Obj::steal(unsafe { PyLong_FromUnsignedLongLong(seat.thread) })?;
+            let thread = unsafe { Obj::steal(PyLong_FromUnsignedLongLong(seat.thread)) }?;
             let seconds = float(spin::seconds(queue::since(begun)))?;
             rows.push(tuple(&[&thread, &function, &seconds].map(Obj::borrow))?);
         }
@@ -113,7 +113,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
             def.doc(c"The calls and the workers of a thread pool.").slot(Py_tp_new, queue_new as *mut c_void)
         })
         .collected()
-        .onearg(c"serve", |this, run| worker::serve(&this.queue, Some(run).filter(|run| !run.is_none())), c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
+        .onearg(c"serve", |this, run| worker::serve(&this.queue, run), c"serve($self, run, /)\n--\n\nRun calls until the pool is over; return True if the worker retires for having been idle.")
         .noargs(c"qsize", |this| int(this.queue.len() as i64), c"qsize($self)\n--\n\nReturn how many calls are queued.")
         .noargs(c"empty", |this| this.queue.len() == 0, c"empty($self)\n--\n\nReturn True if no call is queued.")
         .noargs(c"wake", |this| this.queue.call_all(), c"Have idle workers look whether they should end.")

@@ -17,7 +17,7 @@ use crate::ffi::calls::{call, call_kw, tuple};
 use crate::ffi::names::text;
 use crate::ffi::number::as_f64;
 use crate::ffi::object::{getattr, import_from, string};
-use crate::ffi::{NULL, Obj, Raised, Ref, Res, error, gil, none};
+use crate::ffi::{NULL, Obj, Py, Raised, Ref, Res, error, gil, none};
 use crate::task::finish::Outcome;
 
 /// How long a worker holds the GIL while calls are queued, in ticks: calls of C functions never come to the place where
@@ -31,12 +31,14 @@ fn hold() -> u64 {
 }
 
 /// Runs calls until the pool is over, or the worker has been idle for too long: then true. `run` is what a call is given
-/// to (a worker context of 3.14); none for calls that are functions.
-pub fn serve(queue: &Queue, run: Option<Ref>) -> bool {
+/// to (a worker context of 3.14); `None` for calls that are functions.
+pub fn serve(queue: &Queue, run: Ref) -> bool {
+    let py = run.py();
+    let run = Some(run).filter(|run| !run.is_none());
     let seat = Arc::new(Seat::new());
     let generation = queue.join(&seat);
     room::set_current(queue.room());
-    let worker = Worker { queue, seat, run, hold: hold(), generation };
+    let worker = Worker { py, queue, seat, run, hold: hold(), generation };
     let retired = worker.serve();
     room::set_current(std::ptr::null());
     if !worker.is_orphan_of_fork() {
@@ -47,6 +49,7 @@ pub fn serve(queue: &Queue, run: Option<Ref>) -> bool {
 }
 
 struct Worker<'a> {
+    py: Py<'a>,
     queue: &'a Queue,
     seat: Arc<Seat>,
     run: Option<Ref<'a>>,
@@ -96,7 +99,7 @@ impl Worker<'_> {
     fn wait(&self, bell: Option<Bell>) -> bool {
         let queue = self.queue;
         let wanted = queue.limits().spin;
-        let spins = queue.spinner().limit(wanted) > 0 && seat::may_spin(spin::processors());
+        let spins = queue.spinner().limit(wanted) > 0 && seat::may_spin(spin::processors(self.py));
         let begun = clock::ticks();
         self.seat.begin_wait(spins);
         queue.push_idle(Arc::clone(&self.seat));

@@ -101,7 +101,7 @@ pub fn receive(places: &[Place], body_in_slab: bool, known: &Known, frame: &[u8]
         } else {
             let buffer = Buffer::over(lease, start, size)?;
             // SAFETY: an object that exports a buffer.
-            received.buffers.push(Obj::steal(unsafe { PyMemoryView_FromObject(buffer.as_ptr()) })?);
+            received.buffers.push(unsafe { Obj::steal(PyMemoryView_FromObject(buffer.as_ptr())) }?);
         }
     }
     Ok(received)
@@ -135,7 +135,7 @@ fn body_over(lease: Rc<Lease>, start: *const u8, size: usize) -> (Keeper, *const
 
 fn copy_of(bytes: &[u8]) -> Res {
     // SAFETY: makes an object of a copy of that many bytes, which are there.
-    Obj::steal(unsafe { PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as Py_ssize_t) })
+    unsafe { Obj::steal(PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as Py_ssize_t)) }
 }
 
 #[cold]
@@ -185,7 +185,7 @@ pub fn id_of(buffer: Ref) -> Res {
     };
     let id = buffer.lease.as_ref().map_or(0, |lease| lease.slab.id);
     // SAFETY: plain constructor.
-    Obj::steal(unsafe { PyLong_FromUnsignedLongLong(id) })
+    unsafe { Obj::steal(PyLong_FromUnsignedLongLong(id)) }
 }
 
 /// A new buffer of `size` bytes, all zero, in a shared slab of its own.

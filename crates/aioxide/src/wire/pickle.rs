@@ -104,7 +104,7 @@ unsafe extern "C" fn table_get(slf: Raw, key: Raw) -> Raw {
         for dict in [&pickling().extra, &pickling().usual] {
             let found = PyDict_GetItemWithError(dict.as_ptr(), key);
             if !found.is_null() {
-                return Obj::new(found).into_raw();
+                return Ref::new(found).to_obj().into_raw();
             }
             if error::occurred() {
                 return NULL;
@@ -194,7 +194,7 @@ pub fn load() -> Res<()> {
 /// The table of one pickler, whose sink sees to arrays.
 fn make_table(sink: &Obj) -> Res {
     // SAFETY: the type is made with the first pickler; a zeroed body is an empty slot.
-    let made = Obj::steal(unsafe { PyType_GenericAlloc(*TABLE.get(), 0) })?;
+    let made = unsafe { Obj::steal(PyType_GenericAlloc(*TABLE.get(), 0)) }?;
     // SAFETY: just made.
     let this: &Table = unsafe { made.borrow().cast_unchecked() };
     this.for_arrays.set(getattr(sink, text(c"reduce_array")?)?);
