@@ -338,9 +338,16 @@ def test_a_case_that_is_stopped_in_the_middle_leaves_no_figures(monkeypatch):
     + ["wait_for@1", "timeout@100"] * (sys.version_info >= (3, 14)),
 )
 def test_the_bare_interpreter_does_the_work_of_a_case_and_takes_less_for_it(name):
-    runner, made = run_one(CASES[name], ["asyncio", FLOOR])
-    assert runner.problems == []
-    assert made.limit == FLOOR and made.cost(FLOOR) < made.cost("asyncio")
+    # Such short runs, beside other tests: the cheapest of some is what it costs.
+    costs = {"asyncio": [], FLOOR: []}
+    for _ in range(5):
+        runner, made = run_one(CASES[name], ["asyncio", FLOOR])
+        assert runner.problems == [] and made.limit == FLOOR
+        for lane, seen in costs.items():
+            seen.append(made.cost(lane))
+        if min(costs[FLOOR]) < min(costs["asyncio"]):
+            return
+    raise AssertionError(costs)
 
 
 def test_a_case_of_pools_runs_on_lanes_of_its_own_only():

@@ -226,9 +226,13 @@ def interrupted(name, phase):
 
 @pytest.mark.parametrize("phase", COROUTINES + FUNCTIONS)
 def test_interrupt_ends_the_program_as_under_asyncio(phase):
-    expected = interrupted("asyncio", phase)
-    status, _, error = expected
-    assert (status, error) == ((0, "") if phase in UNHARMED else (-signal.SIGINT, "KeyboardInterrupt"))
+    usual = (0, "") if phase in UNHARMED else (-signal.SIGINT, "KeyboardInterrupt")
+    # asyncio can be hit where its own clean-up begins, and leaves the loop running: seldom, and not what is asked here.
+    for _ in range(3):
+        expected = interrupted("asyncio", phase)
+        if expected[::2] == usual:
+            break
+    assert expected[::2] == usual
     assert interrupted("aioxide", phase) == expected
 
 
