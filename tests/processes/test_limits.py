@@ -224,3 +224,22 @@ def test_a_pool_that_only_its_own_initializer_has_ends():
     del owner
     gc.collect()
     wait_until(lambda: not is_running(pid))
+
+
+def test_a_worker_that_is_told_to_end_while_it_starts_and_has_ended_by_then_keeps_no_pool(monkeypatch):
+    """A child of the fork server, which nobody can wait for once that one has learnt of its end."""
+    context = multiprocessing.get_context("forkserver")
+    start, started = context.Process.start, []
+
+    def started_late(process):
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            pool.shutdown(wait=False)
+            process.join(30)
+
+    monkeypatch.setattr(context.Process, "start", started_late)
+    pool = aioxide.ProcessPoolExecutor(1, context, max_tasks_per_child=1)
+    assert pool.submit(abs, -7).result(30) == 7
+    assert pool._manager.finished.wait(30)
+    assert [process.exitcode for process in started] == [0, 0]

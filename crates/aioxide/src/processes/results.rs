@@ -9,7 +9,7 @@ use aioxide_sys::epoll::Events;
 use super::ends::{finish, task_gone};
 use super::interrupts::Whole;
 use super::pool::Pool;
-use super::worker::{Event, Worker, event_of};
+use super::worker::{Event, HangUp, Worker, event_of};
 use super::{live, patience, schedule};
 use crate::ffi::class::Native;
 use crate::ffi::{First, Raised, Res, error, none};
@@ -114,14 +114,15 @@ pub fn receive(pool: &Pool, key: u32) -> Res<()> {
 
 /// A socket whose other end is gone would be ready for ever: only the process's end is waited for now.
 fn hang_up(pool: &Pool, key: u32) -> Res<()> {
-    let surprise = pool.with(|state| {
+    let news = pool.with(|state| {
         let epoll = state.epoll();
         state.worker(key)?.note_hang_up(epoll.as_deref())
     });
-    if surprise == Some(true) {
-        pool.manager().on_hang_up(key)?;
+    match news {
+        Some(HangUp::Surprise) => pool.manager().on_hang_up(key),
+        Some(HangUp::Death) => pool.manager().on_death(key),
+        Some(HangUp::Expected) | None => Ok(()),
     }
-    Ok(())
 }
 
 /// Hands out all frames that are there: behind an exception that must leave the loop too, for nobody would look at them again

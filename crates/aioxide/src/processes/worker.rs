@@ -19,6 +19,16 @@ use crate::wire::page;
 use crate::wire::slab::{Known, Slab};
 use crate::wire::told::Told;
 
+/// What the end of a worker's stream says.
+pub enum HangUp {
+    /// It was told to end; its process says when it has.
+    Expected,
+    /// It has not merely ended.
+    Surprise,
+    /// It had ended before its process could be watched: a child of the fork server, told to end while it started.
+    Death,
+}
+
 pub struct Worker {
     key: u32,
     pid: i32,
@@ -150,14 +160,17 @@ impl Worker {
         }
     }
 
-    /// The end of its stream was read: a socket whose other end is gone would be ready for ever. Nothing where that is known;
-    /// else whether it is a surprise.
-    pub fn note_hang_up(&mut self, epoll: Option<&Epoll>) -> Option<bool> {
+    /// The end of its stream was read: a socket whose other end is gone would be ready for ever. Nothing where that is known.
+    pub fn note_hang_up(&mut self, epoll: Option<&Epoll>) -> Option<HangUp> {
         if std::mem::replace(&mut self.hung_up, true) {
             return None;
         }
         let _ = epoll?.delete(self.sock.as_raw_fd());
-        Some(self.inflight > 0 || !self.closing)
+        Some(match self.pidfd {
+            None => HangUp::Death,
+            Some(_) if self.inflight > 0 || !self.closing => HangUp::Surprise,
+            Some(_) => HangUp::Expected,
+        })
     }
 
     /// Whether it reads what is sent to it.
