@@ -6,17 +6,9 @@ from tests.support.scenarios import child
 
 # The limit leaves little more than is in use: what a program of this size needs, and no large message.
 PROGRAM = """
-import asyncio, resource, socket, sys
+import asyncio, socket, sys
 import aioxide
-
-MB = 2**20
-
-
-def leave(size):
-    with open("/proc/self/statm") as status:
-        used = int(status.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + size, hard))
+from tests.support.limits import MB, leave_memory
 
 
 class Victim(asyncio.Protocol):
@@ -118,7 +110,7 @@ async def main():
     echoing = loop.create_task(echo(loop, other, counts))
     while len(counts) < 10:
         await asyncio.sleep(0)
-    leave(24 * MB)
+    leave_memory(24 * MB)
     if isinstance(victim, (Gathers, Lends)):
         feeding = loop.create_task(feed(loop, near))
     else:

@@ -7,23 +7,14 @@ from tests.support.scenarios import child
 PROGRAM = """
 import asyncio, resource, socket, sys
 import aioxide
-
-MB = 2**20
-
-
-def limit(size):
-    with open("/proc/self/statm") as status:
-        used = int(status.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + size, hard))
-    return soft, hard
+from tests.support.limits import MB, leave_memory
 
 
 def until_refused(deed, *args):
     "How often it could be done. What it takes is ours alone: the interpreter is to have some left."
     # Made before: counting takes memory too.
     numbers = list(range(2_000_000))
-    before = limit(24 * MB)
+    before = leave_memory(24 * MB)
     try:
         for done in numbers:
             deed(*args)
@@ -96,7 +87,7 @@ async def set_result():
     count = 1_000_000
     for _ in range(count):
         future.add_done_callback(called)
-    before = limit(8 * MB)
+    before = leave_memory(8 * MB)
     try:
         future.set_result("set")
     except MemoryError:

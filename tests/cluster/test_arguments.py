@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.cluster import support as cluster_support
-from tests.cluster.support import add, cluster, requests
+from tests.cluster.support import add, requests
 from tests.support.interpreters import output_of
 from tests.support.recipes import free_port
 
@@ -19,12 +19,6 @@ numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/clust
 import aioxide  # noqa: E402
 
 DEADLINE = 60
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
 
 
 def run_script(folder, body, *setup):

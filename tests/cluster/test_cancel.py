@@ -12,7 +12,6 @@ import pytest
 from tests.cluster import support as cluster_support
 from tests.cluster.support import (
     add,
-    cluster,
     pids,
     wait_until,
     write_pid_and_sleep,
@@ -23,12 +22,6 @@ from tests.support.interpreters import run_python
 import aioxide  # isort: skip
 
 DEADLINE = 60
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
 
 
 @pytest.fixture

@@ -19,19 +19,6 @@ import aioxide  # isort: skip
 DEADLINE = 60
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
-
-
-@pytest.fixture
-def pool(running):
-    with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[cluster_support]) as pool:
-        pool.client.wait_for_workers(2, timeout=DEADLINE)
-        yield pool
-
-
 @pytest.fixture
 def release(pool, tmp_path):
     """What lets `write_pid_and_wait` go: also where a test fails, for the pool waits for its calls."""

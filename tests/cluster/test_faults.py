@@ -28,19 +28,6 @@ DEADLINE = 60
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
-
-
-@pytest.fixture
-def pool(running):
-    with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[cluster_support]) as pool:
-        pool.client.wait_for_workers(2, timeout=DEADLINE)
-        yield pool
-
-
 def test_a_worker_killed_mid_task_fails_that_call_only(pool, tmp_path):
     release = tmp_path / "release"
     paths = [tmp_path / "first", tmp_path / "second"]

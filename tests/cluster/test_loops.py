@@ -17,12 +17,6 @@ DEADLINE = 60
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def pool(running):
     with aioxide.ClusterExecutor(scheduler_file=running.file, pickle_by_value=[cluster_support]) as pool:
         pool.client.wait_for_workers(2, timeout=DEADLINE)

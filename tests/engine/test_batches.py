@@ -4,17 +4,9 @@ was ready when it began, counted in callbacks, not in time.
 
 import os
 
-import aioxide
 import pytest
 
 COUNT = 1_000_000
-
-
-@pytest.fixture
-def loop():
-    loop = aioxide.new_event_loop()
-    yield loop
-    loop.close()
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["unseen", "by the loop"])

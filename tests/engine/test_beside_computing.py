@@ -98,13 +98,6 @@ def interval():
     sys.setswitchinterval(before)
 
 
-@pytest.fixture
-def loop():
-    loop = FACTORIES["aioxide"]()
-    yield loop
-    loop.close()
-
-
 MANY = 400
 
 

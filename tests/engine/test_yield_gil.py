@@ -25,13 +25,6 @@ def no_other_switches():
     sys.setswitchinterval(before)
 
 
-@pytest.fixture
-def loop():
-    loop = FACTORIES["aioxide"]()
-    yield loop
-    loop.close()
-
-
 class Flood:
     """A thread that schedules `COUNT` numbered callbacks; `seen` has those that ran, `most` how many waited at once."""
 

@@ -316,6 +316,18 @@ def hand_on(array, path):
     return helper
 
 
+def check_helpers(path, helpers):
+    """Have the helpers of `hand_on` look now: each sees the number that its array was filled with."""
+    Path(path).touch()
+    for helper, number in helpers.items():
+        found = Path(f"{path}.{helper}")
+        end = time.monotonic() + 30
+        while not found.exists():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        check(found.read_text(), repr([number]))
+
+
 def argument_that_a_helper_of_the_worker_keeps(folder, die=False):
     path = str(Path(folder, "go"))
     with pool(on_worker_death="respawn") as executor:
@@ -326,14 +338,7 @@ def argument_that_a_helper_of_the_worker_keeps(folder, die=False):
                 executor.submit(os.kill, executor.submit(os.getpid).result(), signal.SIGKILL).exception()
         for number in range(5, 15):
             check(executor.submit(values, full(number)).result(), [number])
-        Path(path).touch()
-        for helper, number in helpers.items():
-            found = Path(f"{path}.{helper}")
-            end = time.monotonic() + 30
-            while not found.exists():
-                assert time.monotonic() < end
-                time.sleep(0.005)
-            check(found.read_text(), repr([number]))
+        check_helpers(path, helpers)
 
 
 def argument_that_outlives_its_worker_in_a_helper(folder):
@@ -393,14 +398,7 @@ def result_after_a_helper_has_the_argument(folder):
             helper, back = executor.submit(helper_keeps_and_result_follows, full(number), path).result()
             check(values(back), [-5])
             helpers[helper] = number
-        Path(path).touch()
-        for helper, number in helpers.items():
-            found = Path(f"{path}.{helper}")
-            end = time.monotonic() + 30
-            while not found.exists():
-                assert time.monotonic() < end
-                time.sleep(0.005)
-            check(found.read_text(), repr([number]))
+        check_helpers(path, helpers)
 
 
 def fork_while_a_handler_of_others_waits_for_the_gil(_folder):

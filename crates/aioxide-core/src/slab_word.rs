@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!       claim           release
-//! FREE ------> BUSY ------------> FREE        spend, while BUSY: the bit SPENT, for ever
+//! FREE ------> BUSY ------------> FREE        a fork, while BUSY: the bit SPENT, for ever
 //! ```
 //!
 //! A slab is BUSY while it is filled, on its way, or held by its receiver. Who holds it and forks has it SPENT: the child sees
@@ -39,11 +39,6 @@ impl SlabWord {
         self.0.load(Ordering::Acquire) == FREE
     }
 
-    /// Who holds it is about to fork.
-    pub fn spend(&self) {
-        self.0.fetch_or(SPENT, Ordering::AcqRel);
-    }
-
     /// A fork may show this data, for ever: it is not to be written again.
     pub fn is_spent(&self) -> bool {
         self.0.load(Ordering::Acquire) & SPENT != 0
@@ -54,7 +49,7 @@ impl SlabWord {
         self.0.load(Ordering::Acquire) == SPENT
     }
 
-    /// The word, for code that runs in the midst of a fork and sets `SPENT` itself.
+    /// The word, for code that runs in the midst of a fork and sets `SPENT` itself (`aioxide_sys::forks`).
     pub fn bits(&self) -> &AtomicU32 {
         &self.0
     }
@@ -131,7 +126,7 @@ mod models {
             let forks = thread::spawn(move || {
                 let held = forks.held.lock().unwrap();
                 if *held {
-                    forks.word.spend();
+                    forks.word.bits().fetch_or(SPENT, Ordering::AcqRel);
                 }
                 *held
             });
