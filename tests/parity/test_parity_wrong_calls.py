@@ -75,6 +75,8 @@ PYTHON_FUNCTION = {
     ("get_event_loop", label): r"TypeError\(get_event_loop\(\) (takes 0 pos|got an unexp)"
     for label in ("30 arguments", "no_such_argument", "no_such_argument alone")
 }
+# Where the time is up at once, it is chance whether the thread has ended by then, and there is a warning only if not.
+ENDED_BY_CHANCE = {("shutdown_default_executor", f"timeout={time}"): None for time in ("-1", "0", "-2**63")}
 AsyncioLoop = asyncio.SelectorEventLoop
 SUBJECTS = {
     "a loop's calls": Subject(
@@ -89,10 +91,7 @@ SUBJECTS = {
             ("create_task", "context"): r"has no attribute 'run'\)$",
         },
     ),
-    # Whether a thread that nobody waits for has ended is chance, and only then is there a warning.
-    "a loop's life": Subject(
-        loop, AsyncioLoop, rows.LOOP_LIFE, differs={("shutdown_default_executor", "timeout=-1"): None}
-    ),
+    "a loop's life": Subject(loop, AsyncioLoop, rows.LOOP_LIFE, differs=ENDED_BY_CHANCE),
     "a loop's sockets": Subject(loop, AsyncioLoop, rows.LOOP_SOCKETS),
     "a loop's connections": Subject(loop, AsyncioLoop, rows.LOOP_CONNECTIONS, differs=LATE),
     "future": Subject(rows.future, asyncio.Future, rows.FUTURE),

@@ -14,7 +14,7 @@ import aioxide
 import pytest
 
 from .cut_short import DEADLINE, Raises, outcome, same
-from .test_cut_short import HARD, PROGRAMS, Cancelling, Schedule
+from .test_cut_short import HARD, PROGRAMS, Cancelling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork")
 
@@ -199,8 +199,7 @@ class NoLock(contextlib.nullcontext):
     release = acquire
 
 
-# Once in some 12 runs `Schedule` reports an IndexError beside, which is not understood.
-@pytest.mark.parametrize("program", [each for each in PROGRAMS if HARD or each is not Schedule])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_an_exception_that_another_thread_raises_in_the_loop_s_costs_nothing_else(program, told, monkeypatch):
     # Of logging's hooks for forks one leaves this locked if it is cut short.
     monkeypatch.setattr("logging._lock", NoLock())

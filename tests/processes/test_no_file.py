@@ -1,6 +1,7 @@
 """Process pools of programs whose `__main__` no worker can import: `python -c`, standard input, a pipe, the REPL."""
 
 import importlib.util
+import multiprocessing.spawn
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import textwrap
 import zipfile
 
 import pytest
+from aioxide._processes import by_value
 
 from tests.support.interpreters import environment
 
@@ -278,3 +280,22 @@ def test_arrays_beside_functions_by_value_arrive_as_from_the_standard_pool():
         timeout=60,
     )
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.parametrize("late_first", [False, True])
+def test_a_start_that_ends_late_leaves_the_next_one_alone(late_first, monkeypatch):
+    """A `with` block that was cut short before its body ends when its generator is collected."""
+
+    def standard(name):
+        return {"init_main_from_path": name}
+
+    monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", standard)
+    late, next_one = by_value.no_main(True), by_value.no_main(True)
+    late.__enter__()
+    next_one.__enter__()
+    if late_first:
+        late.gen.close()
+    assert multiprocessing.spawn.get_preparation_data("child") == {}
+    next_one.__exit__(None, None, None)
+    late.gen.close()
+    assert multiprocessing.spawn.get_preparation_data is standard

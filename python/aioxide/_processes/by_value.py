@@ -220,8 +220,9 @@ def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
     return _by_value.variable, (names[0], True, *default)
 
 
-# Threads that start a worker which must not look for the file of `__main__`.
-_without_main: set[int] = set()
+# By start of a worker that must not look for the file of `__main__`: its thread. Not by thread alone, for a `with` block that was
+# cut short may end late, in the middle of the next start.
+_without_main: dict[object, int] = {}
 _patching = threading.Lock()
 _patched: list[tuple[Any, Any]] = []
 
@@ -240,27 +241,28 @@ def no_main(by_value: bool) -> Iterator[None]:
         yield
         return
     spawn: Any = multiprocessing.spawn
+    start = object()
     with _patching:
         current = spawn.get_preparation_data
         if not _patched or _patched[0][0] is not current:
             ours = _preparation(current)
             _patched[:] = [(ours, current)]
             spawn.get_preparation_data = ours
-        _without_main.add(threading.get_ident())
+        _without_main[start] = threading.get_ident()
     try:
         yield
     finally:
         with _patching:
-            _without_main.discard(threading.get_ident())
+            _without_main.pop(start, None)
             # What somebody has wrapped meanwhile stays.
-            if not _without_main and spawn.get_preparation_data is _patched[0][0]:
+            if not _without_main and _patched and spawn.get_preparation_data is _patched[0][0]:
                 spawn.get_preparation_data = _patched.pop()[1]
 
 
 def _preparation(standard: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
     def get_preparation_data(name: str) -> dict[str, Any]:
         data = standard(name)
-        if threading.get_ident() in _without_main:
+        if threading.get_ident() in list(_without_main.values()):
             data.pop("init_main_from_path", None)
         return data
 
