@@ -39,6 +39,18 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     Ok(filled.len())
 }
 
+/// As `recv`, and never waits, whatever the socket is set to.
+#[inline]
+pub fn recv_now(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let ((filled, _), _) = net::recv(borrow(fd)?, buffer, RecvFlags::DONTWAIT)?;
+    Ok(filled.len())
+}
+
+/// How many bytes wait to be received; of messages, those of the next.
+pub fn waiting(fd: RawFd) -> io::Result<usize> {
+    Ok(rustix::io::ioctl_fionread(borrow(fd)?)? as usize)
+}
+
 /// Whether nothing is there to be received now: what comes later makes an edge. False where the end of the stream or an
 /// error is, and where the kernel would not say.
 #[inline]
@@ -76,6 +88,12 @@ fn has_upper_layer(fd: RawFd) -> bool {
 #[inline]
 pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     Ok(net::send(borrow(fd)?, data, SendFlags::NOSIGNAL)?)
+}
+
+/// As `send`, and never waits, whatever the socket is set to.
+#[inline]
+pub fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    Ok(net::send(borrow(fd)?, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
 
 /// Sends several chunks in one system call, without SIGPIPE; at most `MAX_CHUNKS` of them.

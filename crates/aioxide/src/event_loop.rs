@@ -21,7 +21,7 @@ use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{float, getattr, int, list, string, truth};
 use crate::ffi::{Args, NULL, Raised, Raw, Ref, Res, builtin, compat, error, none, number};
 use crate::net::state::Stream;
-use crate::net::{connect, server};
+use crate::net::{connect, server, sock_calls};
 use crate::task::handle::{self, Handle};
 use crate::task::loop_state::{self, Item, LoopState};
 use crate::task::overrides::{self, CALL_AT};
@@ -334,6 +334,37 @@ fn finish_connect(this: &LoopObject, args: Args) -> Res {
     connect::finish(this, fileno(fd)?, host, port, protocol, waiter)
 }
 
+// `_watch_once(fd, writable, future)`: finishes the future when the descriptor is ready; its handle.
+fn watch_once(this: &LoopObject, args: Args) -> Res {
+    let [fd, writable, future] = args.first(["fd", "writable", "future"], "_watch_once")?;
+    watch::once(this, fileno(fd)?, side_of(writable)?, future)
+}
+
+// `_end_watch(fd, writable, handle)`.
+fn end_watch(this: &LoopObject, args: Args) -> Res<()> {
+    let [fd, writable, handle] = args.first(["fd", "writable", "handle"], "_end_watch")?;
+    watch::end_once(this, fileno(fd)?, side_of(writable)?, handle)
+}
+
+fn side_of(writable: Ref) -> Res<Side> {
+    Ok(if truth(writable)? { Side::Write } else { Side::Read })
+}
+
+fn recv_now(this: &LoopObject, args: Args) -> Res {
+    let [sock, size] = args.first(["sock", "n"], "_recv_now")?;
+    sock_calls::recv(this, sock, size)
+}
+
+fn recv_into_now(this: &LoopObject, args: Args) -> Res {
+    let [sock, target] = args.first(["sock", "buf"], "_recv_into_now")?;
+    sock_calls::recv_into(this, sock, target)
+}
+
+fn send_now(this: &LoopObject, args: Args) -> Res {
+    let [sock, data, start] = args.first(["sock", "data", "start"], "_send_now")?;
+    sock_calls::send(this, sock, data, start)
+}
+
 // `_transport_of(fd)`: the native transport that owns a descriptor, or None.
 fn transport_of(this: &LoopObject, fd: Ref) -> Res {
     let owner = this.engine.sources.owner(fileno(fd)?);
@@ -449,6 +480,11 @@ fn methods() -> Class<LoopObject> {
         .onearg(c"_remove_reader", |this, fd| stop_watching(this, fd, Side::Read), c"Stop watching a descriptor for reading.")
         .onearg(c"_remove_writer", |this, fd| stop_watching(this, fd, Side::Write), c"Stop watching a descriptor for writing.")
         .onearg(c"_add_callback", add_callback, c"Queue a handle.")
+        .fast(c"_watch_once", watch_once, c"Finish a future when a descriptor is ready.")
+        .fast(c"_end_watch", end_watch, c"Stop watching for who waits no more.")
+        .fast(c"_recv_now", recv_now, c"Receive what is there.")
+        .fast(c"_recv_into_now", recv_into_now, c"Receive what is there into a buffer.")
+        .fast(c"_send_now", send_now, c"Send what the kernel takes.")
         .fast(c"_serve", serve, c"Accept connections on a listening socket.")
         .onearg(
             c"_transport_of",

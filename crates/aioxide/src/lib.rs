@@ -45,6 +45,7 @@ fn load(module: Ref) -> Res<()> {
         add(module, c"Task", task::classes::task())?;
     }
     net::server::load()?;
+    net::sock_calls::load()?;
     add(module, c"SocketTransport", net::stream_type::load()?)?;
     add(module, c"PoolFuture", calls::future_type::load()?)?;
     add(module, c"ThreadPool", threads::pool_type::load()?)?;

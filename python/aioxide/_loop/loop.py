@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _aioxide
 from .._aioxide import Loop, SocketTransport
-from . import patched
+from . import patched, sock_calls
 from .registry import add_loop
 from .sockets import TransportSocket
 from .tls import heard
@@ -502,6 +502,16 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         fallback = (protocol_factory, sock, sslcontext, server, backlog, *timeouts)
         within = contextvars.copy_context() if context is None else context.copy()
         within.run(self._serve, sock, protocol_factory, server, backlog, fallback)
+
+    # ------------------------------------------------------------------------------------------- a user's sockets
+
+    sock_recv = _named_as_asyncios(sock_calls.sock_recv)
+    sock_recv_into = _named_as_asyncios(sock_calls.sock_recv_into)
+    sock_recvfrom = _named_as_asyncios(sock_calls.sock_recvfrom)
+    sock_recvfrom_into = _named_as_asyncios(sock_calls.sock_recvfrom_into)
+    sock_sendall = _named_as_asyncios(sock_calls.sock_sendall)
+    sock_sendto = _named_as_asyncios(sock_calls.sock_sendto)
+    sock_accept = _named_as_asyncios(sock_calls.sock_accept)
 
     # ----------------------------------------------------------------------------------- what the selector did
 

@@ -55,7 +55,10 @@ struct Watch {
     owner: Option<Owner>,
     /// The object that a user's handle was set for, unless by number: when it is closed, it has no number any more.
     object: Option<Obj>,
-    /// What the kernel was told; empty where it was told nothing.
+    /// The sides whose handle runs once: it leaves the table with the event.
+    once: Interest,
+    /// What the kernel was told; none where it was told nothing. Empty where it was to say one thing, and has: it knows the
+    /// descriptor still, and to ask again costs half of what it costs to begin anew.
     registered: Option<Interest>,
     /// Counts the registrations of this number, to tell an event of an earlier one.
     generation: u32,
@@ -65,6 +68,48 @@ struct Watch {
 pub enum Side {
     Read,
     Write,
+}
+
+impl Side {
+    fn interest(self) -> Interest {
+        match self {
+            Side::Read => Interest::IN,
+            Side::Write => Interest::OUT,
+        }
+    }
+}
+
+/// What has become of an event.
+pub enum Delivered {
+    Done,
+    /// It was all that the kernel was to say, and somebody wants to know more of that descriptor.
+    Again(i32),
+    /// It is of a registration that is no more.
+    Stale,
+}
+
+impl Watch {
+    /// The handle of a side that is to run now.
+    fn due(&mut self, side: Side) -> Option<Obj> {
+        let handle = match side {
+            Side::Read => &mut self.reader,
+            Side::Write => &mut self.writer,
+        };
+        if !self.once.contains(side.interest()) {
+            return handle.clone();
+        }
+        self.once.remove(side.interest());
+        handle.take()
+    }
+
+    /// What the handles want to know.
+    fn wanted(&self) -> Interest {
+        let mut wanted = Interest::empty();
+        wanted.set(Interest::IN, self.reader.is_some());
+        wanted.set(Interest::OUT, self.writer.is_some());
+        wanted.set(Interest::ONESHOT, !self.once.is_empty());
+        wanted
+    }
 }
 
 /// Indexed by descriptor: the kernel hands out the lowest free number, so the table stays small.
@@ -104,9 +149,21 @@ impl Sources {
 
     /// Puts a handle in place; the one that stood there is returned.
     pub fn set_handle(&self, fd: i32, side: Side, handle: Option<Obj>) -> Option<Obj> {
-        self.with(fd, |watch| match side {
-            Side::Read => std::mem::replace(&mut watch.reader, handle),
-            Side::Write => std::mem::replace(&mut watch.writer, handle),
+        self.place(fd, side, handle, false)
+    }
+
+    /// The same, of a handle that runs once.
+    pub fn set_once(&self, fd: i32, side: Side, handle: Obj) -> Option<Obj> {
+        self.place(fd, side, Some(handle), true)
+    }
+
+    fn place(&self, fd: i32, side: Side, handle: Option<Obj>, once: bool) -> Option<Obj> {
+        self.with(fd, |watch| {
+            watch.once.set(side.interest(), once);
+            match side {
+                Side::Read => std::mem::replace(&mut watch.reader, handle),
+                Side::Write => std::mem::replace(&mut watch.writer, handle),
+            }
         })
     }
 
@@ -131,13 +188,7 @@ impl Sources {
 
     /// What the handles of `fd` want to know.
     pub fn wanted(&self, fd: i32) -> Interest {
-        self.peek(fd, |watch| {
-            let mut wanted = Interest::empty();
-            wanted.set(Interest::IN, watch.reader.is_some());
-            wanted.set(Interest::OUT, watch.writer.is_some());
-            wanted
-        })
-        .unwrap_or(Interest::empty())
+        self.peek(fd, Watch::wanted).unwrap_or(Interest::empty())
     }
 
     /// Gives a descriptor an owner, or takes it. Handles that still stand for the number are of a descriptor that was closed
@@ -216,7 +267,9 @@ impl Sources {
     pub fn register_all(&self, epoll: &Epoll) {
         self.0.with(|table| {
             for (fd, watch) in table.iter_mut().enumerate() {
-                if let Some(wanted) = watch.registered
+                let known = watch.registered.take_if(|wanted| wanted.is_empty());
+                if known.is_none()
+                    && let Some(wanted) = watch.registered
                     && epoll.add(fd as i32, wanted, data_of(fd as i32, watch.generation)).is_err()
                 {
                     watch.registered = None;
@@ -225,33 +278,36 @@ impl Sources {
         });
     }
 
-    /// Hands an event to whom it concerns. False for an event of a registration that is no more.
+    /// Hands an event to whom it concerns; `ready` gets the handles that are to run.
     #[inline(always)]
-    pub fn deliver(&self, state: &LoopState, data: u64, flags: Interest, ready: impl Fn(&Obj)) -> bool {
+    pub fn deliver(&self, state: &LoopState, data: u64, flags: Interest, ready: impl Fn(Obj)) -> Delivered {
         let (fd, generation) = (data as u32 as i32, (data >> 32) as u32);
-        self.peek(fd, |watch| {
-            if watch.generation != generation || watch.registered.is_none() {
-                return false;
-            }
+        self.0.with(|table| {
+            let Some(watch) = usize::try_from(fd).ok().and_then(|at| table.get_mut(at)) else {
+                return Delivered::Stale;
+            };
+            let Some(told) = watch.registered.filter(|_| watch.generation == generation) else {
+                return Delivered::Stale;
+            };
             if let Some(owner) = &watch.owner {
                 // SAFETY: an owner's function takes the owner's object.
                 unsafe { (owner.notify)(state, owner.object, flags) };
-                return true;
+                return Delivered::Done;
             }
             // As `selectors.EpollSelector`: an error or a hang-up is for both sides.
-            if let Some(reader) = &watch.reader
-                && !(flags & !Interest::OUT).is_empty()
-            {
-                ready(reader);
+            for (side, others) in [(Side::Read, !Interest::OUT), (Side::Write, !Interest::IN)] {
+                if flags.intersects(others)
+                    && let Some(handle) = watch.due(side)
+                {
+                    ready(handle);
+                }
             }
-            if let Some(writer) = &watch.writer
-                && !(flags & !Interest::IN).is_empty()
-            {
-                ready(writer);
+            if !told.contains(Interest::ONESHOT) {
+                return Delivered::Done;
             }
-            true
+            watch.registered = Some(Interest::empty());
+            if watch.wanted().is_empty() { Delivered::Done } else { Delivered::Again(fd) }
         })
-        .unwrap_or(false)
     }
 
     /// Forgets everything; handles lose their callbacks, as on a loop that is closed none will run.

@@ -8,6 +8,7 @@ use aioxide_sys::epoll::Events;
 use super::loop_clock::{has_own_clock, now};
 use super::loop_object::{Engine, LoopObject, check_open, io_result};
 use super::run::{registry_leave, run_item};
+use super::source::Delivered;
 use super::{observed, watch};
 use crate::ffi::cells::Turn;
 use crate::ffi::class::Native;
@@ -166,17 +167,23 @@ fn queue_events(this: &LoopObject, events: &Events) -> Res<()> {
         if !state.make_room(ITEMS_OF_AN_EVENT) {
             run_until_room(state)?;
         }
-        let known = engine.sources.deliver(state, data, flags, |handle| {
+        let delivered = engine.sources.deliver(state, data, flags, |handle| {
             // SAFETY: the table holds handles only.
-            if unsafe { handle::of(handle).is_cancelled() } {
-                cancelled.borrow_mut().push(data as u32 as i32);
+            if unsafe { handle::of(&handle).is_cancelled() } {
+                // Kept: nothing is released while the table is looked at.
+                cancelled.borrow_mut().push((data as u32 as i32, handle));
             } else {
-                state.push_or_report(Item::Run(handle.clone()));
+                state.push_or_report(Item::Run(handle));
             }
         });
-        stale |= !known;
+        match delivered {
+            Delivered::Done => {}
+            // Closed meanwhile: nobody can wait for it any more.
+            Delivered::Again(fd) => drop(engine.watch(fd, engine.sources.wanted(fd))),
+            Delivered::Stale => stale = true,
+        }
     }
-    for fd in cancelled.into_inner() {
+    for (fd, _) in cancelled.into_inner() {
         watch::drop_cancelled(this, fd);
     }
     if stale {

@@ -1,9 +1,21 @@
-//! Watching descriptors for users: `add_reader` and its kin, level-triggered, as `selectors` does.
+//! Watching descriptors for users: `add_reader` and its kin, level-triggered, as `selectors` does; and once, for who waits for one
+//! thing (`sock_recv`).
+
+use std::cell::UnsafeCell;
+
+use pyo3_ffi::*;
 
 use super::fileno::fileno;
 use super::loop_object::{LoopObject, io_result};
 use super::source::Side;
-use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, number};
+use crate::ffi::calls::call;
+use crate::ffi::cells::Locked;
+use crate::ffi::guard::guarded;
+use crate::ffi::names::imported;
+use crate::ffi::object::ret;
+use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, builtin, error, none, number};
+use crate::task::finish::{Outcome, finish};
+use crate::task::future::FutureHead;
 use crate::task::handle;
 
 /// Calls `callback(*args)` whenever `object`, a descriptor or what has one, is ready; replaces, and cancels, the handle that was
@@ -48,6 +60,62 @@ pub fn add(
         handle::cancel(&before)?;
     }
     Ok(made)
+}
+
+/// Finishes `future` when `fd` is ready, and watches no longer; replaces, and cancels, the handle that was there, as asyncio's
+/// `sock_recv` does. Returns the handle, for `end_once`.
+pub fn once(this: &LoopObject, fd: i32, side: Side, future: Ref) -> Res {
+    this.state.check_closed()?;
+    let sources = &this.engine.sources;
+    if let Some(owner) = sources.owner(fd) {
+        return used_by(fd, &owner);
+    }
+    let made = handle::new(&this.state, finisher(future)?.borrow(), &[], None)?;
+    io_result(sources.reserve(fd))?;
+    let before = sources.set_once(fd, side, made.clone());
+    if let Err(why) = this.engine.watch(fd, sources.wanted(fd)) {
+        drop(sources.set_handle(fd, side, None));
+        return io_result(Err(why));
+    }
+    if let Some(before) = before {
+        handle::cancel(&before)?;
+    }
+    Ok(made)
+}
+
+/// Who waited does so no more: stops watching, unless somebody else watches that side by now.
+pub fn end_once(this: &LoopObject, fd: i32, side: Side, made: Ref) -> Res<()> {
+    if this.engine.sources.handle(fd, side).is_some_and(|handle| handle.borrow() == made) {
+        return remove(this, fd, side).map(drop);
+    }
+    handle::cancel(&made.to_obj())
+}
+
+/// A callable without arguments that finishes `future`, unless it is done.
+fn finisher(future: Ref) -> Res {
+    static FINISH: Locked<UnsafeCell<PyMethodDef>> = Locked::new(UnsafeCell::new(PyMethodDef {
+        ml_name: c"descriptor_ready".as_ptr(),
+        ml_meth: PyMethodDefPointer { PyCFunction: py_finish },
+        ml_flags: METH_NOARGS,
+        ml_doc: std::ptr::null(),
+    }));
+    // SAFETY: a static definition, which nobody writes, and a live receiver.
+    unsafe { Obj::steal(PyCFunction_NewEx(FINISH.get(future.py()).get(), future.as_ptr(), NULL)) }
+}
+
+/// # Safety
+/// `future` is what `finisher` has bound.
+unsafe extern "C" fn py_finish(future: Raw, _: Raw) -> Raw {
+    // SAFETY: the interpreter calls it with a live receiver.
+    guarded(NULL, || unsafe { ret(finish_one(Ref::new(future)).map(|()| none())) })
+}
+
+fn finish_one(future: Ref) -> Res<()> {
+    if future.cast::<FutureHead>().is_some() {
+        // SAFETY: a future of ours.
+        return unsafe { finish(future, Outcome::Returned(none())) };
+    }
+    call(&imported().set_result_unless_cancelled, &[future, none().borrow()]).map(drop)
 }
 
 /// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.

@@ -132,6 +132,11 @@ pub fn none() -> Obj {
     unsafe { Ref::new(Py_None()) }.to_obj()
 }
 
+pub fn not_implemented() -> Obj {
+    // SAFETY: the interpreter's own object, which lives for ever.
+    unsafe { Ref::new(Py_NotImplemented()) }.to_obj()
+}
+
 #[inline(always)]
 pub fn boolean(value: bool) -> Obj {
     // SAFETY: True and False always live.

@@ -27,14 +27,18 @@ pub fn act(this: &Stream, next: Next) -> Res<()> {
     match next {
         Next::GoOn => Ok(()),
         Next::SendLater => send_later(this),
-        Next::Close | Next::Lost | Next::Fatal { .. } | Next::Unsendable(_) => act_on_end(this, next),
+        Next::Full | Next::Close | Next::Lost | Next::Fatal { .. } | Next::Unsendable(_) => act_seldom(this, next),
     }
 }
 
 #[inline(never)]
-fn act_on_end(this: &Stream, next: Next) -> Res<()> {
+fn act_seldom(this: &Stream, next: Next) -> Res<()> {
     match next {
         Next::GoOn | Next::SendLater => Ok(()),
+        Next::Full => {
+            wait_for_room(this)?;
+            send::maybe_pause_protocol(this)
+        }
         Next::Close => close(this),
         Next::Lost => connection_lost(this, None),
         Next::Fatal { exception, text } => fatal_error(this, exception, text),
@@ -59,10 +63,23 @@ fn send_later(this: &Stream) -> Res<()> {
     send_after_all(this)
 }
 
-/// What cannot be noted for later is sent now. By `act_on_end`, as a function that calls itself is not inlined.
+/// What cannot be noted for later is sent now. By `act_seldom`, as a function that calls itself is not inlined.
 #[cold]
 fn send_after_all(this: &Stream) -> Res<()> {
-    act_on_end(this, send::send_now(this)?)
+    act_seldom(this, send::send_queued(this)?)
+}
+
+/// Has the engine say when the kernel takes more.
+fn wait_for_room(this: &Stream) -> Res<()> {
+    if !this.resume_context.is_set() {
+        this.change_resume_context(Some(context::copy_current()?));
+    }
+    this.hold();
+    // What is written in `connection_made` comes before the descriptor is watched at all: `begin` does that.
+    if this.writing.watch() && this.reading.begun.get() {
+        return io_result(this.require_loop()?.engine.watch(this.fd.get(), this.interest()));
+    }
+    Ok(())
 }
 
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
@@ -148,6 +165,29 @@ pub fn register(this: &Stream) -> Res<()> {
     io_result(engine.watch(this.fd.get(), this.interest()))
 }
 
+/// `Transport.pause_reading`.
+pub fn pause_reading(this: &Stream) {
+    if !this.closing.get() {
+        this.reading.pause();
+        this.hold();
+    }
+}
+
+/// `Transport.resume_reading`.
+///
+/// From here on the protocol is called in the context of whoever resumed; from 3.15 on it keeps the one it began with.
+pub fn resume_reading(this: &Stream) -> Res<()> {
+    if this.closing.get() || !this.reading.resume() {
+        return Ok(());
+    }
+    if cfg!(not(Py_3_15)) {
+        this.change_context(context::copy_current()?);
+    }
+    this.hold();
+    read_if_due(this);
+    Ok(())
+}
+
 // --------------------------------------------------------------------------------------------- what the engine calls
 
 /// What the kernel says. Leaf code: notes it and queues work.
@@ -210,7 +250,11 @@ fn go_on_sending(this: &Stream) -> Res<()> {
     if this.lost.get() > 0 || this.queued() == 0 {
         return Ok(());
     }
-    act(this, send::send_queued(this)?)?;
+    match send::send_queued(this)? {
+        // Only who writes is told that too much waits.
+        Next::Full => wait_for_room(this)?,
+        next => act(this, next)?,
+    }
     if this.lost.get() > 0 {
         return Ok(());
     }

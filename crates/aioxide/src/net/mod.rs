@@ -1,7 +1,7 @@
 //! Floor 4: bytes. Stream transports and the acceptor that makes them.
 //!
 //! From below: `state` (the fields, and what can be decided) < `info` (`get_extra_info`) < `protocol`, `recv`, `send` (they decide) < `life`
-//! (acts) < `stream_type` (what Python calls), `server` (the acceptor), `connect`. ARCHITECTURE.md draws the way of a byte.
+//! (acts) < `stream_type` (what Python calls), `server` (the acceptor), `connect`. Beside them `sock_calls`: a user's own socket. ARCHITECTURE.md draws the way of a byte.
 
 pub mod connect;
 pub mod info;
@@ -10,5 +10,6 @@ pub mod protocol;
 pub mod recv;
 pub mod send;
 pub mod server;
+pub mod sock_calls;
 pub mod state;
 pub mod stream_type;

@@ -31,12 +31,12 @@ use crate::ffi::object::bytes;
 use crate::ffi::{Leaf, Obj, Raised, Raw, Res, context, error};
 
 /// What one read takes at most, and with it what one connection may read in a turn: asyncio's `max_size`.
-const READ_SIZE: usize = 256 * 1024;
+pub(super) const READ_SIZE: usize = 256 * 1024;
 /// From so many bytes on, the next read goes straight into a `bytes` object: copying costs more than shrinking it.
-const LARGE_READ: usize = 32 * 1024;
+pub(super) const LARGE_READ: usize = 32 * 1024;
 
 /// Where small reads land first: one buffer for all, as reading keeps the GIL.
-static SCRATCH: Locked<Leaf<Vec<u8>>> = Locked::new(Leaf::new(Vec::new()));
+pub(super) static SCRATCH: Locked<Leaf<Vec<u8>>> = Locked::new(Leaf::new(Vec::new()));
 
 /// Whether there may be something to read, and somebody wants it.
 #[inline(always)]
@@ -117,11 +117,22 @@ fn recv_large(this: &Stream, turn: Turn) -> Result<Option<Obj>, Failure> {
             return Ok(None);
         }
         note(this, turn, count, READ_SIZE);
-        let mut raw = target.into_raw();
+        Ok(Some(shrunk(target, count)?))
+    }
+}
+
+/// The first `count` bytes of a `bytes` object.
+///
+/// # Safety
+/// Nobody else has seen it.
+pub(super) unsafe fn shrunk(target: Obj, count: usize) -> Res {
+    let mut raw = target.into_raw();
+    // SAFETY: its only reference, which is given up; on failure there is no object any more.
+    unsafe {
         if _PyBytes_Resize(&mut raw, count as Py_ssize_t) < 0 {
-            return Err(Failure::Raised);
+            return Err(Raised);
         }
-        Ok(Some(Obj::own(raw)))
+        Ok(Obj::own(raw))
     }
 }
 
@@ -165,26 +176,4 @@ fn end_of_stream(this: &Stream, turn: Turn) -> Res<Next> {
         Err(next) => return Ok(next),
     }
     Ok(Next::GoOn)
-}
-
-/// `pause_reading`.
-pub fn pause(this: &Stream) {
-    if !this.closing.get() {
-        this.reading.pause();
-        this.hold();
-    }
-}
-
-/// `resume_reading`.
-///
-/// From here on the protocol is called in the context of whoever resumed; from 3.15 on it keeps the one it began with.
-pub fn resume(this: &Stream) -> Res<()> {
-    if this.closing.get() || !this.reading.resume() {
-        return Ok(());
-    }
-    if cfg!(not(Py_3_15)) {
-        this.change_context(context::copy_current()?);
-    }
-    this.hold();
-    Ok(())
 }

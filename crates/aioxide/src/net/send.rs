@@ -199,15 +199,7 @@ fn written(this: &Stream) -> Res<Next> {
     if (this.queued() <= this.writing.gather.get() || gathers_tls(this)) && owner.in_turn() {
         return Ok(if this.writing.flush_due.get() { Next::GoOn } else { Next::SendLater });
     }
-    send_now(this)
-}
-
-/// Sends what is queued, and tells the protocol if too much of it stays.
-#[inline(always)]
-pub fn send_now(this: &Stream) -> Res<Next> {
-    let next = send_queued(this)?;
-    maybe_pause_protocol(this)?;
-    Ok(next)
+    send_queued(this)
 }
 
 /// What may wait for the end of the turn: as much as the protocol wants to have waiting at all, unless the socket is
@@ -285,8 +277,7 @@ pub fn flush_queued(this: &Stream) -> Res<Next> {
         return Ok(Next::GoOn);
     }
     match send_queued(this)? {
-        Next::GoOn if this.queued() == 0 => drained(this),
-        Next::GoOn => maybe_pause_protocol(this).map(|()| Next::GoOn),
+        Next::GoOn => drained(this),
         next => Ok(next),
     }
 }
@@ -308,7 +299,7 @@ pub fn drained(this: &Stream) -> Res<Next> {
     Ok(Next::GoOn)
 }
 
-/// Sends as much as the kernel takes. A failure ends the connection.
+/// Sends what is queued: all of it, or as much as the kernel takes. A failure ends the connection.
 #[inline(always)]
 pub fn send_queued(this: &Stream) -> Res<Next> {
     loop {
@@ -322,7 +313,8 @@ pub fn send_queued(this: &Stream) -> Res<Next> {
             }
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) if socket::would_block(&why) => {
-                return wait_for_room(this).map(|()| Next::GoOn);
+                this.writing.block();
+                return Ok(Next::Full);
             }
             Err(why) => return failed(this, &why),
         }
@@ -354,19 +346,6 @@ fn send_once(fd: i32, queue: &SendQueue<Chunk>) -> io::Result<usize> {
     }
     let chunks: Vec<_> = slices.take(socket::MAX_CHUNKS).map(IoSlice::new).collect();
     socket::send_vectored(fd, &chunks)
-}
-
-fn wait_for_room(this: &Stream) -> Res<()> {
-    this.writing.block();
-    if !this.resume_context.is_set() {
-        this.change_resume_context(Some(context::copy_current()?));
-    }
-    this.hold();
-    // What is written in `connection_made` comes before the descriptor is watched at all: `life::begin` does that.
-    if this.writing.watch() && this.reading.begun.get() {
-        return io_result(this.require_loop()?.engine.watch(this.fd.get(), this.interest()));
-    }
-    Ok(())
 }
 
 fn failed(this: &Stream, why: &io::Error) -> Res<Next> {

@@ -27,6 +27,8 @@ pub enum Next {
     GoOn,
     /// What was written is to leave at the end of the turn.
     SendLater,
+    /// The kernel has taken no more: the rest is sent when it has room.
+    Full,
     /// The protocol wants no more: close once all has been sent.
     Close,
     /// All has been sent, and that was what closing waited for.

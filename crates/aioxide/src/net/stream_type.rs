@@ -100,15 +100,13 @@ fn is_reading(this: &Stream, args: Args) -> Res<bool> {
 
 fn pause_reading(this: &Stream, args: Args) -> Res<()> {
     args.none(base(this, c"pause_reading"))?;
-    recv::pause(this);
+    life::pause_reading(this);
     Ok(())
 }
 
 fn resume_reading(this: &Stream, args: Args) -> Res<()> {
     args.none(base(this, c"resume_reading"))?;
-    recv::resume(this)?;
-    life::read_if_due(this);
-    Ok(())
+    life::resume_reading(this)
 }
 
 fn get_protocol(this: &Stream, args: Args) -> Res {

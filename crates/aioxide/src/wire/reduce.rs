@@ -183,11 +183,6 @@ pub fn by_default_protocol(object: Ref) -> Res {
     }
 }
 
-fn not_implemented() -> Obj {
-    // SAFETY: it always lives.
-    unsafe { Ref::new(Py_NotImplemented()) }.to_obj()
-}
-
 /// Whether it is what `pool.share()` returns: that goes without a copy on every version.
 fn is_handle(object: Ref) -> Res<bool> {
     // SAFETY: a live object has a type, which lives as long as it.

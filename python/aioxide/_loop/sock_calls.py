@@ -1,0 +1,110 @@
+"""The `sock_*` methods of the loop: the system call at once, and again each time that the descriptor is ready.
+
+There is no task, and nothing is received or accepted while nobody waits for it: asyncio's own do that in a callback,
+and lose it where the task is cancelled in between. What is called natively is in `net/sock_calls.rs`.
+"""
+
+from __future__ import annotations
+
+from asyncio import base_events
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+# `EventLoop`, which takes these for its methods.
+_Loop = Any
+
+
+async def _until_ready(loop: _Loop, fd: int, writable: bool) -> None:
+    if fd in loop._transports.data:
+        loop._ensure_fd_no_transport(fd)
+    future = loop.create_future()
+    handle = loop._watch_once(fd, writable, future)
+    try:
+        await future
+    except BaseException:
+        loop._end_watch(fd, writable, handle)
+        raise
+
+
+async def _until_done(
+    loop: _Loop, sock: socket.socket, method: str, *args: Any, writable: bool = False
+) -> Any:
+    """Return what a method of a socket returns, once it need not wait."""
+    base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+    if loop.get_debug() and sock.gettimeout() != 0:
+        raise ValueError("the socket must be non-blocking")
+    while True:
+        try:
+            return getattr(sock, method)(*args)
+        except (BlockingIOError, InterruptedError):
+            await _until_ready(loop, sock.fileno(), writable)
+
+
+async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
+    """Receive up to n bytes from a non-blocking socket: `asyncio.loop.sock_recv`."""
+    while (received := self._recv_now(sock, n)) is None:
+        await _until_ready(self, sock.fileno(), writable=False)
+    if received is NotImplemented:
+        return await _until_done(self, sock, "recv", n)  # type: ignore[no-any-return]
+    return received
+
+
+async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
+    """Receive from a non-blocking socket into a buffer; return how many bytes: `asyncio.loop.sock_recv_into`."""
+    while (received := self._recv_into_now(sock, buf)) is None:
+        await _until_ready(self, sock.fileno(), writable=False)
+    if received is NotImplemented:
+        return await _until_done(self, sock, "recv_into", buf)  # type: ignore[no-any-return]
+    return received
+
+
+async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
+    """Send all of data by a non-blocking socket: `asyncio.loop.sock_sendall`.
+
+    Of a typed memoryview all bytes are sent; asyncio's own counts its items instead.
+    """
+    sent = self._send_now(sock, data, 0)
+    if sent is None:
+        return
+    if sent is NotImplemented:
+        await _send_by_method(self, sock, data)
+        return
+    # Held until the end: nobody may change its size meanwhile.
+    with memoryview(data) as view:
+        while sent is not None:
+            await _until_ready(self, sock.fileno(), writable=True)
+            sent = self._send_now(sock, view, sent)
+
+
+async def _send_by_method(loop: _Loop, sock: socket.socket, data: Any) -> None:
+    sent = await _until_done(loop, sock, "send", data, writable=True)
+    with memoryview(data) as view:
+        if sent == view.nbytes:
+            return
+        rest = view.tobytes()[sent:]
+    while rest:
+        rest = rest[await _until_done(loop, sock, "send", rest, writable=True) :]
+
+
+async def sock_recvfrom(self: _Loop, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+    """Receive a message, and who sent it, from a non-blocking socket: `asyncio.loop.sock_recvfrom`."""
+    return await _until_done(self, sock, "recvfrom", bufsize)  # type: ignore[no-any-return]
+
+
+async def sock_recvfrom_into(self: _Loop, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
+    """Receive a message into a buffer; return its size, and who sent it: `asyncio.loop.sock_recvfrom_into`."""
+    return await _until_done(self, sock, "recvfrom_into", buf, nbytes or 0)  # type: ignore[no-any-return]
+
+
+async def sock_sendto(self: _Loop, sock: socket.socket, data: Any, address: Any) -> int:
+    """Send a message to an address; return how many bytes of it: `asyncio.loop.sock_sendto`."""
+    return await _until_done(self, sock, "sendto", data, address, writable=True)  # type: ignore[no-any-return]
+
+
+async def sock_accept(self: _Loop, sock: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept a connection; return its socket, non-blocking, and who connected: `asyncio.loop.sock_accept`."""
+    connection, address = await _until_done(self, sock, "accept")
+    connection.setblocking(False)
+    return connection, address

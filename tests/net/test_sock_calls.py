@@ -1,0 +1,535 @@
+"""`sock_recv`, `sock_sendall` and their kin on a user's own sockets: as asyncio's, and nothing is lost by a cancellation."""
+
+import array
+import asyncio
+import os
+import socket
+import struct
+
+import aioxide
+import pytest
+
+from tests.support.scenarios import FACTORIES
+
+FDS = "/proc/self/fd"
+BIG = 3 << 20
+
+
+def both(function):
+    """The test runs on asyncio's loop too: it is what asyncio does."""
+    return pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)(function)
+
+
+def run(main, factory=aioxide.new_event_loop, debug=False):
+    with asyncio.Runner(loop_factory=factory, debug=debug) as runner:
+        return runner.run(asyncio.wait_for(main(), 30))
+
+
+def pair(kind=socket.SOCK_STREAM):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def over_tcp():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+async def turns(count=3):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --------------------------------------------------------------------------------------------------- what they return
+
+
+@both
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("make", [pair, over_tcp])
+def test_bytes_there_and_back(make, debug, factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = make()
+        with ours, theirs:
+            for early in (False, True):
+                for size in (1, 1_000, 100_000):
+                    data = os.urandom(size)
+                    receiving = [] if early else [asyncio.create_task(loop.sock_recv(theirs, size))]
+                    await turns()
+                    sending = asyncio.create_task(loop.sock_sendall(ours, data))
+                    got = await receiving[0] if receiving else b""
+                    while len(got) < size:
+                        got += await loop.sock_recv(theirs, 1 << 20)
+                    assert got == data and await sending is None
+            buffer = bytearray(10)
+            receiving = asyncio.create_task(loop.sock_recv_into(theirs, memoryview(buffer)[2:]))
+            await turns()
+            await loop.sock_sendall(ours, b"abc")
+            assert await receiving == 3 and buffer == b"\0\0abc\0\0\0\0\0"
+            assert await loop.sock_recv_into(theirs, bytearray()) == 0
+            ours.close()
+            assert await loop.sock_recv(theirs, 10) == b"" == await loop.sock_recv(theirs, 1 << 20)
+            assert await loop.sock_recv_into(theirs, buffer) == 0
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                for _ in range(3):
+                    await loop.sock_sendall(theirs, b"x")
+
+    run(main, factory, debug)
+
+
+@both
+def test_what_is_asked_for_is_what_comes_at_most(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            await loop.sock_sendall(ours, bytes(100_000))
+            for size in (1, 65_536, True, 70_000):
+                left = len(theirs.recv(1 << 20, socket.MSG_PEEK))
+                assert len(await loop.sock_recv(theirs, size)) == min(size, left)
+            assert await loop.sock_recv(theirs, 0) == b""
+            for wrong in (-1, "1", 1.0, None, 1 << 70):
+                with pytest.raises((TypeError, ValueError, OverflowError)) as stock:
+                    theirs.recv(wrong)
+                with pytest.raises(type(stock.value)) as raised:
+                    await loop.sock_recv(theirs, wrong)
+                assert str(raised.value) == str(stock.value)
+            for wrong in (b"fixed", "text", None):
+                with pytest.raises(TypeError) as stock:
+                    theirs.recv_into(wrong)
+                with pytest.raises(TypeError) as raised:
+                    await loop.sock_recv_into(theirs, wrong)
+                assert str(raised.value) == str(stock.value)
+            with pytest.raises(TypeError):
+                await loop.sock_sendall(ours, "text")
+
+    run(main, factory)
+
+
+@both
+def test_messages_stay_apart(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        with ours, theirs:
+            for sock in (ours, theirs):
+                sock.setblocking(False)
+                sock.bind(("127.0.0.1", 0))
+            there = theirs.getsockname()
+            late = asyncio.create_task(loop.sock_recvfrom(theirs, 100))
+            await turns()
+            assert await loop.sock_sendto(ours, b"one", there) == 3
+            assert await late == (b"one", ours.getsockname())
+            for data in (b"", b"two", bytes(60_000)):
+                await loop.sock_sendto(ours, data, there)
+            assert await loop.sock_recv(theirs, 10) == b""
+            buffer = bytearray(2)
+            assert await loop.sock_recvfrom_into(theirs, buffer) == (2, ours.getsockname())
+            assert buffer == b"tw"
+            assert len(await loop.sock_recv(theirs, 1 << 20)) == 60_000
+            ours.connect(there)
+            await loop.sock_sendall(ours, b"")
+            assert await loop.sock_recvfrom(theirs, 10) == (b"", ours.getsockname())
+
+    run(main, factory)
+
+
+@both
+def test_connections_are_accepted_non_blocking(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            late = asyncio.create_task(loop.sock_accept(listener))
+            await turns()
+            with socket.create_connection(listener.getsockname()) as near:
+                far, address = await late
+                with far:
+                    assert address == near.getsockname() and far.gettimeout() == 0
+                    near.sendall(b"x")
+                    assert await loop.sock_recv(far, 1) == b"x"
+
+    run(main, factory)
+
+
+def test_of_a_typed_memoryview_all_bytes_are_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        numbers = array.array("Q", range(BIG // 8))
+        ours, theirs = pair()
+        with ours, theirs:
+            sending = asyncio.create_task(loop.sock_sendall(ours, memoryview(numbers)))
+            got = bytearray()
+            while len(got) < BIG:
+                got += await loop.sock_recv(theirs, 1 << 20)
+            await sending
+            assert got == numbers.tobytes()
+
+    run(main)
+
+
+@both
+def test_what_is_sent_cannot_change_its_size_meanwhile(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            data = bytearray(BIG)
+            sending = asyncio.create_task(loop.sock_sendall(ours, data))
+            await turns()
+            with pytest.raises(BufferError):
+                data.clear()
+            sending.cancel()
+            await asyncio.wait([sending])
+            data.clear()
+
+    run(main, factory)
+
+
+def test_a_socket_that_may_block_does_not_block_the_loop():
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            receiving = asyncio.create_task(loop.sock_recv(theirs, 10))
+            sending = asyncio.create_task(loop.sock_sendall(ours, bytes(BIG)))
+            await turns()
+            assert len(await receiving) == 10
+            sending.cancel()
+
+    run(main)
+
+
+@both
+def test_debug_mode_refuses_a_socket_that_may_block(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            for call in (
+                loop.sock_recv(ours, 1),
+                loop.sock_recv_into(ours, bytearray(1)),
+                loop.sock_sendall(ours, b"x"),
+                loop.sock_accept(ours),
+                loop.sock_recvfrom(ours, 1),
+            ):
+                with pytest.raises(ValueError, match="the socket must be non-blocking"):
+                    await call
+
+    run(main, factory, debug=True)
+
+
+# ------------------------------------------------------------------------------------------------------ cancellation
+
+
+def test_a_byte_that_came_with_the_cancellation_is_there_for_the_next():
+    async def main(call, *args):
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            for late in range(4):
+                task = asyncio.create_task(getattr(loop, call)(theirs, *args))
+                await turns()
+                ours.send(b"x")
+                await turns(late)
+                task.cancel()
+                await asyncio.wait([task])
+                if task.cancelled():
+                    assert await loop.sock_recv(theirs, 1) == b"x", late
+                with pytest.raises(BlockingIOError):
+                    theirs.recv(1)
+                assert theirs.fileno() not in loop._selector.get_map()
+
+    for call, *args in (("sock_recv", 1), ("sock_recv_into", bytearray(1)), ("sock_recvfrom", 1)):
+        run(lambda call=call, args=args: main(call, *args))
+
+
+def test_a_connection_that_came_with_the_cancellation_is_accepted_by_the_next():
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            for late in range(4):
+                task = asyncio.create_task(loop.sock_accept(listener))
+                await turns()
+                before = len(os.listdir(FDS))
+                with socket.create_connection(listener.getsockname()):
+                    await turns(late)
+                    task.cancel()
+                    await asyncio.wait([task])
+                    far, _ = await (loop.sock_accept(listener) if task.cancelled() else task)
+                    far.close()
+                del task
+                assert len(os.listdir(FDS)) == before
+
+    run(main)
+
+
+@both
+def test_who_waits_no_more_is_forgotten(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            fill(ours)
+            for call in (loop.sock_recv(ours, 1), loop.sock_sendall(ours, bytes(BIG))):
+                task = asyncio.create_task(call)
+                await turns()
+                assert ours.fileno() in loop._selector.get_map()
+                task.cancel()
+                await asyncio.wait([task])
+                await turns()
+                assert ours.fileno() not in loop._selector.get_map()
+                assert not loop.remove_reader(ours) and not loop.remove_writer(ours)
+
+    run(main, factory)
+
+
+def fill(sock):
+    sent = 0
+    try:
+        while True:
+            sent += sock.send(bytes(65_536))
+    except BlockingIOError:
+        return sent
+
+
+# -------------------------------------------------------------------------------------------------------- descriptors
+
+
+@both
+def test_both_sides_of_a_descriptor_are_watched_side_by_side(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            waits = fill(ours)
+            sending = asyncio.create_task(loop.sock_sendall(ours, b"end"))
+            receiving = asyncio.create_task(loop.sock_recv(ours, 10))
+            await turns()
+            theirs.send(b"first")
+            assert await receiving == b"first"
+            assert not sending.done()
+            receiving = asyncio.create_task(loop.sock_recv(ours, 10))
+            await turns()
+            while waits > 0:
+                waits -= len(await loop.sock_recv(theirs, 1 << 20))
+            await sending
+            assert await loop.sock_recv(theirs, 10) == b"end"[waits:] if waits else b"end"
+            theirs.send(b"second")
+            assert await receiving == b"second"
+
+    run(main, factory)
+
+
+@both
+def test_beside_a_writer_of_the_user_s_each_runs_as_it_should(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            count = 0
+
+            def writable():
+                nonlocal count
+                count += 1
+
+            loop.add_writer(ours, writable)
+            for at in range(3):
+                receiving = asyncio.create_task(loop.sock_recv(ours, 10))
+                before = count
+                while count < before + 3:
+                    await asyncio.sleep(0.001)
+                theirs.send(b"%d" % at)
+                assert await receiving == b"%d" % at
+            before = count
+            while count < before + 3:
+                await asyncio.sleep(0.001)
+            assert loop.remove_writer(ours)
+            await turns()
+            before = count
+            await asyncio.sleep(0.01)
+            assert count == before
+
+    run(main, factory)
+
+
+def test_a_number_that_is_used_again_is_another_descriptor():
+    async def main():
+        loop = asyncio.get_running_loop()
+        numbers = set()
+        for copied in (False, True, False):
+            ours, theirs = pair()
+            numbers.add(ours.fileno())
+            copy = [ours.dup()] if copied else []
+            for _ in range(3):
+                receiving = asyncio.create_task(loop.sock_recv(ours, 10))
+                await turns()
+                theirs.send(b"x")
+                assert await receiving == b"x"
+            waiting = asyncio.create_task(loop.sock_recv(ours, 10))
+            await turns()
+            ours.close()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            theirs.close()
+            for sock in copy:
+                sock.close()
+        assert len(numbers) < 3
+        # As a transport, and as a user's reader.
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        server.close()
+        ours, theirs = pair()
+        with ours, theirs:
+            seen = asyncio.Event()
+            loop.add_reader(ours, seen.set)
+            theirs.send(b"x")
+            await seen.wait()
+            loop.remove_reader(ours)
+
+    run(main)
+
+
+@both
+def test_a_descriptor_of_a_transport_is_refused(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = over_tcp()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        with theirs, pytest.raises(RuntimeError, match=r"is used by transport"):
+            await loop.sock_recv(ours, 1)
+        transport.close()
+        messages = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        messages.bind(("127.0.0.1", 0))
+        messages.setblocking(False)
+        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=messages)
+        with pytest.raises(RuntimeError, match=r"is used by transport"):
+            await loop.sock_recv(messages, 1)
+        transport.close()
+
+    run(main, factory)
+
+
+@both
+def test_the_later_of_two_takes_the_place_of_the_first(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            first, second = (asyncio.create_task(loop.sock_recv(ours, 1)) for _ in range(2))
+            await turns()
+            theirs.send(b"x")
+            assert await second == b"x"
+            await turns()
+            assert not first.done()
+            first.cancel()
+
+    run(main, factory)
+
+
+@both
+def test_a_closed_socket_is_refused_in_its_own_words(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        ours.close()
+        theirs.close()
+        for call in (loop.sock_recv(ours, 1), loop.sock_sendall(ours, b"x"), loop.sock_accept(ours)):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                await call
+
+    run(main, factory)
+
+
+# --------------------------------------------------------------------------------------- what others put in the way
+
+
+@both
+def test_a_method_of_the_socket_s_that_somebody_has_replaced_is_called(factory, monkeypatch):
+    class Own(socket.socket):
+        def recv(self, size):
+            return super().recv(size).upper()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with Own(fileno=ours.detach()) as own, theirs:
+            own.setblocking(False)
+            receiving = asyncio.create_task(loop.sock_recv(own, 10))
+            await turns()
+            await loop.sock_sendall(theirs, b"abc")
+            assert await receiving == b"ABC"
+            called = []
+            for name in ("recv", "recv_into", "send"):
+                standard = getattr(socket.socket, name)
+
+                def noted(sock, *args, name=name, standard=standard):
+                    called.append(name)
+                    return standard(sock, *args)
+
+                monkeypatch.setattr(socket.socket, name, noted, raising=False)
+            await loop.sock_sendall(theirs, b"abc")
+            await loop.sock_sendall(own, b"abc")
+            await loop.sock_recv(theirs, 1)
+            await loop.sock_recv_into(theirs, bytearray(2))
+            assert called == ["send", "send", "recv", "recv_into"]
+            called.clear()
+            sending = asyncio.create_task(loop.sock_sendall(own, bytes(BIG)))
+            left = BIG
+            while left:
+                left -= len(await loop.sock_recv(theirs, 1 << 20))
+            await sending
+            assert called.count("send") > 1
+
+    run(main, factory)
+
+
+@both
+def test_any_family_of_sockets(factory):
+    """Nothing in the path looks at it: the kernel's routing table, asked and answered (netlink(7))."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as asked:
+            asked.setblocking(False)
+            asked.bind((0, 0))
+            receiving = asyncio.create_task(loop.sock_recv(asked, 65_536))
+            await turns()
+            get_link, request_and_dump = 18, 0x301
+            await loop.sock_sendall(
+                asked, struct.pack("=IHHIIBxHiII", 32, get_link, request_and_dump, 7, 0, 0, 0, 0, 0, 0)
+            )
+            size, kind, _, number, _ = struct.unpack("=IHHII", (await receiving)[:16])
+            assert kind == 16 and number == 7 and size > 32
+
+    run(main, factory)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+def test_in_a_child_of_fork_the_loop_goes_on():
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        for at in range(2):
+            receiving = asyncio.create_task(loop.sock_recv(ours, 10))
+            await turns()
+            theirs.send(b"x")
+            assert await receiving == b"x"
+            if at == 0:
+                child = os.fork()
+                if child:
+                    assert os.waitpid(child, 0)[1] == 0
+        if child == 0:
+            os._exit(0)
+        ours.close()
+        theirs.close()
+
+    run(main)
