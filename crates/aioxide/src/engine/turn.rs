@@ -33,6 +33,7 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
         }
     };
     registry_leave(&this.state);
+    engine.close_due();
     // What was written in the last turn still leaves, and what that made others write.
     let pending = error::take();
     let flushed = flush_the_rest(engine);
@@ -87,7 +88,9 @@ pub fn turn(this: &LoopObject) -> Res<()> {
             run_item(state, item)?;
         }
     }
-    engine.flush_now()
+    let flushed = engine.flush_now();
+    engine.close_due();
+    flushed
 }
 
 /// Timers that were due at the last reading of the clock, which each poll renews, are run without another.

@@ -115,7 +115,7 @@ fn finish_one(future: Ref) -> Res<()> {
         // SAFETY: a future of ours.
         return unsafe { finish(future, Outcome::Returned(none())) };
     }
-    call(&imported().set_result_unless_cancelled, &[future, none().borrow()]).map(drop)
+    call(imported().set_result_unless_cancelled, &[future, none().borrow()]).map(drop)
 }
 
 /// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.

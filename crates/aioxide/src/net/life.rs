@@ -27,7 +27,9 @@ pub fn act(this: &Stream, next: Next) -> Res<()> {
     match next {
         Next::GoOn => Ok(()),
         Next::SendLater => send_later(this),
-        Next::Full | Next::Close | Next::Lost | Next::Fatal { .. } | Next::Unsendable(_) => act_seldom(this, next),
+        Next::Full | Next::Close | Next::Lost | Next::Fatal { .. } | Next::Unsendable(_) => {
+            act_seldom(this, next)
+        }
     }
 }
 
@@ -449,7 +451,10 @@ fn close_socket(this: &Stream) -> Res<()> {
     match this.take_socket() {
         (Some(sock), _) => call_method(interned().close, &[sock.borrow()]).map(drop),
         (None, fd) => {
-            socket::close(fd);
+            match this.loop_object().filter(|owner| owner.in_turn()) {
+                Some(owner) => owner.engine.close_later(fd),
+                None => socket::close(fd),
+            }
             Ok(())
         }
     }

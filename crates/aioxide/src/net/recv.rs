@@ -28,7 +28,7 @@ use super::protocol;
 use super::state::{Kind, Next, READ_FAILED, Stream};
 use crate::ffi::cells::{Locked, Turn};
 use crate::ffi::object::bytes;
-use crate::ffi::{Leaf, Obj, Raised, Raw, Res, context, error};
+use crate::ffi::{Leaf, Obj, Raised, Raw, Res, error};
 
 /// What one read takes at most, and with it what one connection may read in a turn: asyncio's `max_size`.
 pub(super) const READ_SIZE: usize = 256 * 1024;

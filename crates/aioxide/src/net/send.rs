@@ -12,7 +12,7 @@ use crate::engine::loop_object::io_result;
 use crate::ffi::calls::call_method;
 use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{bytes, getattr, string, truth};
-use crate::ffi::{Obj, Raised, Ref, Res, buffer, builtin, context, error, none};
+use crate::ffi::{Obj, Raised, Ref, Res, buffer, builtin, error, none};
 
 /// asyncio's default high-water mark of a write buffer, in bytes.
 pub const HIGH_WATER: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::state::{self, Parts, Stream};
-use super::{info, life, recv, send};
+use super::{info, life, send};
 use crate::engine::LoopObject;
 use crate::ffi::args::{Args, Named, Overriding, type_error_text};
 use crate::ffi::calls::{call_method, dict, tuple};

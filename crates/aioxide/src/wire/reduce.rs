@@ -10,7 +10,7 @@ use super::slab;
 use crate::ffi::buffer::View;
 use crate::ffi::calls::{call, call_method, dict, tuple};
 use crate::ffi::names::text;
-use crate::ffi::object::{getattr, getattr_opt, import_from, int, setattr, string};
+use crate::ffi::object::{getattr, getattr_opt, import_from, int, not_implemented, setattr, string};
 use crate::ffi::{Global, NULL, Obj, Raised, Raw, Ref, Res, error};
 
 /// `pickle.DEFAULT_PROTOCOL` of this version, which the standard library's pool uses.
