@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -515,26 +516,22 @@ def test_any_family_of_sockets(factory):
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork")
-def test_in_a_child_of_fork_the_loop_goes_on():
-    async def there_and_back(loop, ours, theirs):
-        receiving = loop.create_task(loop.sock_recv(ours, 10))
-        while ours.fileno() not in loop._selector.get_map():
-            await asyncio.sleep(0)
-        theirs.send(b"x")
-        return await receiving == b"x"
+def test_a_loop_is_run_again_in_a_child_of_fork():
+    ours, theirs = pair()
+    with ours, theirs, contextlib.closing(aioxide.new_event_loop()) as loop:
 
-    async def main():
-        loop = asyncio.get_running_loop()
-        ours, theirs = pair()
-        with ours, theirs:
-            assert await there_and_back(loop, ours, theirs)
-            child = os.fork()
-            if child == 0:
-                try:
-                    os._exit(0 if await there_and_back(loop, ours, theirs) else 1)
-                finally:
-                    os._exit(2)
-            assert os.waitpid(child, 0)[1] == 0
-            assert await there_and_back(loop, ours, theirs)
+        async def there_and_back():
+            receiving = loop.create_task(loop.sock_recv(ours, 10))
+            await turns()
+            theirs.send(b"x")
+            return await receiving
 
-    run(main)
+        assert loop.run_until_complete(there_and_back()) == b"x"
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(loop.run_until_complete(asyncio.wait_for(there_and_back(), 5)) != b"x")
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+        assert loop.run_until_complete(there_and_back()) == b"x"
