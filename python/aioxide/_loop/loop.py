@@ -386,7 +386,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         fd, connected = begun
         try:
             if not connected:
-                await self._wait_writable(fd)
+                await sock_calls.until_ready(self, fd, writable=True)
             protocol = protocol_factory()
             waiter = self.create_future()
             transport = self._finish_connect(fd, host, port, protocol, waiter)
@@ -423,14 +423,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     def _transport_socket(self, sock: socket.socket, transport: SocketTransport) -> TransportSocket:
         """Make what a transport gives away as its socket."""
         return TransportSocket(sock, transport)
-
-    async def _wait_writable(self, fd: int) -> None:
-        writable = self.create_future()
-        self._add_writer(fd, _set_result_unless_done, writable)
-        try:
-            await writable
-        finally:
-            self._remove_writer(fd)
 
     def _make_socket_transport(
         self,
@@ -589,11 +581,6 @@ def _is_default(name: str, value: object) -> bool:
     if name == "ssl":
         return value is None or value is False
     return name in _CONNECT_DEFAULTS and value is _CONNECT_DEFAULTS[name]
-
-
-def _set_result_unless_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def new_event_loop() -> EventLoop:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 _Loop = Any
 
 
-async def _until_ready(loop: _Loop, fd: int, writable: bool) -> None:
+async def until_ready(loop: _Loop, fd: int, writable: bool) -> None:
+    """Return once a descriptor is ready.
+
+    Raises:
+        RuntimeError: a transport has it.
+    """
     if fd in loop._transports.data:
         loop._ensure_fd_no_transport(fd)
     future = loop.create_future()
@@ -39,13 +44,13 @@ async def _until_done(
         try:
             return getattr(sock, method)(*args)
         except (BlockingIOError, InterruptedError):
-            await _until_ready(loop, sock.fileno(), writable)
+            await until_ready(loop, sock.fileno(), writable)
 
 
 async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
     """Receive up to n bytes from a non-blocking socket: `asyncio.loop.sock_recv`."""
     while (received := self._recv_now(sock, n)) is None:
-        await _until_ready(self, sock.fileno(), writable=False)
+        await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
         return await _until_done(self, sock, "recv", n)  # type: ignore[no-any-return]
     return received
@@ -54,7 +59,7 @@ async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
 async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
     """Receive from a non-blocking socket into a buffer; return how many bytes: `asyncio.loop.sock_recv_into`."""
     while (received := self._recv_into_now(sock, buf)) is None:
-        await _until_ready(self, sock.fileno(), writable=False)
+        await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
         return await _until_done(self, sock, "recv_into", buf)  # type: ignore[no-any-return]
     return received
@@ -74,7 +79,7 @@ async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
     # Held until the end: nobody may change its size meanwhile.
     with memoryview(data) as view:
         while sent is not None:
-            await _until_ready(self, sock.fileno(), writable=True)
+            await until_ready(self, sock.fileno(), writable=True)
             sent = self._send_now(sock, view, sent)
 
 
