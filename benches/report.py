@@ -1,4 +1,4 @@
-"""The report: docs/benchmarks.md and the pictures beside it."""
+"""The report: docs/project/benchmarks.md and the pictures beside it; and the READMEs' figures."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from .registry import GROUPS, load_all
 from .results import NEAR, Entry, Results, human, verdicts
 
 DOCS = readme.REPORT.parent
-README = readme.README
+# Each README, and the words of its block.
+READMES = {readme.README: readme.ENGLISH_WORDS, readme.CHINESE: readme.CHINESE_WORDS}
 
 NAMES = {
     "callbacks": "Callbacks",
@@ -76,7 +77,8 @@ where two loops differ by less than 2 % and the rounds go either way.
 Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
 is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
 are represented by asyncio, uvloop and zuvloop. `python -m benches profile CASE` shows where the time of a case
-goes; [where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
+goes; [Where the time goes](../explanation/where-the-time-goes.md) does so for the targets that are hard to
+reach."""
 
 
 def summary(results: Results) -> str:
@@ -171,6 +173,7 @@ def markdown(results: Results, picture: str | None = None) -> str:
     if picture:
         parts.append(f"![Each loop against uvloop, curve by curve]({picture})")
     parts += ["## In short", readme.enclosed(readme.for_report(readme.figures(results)))]
+    parts += readme.summary_tables(results)
     if losses := tables.losses_table(entries):
         parts += ["## Where a peer is ahead", losses]
     parts += ["## Targets", tables.targets_table(entries)]
@@ -206,12 +209,15 @@ def write(results: Results, into: Path = DOCS) -> None:
     pictures = ["benchmarks.png"]
     if plot.draw_beside(results, into / "beside.png"):
         pictures.append("beside.png")
+    if plot.draw_figures(results, into / readme.CHART):
+        pictures.append(readme.CHART)
     (into / "benchmarks.md").write_text(markdown(results, "benchmarks.png"))
-    print(f"wrote benchmarks.md, {' and '.join(pictures)} into {into}")
+    print(f"wrote benchmarks.md, {', '.join(pictures)} into {into}")
     # A try that goes elsewhere changes no page of the project.
     if into == DOCS:
-        readme.update(README, readme.figures(results))
-        print("wrote README's figures")
+        for page, words in READMES.items():
+            readme.update(page, readme.figures(results, words))
+        print("wrote the figures of both READMEs")
 
 
 def terminal(results: Results) -> str:
