@@ -4,6 +4,7 @@
 //! here is native, the rest of `AbstractEventLoop` is asyncio's own Python.
 
 mod attributes;
+mod docs;
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -403,12 +404,6 @@ unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
     })
 }
 
-const CREATE_TASK_DOC: &CStr = if cfg!(Py_3_14) {
-    c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return the Task."
-} else {
-    c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return the Task."
-};
-
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     let kind = attributes::add(methods())
@@ -428,18 +423,18 @@ pub fn load() -> Res<*mut PyTypeObject> {
 
 fn methods() -> Class<LoopObject> {
     Class::new(c"aioxide._aioxide.Loop")
-        .fast(c"call_soon", call_soon, c"call_soon($self, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called in the next iteration.")
-        .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
-        .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
-        .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
-        .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
-        .fast(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
-        .fast(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
-        .fast(c"create_task", create_task, CREATE_TASK_DOC)
-        .fast(c"stop", stop, c"stop($self)\n--\n\nStop running after the current iteration.")
-        .fast(c"is_running", is_running, c"is_running($self)\n--\n\nReturn True if the loop runs.")
-        .fast(c"is_closed", is_closed, c"is_closed($self)\n--\n\nReturn True if the loop is closed.")
-        .fast(c"get_debug", get_debug, c"get_debug($self)\n--\n\nReturn True in debug mode.")
+        .fast(c"call_soon", call_soon, docs::CALL_SOON)
+        .fast(c"call_soon_threadsafe", call_soon_threadsafe, docs::CALL_SOON_THREADSAFE)
+        .fast(c"call_later", call_later, docs::CALL_LATER)
+        .fast(c"call_at", call_at, docs::CALL_AT)
+        .fast(c"run_in_executor", run_in_executor, docs::RUN_IN_EXECUTOR)
+        .fast(c"time", time, docs::TIME)
+        .fast(c"create_future", create_future, docs::CREATE_FUTURE)
+        .fast(c"create_task", create_task, docs::CREATE_TASK)
+        .fast(c"stop", stop, docs::STOP)
+        .fast(c"is_running", is_running, docs::IS_RUNNING)
+        .fast(c"is_closed", is_closed, docs::IS_CLOSED)
+        .fast(c"get_debug", get_debug, docs::GET_DEBUG)
         .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
         .noargs(c"_run_once", run_once, c"Run one iteration.")
         .noargs(c"_check_closed", |this| this.state.check_closed(), c"Raise RuntimeError if the loop is closed.")
