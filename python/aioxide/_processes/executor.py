@@ -187,11 +187,24 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
+        """Call `fn(*args, **kwargs)` in a worker.
+
+        Blocks while `max_pending` calls wait, except in a thread that runs an event loop and in a done callback of this
+        pool. What cannot be pickled is the future's exception.
+
+        Args:
+            fn: what to call.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
+        Returns:
+            A concurrent.futures.Future with what `fn` returns or raises, which can also be awaited.
 
         Raises:
             BrokenProcessPool: the pool is broken.
-            RuntimeError: it is shut down.
+            RuntimeError: it is shut down, or belongs to the process that this one was forked from.
+
+        Source: concurrent.futures.Executor.submit (PEP 3148).
         """
         if _aioxide._submit_is_wrapped(ProcessPoolExecutor):
             # It comes back by `_pending_work_items`.
@@ -265,6 +278,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         Raises:
             TimeoutError: a result was not there in time.
             ValueError: `chunksize` or `buffersize` is less than 1.
+
+        Source: concurrent.futures.Executor.map (PEP 3148); `buffersize`: CPython 3.14.
         """
         chunksize = checked_chunksize(chunksize)
         if chunksize == 1:
@@ -393,6 +408,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """Send SIGTERM to every worker, and shut down: calls that are not finished fail.
 
         Raises nothing: a worker that has ended by itself is left out.
+
+        Source: concurrent.futures.ProcessPoolExecutor.terminate_workers (CPython 3.14; here on every version).
         """
         self._force_shutdown(operation=_TERMINATE)
 
@@ -400,6 +417,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """Send SIGKILL to every worker, and shut down: calls that are not finished fail.
 
         Raises nothing: a worker that has ended by itself is left out.
+
+        Source: concurrent.futures.ProcessPoolExecutor.kill_workers (CPython 3.14; here on every version).
         """
         self._force_shutdown(operation=_KILL)
 

@@ -123,6 +123,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         """Return an iterator equivalent to `map(fn, *iterables)`, whose calls run in the threads.
 
         Args:
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items.
             timeout: seconds for the whole iteration. None: no limit.
             chunksize: ignored: it is for pools of processes.
             buffersize: how many calls are submitted ahead of the results that were yielded. None: all at
@@ -131,13 +133,19 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         Raises:
             TimeoutError: a result was not there in time.
             TypeError, ValueError: `buffersize` is no integer above 0, or `timeout` no number.
+
+        Source: concurrent.futures.Executor.map (PEP 3148); `buffersize`: CPython 3.14.
         """
         return map_calls(self, fn, iterables, timeout, buffersize)
 
     map.__qualname__ = StandardPool.map.__qualname__  # which errors about the arguments name
 
     def stats(self) -> ThreadPoolStats:
-        """Return what the pool does at this moment, and what it has done since it was made."""
+        """Return what the pool does at this moment, and what it has done since it was made.
+
+        Raises:
+            TypeError: the pool has a queue of the user's, or starts its threads itself: nothing is counted.
+        """
         queue = self._queue
         if queue is None:
             raise TypeError(
@@ -151,6 +159,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         Args:
             wait: return only when all that is queued or runs is done, and the threads have ended.
             cancel_futures: cancel the calls that are queued.
+
+        Source: concurrent.futures.Executor.shutdown (PEP 3148).
         """
         queue = self._queue
         if queue is None:
