@@ -4,10 +4,9 @@ import asyncio
 import inspect
 import re
 
-import pytest
-
 import aioxide
 import aioxide.shared
+import pytest
 from aioxide._pools import futures, stats
 
 OURS = ("aioxide", "_aioxide_worker")
@@ -45,18 +44,15 @@ def public_things():
     }
     found |= {f"shared.{name}": getattr(aioxide.shared, name) for name in (*aioxide.shared.__all__, "Handle")}
     more = [futures.Future, *vars(stats).values(), *aioxide.run(_made_by_the_loop())]
-    found |= {kind.__qualname__: kind for kind in more if inspect.isclass(kind) and ours(kind)}
-    return found
+    kinds = [kind for kind in more if inspect.isclass(kind) and ours(kind) and kind not in found.values()]
+    return found | {f"{kind.__module__}.{kind.__name__}": kind for kind in kinds}
 
 
 def callables():
     """(name, function or class, is it a method): what is called, with the classes' own methods."""
     for name, thing in public_things().items():
-        if not inspect.isclass(thing):
-            yield name, thing, False
-            continue
         yield name, thing, False
-        for kind in filter(ours, thing.__mro__):
+        for kind in filter(ours, thing.__mro__ if inspect.isclass(thing) else ()):
             for member, value in vars(kind).items():
                 function = getattr(value, "__func__", value)
                 if not member.startswith("_") and callable(function) and not inspect.isclass(function):
@@ -109,10 +105,7 @@ def test_what_is_walked_is_there():
 @pytest.mark.parametrize("name", CALLABLES)
 def test_the_docstring_names_every_parameter(name):
     thing, method = CALLABLES[name]
-    text = inspect.getdoc(thing)
-    assert (
-        text and text.strip().splitlines()[0].rstrip().endswith((".", ":", ";", ",")) or "\n" in (text or "")
-    )
+    assert (inspect.getdoc(thing) or "").strip()
     assert not undocumented(thing, method)
 
 
