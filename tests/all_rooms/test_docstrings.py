@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import re
+import warnings
 
 import aioxide
 import aioxide.shared
@@ -37,11 +38,10 @@ async def _made_by_the_loop():
 
 def public_things():
     """(name, thing) of all that a user of aioxide meets and asyncio or the standard library does not bring."""
-    found = {
-        name: thing
-        for name in dir(aioxide)
-        if not name.startswith("_") and ours(thing := getattr(aioxide, name)) and not inspect.ismodule(thing)
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the policy, from 3.14 on
+        found = {name: getattr(aioxide, name) for name in dir(aioxide) if not name.startswith("_")}
+    found = {name: thing for name, thing in found.items() if ours(thing) and not inspect.ismodule(thing)}
     found |= {f"shared.{name}": getattr(aioxide.shared, name) for name in (*aioxide.shared.__all__, "Handle")}
     more = [futures.Future, *vars(stats).values(), *aioxide.run(_made_by_the_loop())]
     kinds = [kind for kind in more if inspect.isclass(kind) and ours(kind) and kind not in found.values()]

@@ -253,12 +253,12 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
     Args:
-        selector: None. It is here for the sake of an answer to who passes one: this loop waits natively.
+        selector: must be None: the loop waits by epoll and has no selector.
 
     Raises:
         OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
         RuntimeError: gevent or eventlet has monkey-patched `select`.
-        TypeError: there is a selector.
+        TypeError: `selector` is not None.
     """
 
     __module__ = "aioxide._loop"  # which pickles name
