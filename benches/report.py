@@ -25,54 +25,59 @@ NAMES = {
 }
 
 BUSY = """\
-Share of its core that the server used. A server that waits for its clients also pays for going to sleep and waking up with every
-message, and handles fewer messages in one turn. So costs and rates compare well only between servers that use their core about
-equally. (On a machine where nothing else runs, nearly all of them do.)"""
+Share of its core that the server used. A server that waits for its clients also pays for going to sleep and
+waking up with every message, and handles fewer messages in one turn. So costs and rates compare well only
+between servers that use their core about equally. (On a machine where nothing else runs, nearly all of them
+do.)"""
 
 POOLS = """\
-CPU time here is that of all threads of the calling process, its thread pool included, without the processes of a process pool.
-Between two calls aioxide spins for up to 50 microseconds before it sleeps, on either side. That is the price of a faster answer.
-`AIOXIDE_SPIN=0`, which the case "without spinning" sets, saves it."""
+CPU time here is that of all threads of the calling process, its thread pool included, without the processes of
+a process pool. Between two calls aioxide spins for up to 50 microseconds before it sleeps, on either side. That
+is the price of a faster answer. `AIOXIDE_SPIN=0`, which the case "without spinning" sets, saves it."""
 
 STATES = """\
-asyncio, and loops made like it, allocate 256 KiB for each read and then shrink the block. glibc maps and unmaps such a block each
-time, which costs page faults, until the program has once freed a large block at its full size. From then on glibc keeps such
-blocks. Importing numpy, uvicorn or aiohttp frees one, so does compiling modules where no `.pyc` is kept, and so does the first
-connection that its peer closes, because a read of nothing frees its block whole. Hence each case of I/O is run in both states: in
-a fresh process, and in one that has freed one block of 4 MB before its loop was made. A gain over asyncio that only the first
-column shows is malloc's. Messages (or connections) a second, fresh / after one freed block:"""
+asyncio, and loops made like it, allocate 256 KiB for each read and then shrink the block. glibc maps and unmaps
+such a block each time, which costs page faults, until the program has once freed a large block at its full
+size. From then on glibc keeps such blocks. Importing numpy, uvicorn or aiohttp frees one, so does compiling
+modules where no `.pyc` is kept, and so does the first connection that its peer closes, because a read of
+nothing frees its block whole. Hence each case of I/O is run in both states: in a fresh process, and in one that
+has freed one block of 4 MB before its loop was made. A gain over asyncio that only the first column shows is
+malloc's. Messages (or connections) a second, fresh / after one freed block:"""
 
 BESIDE = """\
-A thread of the server's process counts in Python without end. A loop that releases the GIL gets it back after the switch interval,
-5 ms, if the other thread computes on another core. "Two cores": the server, its thread and the client have both. "One core": all
-three share one, as in a container with one CPU."""
+A thread of the server's process counts in Python without end. A loop that releases the GIL gets it back after
+the switch interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and
+the client have both. "One core": all three share one, as in a container with one CPU."""
 
 LIMITS = f"""\
-Some targets cannot be reached by any loop, because the time is spent elsewhere. `{LIMIT}` is a server that does epoll, recv and
-send and nothing else. `{FLOOR}` is a loop in C that makes only the interpreter's own calls (`benches/native/floor.c`: a queue,
-contexts, coroutines; no descriptors, timers or cancelling). A target is "at the limit" if the limit itself does not reach it,
-aioxide's cost is at most {NEAR} times the limit's, and no peer is ahead."""
+Some targets cannot be reached by any loop, because the time is spent elsewhere. `{LIMIT}` is a server that does
+epoll, recv and send and nothing else. `{FLOOR}` is a loop in C that makes only the interpreter's own calls
+(`benches/native/floor.c`: a queue, contexts, coroutines; no descriptors, timers or cancelling). A target is "at
+the limit" if the limit itself does not reach it, aioxide's cost is at most {NEAR} times the limit's, and no
+peer is ahead."""
 
 METHOD = f"""\
-Each case has its own process for each loop, pinned to one core. The driver, the native clients and wrk run on the other core.
-(Cases of threads, pools and computing threads use both where they say so.) A round is one turn of every loop, one after the other;
-from round to round another loop begins. Within one process the round before the first is thrown away; the load of a server has a
-warm-up. The garbage collector runs before each turn and stays on. A ratio is taken within a round, and the tables have the median
-over the rounds. All cases run unchanged code with the standard library's names; `{NAMESPACE}` is the same code with
-`import aioxide as asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing rsloop replaces `asyncio.open_connection`
+Each case has its own process for each loop, pinned to one core. The driver, the native clients and wrk run on
+the other core. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn
+of every loop, one after the other; from round to round another loop begins. Within one process the round before
+the first is thrown away; the load of a server has a warm-up. The garbage collector runs before each turn and
+stays on. A ratio is taken within a round, and the tables have the median over the rounds. All cases run
+unchanged code with the standard library's names; `{NAMESPACE}` is the same code with `import aioxide as
+asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing rsloop replaces `asyncio.open_connection`
 and `asyncio.start_server` by its own: in its process these are measured.
 
-Small echoes are compared by the server's CPU time (user and system) for each message, marked "by CPU"; large ones by rate, while a
-native client keeps one message of each connection under way. Page faults are those of the measured process that need no disk. Memory
-is growth of the resident set in a fresh process, after half as many objects had filled what was free. The CPU time of a framework
-itself is measured in the server's process before it listens: its protocol gets the bytes of wrk's request without a socket; the
-lowest value of all loops counts. "Best peer" is the best of all other loops in that case and run, asyncio's own included. "At least
-1 x" is also met if two loops differ by less than 2 % and the rounds go either way.
+Small echoes are compared by the server's CPU time (user and system) for each message, marked "by CPU"; large
+ones by rate, while a native client keeps one message of each connection under way. Page faults are those of the
+measured process that need no disk. Memory is growth of the resident set in a fresh process, after half as many
+objects had filled what was free. The CPU time of a framework itself is measured in the server's process before
+it listens: its protocol gets the bytes of wrk's request without a socket; the lowest value of all loops counts.
+"Best peer" is the best of all other loops in that case and run, asyncio's own included. "At least 1 x" is also
+met if two loops differ by less than 2 % and the rounds go either way.
 
-Calls in pools use all cores. Each loop has its own pool: that of the standard library, or aioxide's. `loky` is its pool of processes
-on asyncio's loop. asyncio, uvloop and zuvloop stand for all loops that use the standard library's pools. `python -m benches profile
-CASE` shows where the time of a case goes; [Where the time goes](../explanation/where-the-time-goes.md) does so for the targets that
-are hard to reach."""
+Calls in pools use all cores. Each loop has its own pool: that of the standard library, or aioxide's. `loky` is
+its pool of processes on asyncio's loop. asyncio, uvloop and zuvloop stand for all loops that use the standard
+library's pools. `python -m benches profile CASE` shows where the time of a case goes; [Where the time
+goes](../explanation/where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
 def summary(results: Results) -> str:
@@ -175,8 +180,8 @@ def markdown(results: Results, picture: str | None = None) -> str:
         parts += ["## At the limit", LIMITS, limited]
     if bent := tables.bends_list(results.curves()):
         text = (
-            "The cost of an operation changes by more than a third from one size to the next. For sizes in bytes, the cost "
-            "is taken in times of the native server's. After the semicolon: the factor for the other loops."
+            "The cost of an operation changes by more than a third from one size to the next. For sizes in bytes, the "
+            "cost is taken in times of the native server's. After the semicolon: the factor for the other loops."
         )
         parts += ["## Where aioxide's curves bend", text, bent]
     if states := tables.states_table(entries):
