@@ -421,7 +421,8 @@ pub fn load() -> Res<*mut PyTypeObject> {
     Ok(kind)
 }
 
-fn methods() -> Class<LoopObject> {
+/// What asyncio documents.
+fn public() -> Class<LoopObject> {
     Class::new(c"aioxide._aioxide.Loop")
         .fast(c"call_soon", call_soon, docs::CALL_SOON)
         .fast(c"call_soon_threadsafe", call_soon_threadsafe, docs::CALL_SOON_THREADSAFE)
@@ -435,14 +436,39 @@ fn methods() -> Class<LoopObject> {
         .fast(c"is_running", is_running, docs::IS_RUNNING)
         .fast(c"is_closed", is_closed, docs::IS_CLOSED)
         .fast(c"get_debug", get_debug, docs::GET_DEBUG)
+}
+
+/// And what `_loop/loop.py` calls.
+fn methods() -> Class<LoopObject> {
+    public()
         .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
         .noargs(c"_run_once", run_once, c"Run one iteration.")
-        .noargs(c"_check_closed", |this| this.state.check_closed(), c"Raise RuntimeError if the loop is closed.")
+        .noargs(
+            c"_check_closed",
+            |this| this.state.check_closed(),
+            c"Raise RuntimeError if the loop is closed.",
+        )
         .onearg(c"_timer_handle_cancelled", |_, _| (), c"Called by asyncio's own timer handles.")
-        .fast(c"_add_reader", |this, args| watch_side(this, args, Side::Read, c"_add_reader"), c"Watch a descriptor for reading.")
-        .fast(c"_add_writer", |this, args| watch_side(this, args, Side::Write, c"_add_writer"), c"Watch a descriptor for writing.")
-        .onearg(c"_remove_reader", |this, fd| stop_watching(this, fd, Side::Read), c"Stop watching a descriptor for reading.")
-        .onearg(c"_remove_writer", |this, fd| stop_watching(this, fd, Side::Write), c"Stop watching a descriptor for writing.")
+        .fast(
+            c"_add_reader",
+            |this, args| watch_side(this, args, Side::Read, c"_add_reader"),
+            c"Watch a descriptor for reading.",
+        )
+        .fast(
+            c"_add_writer",
+            |this, args| watch_side(this, args, Side::Write, c"_add_writer"),
+            c"Watch a descriptor for writing.",
+        )
+        .onearg(
+            c"_remove_reader",
+            |this, fd| stop_watching(this, fd, Side::Read),
+            c"Stop watching a descriptor for reading.",
+        )
+        .onearg(
+            c"_remove_writer",
+            |this, fd| stop_watching(this, fd, Side::Write),
+            c"Stop watching a descriptor for writing.",
+        )
         .onearg(c"_add_callback", add_callback, c"Queue a handle.")
         .fast(c"_serve", serve, c"Accept connections on a listening socket.")
         .onearg(
@@ -457,13 +483,33 @@ fn methods() -> Class<LoopObject> {
         .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
         .noargs(c"_detach_wake", wake_source::detach, c"Stop watching it.")
         .noargs(c"_before_fork", before_fork, c"Send what was written: the child must not send it too.")
-        .noargs(c"_after_fork", |this| this.engine.after_fork(), c"Share nothing with the parent process from now on.")
+        .noargs(
+            c"_after_fork",
+            |this| this.engine.after_fork(),
+            c"Share nothing with the parent process from now on.",
+        )
         .noargs(c"_close_engine", close_engine, c"Let go of the epoll set.")
         .noargs(c"_clear_ready", |this| scheduled::clear_ready(&this.state), c"Forget the ready queue.")
         .noargs(c"_clear_timers", |this| scheduled::clear_timers(&this.state), c"Forget the timers.")
-        .noargs(c"_ready_handles", |this| list(&handle::ready(&this.state)?), c"List the handles in the ready queue.")
+        .noargs(
+            c"_ready_handles",
+            |this| list(&handle::ready(&this.state)?),
+            c"List the handles in the ready queue.",
+        )
         .noargs(c"_timer_handles", |this| list(&this.state.timer_handles()), c"List the timer handles.")
-        .noargs(c"_ready_count", |this| int(this.state.ready_len() as i64), c"Return how much is ready to run.")
-        .noargs(c"_live_tasks", |this| list(&registry::live_tasks(&this.state)), c"List the live native tasks.")
-        .noargs(c"_poller_fileno", |this| int(this.engine.fileno().into()), c"Return the descriptor of the epoll set.")
+        .noargs(
+            c"_ready_count",
+            |this| int(this.state.ready_len() as i64),
+            c"Return how much is ready to run.",
+        )
+        .noargs(
+            c"_live_tasks",
+            |this| list(&registry::live_tasks(&this.state)),
+            c"List the live native tasks.",
+        )
+        .noargs(
+            c"_poller_fileno",
+            |this| int(this.engine.fileno().into()),
+            c"Return the descriptor of the epoll set.",
+        )
 }

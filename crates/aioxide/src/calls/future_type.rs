@@ -177,14 +177,46 @@ fn methods(class: Class<PoolFuture>) -> Class<PoolFuture> {
         .fast(c"result", py_result, docs::RESULT)
         .fast(c"exception", py_exception, docs::EXCEPTION)
         .fast(c"done", |this, args| bare(this, args, c"done", || this.is_done()), docs::DONE)
-        .fast(c"running", |this, args| bare(this, args, c"running", || this.seen_state() == State::Running), docs::RUNNING)
-        .fast(c"cancelled", |this, args| bare(this, args, c"cancelled", || this.is_cancelled()), docs::CANCELLED)
+        .fast(
+            c"running",
+            |this, args| bare(this, args, c"running", || this.seen_state() == State::Running),
+            docs::RUNNING,
+        )
+        .fast(
+            c"cancelled",
+            |this, args| bare(this, args, c"cancelled", || this.is_cancelled()),
+            docs::CANCELLED,
+        )
         .fast(c"cancel", |this, args| bare(this, args, c"cancel", || this.cancel())?, docs::CANCEL)
-        .fast(c"add_done_callback", |this, args| taking(this, args, c"add_done_callback", "fn", |callback| this.add_done_callback(callback)), docs::ADD_DONE_CALLBACK)
-        .fast(c"set_running_or_notify_cancel", |this, args| bare(this, args, c"set_running_or_notify_cancel", || this.set_running())?, docs::SET_RUNNING)
-        .fast(c"set_result", |this, args| taking(this, args, c"set_result", "result", |value| this.set_result(value.to_obj())), docs::SET_RESULT)
-        .fast(c"set_exception", |this, args| taking(this, args, c"set_exception", "exception", |value| this.set_exception(value.to_obj())), docs::SET_EXCEPTION)
-        .noargs(c"_invoke_callbacks", PoolFuture::invoke_callbacks, c"_invoke_callbacks($self)\n--\n\nCall the callbacks.")
+        .fast(
+            c"add_done_callback",
+            |this, args| {
+                taking(this, args, c"add_done_callback", "fn", |callback| this.add_done_callback(callback))
+            },
+            docs::ADD_DONE_CALLBACK,
+        )
+        .fast(
+            c"set_running_or_notify_cancel",
+            |this, args| bare(this, args, c"set_running_or_notify_cancel", || this.set_running())?,
+            docs::SET_RUNNING,
+        )
+        .fast(
+            c"set_result",
+            |this, args| taking(this, args, c"set_result", "result", |value| this.set_result(value.to_obj())),
+            docs::SET_RESULT,
+        )
+        .fast(
+            c"set_exception",
+            |this, args| {
+                taking(this, args, c"set_exception", "exception", |value| this.set_exception(value.to_obj()))
+            },
+            docs::SET_EXCEPTION,
+        )
+        .noargs(
+            c"_invoke_callbacks",
+            PoolFuture::invoke_callbacks,
+            c"_invoke_callbacks($self)\n--\n\nCall the callbacks.",
+        )
 }
 
 fn attributes(class: Class<PoolFuture>) -> Class<PoolFuture> {

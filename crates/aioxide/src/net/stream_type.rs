@@ -405,26 +405,30 @@ fn public(class: Class<Stream>) -> Class<Stream> {
 
 fn methods(class: Class<Stream>) -> Class<Stream> {
     public(class)
-    // The two that `loop.sendfile` uses to know when what was written has left.
-    .fast(c"_make_empty_waiter", make_empty_waiter, c"A future that is done when all has been sent.")
-    .fast(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future.")
-    // The two that the socket which `get_extra_info` gives calls before it does something.
-    .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
-    .noargs(
-        c"_write_at_once",
-        |this| life::act(this, send::write_at_once(this)?),
-        c"Send what was written, and from now on each write in the call.",
-    )
-    // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
-    .noargs(c"_detach_engine", life::unregister, c"Take the descriptor out of the loop.")
-    .noargs(c"_attach_engine", attach_engine, c"Give the descriptor back to the loop.")
-    .onearg(c"_force_close", |this, exception| life::force_close(this, given(exception)), c"Close now, because of an exception.")
-    .fast(c"_fatal_error", fatal_error, c"Report an exception and close now.")
-    .onearg(
-        c"_call_connection_lost",
-        |this, exception| life::connection_lost(this, given(exception)),
-        c"Tell the protocol and release everything.",
-    )
+        // The two that `loop.sendfile` uses to know when what was written has left.
+        .fast(c"_make_empty_waiter", make_empty_waiter, c"A future that is done when all has been sent.")
+        .fast(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future.")
+        // The two that the socket which `get_extra_info` gives calls before it does something.
+        .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
+        .noargs(
+            c"_write_at_once",
+            |this| life::act(this, send::write_at_once(this)?),
+            c"Send what was written, and from now on each write in the call.",
+        )
+        // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
+        .noargs(c"_detach_engine", life::unregister, c"Take the descriptor out of the loop.")
+        .noargs(c"_attach_engine", attach_engine, c"Give the descriptor back to the loop.")
+        .onearg(
+            c"_force_close",
+            |this, exception| life::force_close(this, given(exception)),
+            c"Close now, because of an exception.",
+        )
+        .fast(c"_fatal_error", fatal_error, c"Report an exception and close now.")
+        .onearg(
+            c"_call_connection_lost",
+            |this, exception| life::connection_lost(this, given(exception)),
+            c"Tell the protocol and release everything.",
+        )
 }
 
 fn attributes(class: Class<Stream>) -> Class<Stream> {

@@ -155,7 +155,8 @@ Returns:
 
 Source: asyncio.Task.cancel.";
 
-pub const CANCELLING: &CStr = c"Return how many requests to cancel stand: calls of cancel() less those of uncancel().
+pub const CANCELLING: &CStr =
+    c"Return how many requests to cancel stand: calls of cancel() less those of uncancel().
 
 Source: asyncio.Task.cancelling.";
 
@@ -205,19 +206,22 @@ Args:
 
 Source: asyncio.Task.print_stack.";
 
-pub const HANDLE: &CStr = c"What call_soon(), add_reader() and add_writer() return: a callback that can be taken back.
+pub const HANDLE: &CStr =
+    c"What call_soon(), add_reader() and add_writer() return: a callback that can be taken back.
 
 isinstance(handle, asyncio.Handle) holds.
 
 Source: asyncio.Handle.";
 
-pub const THREAD_SAFE_HANDLE: &CStr = c"What call_soon_threadsafe() returns: a callback that another thread can take back.
+pub const THREAD_SAFE_HANDLE: &CStr =
+    c"What call_soon_threadsafe() returns: a callback that another thread can take back.
 
 isinstance(handle, asyncio.Handle) holds.
 
 Source: asyncio.Handle; from CPython 3.14 on asyncio.events._ThreadSafeHandle.";
 
-pub const TIMER_HANDLE: &CStr = c"What call_later() and call_at() return: a callback that can be taken back until its time.
+pub const TIMER_HANDLE: &CStr =
+    c"What call_later() and call_at() return: a callback that can be taken back until its time.
 
 isinstance(handle, asyncio.TimerHandle) holds.
 

@@ -391,18 +391,10 @@ pub unsafe fn free_subclass(slf: Raw) {
 /// The attributes and methods that Future and Task have in common.
 pub fn common(class: Class<FutureHead>) -> Class<FutureHead> {
     let class = class
-        .noargs(
-            c"result",
-            result,
-            docs::RESULT,
-        )
+        .noargs(c"result", result, docs::RESULT)
         .fast(c"exception", exception, docs::EXCEPTION)
         .fast(c"add_done_callback", add_done_callback, docs::ADD_DONE_CALLBACK)
-        .fast(
-            c"remove_done_callback",
-            remove_done_callback,
-            docs::REMOVE_DONE_CALLBACK,
-        )
+        .fast(c"remove_done_callback", remove_done_callback, docs::REMOVE_DONE_CALLBACK)
         .noargs(c"cancelled", |this| this.state() == State::Cancelled, docs::CANCELLED)
         .noargs(c"done", done, docs::DONE)
         .fast(c"get_loop", get_loop, docs::GET_LOOP)

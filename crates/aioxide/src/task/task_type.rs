@@ -1,6 +1,6 @@
 //! The Python type `aioxide.Task`, a real subclass of `_asyncio.Task`; see `future_type` for what that means.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
@@ -349,22 +349,10 @@ fn methods() -> Class<FutureHead> {
         .fast(c"set_exception", set_exception, docs::TASK_SET_EXCEPTION)
         .fast(c"cancel", py_cancel, docs::TASK_CANCEL)
         .unary(Py_tp_repr, repr)
-        .noargs(
-            c"cancelling",
-            |this| int(this.future.cancels.get().into()),
-            docs::CANCELLING,
-        )
-        .noargs(
-            c"uncancel",
-            |this| int(cancel::uncancel(this).into()),
-            docs::UNCANCEL,
-        )
+        .noargs(c"cancelling", |this| int(this.future.cancels.get().into()), docs::CANCELLING)
+        .noargs(c"uncancel", |this| int(cancel::uncancel(this).into()), docs::UNCANCEL)
         .noargs(c"get_coro", |this| this.coro().or_none(), docs::GET_CORO)
-        .noargs(
-            c"get_context",
-            |this| this.context(),
-            docs::GET_CONTEXT,
-        )
+        .noargs(c"get_context", |this| this.context(), docs::GET_CONTEXT)
         .noargs(c"get_name", get_name, docs::GET_NAME)
         .onearg(c"set_name", |this, value| text(value).map(|name| this.name().set(name)), docs::SET_NAME)
         .fast(c"get_stack", get_stack, docs::GET_STACK)

@@ -305,8 +305,16 @@ pub fn load() -> Res<*mut PyTypeObject> {
         .collected()
         .fast(c"submit", submit, SUBMIT_DOC)
         .fast(c"_run_for_loop", run_for_loop, c"Have func(*args) called; return a future of the loop.")
-        .noargs(c"_provide_worker", py_provide_worker, c"Call an idle worker, or start a thread, if one is needed.")
-        .noargs(c"_abandon_queue", ThreadPool::abandon_queue, c"Go on without the native queue; what it holds still runs.")
+        .noargs(
+            c"_provide_worker",
+            py_provide_worker,
+            c"Call an idle worker, or start a thread, if one is needed.",
+        )
+        .noargs(
+            c"_abandon_queue",
+            ThreadPool::abandon_queue,
+            c"Go on without the native queue; what it holds still runs.",
+        )
         .getset(c"_queue", |this| this.queue.or_none(), set_queue)
         .getset(c"_resolve", |this| this.resolve.or_none(), set_resolve)
         .build(None)?;
