@@ -438,8 +438,8 @@ fn public() -> Class<LoopObject> {
         .fast(c"get_debug", get_debug, docs::GET_DEBUG)
 }
 
-/// And what `_loop/loop.py` calls.
-fn methods() -> Class<LoopObject> {
+/// What asyncio's own methods call of the loop, and `_loop/loop.py`.
+fn called() -> Class<LoopObject> {
     public()
         .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
         .noargs(c"_run_once", run_once, c"Run one iteration.")
@@ -479,6 +479,11 @@ fn methods() -> Class<LoopObject> {
         .fast(c"_begin_connect", begin_connect, c"Start to connect to a literal address.")
         .fast(c"_finish_connect", finish_connect, c"Make the transport of a connection that was begun.")
         .noargs(c"_watched", watched, c"List what is watched.")
+}
+
+/// All of them, with what begins and ends a loop, and shows its queues.
+fn methods() -> Class<LoopObject> {
+    called()
         .noargs(c"_open", |this| this.engine.open(), c"Make the epoll set.")
         .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
         .noargs(c"_detach_wake", wake_source::detach, c"Stop watching it.")

@@ -206,8 +206,7 @@ Args:
 
 Source: asyncio.Task.print_stack.";
 
-pub const HANDLE: &CStr =
-    c"What call_soon(), add_reader() and add_writer() return: a callback that can be taken back.
+pub const HANDLE: &CStr = c"What call_soon() returns: a callback that can be taken back.
 
 isinstance(handle, asyncio.Handle) holds.
 
