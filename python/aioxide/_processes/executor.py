@@ -78,12 +78,12 @@ class _RunningFuture(Future[_T]):
 
 
 class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
-    """A pool of worker processes: `concurrent.futures.ProcessPoolExecutor`, faster, and robust where asked to be.
+    """A pool of worker processes: a faster `concurrent.futures.ProcessPoolExecutor`, with more options.
 
     Args:
         max_workers: how many processes at most; the number of processors by default.
-        mp_context: a `multiprocessing` context, which says how workers are started; the interpreter's default by
-            default, but a context that can start workers later where a keyword below needs one.
+        mp_context: a `multiprocessing` context, which says how workers are started. None: the interpreter's default,
+            or "spawn" if that forks and a keyword below has to start workers later.
         initializer: called with `initargs` in each worker first. If it raises, the pool is broken.
         initargs: its arguments.
         max_tasks_per_child: calls after which a worker is replaced. The next one starts before it ends.
@@ -95,8 +95,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             replaced. Cancelling the asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
-            None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
-            a coroutine back is that it awaits its calls. Nor in a done callback of this pool's.
+            None: any number. `submit()` never blocks a thread that runs an event loop, nor a done callback of this
+            pool, and `run_in_executor` never blocks: there the call waits its turn.
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:

@@ -41,13 +41,11 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         idle_timeout: after how many seconds without a call a thread ends. None: never, as in the standard
             class.
         max_pending: how many calls may wait for a thread. When so many do, `submit()` blocks until one of
-            them starts. None: any number. In a thread that runs an event loop `submit()` does not block, and
-            neither does `loop.run_in_executor()`, nor a worker of this pool: their calls wait their turn, and
-            what holds a coroutine back is that it awaits them.
-        spin: for how many seconds a thread that waits for a call, and an aioxide loop or a `result()` that
-            waits for one of this pool, looks for it before it goes to sleep; 0 for not at all. None: what
-            `AIOXIDE_SPIN` says, which is in microseconds, or 50 microseconds. Off where only one processor can be
-            used.
+            them starts. None: any number. `submit()` never blocks a thread that runs an event loop, nor a
+            worker of this pool, and `loop.run_in_executor()` never blocks: there the call waits its turn.
+        spin: seconds that a waiting worker, or an aioxide loop or a `result()` that waits for a call of this pool,
+            looks for it before it goes to sleep. 0: not at all. None: `AIOXIDE_SPIN`, which is in microseconds, or
+            else 50 microseconds. Off if the process can use only one processor.
         context_options: what the class's `prepare_context()` takes (3.14).
 
     Raises:
