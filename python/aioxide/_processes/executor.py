@@ -83,7 +83,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     Args:
         max_workers: how many processes at most; the number of processors by default.
         mp_context: a `multiprocessing` context, which says how workers are started. None: the interpreter's default,
-            or "spawn" if that forks and a keyword below has to start workers later.
+            but "spawn" with `max_tasks_per_child`, and with `idle_timeout` or `max_rss` if that default is "fork".
         initializer: called with `initargs` in each worker first. If it raises, the pool is broken.
         initargs: its arguments.
         max_tasks_per_child: calls after which a worker is replaced. The next one starts before it ends.
