@@ -242,8 +242,8 @@ def draw_figures(results: Results, path: Path) -> bool:
     rows = readme.charted(results)
     if not rows:
         return False
-    figure = pyplot.figure(figsize=(10.0, 1.5 + 0.36 * len(rows)), facecolor="white")
-    axes = figure.add_axes((0.335, 0.09, 0.635, 0.91 - 1.05 / figure.get_figheight()))
+    figure = pyplot.figure(figsize=(10.0, 1.1 + 0.36 * len(rows)), facecolor="white")
+    axes = figure.add_axes((0.335, 0.09, 0.635, 0.91 - 0.62 / figure.get_figheight()))
     heights = [
         ratio
         for _, entry in rows
@@ -281,10 +281,12 @@ def _chart_row(axes, height: int, entry: Entry) -> None:
         if ratio := entry.ratio(lane):
             axes.plot([ratio], [height], marker="o", markersize=size, color=colour, linestyle="", zorder=4)
     ours = entry.ratio(OURS)
+    # Beside the last dot, not on it.
+    last = max(ours, entry.ratio(entry.best_peer()) or 0)
     axes.plot([1, ours], [height, height], color=COLOURS[NAMESPACE], linewidth=2.2, zorder=3)
     place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
     axes.annotate(
-        f"{ours:.2f}", (ours, height), fontsize=9.5, fontweight="bold", color=COLOURS[OURS], **place
+        f"{ours:.2f}", (last, height), fontsize=9.5, fontweight="bold", color=COLOURS[OURS], **place
     )
 
 
