@@ -43,7 +43,7 @@ def public_things():
         found = {name: getattr(aioxide, name) for name in dir(aioxide) if not name.startswith("_")}
     found = {name: thing for name, thing in found.items() if ours(thing) and not inspect.ismodule(thing)}
     found |= {f"shared.{name}": getattr(aioxide.shared, name) for name in (*aioxide.shared.__all__, "Handle")}
-    more = [futures.Future, *vars(stats).values(), *aioxide.run(_made_by_the_loop())]
+    more = [*vars(futures).values(), *vars(stats).values(), *aioxide.run(_made_by_the_loop())]
     kinds = [kind for kind in more if inspect.isclass(kind) and ours(kind) and kind not in found.values()]
     return found | {f"{kind.__module__}.{kind.__name__}": kind for kind in kinds}
 
