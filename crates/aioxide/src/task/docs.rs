@@ -171,7 +171,11 @@ pub const GET_CORO: &CStr = c"Return the coroutine.
 
 Source: asyncio.Task.get_coro.";
 
-pub const GET_CONTEXT: &CStr = c"Return the contextvars.Context that the coroutine runs in.
+/// 3.11 has no such method.
+pub const GET_CONTEXT: &CStr = c"get_context($self, /)
+--
+
+Return the contextvars.Context that the coroutine runs in.
 
 Source: asyncio.Task.get_context.";
 
