@@ -12,6 +12,8 @@ PAGES = project_files(".md")
 INDEX = ROOT / "docs" / "README.md"
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
+# Whose examples name pages that never were.
+EXAMPLES = {"tests/package/test_release.py"}
 MENTION = re.compile(r"(?<![\w/.-])docs/(?:[\w-]+/)*[\w-]+\.(?:md|png)\b")
 
 
@@ -50,7 +52,8 @@ def test_every_link_leads_somewhere(path):
 
 def test_every_page_of_docs_that_a_file_names_is_there():
     found = []
-    for path in project_files(".md", ".py", ".pyi", ".rs", ".toml", ".sh", ".txt"):
+    files = project_files(".md", ".py", ".pyi", ".rs", ".toml", ".sh", ".txt", ".yml")
+    for path in [path for path in files if name(path) not in EXAMPLES]:
         for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
             found += [
                 f"{name(path)}:{number}: {each}"
