@@ -44,14 +44,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--clock", choices=("wall", "cpu"), default="wall", help="for the cases within one process"
     )
     parser.add_argument(
-        "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
+        "--write",
+        action="store_true",
+        help="write docs/project/benchmarks.md, its pictures, the READMEs' figures",
     )
     parser.add_argument(
         "--into",
         type=Path,
         default=report.DOCS,
         metavar="DIR",
-        help="where --write writes to (default: docs)",
+        help="where --write writes to (default: docs/project)",
     )
     parser.add_argument("--strict", action="store_true", help="a case that can't run here is a failure")
     parser.add_argument(
@@ -153,7 +155,9 @@ def list_cases(arguments: list[str]) -> int:
 def report_saved(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benches report")
     parser.add_argument(
-        "--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.png"
+        "--write",
+        action="store_true",
+        help="write docs/project/benchmarks.md, its pictures, the READMEs' figures",
     )
     parser.add_argument("--save", type=Path, default=SAVED, help="the saved figures")
     parser.add_argument(

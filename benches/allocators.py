@@ -23,7 +23,7 @@ from .results import Results, human
 from .runner import Runner
 from .series import FREED, FRESH
 
-PAGE = machine.ROOT / "docs" / "where-the-time-goes.md"
+PAGE = machine.ROOT / "docs" / "explanation" / "where-the-time-goes.md"
 MARKS = (
     "<!-- reads by allocator: written by `python -m benches malloc --write` -->",
     "<!-- end of reads -->",
@@ -147,7 +147,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benches malloc", description=__doc__)
     parser.add_argument("--short", action="store_true", help="loads of a quarter of the time")
     parser.add_argument("--rounds", type=int, default=3, help="samples of each (default: 3)")
-    parser.add_argument("--write", action="store_true", help=f"write the table into docs/{PAGE.name}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write the table into {PAGE.relative_to(machine.ROOT)}"
+    )
     options = parser.parse_args(arguments)
     build_native()
     cases = [load_all()[name] for name in CASES]

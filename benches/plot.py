@@ -1,5 +1,5 @@
-"""The pictures: a small panel for each curve, a line for each loop, in times as fast as uvloop; and the case of
-a server beside a computing thread by itself.
+"""The pictures: a small panel for each curve, a line for each loop, in times as fast as uvloop; the case of a server
+beside a computing thread by itself; and the chart of the first page.
 """
 
 import math
@@ -14,6 +14,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from . import readme
 from .lanes import BASELINE, BEFORE, COLUMNS, FLOOR, LIMIT, NAMESPACE, OURS
 from .results import Entry, Results, verdict, verdicts
 from .series import STATES
@@ -234,3 +235,68 @@ def draw_beside(results: Results, path: Path) -> bool:
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
     return True
+
+
+def draw_figures(results: Results, path: Path) -> bool:
+    """Draw the chart of the first page, a row for each of its cases; False when none of them ran."""
+    rows = readme.charted(results)
+    if not rows:
+        return False
+    figure = pyplot.figure(figsize=(10.0, 1.1 + 0.36 * len(rows)), facecolor="white")
+    axes = figure.add_axes((0.335, 0.09, 0.635, 0.91 - 0.62 / figure.get_figheight()))
+    heights = [
+        ratio
+        for _, entry in rows
+        for lane in ("asyncio", entry.best_peer(), OURS)
+        if (ratio := entry.ratio(lane))
+    ]
+    for row, (_, entry) in enumerate(rows):
+        _chart_row(axes, len(rows) - 1 - row, entry)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min([*heights, 0.6]) / 1.12, max([*heights, 2.0]) * 1.25)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**exponent for exponent in range(-4, 7)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(axis="x", color=LINES, linewidth=0.8, zorder=0)
+    axes.axvline(1, color=COLOURS[BASELINE], linewidth=1.6, zorder=2)
+    axes.tick_params(axis="both", length=0, labelsize=10, labelcolor=INK)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    _chart_header(figure)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return True
+
+
+def _chart_row(axes, height: int, entry: Entry) -> None:
+    """The dots of one case, and aioxide's figure beside its own."""
+    marks = (
+        ("asyncio", COLOURS["asyncio"], 6),
+        (entry.best_peer(), COLOURS["zuvloop"], 6),
+        (OURS, COLOURS[OURS], 9),
+    )
+    for lane, colour, size in marks:
+        if ratio := entry.ratio(lane):
+            axes.plot([ratio], [height], marker="o", markersize=size, color=colour, linestyle="", zorder=4)
+    ours = entry.ratio(OURS)
+    # Beside the last dot, not on it.
+    last = max(ours, entry.ratio(entry.best_peer()) or 0)
+    axes.plot([1, ours], [height, height], color=COLOURS[NAMESPACE], linewidth=2.2, zorder=3)
+    place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+    axes.annotate(
+        f"{ours:.2f}", (last, height), fontsize=9.5, fontweight="bold", color=COLOURS[OURS], **place
+    )
+
+
+def _chart_header(figure) -> None:
+    top = 1 - 0.12 / figure.get_figheight()
+    figure.text(
+        0.015, top, "Times as fast as uvloop", fontsize=15, fontweight="bold", color=INK, ha="left", va="top"
+    )
+    names = ("asyncio", COLOURS["asyncio"]), ("best other loop", COLOURS["zuvloop"]), (OURS, COLOURS[OURS])
+    handles = [Line2D([], [], color=COLOURS[BASELINE], linewidth=1.6, label=BASELINE)]
+    handles += [Line2D([], [], color=colour, marker="o", linestyle="", label=name) for name, colour in names]
+    corner = {"loc": "upper right", "bbox_to_anchor": (0.985, top + 0.01)}
+    figure.legend(handles=handles, ncols=4, frameon=False, fontsize=10, **corner)

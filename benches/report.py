@@ -1,4 +1,4 @@
-"""The report: docs/benchmarks.md and the pictures beside it."""
+"""The report: docs/project/benchmarks.md and the pictures beside it; and the READMEs' figures."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from .registry import GROUPS, load_all
 from .results import NEAR, Entry, Results, human, verdicts
 
 DOCS = readme.REPORT.parent
-README = readme.README
+# Each README, and the words of its block.
+READMES = {readme.README: readme.ENGLISH_WORDS, readme.CHINESE: readme.CHINESE_WORDS}
 
 NAMES = {
     "callbacks": "Callbacks",
@@ -24,59 +25,59 @@ NAMES = {
 }
 
 BUSY = """\
-Share of its core that the server filled. A server that waits for its clients pays for going to sleep and waking
-up with every message, and handles fewer in one turn: costs and rates compare well only between servers that
-fill their core about equally (on a machine where nothing else runs, all of them nearly do)."""
+Share of its core that the server used. A server that waits for its clients also pays for going to sleep and
+waking up with every message, and handles fewer messages in one turn. So costs and rates compare well only
+between servers that use their core about equally. (On a machine where nothing else runs, nearly all of them
+do.)"""
 
 POOLS = """\
-CPU time here is that of all threads of the calling process, its pool of threads included, but not of the
-processes of a pool. Between two calls aioxide looks at a flag for up to 50 microseconds before it sleeps in the
-kernel, on either side: that is the price of answering sooner, and `AIOXIDE_SPIN=0`, which the case "without
-spinning" has in its environment, saves it."""
+CPU time here is that of all threads of the calling process, its thread pool included, without the processes of
+a process pool. Between two calls aioxide spins for up to 50 microseconds before it sleeps, on either side. That
+is the price of a faster answer. `AIOXIDE_SPIN=0`, which the case "without spinning" sets, saves it."""
 
 STATES = """\
-asyncio, and what is made like it, asks for 256 KiB with each read and shrinks what it got. glibc maps and
-unmaps such a block each time, which costs page faults, until the program has once freed a large block at its
-full size; from then on it keeps them. Importing numpy, uvicorn or aiohttp does so, so does compiling modules
-where no `.pyc` is kept, and so does the first connection that its peer closes: a read of nothing gives its
-block back whole. Hence each case of I/O is run in both states: in a fresh process, and in one that has freed
-one block of 4 MB before its loop was made. A gain over asyncio that the first column alone shows is malloc's.
-Messages (or connections) a second, fresh / after one freed block:"""
+asyncio, and loops made like it, allocate 256 KiB for each read and then shrink the block. glibc maps and unmaps
+such a block each time, which costs page faults, until the program has once freed a large block at its full
+size. From then on glibc keeps such blocks. Importing numpy, uvicorn or aiohttp frees one, so does compiling
+modules where no `.pyc` is kept, and so does the first connection that its peer closes, because a read of
+nothing frees its block whole. Hence each case of I/O is run in both states: in a fresh process, and in one that
+has freed one block of 4 MB before its loop was made. A gain over asyncio that only the first column shows is
+malloc's. Messages (or connections) a second, fresh / after one freed block:"""
 
 BESIDE = """\
-A thread of the server's process counts in Python without end. Whoever lets go of the GIL gets it back after the
-switch interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and the
-client have both. "One core": all three share one, as in a container of one CPU."""
+A thread of the server's process counts in Python without end. A loop that releases the GIL gets it back after
+the switch interval, 5 ms, if the other thread computes on another core. "Two cores": the server, its thread and
+the client have both. "One core": all three share one, as in a container with one CPU."""
 
 LIMITS = f"""\
-Some targets nobody can reach, because what is left is not the loop's. `{LIMIT}` is a server that does epoll,
-recv and send and nothing else; `{FLOOR}` is a loop in C that does nothing but the interpreter's own calls
-(`benches/native/floor.c`: a queue, contexts, coroutines; no descriptors, timers or cancelling). A target is at
-the limit when the limit itself does not reach it, aioxide's cost is at most {NEAR} times the limit's, and no
+Some targets cannot be reached by any loop, because the time is spent elsewhere. `{LIMIT}` is a server that does
+epoll, recv and send and nothing else. `{FLOOR}` is a loop in C that makes only the interpreter's own calls
+(`benches/native/floor.c`: a queue, contexts, coroutines; no descriptors, timers or cancelling). A target is "at
+the limit" if the limit itself does not reach it, aioxide's cost is at most {NEAR} times the limit's, and no
 peer is ahead."""
 
 METHOD = f"""\
-Each case has a process of its own for each loop, pinned to one core; the driver, the native clients and wrk are
-on the other. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn of
-every loop, one after the other, and who begins moves on by one from round to round. Within one process one
-round before the first is thrown away; a server's load has a warm-up. The garbage collector runs before each
-turn and stays on. A ratio is taken within a round; the tables have the median over the rounds. All cases run
+Each case has its own process for each loop, pinned to one core. The driver, the native clients and wrk run on
+the other core. (Cases of threads, pools and computing threads use both where they say so.) A round is one turn
+of every loop, one after the other; from round to round another loop begins. Within one process the round before
+the first is thrown away; the load of a server has a warm-up. The garbage collector runs before each turn and
+stays on. A ratio is taken within a round, and the tables have the median over the rounds. All cases run
 unchanged code with the standard library's names; `{NAMESPACE}` is the same code with `import aioxide as
 asyncio`. aiofastnet is uvloop with aiofastnet's transports. Importing rsloop replaces `asyncio.open_connection`
 and `asyncio.start_server` by its own: in its process these are measured.
 
-Small echoes are compared by the server's CPU time (user and system) a message, marked "by CPU", large ones by
-rate, while a native client keeps one message of each connection under way. Page faults are those that need no
-disk, of the measured process. Memory is growth of the resident set in a fresh process, after half as many had
-filled what was free. What the frameworks take by themselves is measured in the server's process before it
-listens: their protocol gets the bytes of wrk's request from no socket; the least of all loops counts. "Best
-peer" is the best of all other loops in that case and run, asyncio's own included. "At least 1 x" is met too
-where two loops differ by less than 2 % and the rounds go either way.
+Small echoes are compared by the server's CPU time (user and system) for each message, marked "by CPU"; large
+ones by rate, while a native client keeps one message of each connection under way. Page faults are those of the
+measured process that need no disk. Memory is growth of the resident set in a fresh process, after half as many
+objects had filled what was free. The CPU time of a framework itself is measured in the server's process before
+it listens: its protocol gets the bytes of wrk's request without a socket; the lowest value of all loops counts.
+"Best peer" is the best of all other loops in that case and run, asyncio's own included. "At least 1 x" is also
+met if two loops differ by less than 2 % and the rounds go either way.
 
-Calls in pools use all cores, and each loop has its own pool: that of the standard library, or aioxide's. `loky`
-is its pool of processes on asyncio's loop. The loops whose pools and ways to them are the standard library's
-are represented by asyncio, uvloop and zuvloop. `python -m benches profile CASE` shows where the time of a case
-goes; [where-the-time-goes.md](where-the-time-goes.md) does so for the targets that are hard to reach."""
+Calls in pools use all cores. Each loop has its own pool: that of the standard library, or aioxide's. `loky` is
+its pool of processes on asyncio's loop. asyncio, uvloop and zuvloop stand for all loops that use the standard
+library's pools. `python -m benches profile CASE` shows where the time of a case goes; [Where the time
+goes](../explanation/where-the-time-goes.md) does so for the targets that are hard to reach."""
 
 
 def summary(results: Results) -> str:
@@ -171,6 +172,7 @@ def markdown(results: Results, picture: str | None = None) -> str:
     if picture:
         parts.append(f"![Each loop against uvloop, curve by curve]({picture})")
     parts += ["## In short", readme.enclosed(readme.for_report(readme.figures(results)))]
+    parts += readme.summary_tables(results)
     if losses := tables.losses_table(entries):
         parts += ["## Where a peer is ahead", losses]
     parts += ["## Targets", tables.targets_table(entries)]
@@ -178,8 +180,8 @@ def markdown(results: Results, picture: str | None = None) -> str:
         parts += ["## At the limit", LIMITS, limited]
     if bent := tables.bends_list(results.curves()):
         text = (
-            "From one size to the next the cost of an operation changes by more than a third; for sizes in bytes, the "
-            "cost in times of the native server's. After the semicolon: by what factor it changes for the others."
+            "The cost of an operation changes by more than a third from one size to the next. For sizes in bytes, the "
+            "cost is taken in times of the native server's. After the semicolon: the factor for the other loops."
         )
         parts += ["## Where aioxide's curves bend", text, bent]
     if states := tables.states_table(entries):
@@ -206,12 +208,15 @@ def write(results: Results, into: Path = DOCS) -> None:
     pictures = ["benchmarks.png"]
     if plot.draw_beside(results, into / "beside.png"):
         pictures.append("beside.png")
+    if plot.draw_figures(results, into / readme.CHART):
+        pictures.append(readme.CHART)
     (into / "benchmarks.md").write_text(markdown(results, "benchmarks.png"))
-    print(f"wrote benchmarks.md, {' and '.join(pictures)} into {into}")
+    print(f"wrote benchmarks.md, {', '.join(pictures)} into {into}")
     # A try that goes elsewhere changes no page of the project.
     if into == DOCS:
-        readme.update(README, readme.figures(results))
-        print("wrote README's figures")
+        for page, words in READMES.items():
+            readme.update(page, readme.figures(results, words))
+        print("wrote the figures of both READMEs")
 
 
 def terminal(results: Results) -> str:

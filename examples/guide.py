@@ -378,7 +378,9 @@ def side_by_side(rounds=5):
         standard, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
         milliseconds = f"{standard * 1000:>7.1f} ms{ours * 1000:>7.1f} ms"
         print(f"  {label:<34}{milliseconds}{standard / ours:>8.1f} times as fast")
-    print("  (medians of a few short runs; docs/benchmarks.md has careful ones, other loops among them)")
+    print(
+        "  (medians of a few short runs; docs/project/benchmarks.md has careful ones, other loops among them)"
+    )
 
 
 SYNCHRONOUS = [the_event_loop, policies, side_by_side]

@@ -12,7 +12,7 @@
 #   3.11.7  wrote 4000000 bytes, the peer got 3342208; handler: nothing
 # (how many depends on what the pair of sockets holds)
 #
-# On aioxide all bytes arrive: it copies what it keeps (docs/differences.md, tests/all_rooms/test_documented_rows.py).
+# On aioxide all bytes arrive: it copies what it keeps (docs/explanation/differences.md, tests/all_rooms/test_documented_rows.py).
 set -euo pipefail
 exec "${PYTHON:-python3}" - <<'END'
 import array, asyncio, platform, socket, sys

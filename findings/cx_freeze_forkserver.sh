@@ -10,7 +10,7 @@
 #            fork 9
 #            forkserver BrokenProcessPool            (in the worker: AttributeError: Can't get attribute 'square' on
 #                                                     <module '__main__program' from '.../library.zip/__main__program.pyc'>)
-# Aioxide:   the same, for the call alone; docs/ways-in.md ("Frozen programs") says to give the pool a "spawn" context.
+# Aioxide:   the same, for the call alone; docs/how-to/frozen-programs.md ("Freeze a program") says to give the pool a "spawn" context.
 set -uo pipefail
 python=${PYTHON:-python3}
 folder=$(mktemp -d)

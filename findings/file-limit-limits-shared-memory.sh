@@ -12,7 +12,7 @@
 #         SharedMemory: [Errno 27] File too large
 # (and a KeyError of multiprocessing's resource tracker, which is told to forget what was never made).
 # Our users meet it where arrays are sent to workers: aioxide's process pool sends them through its sockets there
-# (docs/executors.md, "Large data").
+# (docs/explanation/pools.md, "Large data").
 set -euo pipefail
 PYTHON=${PYTHON:-python3}
 folder=$(mktemp -d)

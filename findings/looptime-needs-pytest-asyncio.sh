@@ -6,7 +6,7 @@
 #   and takes the answer for a module; without pytest-asyncio, on which looptime does not depend, it is None. So the package
 #   that one test needs fails all tests of the environment.
 # Where aioxide's users would meet it: looking for a clock for tests. aioxide's loop refuses looptime (its `select` would
-#   never be called); docs/ways-in.md has a loop with a clock of its own, which needs no package.
+#   never be called); docs/how-to/tests.md has a loop with a clock of its own, which needs no package.
 # Output seen (CPython 3.13.0, Linux 6.18):
 #   without looptime: 1 passed
 #   with looptime: 1 error: AttributeError: 'NoneType' object has no attribute '__name__'

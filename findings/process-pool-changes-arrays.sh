@@ -8,7 +8,7 @@
 #
 # Seen:   3.13: sent >f8 False -- in the worker <f8 True
 #         3.14: sent >f8 False -- in the worker >f8 False
-# Our users meet it in any pool: aioxide's gives each version what its standard pool gives (docs/executors.md, "Large data").
+# Our users meet it in any pool: aioxide's gives each version what its standard pool gives (docs/explanation/pools.md, "Large data").
 set -euo pipefail
 PYTHON=${PYTHON:-python3}
 folder=$(mktemp -d)

@@ -37,11 +37,16 @@ def buffer(size: int) -> Any:
     result of a call in a pool arrives as an array over the same memory: what one process writes, the other sees.
     Nothing else synchronises the two; it is for whoever writes to know that nobody reads.
 
+    Args:
+        size: bytes, 0 or more.
+
     Raises:
         MemoryError: there is no room for it.
         OSError: it is larger than a file may be in this process (`ulimit -f`).
         TypeError: `size` is no integer.
         ValueError, OverflowError: `size` is negative, or more than an address space has.
+
+    Source: memfd_create(2).
     """
     size = checked_count("size", size, "an integer (bytes)", least=0)
     return _aioxide._shared_memory(size)
@@ -51,6 +56,10 @@ def empty(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
     """Return a numpy array of the given shape and type in shared memory of its own, all zero.
 
     As for `buffer`: pools pass it, and slices of it that are contiguous, without a copy.
+
+    Args:
+        shape: an integer, or a sequence of integers: how many items each dimension has.
+        dtype: a numpy dtype, or what numpy makes one of.
 
     Raises:
         ImportError: numpy is not installed.

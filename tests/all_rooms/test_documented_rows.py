@@ -1,4 +1,4 @@
-"""What docs/differences.md promises of streams where asyncio does otherwise."""
+"""What docs/explanation/differences.md promises of streams where asyncio does otherwise."""
 
 import array
 import asyncio

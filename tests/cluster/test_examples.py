@@ -1,4 +1,4 @@
-"""examples/outgrow.py gives the same on every pool; the cluster's part of docs/executors.md does what it says."""
+"""examples/outgrow.py gives the same on every pool; the cluster's part of docs/how-to/pools.md does what it says."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_outgrow_joins_a_cluster(outgrow, inside, tmp_path):
 
 
 def test_the_documents_program(tmp_path):
-    page = read_page(ROOT / "docs" / "executors.md")
+    page = read_page(ROOT / "docs" / "how-to" / "pools.md")
     source = page.files["on_a_cluster.py"]
     (tmp_path / "on_a_cluster.py").write_text(source)
     [expected] = [

@@ -1,4 +1,4 @@
-"""Keep the counts of conformance runs: as JSON, and as a table in docs/conformance.md."""
+"""Keep the counts of conformance runs: as JSON, and as a table in docs/project/conformance.md."""
 
 import collections
 import platform
@@ -7,7 +7,7 @@ import sys
 
 from . import runner
 
-DOCUMENT = runner.ROOT / "docs" / "conformance.md"
+DOCUMENT = runner.ROOT / "docs" / "project" / "conformance.md"
 CPYTHON, UVLOOP = "## CPython's own tests", "## uvloop's own tests"
 CONCURRENT = "## CPython's own tests of concurrent.futures"
 TABLE_HEAD = (
@@ -58,7 +58,7 @@ def _table(lines: list[str], section: str) -> tuple[int, int]:
 
 
 def rows(section: str = CPYTHON) -> dict[str, dict[str, int]]:
-    """A table of docs/conformance.md: feature version ("3.14") to its counts."""
+    """A table of docs/project/conformance.md: feature version ("3.14") to its counts."""
     names = ("tests", "passed", "on_ours", "failed", "excluded", "skipped")
     lines = DOCUMENT.read_text().splitlines()
     start, end = _table(lines, section)
@@ -71,7 +71,7 @@ def rows(section: str = CPYTHON) -> dict[str, dict[str, int]]:
 
 
 def write(results: list[runner.ModuleResult], section: str = CPYTHON) -> None:
-    """Replace this feature version's row in the table of `section` of docs/conformance.md, or add it in order."""
+    """Replace this feature version's row in the table of `section` of the document, or add it in order."""
     lines = DOCUMENT.read_text().splitlines()
     start, end = _table(lines, section)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,14 +1,34 @@
-"""Every block of README.md and docs/ways-in.md does what the page says."""
+"""Every block of both READMEs, and of what docs/ has on how to run a program, does what the page says."""
 
 import re
+import shlex
 import subprocess
+import tomllib
 
 import pytest
 
 from tests.support import recipes
 from tests.support.interpreters import finish, start_python
 
-PAGES = {name: recipes.read_page(recipes.ROOT / name) for name in ("README.md", "docs/ways-in.md")}
+SERVERS = "docs/how-to/web-servers.md"
+PAGES = {
+    name: recipes.read_page(recipes.ROOT / name)
+    for name in (
+        "README.md",
+        "README.zh-CN.md",
+        "docs/start/first-steps.md",
+        "docs/how-to/programs.md",
+        SERVERS,
+        "docs/how-to/tests.md",
+        "docs/how-to/notebooks.md",
+    )
+}
+# The applications that servers are started with stand on one page.
+for page in PAGES.values():
+    page.files = PAGES[SERVERS].files | page.files
+# What may stand behind `pip install`.
+PROJECT = tomllib.loads((recipes.ROOT / "pyproject.toml").read_text())["project"]
+INSTALLED = {PROJECT["name"]} | {f"{PROJECT['name']}[{extra}]" for extra in PROJECT["optional-dependencies"]}
 
 
 def blocks(kind):
@@ -38,8 +58,21 @@ def _names(file, text):
 def test_every_block_of_the_pages_is_run():
     for name, page in PAGES.items():
         text = (recipes.ROOT / name).read_text(encoding="utf-8")
+        files = re.findall(r"^```python\n# \S+\.py$", text, re.MULTILINE)
         assert page.blocks == len(re.findall(r"^```", text, re.MULTILINE)) / 2 > 0
-        assert page.blocks == len(page.files) + len(page.programs) + len(page.consoles)
+        assert page.blocks == len(files) + len(page.programs) + len(page.consoles)
+
+
+def test_both_readmes_have_the_same_code_and_links():
+    english, chinese = (
+        (recipes.ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")
+    )
+    code = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+    assert code.findall(chinese) == code.findall(english)
+    links = re.compile(r"\]\(((?:docs|LICENSE|ARCH|CONTR|CHANGE|https)[^)]*)\)")
+    assert sorted(links.findall(chinese)) == sorted(links.findall(english))
+    for what in (r"^## ", r"^\| ", r"^- "):
+        assert len(re.findall(what, chinese, re.MULTILINE)) == len(re.findall(what, english, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("page", "source"), blocks("programs"))
@@ -61,6 +94,10 @@ def test_console(tmp_path, page, commands):
         assert answer.splitlines() == expected
         return
     for command, expected in commands:
+        if command.startswith("pip install "):
+            # Where it would come from is no matter of a page's.
+            assert set(shlex.split(command)[2:]) <= INSTALLED
+            continue
         if command.startswith("make "):
             # What it would do; doing it here would be this very test run.
             subprocess.run(
@@ -83,7 +120,7 @@ def test_console(tmp_path, page, commands):
 )
 def test_without_us_they_say_asyncio(tmp_path, command):
     # That the servers above answered "aioxide" means something.
-    page = PAGES["docs/ways-in.md"]
+    page = PAGES[SERVERS]
     skip_without_packages(page, command)
     port = recipes.free_port()
     recipes.write_files(page, tmp_path, port)
@@ -92,7 +129,7 @@ def test_without_us_they_say_asyncio(tmp_path, command):
 
 def test_a_server_that_takes_uvloop_says_so(tmp_path):
     """The same command with --replace-uvloop, on the page, answers "aioxide"."""
-    page, said = PAGES["docs/ways-in.md"], []
+    page, said = PAGES[SERVERS], []
     command = "python -m aioxide -m uvicorn asgi:app --port 8000"
     skip_without_packages(page, command, "replace-uvloop")
     port = recipes.free_port()

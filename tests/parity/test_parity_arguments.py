@@ -144,7 +144,7 @@ async def test_a_transport_takes_attributes(h):
 @parity
 async def test_writelines_of_what_cannot_be_iterated(h):
     transport, protocol, far = await connect(h)
-    # Of [b"a", "text"], 3.15 keeps b"a" for whatever is sent next: docs/differences.md.
+    # Of [b"a", "text"], 3.15 keeps b"a" for whatever is sent next: docs/explanation/differences.md.
     for lines in (None, 0, 5, "text", ["text"] if sys.version_info >= (3, 15) else [b"a", "text"]):
         h.attempt(transport.writelines, lines)
     transport.writelines(iter([b"a", b"b"]))

@@ -230,7 +230,7 @@ async def test_sleep_results_and_order(h):
 
 
 def test_times_that_are_no_float_have_their_own_words():
-    """A difference on purpose: docs/differences.md."""
+    """A difference on purpose: docs/explanation/differences.md."""
     loop = aioxide.new_event_loop()
     with pytest.raises(
         OverflowError,

@@ -1,7 +1,7 @@
 """Every public callable, with arguments that do not fit: asyncio's error in its words, or one that says what is wrong.
 
-Where ours differs, it is here and in docs/differences.md. `tests/all_rooms/test_wrong_arguments.py` has what is ours
-alone.
+Where ours differs, it is here and in docs/explanation/differences.md. `tests/all_rooms/test_wrong_arguments.py` has
+what is ours alone.
 """
 
 import asyncio

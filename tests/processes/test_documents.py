@@ -1,4 +1,4 @@
-"""The program of docs/executors.md on processes prints what the page says; examples/progress.py shows how far it is."""
+"""What docs/how-to/pools.md has on processes prints what it says; examples/progress.py shows how far it is."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.recipes import ROOT, read_page
 
 
 def test_the_documents_program(tmp_path):
-    page = read_page(ROOT / "docs" / "executors.md")
+    page = read_page(ROOT / "docs" / "how-to" / "pools.md")
     (tmp_path / "in_processes.py").write_text(page.files["in_processes.py"])
     [expected] = [
         printed

@@ -109,7 +109,7 @@ def test_pickle_buffers_arrive_as_the_standard_library_has_them(kind, size):
 
 
 def test_a_call_is_pickled_when_it_is_sent():
-    """The table of docs/executors.md: at once where a worker is idle, else when one has room for it."""
+    """The table of docs/explanation/pools.md: at once where a worker is idle, else when one has room for it."""
     with aioxide.ProcessPoolExecutor(1) as pool:
         assert pool.submit(tasks.nap, 0.1).result(DEADLINE) is None
         values = [1, 2]

@@ -1,4 +1,4 @@
-"""Which contexts of the caller's a call in a thread sees: as docs/executors.md says, and as in the standard pool."""
+"""Which of the caller's contexts a call in a thread sees: as docs/explanation/pools.md says, and the standard pool."""
 
 import asyncio
 import concurrent.futures

@@ -27,7 +27,9 @@ def parse() -> argparse.Namespace:
     add("--timeout", type=float, default=60.0, metavar="SECONDS", help="for one test (default 60)")
     add("--workers", type=int, default=2, help="modules at a time (default 2)")
     add("--json", type=Path, metavar="FILE", help="write every test's outcome there")
-    add("--write-docs", action="store_true", help="put this version's counts into docs/conformance.md")
+    add(
+        "--write-docs", action="store_true", help="put this version's counts into docs/project/conformance.md"
+    )
     add("-v", "--verbose", action="store_true", help="print the tracebacks of what failed")
     return parser.parse_args()
 

@@ -4,6 +4,7 @@
 //! here is native, the rest of `AbstractEventLoop` is asyncio's own Python.
 
 mod attributes;
+mod docs;
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -435,12 +436,6 @@ unsafe extern "C" fn tp_setattro(slf: Raw, name: Raw, value: Raw) -> c_int {
     })
 }
 
-const CREATE_TASK_DOC: &CStr = if cfg!(Py_3_14) {
-    c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return the Task."
-} else {
-    c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return the Task."
-};
-
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     let kind = attributes::add(methods())
@@ -458,28 +453,54 @@ pub fn load() -> Res<*mut PyTypeObject> {
     Ok(kind)
 }
 
-fn methods() -> Class<LoopObject> {
+/// What asyncio documents.
+fn public() -> Class<LoopObject> {
     Class::new(c"aioxide._aioxide.Loop")
-        .fast(c"call_soon", call_soon, c"call_soon($self, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called in the next iteration.")
-        .fast(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), but thread-safe.")
-        .fast(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nArrange for callback(*args) to be called after delay seconds.")
-        .fast(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later(), but at an absolute time of the loop's clock.")
-        .fast(c"run_in_executor", run_in_executor, c"run_in_executor($self, executor, func, *args)\n--\n\nCall func in a thread or process; return a future of the loop.")
-        .fast(c"time", time, c"time($self)\n--\n\nReturn the time of the loop's clock, in seconds.")
-        .fast(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop.")
-        .fast(c"create_task", create_task, CREATE_TASK_DOC)
-        .fast(c"stop", stop, c"stop($self)\n--\n\nStop running after the current iteration.")
-        .fast(c"is_running", is_running, c"is_running($self)\n--\n\nReturn True if the loop runs.")
-        .fast(c"is_closed", is_closed, c"is_closed($self)\n--\n\nReturn True if the loop is closed.")
-        .fast(c"get_debug", get_debug, c"get_debug($self)\n--\n\nReturn True in debug mode.")
+        .fast(c"call_soon", call_soon, docs::CALL_SOON)
+        .fast(c"call_soon_threadsafe", call_soon_threadsafe, docs::CALL_SOON_THREADSAFE)
+        .fast(c"call_later", call_later, docs::CALL_LATER)
+        .fast(c"call_at", call_at, docs::CALL_AT)
+        .fast(c"run_in_executor", run_in_executor, docs::RUN_IN_EXECUTOR)
+        .fast(c"time", time, docs::TIME)
+        .fast(c"create_future", create_future, docs::CREATE_FUTURE)
+        .fast(c"create_task", create_task, docs::CREATE_TASK)
+        .fast(c"stop", stop, docs::STOP)
+        .fast(c"is_running", is_running, docs::IS_RUNNING)
+        .fast(c"is_closed", is_closed, docs::IS_CLOSED)
+        .fast(c"get_debug", get_debug, docs::GET_DEBUG)
+}
+
+/// What asyncio's own methods call of the loop, and `_loop/loop.py`.
+fn called() -> Class<LoopObject> {
+    public()
         .noargs(c"_run_until_stopped", run_until_stopped, c"Iterate until stop() is called.")
         .noargs(c"_run_once", run_once, c"Run one iteration.")
-        .noargs(c"_check_closed", |this| this.state.check_closed(), c"Raise RuntimeError if the loop is closed.")
+        .noargs(
+            c"_check_closed",
+            |this| this.state.check_closed(),
+            c"Raise RuntimeError if the loop is closed.",
+        )
         .onearg(c"_timer_handle_cancelled", |_, _| (), c"Called by asyncio's own timer handles.")
-        .fast(c"_add_reader", |this, args| watch_side(this, args, Side::Read, c"_add_reader"), c"Watch a descriptor for reading.")
-        .fast(c"_add_writer", |this, args| watch_side(this, args, Side::Write, c"_add_writer"), c"Watch a descriptor for writing.")
-        .onearg(c"_remove_reader", |this, fd| stop_watching(this, fd, Side::Read), c"Stop watching a descriptor for reading.")
-        .onearg(c"_remove_writer", |this, fd| stop_watching(this, fd, Side::Write), c"Stop watching a descriptor for writing.")
+        .fast(
+            c"_add_reader",
+            |this, args| watch_side(this, args, Side::Read, c"_add_reader"),
+            c"Watch a descriptor for reading.",
+        )
+        .fast(
+            c"_add_writer",
+            |this, args| watch_side(this, args, Side::Write, c"_add_writer"),
+            c"Watch a descriptor for writing.",
+        )
+        .onearg(
+            c"_remove_reader",
+            |this, fd| stop_watching(this, fd, Side::Read),
+            c"Stop watching a descriptor for reading.",
+        )
+        .onearg(
+            c"_remove_writer",
+            |this, fd| stop_watching(this, fd, Side::Write),
+            c"Stop watching a descriptor for writing.",
+        )
         .onearg(c"_add_callback", add_callback, c"Queue a handle.")
         .fast(c"_watch_once", watch_once, c"Finish a future when a descriptor is ready.")
         .fast(c"_end_watch", end_watch, c"Stop watching for who waits no more.")
@@ -495,17 +516,42 @@ fn methods() -> Class<LoopObject> {
         .fast(c"_begin_connect", begin_connect, c"Start to connect to a literal address.")
         .fast(c"_finish_connect", finish_connect, c"Make the transport of a connection that was begun.")
         .noargs(c"_watched", watched, c"List what is watched.")
+}
+
+/// All of them, with what begins and ends a loop, and shows its queues.
+fn methods() -> Class<LoopObject> {
+    called()
         .noargs(c"_open", |this| this.engine.open(), c"Make the epoll set.")
         .fast(c"_attach_wake", attach_wake, c"Watch the pair of sockets that wakes the loop.")
         .noargs(c"_detach_wake", wake_source::detach, c"Stop watching it.")
         .noargs(c"_before_fork", before_fork, c"Send what was written: the child must not send it too.")
-        .noargs(c"_after_fork", |this| this.engine.after_fork(), c"Share nothing with the parent process from now on.")
+        .noargs(
+            c"_after_fork",
+            |this| this.engine.after_fork(),
+            c"Share nothing with the parent process from now on.",
+        )
         .noargs(c"_close_engine", close_engine, c"Let go of the epoll set.")
         .noargs(c"_clear_ready", |this| scheduled::clear_ready(&this.state), c"Forget the ready queue.")
         .noargs(c"_clear_timers", |this| scheduled::clear_timers(&this.state), c"Forget the timers.")
-        .noargs(c"_ready_handles", |this| list(&handle::ready(&this.state)?), c"List the handles in the ready queue.")
+        .noargs(
+            c"_ready_handles",
+            |this| list(&handle::ready(&this.state)?),
+            c"List the handles in the ready queue.",
+        )
         .noargs(c"_timer_handles", |this| list(&this.state.timer_handles()), c"List the timer handles.")
-        .noargs(c"_ready_count", |this| int(this.state.ready_len() as i64), c"Return how much is ready to run.")
-        .noargs(c"_live_tasks", |this| list(&registry::live_tasks(&this.state)), c"List the live native tasks.")
-        .noargs(c"_poller_fileno", |this| int(this.engine.fileno().into()), c"Return the descriptor of the epoll set.")
+        .noargs(
+            c"_ready_count",
+            |this| int(this.state.ready_len() as i64),
+            c"Return how much is ready to run.",
+        )
+        .noargs(
+            c"_live_tasks",
+            |this| list(&registry::live_tasks(&this.state)),
+            c"List the live native tasks.",
+        )
+        .noargs(
+            c"_poller_fileno",
+            |this| int(this.engine.fileno().into()),
+            c"Return the descriptor of the epoll set.",
+        )
 }

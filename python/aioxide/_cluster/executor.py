@@ -169,9 +169,16 @@ class ClusterExecutor(concurrent.futures.Executor):
         return self._session.client
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> ClusterFuture[_T]:
-        """Send the call `fn(*args, **kwargs)`; all keywords are the function's.
+        """Call `fn(*args, **kwargs)` in a worker.
 
-        Returns: a `concurrent.futures.Future`, which can be awaited too. What cannot be pickled is its exception.
+        Args:
+            fn: what to call.
+            args: its positional arguments.
+            kwargs: its keyword arguments: all that are given.
+
+        Returns:
+            A concurrent.futures.Future with what `fn` returns or raises, which can also be awaited. What cannot be
+            pickled is its exception.
 
         Raises:
             BrokenCluster: the scheduler was lost.
@@ -191,17 +198,22 @@ class ClusterExecutor(concurrent.futures.Executor):
         resources: Mapping[str, float] | None = None,
         priority: float = 0,
     ) -> ClusterFuture[_T]:
-        """Send the call `fn(*args, **kwargs)`, and say how it is to be carried out.
+        """Call `fn(*args, **kwargs)` in a worker, and say how.
 
         Args:
+            fn: what to call.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
             retries: how often it may be started again after its worker has died; by default the pool's.
             workers: the addresses or host names of the workers that may run it.
             allow_other_workers: others may, if none of these is there.
             resources: how much it takes of what workers were given (`dask worker --resources "GPU=2"`).
             priority: calls with a higher one go first.
 
-        Raises: as `submit()`; TypeError for an argument of the wrong type; ValueError for `retries` below 0, or
-            `allow_other_workers` without `workers`.
+        Raises:
+            BrokenCluster, RuntimeError: as `submit()`.
+            TypeError: an argument is of the wrong type.
+            ValueError: `retries` is below 0, or `allow_other_workers` is given without `workers`.
         """
         retries = self._retries if retries is None else _check_retries(retries)
         if allow_other_workers and workers is None:
@@ -227,9 +239,11 @@ class ClusterExecutor(concurrent.futures.Executor):
         chunksize: int | None = None,
         buffersize: int | None = None,
     ) -> Iterator[_T]:
-        """An iterator like that of the built-in `map(fn, *iterables)`, over calls that run at the same time.
+        """Return an iterator over `map(fn, *iterables)`, computed by the workers.
 
         Args:
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items.
             timeout: seconds from now on, after which the iterator raises TimeoutError.
             chunksize: how many items are sent as one call. By default so many that each worker gets four calls,
                 and one with `buffersize`. A worker's death fails all items of its call.

@@ -22,23 +22,22 @@ def install(namespace: bool = False, replace_uvloop: bool = False) -> None:
     """Make every event loop that this process makes an `aioxide.EventLoop`.
 
     `asyncio.run`, `asyncio.Runner`, `asyncio.new_event_loop`, `asyncio.EventLoop()`,
-    `asyncio.SelectorEventLoop()` and the policy (below 3.16) make ours, also where a library imported them
-    earlier or sets another policy later. Loops that exist stay as they are, and so does whatever names
-    another loop itself: `loop_factory=...`, `uvloop.new_event_loop()`, a subclass of asyncio's loop,
+    `asyncio.SelectorEventLoop()` and the policy (below 3.16) make aioxide loops from now on, even if a library
+    imported them earlier or sets another policy later. Existing loops do not change. Neither do loops that are
+    asked for by name: `loop_factory=...`, `uvloop.new_event_loop()`, a subclass of asyncio's loop,
     `asyncio.SelectorEventLoop(selector)` with a selector. The first time that such a loop runs, a RuntimeWarning
     says so.
 
-    Calling it again changes nothing; `uninstall()` takes all of it back. Forked children inherit it, and
-    children that `multiprocessing` starts by spawn or forkserver are told to install it before they run
-    anything of theirs (a fork server may import the main module a little earlier).
+    Calling it again changes nothing; `uninstall()` undoes it. Forked children inherit it. Children that
+    `multiprocessing` starts by spawn or forkserver install it before they run their target (a fork server may import
+    the main module a little earlier).
 
     Args:
-        namespace: also put the native classes (`Task`, `Future`) into asyncio's own names, and our pools
-            (`ThreadPoolExecutor`, `ProcessPoolExecutor`) into those of `concurrent.futures`, for code that
-            calls them directly. A later plain `install()` leaves them there.
-        replace_uvloop: also have `import uvloop` give a module with uvloop's public names over aioxide, for programs
-            that ask for uvloop where it is installed; it need not be. A later plain `install()` leaves it there. What
-            was imported from uvloop by name earlier stays uvloop's.
+        namespace: also replace `Task` and `Future` in asyncio, and `ThreadPoolExecutor` and `ProcessPoolExecutor` in
+            `concurrent.futures`, for code that uses these names directly. A later plain `install()` does not undo that.
+        replace_uvloop: also make `import uvloop` give a module with uvloop's public names over aioxide, for programs
+            that use uvloop where it is installed. uvloop need not be installed. Names that were imported from uvloop
+            earlier stay uvloop's. A later plain `install()` does not undo that.
 
     Warns:
         RuntimeWarning: spawned children can't be told, and will run on asyncio's own loops.
@@ -53,10 +52,10 @@ def install(namespace: bool = False, replace_uvloop: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Put back what `install()` replaced. Loops that were made meanwhile stay ours; without `install()`, a
-    no-op.
+    """Put back what `install()` replaced. Does nothing without `install()`.
 
-    A name that somebody else has replaced since (a tracer that wrapped it, say) is left as it is.
+    Loops that were made meanwhile stay aioxide's. A name that somebody else has replaced since, such as a tracer that
+    wrapped it, is left as it is.
     """
     with _lock:
         _change_to(_Part.NOTHING)
@@ -64,8 +63,7 @@ def uninstall() -> None:
 
 @contextlib.contextmanager
 def installed(namespace: bool = False, replace_uvloop: bool = False) -> Iterator[None]:
-    """`install()` for the time of a `with` block or a decorated call; what was in force before comes back
-    after it.
+    """`install()` for a `with` block or a decorated function; afterwards everything is as it was before.
 
     Args:
         namespace: as for `install()`.

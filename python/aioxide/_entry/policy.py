@@ -36,6 +36,8 @@ def get_event_loop() -> asyncio.AbstractEventLoop:
 
     Raises:
         RuntimeError: there is none, and none is made.
+
+    Source: asyncio.get_event_loop.
     """
     if sys.version_info < (3, 14) and asyncio._get_running_loop() is None:
         policy = asyncio.get_event_loop_policy()

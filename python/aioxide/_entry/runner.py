@@ -24,6 +24,8 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typing only: th
             says).
         loop_factory: makes the loop in place of `aioxide.new_event_loop`. As with asyncio's Runner, a loop
             that a factory made is not made the thread's current event loop, and the default one is.
+
+    Source: asyncio.Runner.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ def run(
     Raises:
         RuntimeError: an event loop is running in this thread.
         ValueError, TypeError: `main` is not what `asyncio.Runner.run` takes (the first before 3.14).
+
+    Source: asyncio.run.
     """
     if asyncio._get_running_loop() is not None:
         # The name in the text is asyncio's: programs that say `import aioxide as asyncio` look for it.

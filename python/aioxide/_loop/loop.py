@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _aioxide
 from .._aioxide import Loop, SocketTransport
-from . import patched, sock_calls
+from . import docs, patched, sock_calls
 from .registry import add_loop
 from .sockets import TransportSocket
 from .tls import heard
@@ -237,9 +237,13 @@ _NOTHING_GIVEN = contextlib.nullcontext()
 
 
 def _named_as_asyncios(method: _Method) -> _Method:
-    """Have errors about the arguments, and the repr of a coroutine, name the method that this one stands for."""
+    """Have errors about the arguments, and the repr of a coroutine, name the method that this one stands for.
+
+    Its docstring is in `docs`.
+    """
     asyncios = getattr(asyncio.SelectorEventLoop, method.__name__)
     method.__qualname__ = asyncios.__qualname__
+    method.__doc__ = docs.TEXTS[method.__name__]
     # For `inspect.signature`: the options are the running version's.
     method.__wrapped__ = asyncios  # type: ignore[attr-defined]
     return method
@@ -249,12 +253,12 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
     Args:
-        selector: None. It is here for the sake of an answer to who passes one: this loop waits natively.
+        selector: must be None: the loop waits by epoll and has no selector.
 
     Raises:
         OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
         RuntimeError: gevent or eventlet has monkey-patched `select`.
-        TypeError: there is a selector.
+        TypeError: `selector` is not None.
     """
 
     __module__ = "aioxide._loop"  # which pickles name
@@ -289,11 +293,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     @_named_as_asyncios
     def run_forever(self) -> None:
-        """Run until stop() is called.
-
-        Raises:
-            RuntimeError: this loop, or another one in this thread, runs already, or this one is closed.
-        """
         self._check_closed()
         self._check_running()
         patched.refuse_greenlets()
@@ -345,7 +344,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     @_named_as_asyncios
     def remove_signal_handler(self, sig: int) -> bool:
-        """Remove the handler of a signal; return False if there was none."""
         removed = super().remove_signal_handler(sig)
         if removed and self.is_running():
             # The inherited method has let go of the wake-up descriptor with the last handler.
@@ -372,10 +370,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         port: int | None = None,
         **options: Any,
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """Connect to a TCP server: `asyncio.loop.create_connection`, with its options, results and errors.
-
-        One address given as a number, and no option, is the case that is native.
-        """
         begun = None
         plain = type(self) is EventLoop and _CONNECT_STEPS.isdisjoint(self.__dict__) and not self._debug
         if plain and all(map(_is_default, options, options.values())):
@@ -404,7 +398,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     async def create_unix_connection(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], path: Any = None, **options: Any
     ) -> Any:
-        """Connect to a Unix socket: `asyncio.loop.create_unix_connection`, with its options, results and errors."""
         with self._given(options.get("sock")):
             return await super().create_unix_connection(protocol_factory, path, **options)
 
@@ -412,7 +405,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     async def connect_accepted_socket(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], sock: socket.socket, **options: Any
     ) -> Any:
-        """Make a transport of an accepted connection: `asyncio.loop.connect_accepted_socket`."""
         with self._given(sock):
             return await super().connect_accepted_socket(protocol_factory, sock, **options)
 
@@ -466,7 +458,6 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     @_named_as_asyncios
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
-        """Upgrade a connection to TLS: `asyncio.loop.start_tls`, with its options, results and errors."""
         return heard(await super().start_tls(*arguments, **options))
 
     def _start_serving(
@@ -584,7 +575,14 @@ def _is_default(name: str, value: object) -> bool:
 
 
 def new_event_loop() -> EventLoop:
-    """Return a new `EventLoop`."""
+    """Return a new `EventLoop`.
+
+    Raises:
+        OSError: no descriptors are left for the epoll set and the pair of sockets that wakes the loop.
+        RuntimeError: gevent or eventlet has monkey-patched `select`.
+
+    Source: asyncio.new_event_loop; epoll(7).
+    """
     return EventLoop()
 
 

@@ -80,8 +80,8 @@ def refuse_selector() -> NoReturn:
     """
     raise RuntimeError(
         "aioxide's event loop has no selector to wait with: it waits natively, and would never call what is put in "
-        "its place; for a clock of your own override time() and call_at() (docs/ways-in.md has one), else run this "
-        "program on asyncio's own loop (asyncio.SelectorEventLoop())"
+        "its place; for a clock of your own override time() and call_at() (docs/how-to/tests.md has one), else run "
+        "this program on asyncio's own loop (asyncio.SelectorEventLoop())"
     )
 
 

@@ -37,14 +37,19 @@ async def _until_done(
     loop: _Loop, sock: socket.socket, method: str, *args: Any, writable: bool = False
 ) -> Any:
     """Return what a method of a socket returns, once it need not wait."""
-    base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
-    if loop.get_debug() and sock.gettimeout() != 0:
-        raise ValueError("the socket must be non-blocking")
+    _check(loop, sock)
     while True:
         try:
             return getattr(sock, method)(*args)
         except (BlockingIOError, InterruptedError):
-            await until_ready(loop, sock.fileno(), writable)
+            pass  # and wait outside, or it would be the context of what is raised there
+        await until_ready(loop, sock.fileno(), writable)
+
+
+def _check(loop: _Loop, sock: socket.socket) -> None:
+    base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+    if loop.get_debug() and sock.gettimeout() != 0:
+        raise ValueError("the socket must be non-blocking")
 
 
 async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
@@ -100,7 +105,11 @@ async def sock_recvfrom(self: _Loop, sock: socket.socket, bufsize: int) -> tuple
 
 async def sock_recvfrom_into(self: _Loop, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
     """Receive a message into a buffer; return its size, and who sent it: `asyncio.loop.sock_recvfrom_into`."""
-    return await _until_done(self, sock, "recvfrom_into", buf, nbytes or 0)  # type: ignore[no-any-return]
+    _check(self, sock)
+    if not nbytes:
+        len(buf)  # what has none fails as it does in asyncio
+        nbytes = 0  # all of it, in bytes and not in items
+    return await _until_done(self, sock, "recvfrom_into", buf, nbytes)  # type: ignore[no-any-return]
 
 
 async def sock_sendto(self: _Loop, sock: socket.socket, data: Any, address: Any) -> int:
@@ -110,6 +119,8 @@ async def sock_sendto(self: _Loop, sock: socket.socket, data: Any, address: Any)
 
 async def sock_accept(self: _Loop, sock: socket.socket) -> tuple[socket.socket, Any]:
     """Accept a connection; return its socket, non-blocking, and who connected: `asyncio.loop.sock_accept`."""
+    _check(self, sock)
+    sock.fileno()  # what is no socket fails as it does in asyncio
     connection, address = await _until_done(self, sock, "accept")
     connection.setblocking(False)
     return connection, address

@@ -30,6 +30,11 @@ class Histogram:
 
     @classmethod
     def from_native(cls, numbers: tuple[int, float, float, list[tuple[float, int]]]) -> Histogram:
+        """Make one of what the native pool has counted.
+
+        Args:
+            numbers: count, sum and largest, in seconds, and the pairs of `buckets`.
+        """
         count, total, largest, buckets = numbers
         return cls(count, total, largest, tuple(buckets))
 
@@ -88,6 +93,12 @@ class ThreadPoolStats:
 
     @classmethod
     def from_native(cls, busy: int, counts: _aioxide._ThreadPoolCounts) -> ThreadPoolStats:
+        """Make them of what the native pool has counted.
+
+        Args:
+            busy: threads that run a call.
+            counts: the rest.
+        """
         return cls(
             queued=counts.queued,
             busy=busy,

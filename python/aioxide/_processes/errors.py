@@ -10,6 +10,11 @@ from typing import Any
 class WorkerDied(BrokenProcessPool):
     """The worker process that ran the call has died; the pool goes on (`on_worker_death="respawn"`).
 
+    Args:
+        message: what happened.
+        pid: as the attribute.
+        exitcode: as the attribute.
+
     Attributes:
         pid: the process.
         exitcode: its exit code; the negative number of the signal that killed it; None where nobody could tell.

@@ -78,12 +78,12 @@ class _RunningFuture(Future[_T]):
 
 
 class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
-    """A pool of worker processes: `concurrent.futures.ProcessPoolExecutor`, faster, and robust where asked to be.
+    """A pool of worker processes: a faster `concurrent.futures.ProcessPoolExecutor`, with more options.
 
     Args:
         max_workers: how many processes at most; the number of processors by default.
-        mp_context: a `multiprocessing` context, which says how workers are started; the interpreter's default by
-            default, but a context that can start workers later where a keyword below needs one.
+        mp_context: a `multiprocessing` context, which says how workers are started. None: the interpreter's default,
+            but "spawn" with `max_tasks_per_child`, and with `idle_timeout` or `max_rss` if that default is "fork".
         initializer: called with `initargs` in each worker first. If it raises, the pool is broken.
         initargs: its arguments.
         max_tasks_per_child: calls after which a worker is replaced. The next one starts before it ends.
@@ -95,8 +95,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             replaced. Cancelling the asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
-            None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
-            a coroutine back is that it awaits its calls. Nor in a done callback of this pool's.
+            None: any number. `submit()` never blocks a thread that runs an event loop, nor a done callback of this
+            pool, and `run_in_executor` never blocks: there the call waits its turn.
         max_rss: bytes of resident memory above which a worker is replaced after the call that it runs.
 
     Raises:
@@ -187,11 +187,24 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
+        """Call `fn(*args, **kwargs)` in a worker.
+
+        Blocks while `max_pending` calls wait, except in a thread that runs an event loop and in a done callback of this
+        pool. What cannot be pickled is the future's exception.
+
+        Args:
+            fn: what to call.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
+        Returns:
+            A concurrent.futures.Future with what `fn` returns or raises, which can also be awaited.
 
         Raises:
             BrokenProcessPool: the pool is broken.
-            RuntimeError: it is shut down.
+            RuntimeError: it is shut down, or belongs to the process that this one was forked from.
+
+        Source: concurrent.futures.Executor.submit (PEP 3148).
         """
         if _aioxide._submit_is_wrapped(ProcessPoolExecutor):
             # It comes back by `_pending_work_items`.
@@ -265,6 +278,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         Raises:
             TimeoutError: a result was not there in time.
             ValueError: `chunksize` or `buffersize` is less than 1.
+
+        Source: concurrent.futures.Executor.map (PEP 3148); `buffersize`: CPython 3.14.
         """
         chunksize = checked_chunksize(chunksize)
         if chunksize == 1:
@@ -393,6 +408,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """Send SIGTERM to every worker, and shut down: calls that are not finished fail.
 
         Raises nothing: a worker that has ended by itself is left out.
+
+        Source: concurrent.futures.ProcessPoolExecutor.terminate_workers (CPython 3.14; here on every version).
         """
         self._force_shutdown(operation=_TERMINATE)
 
@@ -400,6 +417,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         """Send SIGKILL to every worker, and shut down: calls that are not finished fail.
 
         Raises nothing: a worker that has ended by itself is left out.
+
+        Source: concurrent.futures.ProcessPoolExecutor.kill_workers (CPython 3.14; here on every version).
         """
         self._force_shutdown(operation=_KILL)
 

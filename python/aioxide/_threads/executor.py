@@ -41,13 +41,11 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         idle_timeout: after how many seconds without a call a thread ends. None: never, as in the standard
             class.
         max_pending: how many calls may wait for a thread. When so many do, `submit()` blocks until one of
-            them starts. None: any number. In a thread that runs an event loop `submit()` does not block, and
-            neither does `loop.run_in_executor()`, nor a worker of this pool: their calls wait their turn, and
-            what holds a coroutine back is that it awaits them.
-        spin: for how many seconds a thread that waits for a call, and an aioxide loop or a `result()` that
-            waits for one of this pool, looks for it before it goes to sleep; 0 for not at all. None: what
-            `AIOXIDE_SPIN` says, which is in microseconds, or 50 microseconds. Off where only one processor can be
-            used.
+            them starts. None: any number. `submit()` never blocks a thread that runs an event loop, nor a
+            worker of this pool, and `loop.run_in_executor()` never blocks: there the call waits its turn.
+        spin: seconds that a waiting worker, or an aioxide loop or a `result()` that waits for a call of this pool,
+            looks for it before it goes to sleep. 0: not at all. None: `AIOXIDE_SPIN`, which is in microseconds, or
+            else 50 microseconds. Off if the process can use only one processor.
         context_options: what the class's `prepare_context()` takes (3.14).
 
     Raises:
@@ -123,6 +121,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         """Return an iterator equivalent to `map(fn, *iterables)`, whose calls run in the threads.
 
         Args:
+            fn: called with one item of each iterable.
+            iterables: what is mapped over; as many calls as the shortest has items.
             timeout: seconds for the whole iteration. None: no limit.
             chunksize: ignored: it is for pools of processes.
             buffersize: how many calls are submitted ahead of the results that were yielded. None: all at
@@ -131,13 +131,19 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         Raises:
             TimeoutError: a result was not there in time.
             TypeError, ValueError: `buffersize` is no integer above 0, or `timeout` no number.
+
+        Source: concurrent.futures.Executor.map (PEP 3148); `buffersize`: CPython 3.14.
         """
         return map_calls(self, fn, iterables, timeout, buffersize)
 
     map.__qualname__ = StandardPool.map.__qualname__  # which errors about the arguments name
 
     def stats(self) -> ThreadPoolStats:
-        """Return what the pool does at this moment, and what it has done since it was made."""
+        """Return what the pool does at this moment, and what it has done since it was made.
+
+        Raises:
+            TypeError: the pool has a queue of the user's, or starts its threads itself: nothing is counted.
+        """
         queue = self._queue
         if queue is None:
             raise TypeError(
@@ -151,6 +157,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         Args:
             wait: return only when all that is queued or runs is done, and the threads have ended.
             cancel_futures: cancel the calls that are queued.
+
+        Source: concurrent.futures.Executor.shutdown (PEP 3148).
         """
         queue = self._queue
         if queue is None:

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3_ffi::*;
 
+use super::docs;
 use super::future::{self, PoolFuture, State, list_in};
 use crate::ffi::args::{Named, Overriding, bind_init, refuse_init, type_error_text};
 use crate::ffi::calls::call;
@@ -173,17 +174,49 @@ pub fn load() -> Res<*mut PyTypeObject> {
 
 fn methods(class: Class<PoolFuture>) -> Class<PoolFuture> {
     class
-        .fast(c"result", py_result, c"result($self, timeout=None)\n--\n\nReturn the result of the call; wait for it for at most timeout seconds.")
-        .fast(c"exception", py_exception, c"exception($self, timeout=None)\n--\n\nReturn the exception of the call, or None; wait for it for at most timeout seconds.")
-        .fast(c"done", |this, args| bare(this, args, c"done", || this.is_done()), c"done($self)\n--\n\nReturn True if the call was cancelled or has finished.")
-        .fast(c"running", |this, args| bare(this, args, c"running", || this.seen_state() == State::Running), c"running($self)\n--\n\nReturn True if the call runs.")
-        .fast(c"cancelled", |this, args| bare(this, args, c"cancelled", || this.is_cancelled()), c"cancelled($self)\n--\n\nReturn True if the call was cancelled.")
-        .fast(c"cancel", |this, args| bare(this, args, c"cancel", || this.cancel())?, c"cancel($self)\n--\n\nCancel the call, if it does not run yet; return whether it is cancelled.")
-        .fast(c"add_done_callback", |this, args| taking(this, args, c"add_done_callback", "fn", |callback| this.add_done_callback(callback)), c"add_done_callback($self, fn, /)\n--\n\nCall fn with the future when it is done: now, if it is.")
-        .fast(c"set_running_or_notify_cancel", |this, args| bare(this, args, c"set_running_or_notify_cancel", || this.set_running())?, c"set_running_or_notify_cancel($self)\n--\n\nFor executors: the call starts. Return False if it was cancelled.")
-        .fast(c"set_result", |this, args| taking(this, args, c"set_result", "result", |value| this.set_result(value.to_obj())), c"set_result($self, result, /)\n--\n\nFor executors: set the result of the call.")
-        .fast(c"set_exception", |this, args| taking(this, args, c"set_exception", "exception", |value| this.set_exception(value.to_obj())), c"set_exception($self, exception, /)\n--\n\nFor executors: set what the call has raised.")
-        .noargs(c"_invoke_callbacks", PoolFuture::invoke_callbacks, c"_invoke_callbacks($self)\n--\n\nCall the callbacks.")
+        .fast(c"result", py_result, docs::RESULT)
+        .fast(c"exception", py_exception, docs::EXCEPTION)
+        .fast(c"done", |this, args| bare(this, args, c"done", || this.is_done()), docs::DONE)
+        .fast(
+            c"running",
+            |this, args| bare(this, args, c"running", || this.seen_state() == State::Running),
+            docs::RUNNING,
+        )
+        .fast(
+            c"cancelled",
+            |this, args| bare(this, args, c"cancelled", || this.is_cancelled()),
+            docs::CANCELLED,
+        )
+        .fast(c"cancel", |this, args| bare(this, args, c"cancel", || this.cancel())?, docs::CANCEL)
+        .fast(
+            c"add_done_callback",
+            |this, args| {
+                taking(this, args, c"add_done_callback", "fn", |callback| this.add_done_callback(callback))
+            },
+            docs::ADD_DONE_CALLBACK,
+        )
+        .fast(
+            c"set_running_or_notify_cancel",
+            |this, args| bare(this, args, c"set_running_or_notify_cancel", || this.set_running())?,
+            docs::SET_RUNNING,
+        )
+        .fast(
+            c"set_result",
+            |this, args| taking(this, args, c"set_result", "result", |value| this.set_result(value.to_obj())),
+            docs::SET_RESULT,
+        )
+        .fast(
+            c"set_exception",
+            |this, args| {
+                taking(this, args, c"set_exception", "exception", |value| this.set_exception(value.to_obj()))
+            },
+            docs::SET_EXCEPTION,
+        )
+        .noargs(
+            c"_invoke_callbacks",
+            PoolFuture::invoke_callbacks,
+            c"_invoke_callbacks($self)\n--\n\nCall the callbacks.",
+        )
 }
 
 fn attributes(class: Class<PoolFuture>) -> Class<PoolFuture> {

@@ -1,6 +1,6 @@
 //! The builder of heap types.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use pyo3_ffi::*;
 
@@ -137,7 +137,7 @@ impl TypeDef {
     pub fn build(mut self, base: Option<Ref>) -> Res<*mut PyTypeObject> {
         let base_size = base.map_or(size_of::<PyObject>(), size_of_type);
         for method in &mut self.methods {
-            if let Some(doc) = inherited_doc(base, method.ml_name) {
+            if let Some(doc) = with_signature(base, method) {
                 method.ml_doc = doc;
             }
         }
@@ -168,7 +168,23 @@ impl TypeDef {
     }
 }
 
-/// What the base says of a method that it has in C too: the text begins with its signature, for `inspect` and editors.
+/// Our text of a method that the base has in C too, behind the base's signature, which is what `inspect` and editors read: it
+/// differs between versions. None where ours has a signature of its own, or the base has none.
+fn with_signature(base: Option<Ref>, method: &PyMethodDef) -> Option<*const c_char> {
+    const END: &[u8] = b")\n--\n\n";
+    // SAFETY: the texts of two tables, which live as long as their types: for ever.
+    let (ours, theirs) =
+        unsafe { (CStr::from_ptr(method.ml_doc), CStr::from_ptr(inherited_doc(base, method.ml_name)?)) };
+    let end_of = |text: &CStr| text.to_bytes().windows(END.len()).position(|part| part == END);
+    if end_of(ours).is_some() {
+        return None;
+    }
+    let signature = &theirs.to_bytes()[..end_of(theirs)? + END.len()];
+    let text = CString::new([signature, ours.to_bytes()].concat()).ok()?;
+    Some(text.into_raw().cast_const())
+}
+
+/// What the base says of a method that it has in C too.
 fn inherited_doc(base: Option<Ref>, name: *const c_char) -> Option<*const c_char> {
     let base = base?.as_ptr();
     // SAFETY: the type of what was found says what it is; its definition, with the text, lives as long as the base.

@@ -6,7 +6,7 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::state::{self, Parts, Stream};
-use super::{info, life, send};
+use super::{docs, info, life, send};
 use crate::engine::LoopObject;
 use crate::ffi::args::{Args, Named, Overriding, type_error_text};
 use crate::ffi::calls::{call_method, dict, tuple};
@@ -370,7 +370,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
 }
 
 fn slots(def: TypeDef, body: usize) -> TypeDef {
-    def.doc(c"A stream connection, TCP or Unix: an asyncio.Transport, native.")
+    def.doc(docs::TRANSPORT)
         .slot(Py_tp_new, tp_new as *mut c_void)
         .slot(Py_tp_init, tp_init as *mut c_void)
         .slot(Py_tp_finalize, tp_finalize as *mut c_void)
@@ -380,47 +380,53 @@ fn slots(def: TypeDef, body: usize) -> TypeDef {
         .getset(c"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict)
 }
 
+/// What asyncio documents.
+fn public(class: Class<Stream>) -> Class<Stream> {
+    class
+        .fast(c"write", write, docs::WRITE)
+        .fast(c"writelines", write_lines, docs::WRITELINES)
+        .fast(c"write_eof", write_eof, docs::WRITE_EOF)
+        .fast(c"can_write_eof", can_write_eof, docs::CAN_WRITE_EOF)
+        .fast(c"close", close, docs::CLOSE)
+        .fast(c"abort", abort, docs::ABORT)
+        .fast(c"is_closing", is_closing, docs::IS_CLOSING)
+        .fast(c"is_reading", is_reading, docs::IS_READING)
+        .fast(c"pause_reading", pause_reading, docs::PAUSE_READING)
+        .fast(c"resume_reading", resume_reading, docs::RESUME_READING)
+        .fast(c"get_protocol", get_protocol, docs::GET_PROTOCOL)
+        .fast(c"set_protocol", set_protocol, docs::SET_PROTOCOL)
+        .fast(c"get_extra_info", get_extra_info, docs::GET_EXTRA_INFO)
+        .fast(c"get_write_buffer_size", get_write_buffer_size, docs::GET_WRITE_BUFFER_SIZE)
+        .fast(c"get_write_buffer_limits", get_write_buffer_limits, docs::GET_WRITE_BUFFER_LIMITS)
+        .fast(c"set_write_buffer_limits", set_write_buffer_limits, docs::SET_WRITE_BUFFER_LIMITS)
+}
+
 fn methods(class: Class<Stream>) -> Class<Stream> {
-    class.fast(
-        c"write",
-        write,
-        c"write($self, data)\n--\n\nSend bytes; they leave at the end of this turn of the loop, in order.",
-    )
-    .fast(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nSend several bytes objects.")
-    .fast(c"write_eof", write_eof, c"Close the sending side once all has been sent.")
-    .fast(c"can_write_eof", can_write_eof, c"Return True: the sending side can be closed alone.")
-    .fast(c"close", close, c"Close once all has been sent.")
-    .fast(c"abort", abort, c"Close now; what was not sent is lost.")
-    .fast(c"is_closing", is_closing, c"Return True if it is closing or closed.")
-    .fast(c"is_reading", is_reading, c"Return True if it receives.")
-    .fast(c"pause_reading", pause_reading, c"Stop receiving.")
-    .fast(c"resume_reading", resume_reading, c"Receive again.")
-    .fast(c"get_protocol", get_protocol, c"Return the protocol.")
-    .fast(c"set_protocol", set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol.")
-    .fast(c"get_extra_info", get_extra_info, c"Return what is known by that name, or default.")
-    .fast(c"get_write_buffer_size", get_write_buffer_size, c"Return how many bytes wait to be sent.")
-    .fast(c"get_write_buffer_limits", get_write_buffer_limits, c"Return (low, high), in bytes.")
-    .fast(c"set_write_buffer_limits", set_write_buffer_limits, c"Set the marks of flow control, in bytes.")
-    // The two that `loop.sendfile` uses to know when what was written has left.
-    .fast(c"_make_empty_waiter", make_empty_waiter, c"A future that is done when all has been sent.")
-    .fast(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future.")
-    // The two that the socket which `get_extra_info` gives calls before it does something.
-    .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
-    .noargs(
-        c"_write_at_once",
-        |this| life::act(this, send::write_at_once(this)?),
-        c"Send what was written, and from now on each write in the call.",
-    )
-    // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
-    .noargs(c"_detach_engine", life::unregister, c"Take the descriptor out of the loop.")
-    .noargs(c"_attach_engine", attach_engine, c"Give the descriptor back to the loop.")
-    .onearg(c"_force_close", |this, exception| life::force_close(this, given(exception)), c"Close now, because of an exception.")
-    .fast(c"_fatal_error", fatal_error, c"Report an exception and close now.")
-    .onearg(
-        c"_call_connection_lost",
-        |this, exception| life::connection_lost(this, given(exception)),
-        c"Tell the protocol and release everything.",
-    )
+    public(class)
+        // The two that `loop.sendfile` uses to know when what was written has left.
+        .fast(c"_make_empty_waiter", make_empty_waiter, c"A future that is done when all has been sent.")
+        .fast(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future.")
+        // The two that the socket which `get_extra_info` gives calls before it does something.
+        .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
+        .noargs(
+            c"_write_at_once",
+            |this| life::act(this, send::write_at_once(this)?),
+            c"Send what was written, and from now on each write in the call.",
+        )
+        // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
+        .noargs(c"_detach_engine", life::unregister, c"Take the descriptor out of the loop.")
+        .noargs(c"_attach_engine", attach_engine, c"Give the descriptor back to the loop.")
+        .onearg(
+            c"_force_close",
+            |this, exception| life::force_close(this, given(exception)),
+            c"Close now, because of an exception.",
+        )
+        .fast(c"_fatal_error", fatal_error, c"Report an exception and close now.")
+        .onearg(
+            c"_call_connection_lost",
+            |this, exception| life::connection_lost(this, given(exception)),
+            c"Tell the protocol and release everything.",
+        )
 }
 
 fn attributes(class: Class<Stream>) -> Class<Stream> {

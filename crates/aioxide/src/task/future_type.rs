@@ -9,7 +9,7 @@ use super::future::{Future, FutureHead, State, given, of_plain};
 use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::report::{aside, report_made};
-use super::{cancel, classes, iter, task, waiters};
+use super::{cancel, classes, docs, iter, task, waiters};
 use crate::ffi::args::{Args, Overriding, bind_init, refuse_init};
 use crate::ffi::calls::{call, tuple};
 use crate::ffi::class::{Class, Native};
@@ -391,21 +391,13 @@ pub unsafe fn free_subclass(slf: Raw) {
 /// The attributes and methods that Future and Task have in common.
 pub fn common(class: Class<FutureHead>) -> Class<FutureHead> {
     let class = class
-        .noargs(
-            c"result",
-            result,
-            c"Return the result; raise the exception, CancelledError or InvalidStateError.",
-        )
-        .fast(c"exception", exception, c"Return the exception that was set, or None.")
-        .fast(c"add_done_callback", add_done_callback, c"Call fn(self) when done, in the given context.")
-        .fast(
-            c"remove_done_callback",
-            remove_done_callback,
-            c"Remove all instances of a callback; return how many.",
-        )
-        .noargs(c"cancelled", |this| this.state() == State::Cancelled, c"Return True if it was cancelled.")
-        .noargs(c"done", done, c"Return True if it is done: result, exception or cancellation.")
-        .fast(c"get_loop", get_loop, c"Return the event loop it is bound to.")
+        .noargs(c"result", result, docs::RESULT)
+        .fast(c"exception", exception, docs::EXCEPTION)
+        .fast(c"add_done_callback", add_done_callback, docs::ADD_DONE_CALLBACK)
+        .fast(c"remove_done_callback", remove_done_callback, docs::REMOVE_DONE_CALLBACK)
+        .noargs(c"cancelled", |this| this.state() == State::Cancelled, docs::CANCELLED)
+        .noargs(c"done", done, docs::DONE)
+        .fast(c"get_loop", get_loop, docs::GET_LOOP)
         .noargs(
             c"_make_cancelled_error",
             |this| this.make_cancelled_error(),
@@ -432,19 +424,16 @@ fn attributes(class: Class<FutureHead>) -> Class<FutureHead> {
     if cfg!(Py_3_14) { class.get(c"_asyncio_awaited_by", get_awaited_by) } else { class }
 }
 
-const DOC: &CStr =
-    c"Future(*, loop=None)\n--\n\nThe result of an operation, when it is there: asyncio.Future, native.";
-
 pub fn load() -> Res<()> {
     let padding = layout().future_body - size_of_type(imported().future_type);
     let class = Class::behind(c"aioxide.Future", padding + size_of::<Future>())
-        .fast(c"set_result", set_result, c"Mark it done with a result.")
-        .fast(c"set_exception", set_exception, c"Mark it done with an exception.")
-        .fast(c"cancel", py_cancel, c"Cancel it; return False if it was done already.")
+        .fast(c"set_result", set_result, docs::SET_RESULT)
+        .fast(c"set_exception", set_exception, docs::SET_EXCEPTION)
+        .fast(c"cancel", py_cancel, docs::CANCEL)
         .unary(Py_tp_repr, repr)
         .also(|def| {
             def.flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
-                .doc(DOC)
+                .doc(docs::FUTURE)
                 .slot(Py_tp_init, tp_init as *mut c_void)
                 .collector(tp_traverse, tp_clear, tp_dealloc)
                 .slot(Py_tp_finalize, tp_finalize as *mut c_void)

@@ -7,7 +7,7 @@ use pyo3_ffi::*;
 use super::handle::{self, HANDLES, Handle, Types, types};
 use super::handle_run::{run, wait_until_ended};
 use super::overrides::GET_DEBUG;
-use super::scheduled;
+use super::{docs, scheduled};
 use crate::ffi::args::{Args, Overriding};
 use crate::ffi::calls::{call, call_method};
 use crate::ffi::class::{Class, Native};
@@ -162,9 +162,9 @@ const WEAKREFS_AT: usize = std::mem::offset_of!(Handle, weakrefs);
 fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
     Class::<Handle>::new(name)
         .collected_by(tp_dealloc)
-        .fast(c"cancel", cancel, c"Cancel the callback; a second call does nothing.")
-        .fast(c"cancelled", cancelled, c"Return True if the callback was cancelled.")
-        .fast(c"get_context", get_context, c"Return the contextvars.Context of the callback.")
+        .fast(c"cancel", cancel, docs::HANDLE_CANCEL)
+        .fast(c"cancelled", cancelled, docs::HANDLE_CANCELLED)
+        .fast(c"get_context", get_context, docs::HANDLE_GET_CONTEXT)
         // SAFETY: a handle.
         .noargs(c"_run", |this| unsafe { run(this.object().to_obj()) }, c"Run the callback in its context.")
         .noargs(
@@ -194,16 +194,10 @@ fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
 
 /// Makes the two types.
 pub fn load() -> Res<()> {
-    let handle = common(
-        c"aioxide.Handle",
-        c"A callback scheduled with call_soon, call_soon_threadsafe, add_reader or add_writer.",
-    );
-    let thread_safe = common(
-        c"aioxide.ThreadSafeHandle",
-        c"A callback scheduled with call_soon_threadsafe: cancel() waits while another thread runs it.",
-    );
-    let timer = common(c"aioxide.TimerHandle", c"A callback scheduled with call_later or call_at.")
-        .fast(c"when", when, c"Return the time when it is due, in seconds on the loop's clock.")
+    let handle = common(c"aioxide.Handle", docs::HANDLE);
+    let thread_safe = common(c"aioxide.ThreadSafeHandle", docs::THREAD_SAFE_HANDLE);
+    let timer = common(c"aioxide.TimerHandle", docs::TIMER_HANDLE)
+        .fast(c"when", when, docs::WHEN)
         .get(c"_when", |this| float(this.when.get()))
         .get(c"_scheduled", |this| this.scheduled.get())
         .also(|def| {

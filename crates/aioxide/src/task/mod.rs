@@ -4,7 +4,7 @@
 //! # Files
 //!
 //! From below:
-//! - ground: `classes` (which types are ours), `marks`, `overrides`, `outcome`, `blocks`, `stop_iteration`
+//! - ground: `classes` (which types are ours), `marks`, `overrides`, `outcome`, `blocks`, `stop_iteration`, `docs` (docstrings)
 //! - a loop: `ready` (the queue) < `loop_state` < `handle` < `scheduled`, `report`, `foreign` (tasks that are not ours)
 //! - a future: `future` (fields, transitions) < `task` (fields) < `registry`, `callables` < `waiters` < `cancel` < `finish`
 //! - what runs: `handle_run` < `step`
@@ -63,6 +63,7 @@ mod blocks;
 pub mod callables;
 pub mod cancel;
 pub mod classes;
+mod docs;
 pub mod finish;
 pub mod foreign;
 pub mod future;

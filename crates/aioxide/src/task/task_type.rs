@@ -1,6 +1,6 @@
 //! The Python type `aioxide.Task`, a real subclass of `_asyncio.Task`; see `future_type` for what that means.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use pyo3_ffi::*;
 
@@ -10,7 +10,7 @@ use super::loop_state::LoopState;
 use super::marks::Mark;
 use super::overrides::GET_DEBUG;
 use super::task::{Task, TaskHead};
-use super::{cancel, classes, registry, report, step};
+use super::{cancel, classes, docs, registry, report, step};
 use crate::ffi::args::{Args, bind_init, refuse_init};
 use crate::ffi::calls::{call, call_method};
 use crate::ffi::class::{Class, Native};
@@ -329,13 +329,10 @@ unsafe fn release(slf: Raw) {
     }
 }
 
-const DOC: &CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
-    A coroutine wrapped in a Future: asyncio.Task, native.";
-
 pub fn load() -> Res<()> {
     let class = common(methods().also(|def| {
         def.flags(Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
-            .doc(DOC)
+            .doc(docs::TASK)
             .slot(Py_tp_new, tp_new as *mut c_void)
             .slot(Py_tp_init, tp_init as *mut c_void)
             .collector(tp_traverse, tp_clear, tp_dealloc)
@@ -348,30 +345,18 @@ pub fn load() -> Res<()> {
 fn methods() -> Class<FutureHead> {
     let padding = layout().task_body - size_of_type(imported().task_type);
     let class = Class::<TaskHead>::behind(c"aioxide.Task", padding + size_of::<Task>())
-        .fast(c"set_result", set_result, c"Raise RuntimeError: a task's result is its coroutine's.")
-        .fast(c"set_exception", set_exception, c"Raise RuntimeError: a task's result is its coroutine's.")
-        .fast(c"cancel", py_cancel, c"Request that the task cancel itself; return False if it is done.")
+        .fast(c"set_result", set_result, docs::TASK_SET_RESULT)
+        .fast(c"set_exception", set_exception, docs::TASK_SET_EXCEPTION)
+        .fast(c"cancel", py_cancel, docs::TASK_CANCEL)
         .unary(Py_tp_repr, repr)
-        .noargs(
-            c"cancelling",
-            |this| int(this.future.cancels.get().into()),
-            c"Return the number of cancellation requests that stand.",
-        )
-        .noargs(
-            c"uncancel",
-            |this| int(cancel::uncancel(this).into()),
-            c"Take one cancellation request back; return how many are left.",
-        )
-        .noargs(c"get_coro", |this| this.coro().or_none(), c"Return the coroutine.")
-        .noargs(
-            c"get_context",
-            |this| this.context(),
-            c"Return the contextvars.Context that the coroutine runs in.",
-        )
-        .noargs(c"get_name", get_name, c"Return the name.")
-        .onearg(c"set_name", |this, value| text(value).map(|name| this.name().set(name)), c"Set the name.")
-        .fast(c"get_stack", get_stack, c"Return the list of stack frames of the coroutine.")
-        .fast(c"print_stack", print_stack, c"Print the stack or traceback of the coroutine.")
+        .noargs(c"cancelling", |this| int(this.future.cancels.get().into()), docs::CANCELLING)
+        .noargs(c"uncancel", |this| int(cancel::uncancel(this).into()), docs::UNCANCEL)
+        .noargs(c"get_coro", |this| this.coro().or_none(), docs::GET_CORO)
+        .noargs(c"get_context", |this| this.context(), docs::GET_CONTEXT)
+        .noargs(c"get_name", get_name, docs::GET_NAME)
+        .onearg(c"set_name", |this, value| text(value).map(|name| this.name().set(name)), docs::SET_NAME)
+        .fast(c"get_stack", get_stack, docs::GET_STACK)
+        .fast(c"print_stack", print_stack, docs::PRINT_STACK)
         .get(c"_coro", |this| this.coro().or_none())
         .get(c"_fut_waiter", |this| this.waits_for.or_none())
         .get(c"_must_cancel", |this| this.future.marks.has(Mark::MustCancel))

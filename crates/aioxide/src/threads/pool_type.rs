@@ -1,6 +1,6 @@
 //! `ThreadPool`, the native base of `aioxide.ThreadPoolExecutor`.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
 
 use aioxide_sys::clock;
@@ -273,6 +273,27 @@ fn set_resolve(this: &ThreadPool, value: Option<Ref>) -> Res<()> {
     Ok(())
 }
 
+const SUBMIT_DOC: &CStr = c"submit($self, fn, /, *args, **kwargs)
+--
+
+Call fn(*args, **kwargs) in a thread of the pool.
+
+Blocks while max_pending calls wait, except in a thread that runs an event loop and in a worker of this pool.
+
+Args:
+    fn: what to call.
+    args: its positional arguments.
+    kwargs: its keyword arguments.
+
+Returns:
+    A concurrent.futures.Future with what fn returns or raises, which can also be awaited.
+
+Raises:
+    RuntimeError: the pool was shut down, the interpreter ends, or no thread can be started.
+    BrokenThreadPool: the initializer has failed.
+
+Source: concurrent.futures.Executor.submit (PEP 3148).";
+
 /// Makes the type; the module exports it.
 pub fn load() -> Res<*mut PyTypeObject> {
     let pool = Class::<ThreadPool>::new(c"aioxide._aioxide.ThreadPool")
@@ -282,10 +303,18 @@ pub fn load() -> Res<*mut PyTypeObject> {
                 .slot(Py_tp_new, PyType_GenericNew as *mut c_void)
         })
         .collected()
-        .fast(c"submit", submit, c"submit($self, fn, /, *args, **kwargs)\n--\n\nHave fn(*args, **kwargs) called in a thread of the pool; return its future.")
+        .fast(c"submit", submit, SUBMIT_DOC)
         .fast(c"_run_for_loop", run_for_loop, c"Have func(*args) called; return a future of the loop.")
-        .noargs(c"_provide_worker", py_provide_worker, c"Call an idle worker, or start a thread, if one is needed.")
-        .noargs(c"_abandon_queue", ThreadPool::abandon_queue, c"Go on without the native queue; what it holds still runs.")
+        .noargs(
+            c"_provide_worker",
+            py_provide_worker,
+            c"Call an idle worker, or start a thread, if one is needed.",
+        )
+        .noargs(
+            c"_abandon_queue",
+            ThreadPool::abandon_queue,
+            c"Go on without the native queue; what it holds still runs.",
+        )
         .getset(c"_queue", |this| this.queue.or_none(), set_queue)
         .getset(c"_resolve", |this| this.resolve.or_none(), set_resolve)
         .build(None)?;
