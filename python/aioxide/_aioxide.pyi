@@ -140,7 +140,8 @@ class Loop:
     def is_closed(self) -> bool: ...
     def get_debug(self) -> bool: ...
     def create_future(self) -> asyncio.Future[Any]: ...
-    if sys.version_info >= (3, 14):
+    # From 3.13.3 on; type checkers tell no smaller versions apart.
+    if sys.version_info >= (3, 13):
         def create_task(
             self,
             coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],

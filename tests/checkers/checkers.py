@@ -12,6 +12,8 @@ from tests.support.interpreters import PACKAGE_PARENT, run_python
 
 HERE = Path(__file__).parent
 CHECKERS = ["mypy", "pyright"]
+# The oldest and the newest Python that they know.
+VERSIONS = ["3.11", "3.14"]
 
 EXPECTED = re.compile(r"# mypy: (?P<mypy>[\w-]+(?:, [\w-]+)*); pyright: (?P<pyright>\w+(?:, \w+)*)$")
 
@@ -21,26 +23,28 @@ def need(checker):
         pytest.skip(f"{checker} is not installed (tests/checkers/requirements.txt)")
 
 
-def findings(checker, folder, scratch):
+def findings(checker, folder, scratch, version=VERSIONS[-1]):
     """What a checker, as strict as it can be, finds in the programs of a folder: {program: {(line, kind), ...}}.
 
     Args:
         checker: its name.
         folder: where the programs are.
         scratch: a folder for its settings and caches.
+        version: of the Python that is to run them.
     """
     found = {path.name: set() for path in Path(folder).glob("*.py")}
     assert found, f"no programs in {folder}"
-    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](folder, scratch):
+    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](folder, scratch, version):
         assert Path(path).name in found, f"{checker}: {path}:{line}: {text}"
         found[Path(path).name].add((line, kind))
         print(f"{checker}: {Path(path).name}:{line}: {text} [{kind}]")
     return found
 
 
-def _mypy(folder, scratch):
+def _mypy(folder, scratch, version):
+    options = ["--strict", "--config-file=", "--output=json", f"--cache-dir={scratch}", f"--python-version={version}"]
     # Errors in our own sources are for `make lint` to find.
-    options = ["--strict", "--config-file=", "--follow-imports=silent", "--output=json", f"--cache-dir={scratch}/mypy"]
+    options.append("--follow-imports=silent")
     programs = sorted(Path(folder).glob("*.py"))
     done = run_python("-m", "mypy", *options, *programs, cwd=scratch, timeout=110, MYPYPATH=PACKAGE_PARENT)
     assert done.returncode in (0, 1) and not done.stderr, done.stderr or done.stdout
@@ -49,8 +53,9 @@ def _mypy(folder, scratch):
             yield row["file"], row["line"], row["code"], row["message"]
 
 
-def _pyright(folder, scratch):
+def _pyright(folder, scratch, version):
     settings = {"include": [str(folder)], "extraPaths": [PACKAGE_PARENT], "typeCheckingMode": "strict"}
+    settings["pythonVersion"] = version
     project = Path(scratch) / "pyrightconfig.json"
     project.write_text(json.dumps(settings))
     options = ["--outputjson", "--project", project, "--pythonpath", sys.executable]

@@ -14,16 +14,23 @@ from aioxide._entry import namespace
 
 from tests.support.interpreters import run_python
 
-from .checkers import CHECKERS, HERE, expected, findings, need
+from .checkers import CHECKERS, HERE, VERSIONS, expected, findings, need
 
 ACCEPTED, REFUSED = HERE / "accepted", HERE / "refused"
 PROGRAMS = sorted(path.name for path in ACCEPTED.glob("*.py"))
 
 
+with_checkers = pytest.mark.by_version(
+    sys.version_info[:2] != (3, 14), "the checkers are tried on one Python, and asked there about the others"
+)
+
+
+@with_checkers
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("checker", CHECKERS)
-def test_what_runs_is_accepted(checker, tmp_path):
+def test_what_runs_is_accepted(checker, version, tmp_path):
     need(checker)
-    assert not {name: found for name, found in findings(checker, ACCEPTED, tmp_path).items() if found}
+    assert not {name: found for name, found in findings(checker, ACCEPTED, tmp_path, version).items() if found}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -34,6 +41,7 @@ def test_what_is_accepted_runs(program):
     assert done.returncode == 0, done.stderr
 
 
+@with_checkers
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_what_is_wrong_is_refused(checker, tmp_path):
     """The very lines, each for its own reason."""
@@ -43,6 +51,7 @@ def test_what_is_wrong_is_refused(checker, tmp_path):
     assert findings(checker, REFUSED, tmp_path) == wanted
 
 
+@with_checkers
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_an_error_is_seen(checker, tmp_path):
     """The tests above can fail: both checkers read the programs and our annotations."""

@@ -32,6 +32,7 @@ def runs_of_mypy():
     return [line.split() for line in re.findall(r" -m mypy (.*)", done.stdout)]
 
 
+@pytest.mark.by_version(sys.version_info[:2] != (3, 14), "mypy is installed for one Python")
 @pytest.mark.skipif(
     importlib.util.find_spec("mypy") is None, reason="mypy is not installed (tests/checkers/requirements.txt)"
 )

@@ -32,6 +32,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from contextvars import Context, ContextVar
     from multiprocessing.context import BaseContext
 
     from .._pools.stats import ProcessPoolStats, WorkerInfo
@@ -284,7 +285,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         *,
         timeout: float | None = None,
         retries: int = 0,
-        context: Any = None,
+        context: Context | Iterable[ContextVar[Any]] | None = None,
     ) -> PoolFuture[_T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
 
