@@ -23,25 +23,26 @@ def need(checker):
         pytest.skip(f"{checker} is not installed (tests/checkers/requirements.txt)")
 
 
-def findings(checker, folder, scratch, version=VERSIONS[-1]):
-    """What a checker, as strict as it can be, finds in the programs of a folder: {program: {(line, kind), ...}}.
+def findings(checker, folder, scratch, version=VERSIONS[-1], mode="strict"):
+    """What a checker finds in the programs of a folder: {program: {(line, kind), ...}}.
 
     Args:
         checker: its name.
         folder: where the programs are.
         scratch: a folder for its settings and caches.
         version: of the Python that is to run them.
+        mode: pyright's; "strict" tells of each type that it does not know, also where that follows from another error.
     """
     found = {path.name: set() for path in Path(folder).glob("*.py")}
     assert found, f"no programs in {folder}"
-    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](folder, scratch, version):
+    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](folder, scratch, version, mode):
         assert Path(path).name in found, f"{checker}: {path}:{line}: {text}"
         found[Path(path).name].add((line, kind))
         print(f"{checker}: {Path(path).name}:{line}: {text} [{kind}]")
     return found
 
 
-def _mypy(folder, scratch, version):
+def _mypy(folder, scratch, version, _mode):
     options = ["--strict", "--config-file=", "--output=json", f"--cache-dir={scratch}", f"--python-version={version}"]
     # Errors in our own sources are for `make lint` to find.
     options.append("--follow-imports=silent")
@@ -53,9 +54,9 @@ def _mypy(folder, scratch, version):
             yield row["file"], row["line"], row["code"], row["message"]
 
 
-def _pyright(folder, scratch, version):
-    settings = {"include": [str(folder)], "extraPaths": [PACKAGE_PARENT], "typeCheckingMode": "strict"}
-    settings["pythonVersion"] = version
+def _pyright(folder, scratch, version, mode):
+    settings = {"include": [str(folder)], "extraPaths": [PACKAGE_PARENT]}
+    settings |= {"pythonVersion": version, "typeCheckingMode": mode}
     project = Path(scratch) / "pyrightconfig.json"
     project.write_text(json.dumps(settings))
     options = ["--outputjson", "--project", project, "--pythonpath", sys.executable]

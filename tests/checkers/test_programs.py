@@ -48,7 +48,7 @@ def test_what_is_wrong_is_refused(checker, tmp_path):
     need(checker)
     wanted = expected(checker, REFUSED)
     assert all(len(found) > 3 for found in wanted.values())
-    assert findings(checker, REFUSED, tmp_path) == wanted
+    assert findings(checker, REFUSED, tmp_path, mode="standard") == wanted
 
 
 @with_checkers

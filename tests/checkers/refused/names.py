@@ -7,4 +7,4 @@ from aioxide.streams import NoSuchReader  # mypy: attr-defined; pyright: reportA
 
 aioxide.no_such_call()  # mypy: attr-defined; pyright: reportAttributeAccessIssue
 aioxide.new_event_loop().no_such_method()  # mypy: attr-defined; pyright: reportAttributeAccessIssue
-aioxide.queues.NoSuchQueue  # mypy: attr-defined; pyright: reportAttributeAccessIssue
+aioxide.queues.NoSuchQueue()  # mypy: attr-defined; pyright: reportAttributeAccessIssue
