@@ -65,7 +65,7 @@ def _assigns(code: CodeType) -> set[str]:
 
 
 # Caches of functions that have arrived, by their names: what they hold is kept from call to call, as in a module.
-_caches: dict[str, tuple[Any, Any]] = {}
+_caches: dict[str, tuple[Any, Callable[..., Any]]] = {}
 
 
 def cached(function: FunctionType, maxsize: int | None, typed: bool) -> Callable[..., Any]:
@@ -74,7 +74,7 @@ def cached(function: FunctionType, maxsize: int | None, typed: bool) -> Callable
     before = _caches.get(function.__qualname__)
     if before is not None and before[0] == same and function.__closure__ is None:
         return before[1]
-    made = functools.lru_cache(maxsize, typed)(function)
+    made: Callable[..., Any] = functools.lru_cache(maxsize, typed)(function)
     _caches[function.__qualname__] = same, made
     return made
 

@@ -21,7 +21,17 @@ if _sys.version_info < (3, 14):  # from 3.14 on, looking it up warns: see namesp
 
 # Its public functions and classes say that they are this module's: in their repr, in tracebacks and in pickles.
 _value: _Any
-for _value in (EventLoop, Runner, build_info, get_event_loop, install, installed, new_event_loop, run, uninstall):
+for _value in (
+    EventLoop,
+    Runner,
+    build_info,
+    get_event_loop,
+    install,
+    installed,
+    new_event_loop,
+    run,
+    uninstall,
+):
     _value.__module__ = __name__
 
 # Copied, not forwarded one by one: a module's __getattr__ would cost a program that says `import aioxide as

@@ -2,9 +2,9 @@
 
 The module itself is put together at import (`_entry/namespace.py`); `python -m mypy.stubtest aioxide` compares them.
 Where a submodule has a name that is ours, its others are listed one by one: type checkers disagree on which
-of two definitions of a name holds. `Task` and `Future` are asyncio's own classes here. Ours derive from them, everything of
-asyncio's that has a task or a future in its annotations means theirs, and `isinstance` takes each for the other: told apart,
-`tasks: set[asyncio.Task[int]] = asyncio.all_tasks()` would be an error in a program that says `import aioxide as asyncio`.
+of two definitions of a name holds. `Task` and `Future` are asyncio's own classes here: ours derive from them,
+`isinstance` takes each for the other, and what asyncio has annotated means theirs. Told apart, `tasks:
+set[asyncio.Task[Any]] = asyncio.all_tasks()` would be an error in a program that says `import aioxide as asyncio`.
 """
 
 import sys
@@ -95,7 +95,6 @@ from asyncio.unix_events import (
 from _aioxide_worker import TaskCancelled as TaskCancelled
 
 from . import shared as shared
-from ._aioxide import SocketTransport as _SelectorSocketTransport
 from ._cluster import (
     BrokenCluster as BrokenCluster,
     BrokenClusterWorker as BrokenClusterWorker,

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def findings(checker, folder, scratch, version=VERSIONS[-1], mode="strict"):
     """
     found = {path.name: set() for path in Path(folder).glob("*.py")}
     assert found, f"no programs in {folder}"
-    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](folder, scratch, version, mode):
+    for path, line, kind, text in {"mypy": _mypy, "pyright": _pyright}[checker](
+        folder, scratch, version, mode
+    ):
         assert Path(path).name in found, f"{checker}: {path}:{line}: {text}"
         found[Path(path).name].add((line, kind))
         print(f"{checker}: {Path(path).name}:{line}: {text} [{kind}]")
@@ -43,26 +46,34 @@ def findings(checker, folder, scratch, version=VERSIONS[-1], mode="strict"):
 
 
 def _mypy(folder, scratch, version, _mode):
-    options = ["--strict", "--config-file=", "--output=json", f"--cache-dir={scratch}", f"--python-version={version}"]
+    options = [
+        "--strict",
+        "--config-file=",
+        "--output=json",
+        f"--cache-dir={scratch}",
+        f"--python-version={version}",
+    ]
     # Errors in our own sources are for `make lint` to find.
     options.append("--follow-imports=silent")
     programs = sorted(Path(folder).glob("*.py"))
     done = run_python("-m", "mypy", *options, *programs, cwd=scratch, timeout=110, MYPYPATH=PACKAGE_PARENT)
     assert done.returncode in (0, 1) and not done.stderr, done.stderr or done.stdout
-    for row in map(json.loads, done.stdout.splitlines()):
+    for row in (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")):
         if row["severity"] == "error":
             yield row["file"], row["line"], row["code"], row["message"]
 
 
 def _pyright(folder, scratch, version, mode):
-    settings = {"include": [str(folder)], "extraPaths": [PACKAGE_PARENT]}
-    settings |= {"pythonVersion": version, "typeCheckingMode": mode}
-    project = Path(scratch) / "pyrightconfig.json"
-    project.write_text(json.dumps(settings))
+    settings = {"extraPaths": [PACKAGE_PARENT], "pythonVersion": version, "typeCheckingMode": mode}
+    # It reads what is below its settings, and nothing else.
+    project = shutil.copytree(folder, Path(scratch) / "pyright")
+    (project / "pyrightconfig.json").write_text(json.dumps(settings))
     options = ["--outputjson", "--project", project, "--pythonpath", sys.executable]
     done = run_python("-m", "pyright", *options, cwd=scratch, timeout=110)
     assert done.returncode in (0, 1), done.stderr or done.stdout
-    for row in json.loads(done.stdout)["generalDiagnostics"]:
+    told = json.loads(done.stdout)
+    assert told["summary"]["filesAnalyzed"] == len(list(Path(folder).glob("*.py"))), done.stdout
+    for row in told["generalDiagnostics"]:
         yield row["file"], row["range"]["start"]["line"] + 1, row.get("rule", "syntax"), row["message"]
 
 

@@ -13,8 +13,7 @@ from .sources import ROOT, name
 PACKAGES = ROOT / "python"
 SOURCES = sorted(PACKAGES.rglob("*.py"))
 
-# A source file that is hidden in the first run of `make lint`, and what the second is for: which names there are is only
-# known when it runs.
+# What a stub hides in the first run of `make lint`, for the second to check: its names are only known when it runs.
 HIDDEN = ["python/aioxide/__init__.py"]
 
 PLANTED = '\n_planted: int = "an error of types"\n'
@@ -46,5 +45,7 @@ def test_mypy_finds_an_error_in_every_source_file(tmp_path):
         command = [sys.executable, "-m", "mypy", *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
         assert done.returncode == 1, done.stdout + done.stderr
-        seen.update(re.findall(r"^(\S+\.py):\d+: error: Incompatible types in assignment", done.stdout, re.MULTILINE))
+        seen.update(
+            re.findall(r"^(\S+\.py):\d+: error: Incompatible types in assignment", done.stdout, re.MULTILINE)
+        )
     assert seen == {name(path) for path in SOURCES}

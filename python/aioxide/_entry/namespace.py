@@ -140,8 +140,9 @@ def submodules() -> dict[str, ModuleType]:
 
 
 def alias_submodules(package: str) -> None:
-    """Make `import aioxide.streams` and `from aioxide.streams import ...` find asyncio's module, not a second
-    copy.
+    """Make `import aioxide.streams` and `from aioxide.streams import ...` find asyncio's module, not a second copy.
+
+    The files of these names in our package are for type checkers, and are never run.
     """
     for name, module in submodules().items():
         sys.modules.setdefault(f"{package}.{name}", module)

@@ -28,7 +28,7 @@ from .sockets import TransportSocket
 from .tls import heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .._aioxide import StandardLoop
 else:
@@ -46,7 +46,7 @@ class _Handles(collections.abc.Collection[asyncio.Handle]):
 
     def __init__(
         self,
-        handles: Callable[[], list[asyncio.Handle]],
+        handles: Callable[[], Sequence[asyncio.Handle]],
         count: Callable[[], int],
         clear: Callable[[], None],
     ) -> None:
@@ -161,6 +161,7 @@ class _Watched:
     """What stands where asyncio keeps its selector: a look at the native table of descriptors."""
 
     __slots__ = ("_loop",)
+    _loop: weakref.ref[EventLoop]
 
     def __init__(self, loop: EventLoop) -> None:
         object.__setattr__(self, "_loop", weakref.ref(loop))
@@ -236,7 +237,7 @@ _NOTHING_GIVEN = contextlib.nullcontext()
 
 
 def _in_place_of(asyncios: _Method) -> Callable[[Callable[..., Any]], _Method]:
-    """Give a method the type of asyncio's, for which it stands, and that one's name in errors and reprs of coroutines."""
+    """Give a method the type of asyncio's for which it stands, and its name in errors and reprs of coroutines."""
 
     def passing(method: Any) -> _Method:
         method.__qualname__ = asyncios.__qualname__
@@ -373,7 +374,7 @@ class EventLoop(Loop, StandardLoop):
         host: str | None = None,
         port: int | None = None,
         **options: Any,
-    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+    ) -> Any:
         """Connect to a TCP server: `asyncio.loop.create_connection`, with its options, results and errors.
 
         One address given as a number, and no option, is the case that is native.
@@ -489,7 +490,7 @@ class EventLoop(Loop, StandardLoop):
         sslcontext: Any = None,
         server: Any = None,
         backlog: int = 100,
-        *timeouts: float | None,
+        *timeouts: Any,
         context: contextvars.Context | None = None,
         **named_timeouts: float | None,
     ) -> None:

@@ -1,4 +1,7 @@
-"""What the pools' `stats()` and `workers()` return. No annotation of a field is a string, for who reads them (pydantic)."""
+"""What the pools' `stats()` and `workers()` return.
+
+No annotation of a field is a string: pydantic and others who read them would look names up in `aioxide`.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self

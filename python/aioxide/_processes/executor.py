@@ -94,7 +94,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             "respawn": only the call that ran in it fails, with `WorkerDied`; the rest goes on, with a new worker.
             Workers that die again and again without finishing a call break the pool all the same.
         cancel_running: cancelling a future stops its call even while it runs: an exception (`TaskCancelled`) is
-            raised in it, and if it has not ended two seconds later its process is killed and replaced. Cancelling the asyncio task that awaits it does the same.
+            raised in it, and if it has not ended two seconds later its process is killed and replaced. Cancelling the
+            asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
             None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
@@ -200,7 +201,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
         return self._submit_own(fn, args, kwargs)
 
-    def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PoolFuture[_T]:
+    def _submit_own(
+        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> PoolFuture[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._pool.stop

@@ -135,7 +135,7 @@ class _Call:
             error = TimeoutError(f"The call ran for longer than {self._timeout} seconds.")
         elif inner.cancelled():
             outcome = self.outcome
-            if Future.cancel(outcome) and outcome._state == "CANCELLED":
+            if PoolFuture.cancel(outcome) and outcome._state == "CANCELLED":
                 outcome.set_running_or_notify_cancel()
             self._end()
             return

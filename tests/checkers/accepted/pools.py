@@ -21,8 +21,8 @@ T = TypeVar("T")
 Pool = aioxide.ThreadPoolExecutor | aioxide.ProcessPoolExecutor
 
 
-def power(base: int, exponent: int = 2) -> int:
-    return base**exponent
+def times(number: int, by: int = 2) -> int:
+    return number * by
 
 
 async def awaited(future: Awaitable[T]) -> T:
@@ -30,35 +30,35 @@ async def awaited(future: Awaitable[T]) -> T:
 
 
 async def in_threads(pool: aioxide.ThreadPoolExecutor) -> None:
-    assert_type(await pool.submit(power, 3), int)
-    future: PoolFuture[int] = pool.submit(power, 3, exponent=3)
+    assert_type(await pool.submit(times, 3), int)
+    future: PoolFuture[int] = pool.submit(times, 3, by=9)
     standard: concurrent.futures.Future[int] = future
     assert standard.result() == await future == 27
     assert_type(pool.stats(), ThreadPoolStats)
     wait: Histogram = pool.stats().wait
     assert wait.quantile(0.5) <= wait.largest
-    assert list(pool.map(power, [1, 2], timeout=60, buffersize=1)) == [1, 4]
+    assert list(pool.map(times, [1, 2], timeout=60, buffersize=1)) == [2, 4]
 
 
 async def in_processes(pool: aioxide.ProcessPoolExecutor) -> None:
-    assert_type(await pool.submit(power, 3), int)
-    future: PoolFuture[int] = pool.schedule(power, (2,), {"exponent": 5}, timeout=60, retries=1)
+    assert_type(await pool.submit(times, 3), int)
+    future: PoolFuture[int] = pool.schedule(times, (2,), {"by": 5}, timeout=60, retries=1)
     assert_type(await aioxide.wait_for(future, 60), int)
     assert_type(pool.stats(), ProcessPoolStats)
     workers: list[WorkerInfo] = pool.workers()
     assert workers[0].pid > 0
-    async for done, total, result in pool.map_progress(power, range(3)):
+    async for done, total, result in pool.map_progress(times, range(3)):
         assert_type((done, total, result), tuple[int, int, int])
     assert len(await pool.submit(bytes, pool.share(b"12"))) == 2
-    assert list(pool.map(power, [1, 2], chunksize=2)) == [1, 4]
+    assert list(pool.map(times, [1, 2], chunksize=2)) == [2, 4]
 
 
 async def in_each(pool: Pool) -> None:
-    future: AwaitableFuture[int] = pool.submit(power, 2)
+    future: AwaitableFuture[int] = pool.submit(times, 2)
     assert_type(await future, int)
-    assert_type(await aioxide.gather(pool.submit(power, 2), pool.submit(str, 2)), tuple[int, str])
-    assert await awaited(pool.submit(power, 2)) == await aioxide.wrap_future(pool.submit(power, 2)) == 4
-    of_loop: aioxide.Future[int] = aioxide.get_running_loop().run_in_executor(pool, power, 2)
+    assert_type(await aioxide.gather(pool.submit(times, 2), pool.submit(str, 2)), tuple[int, str])
+    assert await awaited(pool.submit(times, 2)) == await aioxide.wrap_future(pool.submit(times, 2)) == 4
+    of_loop: aioxide.Future[int] = aioxide.get_running_loop().run_in_executor(pool, times, 2)
     assert await of_loop == 4
 
 
@@ -70,7 +70,7 @@ async def main() -> None:
         await in_processes(processes)
         await in_each(processes)
         try:
-            await processes.submit(power, 2)
+            await processes.submit(times, 2)
         except WorkerDied as died:
             print(died.pid, died.exitcode)
         except (TransferError, TaskCancelled) as error:

@@ -5,20 +5,20 @@ import sys
 from typing import assert_type
 
 import aioxide
+import aioxide.base_tasks as base_tasks
 import aioxide.locks
+import aioxide.mixins as mixins
 import aioxide.subprocess as subprocess
 from aioxide import base_events, queues
 from aioxide.base_futures import isfuture
 from aioxide.base_subprocess import BaseSubprocessTransport
-from aioxide.base_tasks import _task_repr_info
 from aioxide.constants import ACCEPT_RETRY_DELAY
 from aioxide.coroutines import iscoroutine
-from aioxide.events import AbstractEventLoop, _get_running_loop, get_running_loop
+from aioxide.events import AbstractEventLoop, get_running_loop
 from aioxide.exceptions import IncompleteReadError
 from aioxide.format_helpers import extract_stack
 from aioxide.futures import Future
 from aioxide.log import logger
-from aioxide.mixins import _LoopBoundMixin
 from aioxide.protocols import BufferedProtocol
 from aioxide.runners import Runner
 from aioxide.selector_events import BaseSelectorEventLoop
@@ -39,7 +39,7 @@ if sys.version_info >= (3, 14):
     assert callable(print_call_graph)
 
 OTHERS = (
-    *(BaseSubprocessTransport, _LoopBoundMixin, BufferedProtocol, Runner, BaseSelectorEventLoop, SSLProtocol),
+    *(BaseSubprocessTransport, BufferedProtocol, Runner, BaseSelectorEventLoop, SSLProtocol),
     *(FlowControlMixin, Transport, TransportSocket, SelectorEventLoop, base_events.BaseEventLoop),
 )
 
@@ -51,11 +51,11 @@ async def echo(reader: StreamReader, writer: StreamWriter) -> None:
 
 async def main() -> bytes:
     loop: AbstractEventLoop = get_running_loop()
-    assert _get_running_loop() is loop and ACCEPT_RETRY_DELAY > 0
+    assert ACCEPT_RETRY_DELAY > 0
     queue: aioxide.Queue[bytes] = queues.Queue()
     async with timeout(20), TaskGroup() as group:
         task: Task[None] = group.create_task(queue.put(b"x\n"))
-        assert _task_repr_info(task) and isfuture(task) and extract_stack()
+        assert isfuture(task) and extract_stack()
     server = await start_server(echo, "127.0.0.1", 0)
     async with server, aioxide.locks.Lock():
         reader, writer = await open_connection(*server.sockets[0].getsockname())
@@ -63,12 +63,16 @@ async def main() -> bytes:
         writer.write(await queue.get())
         line = await reader.readline()
         writer.close()
-    process = await subprocess.create_subprocess_exec(sys.executable, "-c", "print(1)", stdout=subprocess.PIPE)
+    process = await subprocess.create_subprocess_exec(
+        sys.executable, "-c", "print(1)", stdout=subprocess.PIPE
+    )
     assert_type(process, subprocess.Process)
-    assert await process.communicate() == (b"1\n", None)
+    output, _ = await process.communicate()
+    assert output == b"1\n"
     future: Future[int] = loop.create_future()
     future.set_result(await to_thread(int))
-    assert await gather(future, future) == [0, 0]
+    first, second = await gather(future, future)
+    assert first == second == 0
     result, *_ = await staggered_race([open_nothing], None)
     assert result is None
     return line
@@ -82,5 +86,6 @@ async def open_nothing() -> None:
 
 
 reader: aioxide.streams.StreamReader | asyncio.streams.StreamReader
+assert base_tasks.__name__ == "asyncio.base_tasks" and mixins.__name__ == "asyncio.mixins"
 assert aioxide.streams is asyncio.streams and len(OTHERS) == len(set(OTHERS))
 assert aioxide.run(main()) == b"x\n" and not iscoroutine(main)

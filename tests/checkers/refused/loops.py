@@ -12,4 +12,6 @@ aioxide.EventLoop(object())  # mypy: arg-type; pyright: reportArgumentType
 
 
 async def main() -> None:
-    await loop.create_connection(asyncio.Protocol, port="x")  # mypy: call-overload; pyright: reportCallIssue
+    await loop.create_connection(
+        asyncio.Protocol, port="x"
+    )  # mypy: call-overload; pyright: reportArgumentType

@@ -15,9 +15,9 @@ async def main(
     threads.submit(double, "two")  # mypy: arg-type; pyright: reportArgumentType
     processes.submit(double, 1, 2)  # mypy: call-arg; pyright: reportCallIssue
     cluster.submit(double, number="two")  # mypy: arg-type; pyright: reportArgumentType
-    by_threads: str = await threads.submit(double, 2)  # mypy: assignment; pyright: reportAssignmentType
-    by_processes: str = await processes.submit(double, 2)  # mypy: assignment; pyright: reportAssignmentType
-    by_cluster: str = await cluster.submit(double, 2)  # mypy: assignment; pyright: reportAssignmentType
+    by_threads: str = await threads.submit(double, 2)  # mypy: arg-type; pyright: reportAssignmentType
+    by_processes: str = await processes.submit(double, 2)  # mypy: arg-type; pyright: reportAssignmentType
+    by_cluster: str = await cluster.submit(double, 2)  # mypy: arg-type; pyright: reportAssignmentType
     print(by_threads, by_processes, by_cluster)
 
 

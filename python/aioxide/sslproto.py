@@ -2,6 +2,6 @@
 
 from asyncio.sslproto import *  # noqa: F403
 from asyncio.sslproto import (
-    _SSLProtocolTransport as _SSLProtocolTransport,
     _create_transport_context as _create_transport_context,
+    _SSLProtocolTransport as _SSLProtocolTransport,
 )

@@ -1,4 +1,0 @@
-"""`aioxide.mixins` is `asyncio.mixins`."""
-
-from asyncio.mixins import *  # noqa: F403
-from asyncio.mixins import _LoopBoundMixin as _LoopBoundMixin, _global_lock as _global_lock
