@@ -161,7 +161,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
     ]);
     let class = Class::new(c"aioxide._aioxide.PoolFuture").also(|def| {
         def.flags(Py_TPFLAGS_BASETYPE)
-            .doc(c"The native part of aioxide.PoolFuture.")
+            .doc(c"PoolFuture()\n--\n\nThe native part of aioxide.PoolFuture.")
             .slot(Py_tp_new, PyType_GenericNew as *mut c_void)
             .slot(Py_tp_init, tp_init as *mut c_void)
             .held::<PoolFuture>()
