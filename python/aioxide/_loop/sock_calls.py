@@ -1,7 +1,8 @@
 """The `sock_*` methods of the loop: the system call at once, and again each time that the descriptor is ready.
 
 There is no task, and nothing is received or accepted while nobody waits for it: asyncio's own do that in a callback,
-and lose it where the task is cancelled in between. What is called natively is in `net/sock_calls.rs`.
+and lose it where the task is cancelled in between. What is called natively is in `net/sock_calls.rs`; the docstrings are in
+`docs`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ def _check(loop: _Loop, sock: socket.socket) -> None:
 
 
 async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
-    """Receive up to n bytes from a non-blocking socket: `asyncio.loop.sock_recv`."""
     while (received := self._recv_now(sock, n)) is None:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
@@ -62,7 +62,6 @@ async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
 
 
 async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
-    """Receive from a non-blocking socket into a buffer; return how many bytes: `asyncio.loop.sock_recv_into`."""
     while (received := self._recv_into_now(sock, buf)) is None:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
@@ -71,10 +70,6 @@ async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
 
 
 async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
-    """Send all of data by a non-blocking socket: `asyncio.loop.sock_sendall`.
-
-    Of a typed memoryview all bytes are sent; asyncio's own counts its items instead.
-    """
     sent = self._send_now(sock, data, 0)
     if sent is None:
         return
@@ -99,12 +94,10 @@ async def _send_by_method(loop: _Loop, sock: socket.socket, data: Any) -> None:
 
 
 async def sock_recvfrom(self: _Loop, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-    """Receive a message, and who sent it, from a non-blocking socket: `asyncio.loop.sock_recvfrom`."""
     return await _until_done(self, sock, "recvfrom", bufsize)  # type: ignore[no-any-return]
 
 
 async def sock_recvfrom_into(self: _Loop, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
-    """Receive a message into a buffer; return its size, and who sent it: `asyncio.loop.sock_recvfrom_into`."""
     _check(self, sock)
     if not nbytes:
         len(buf)  # what has none fails as it does in asyncio
@@ -113,12 +106,10 @@ async def sock_recvfrom_into(self: _Loop, sock: socket.socket, buf: Any, nbytes:
 
 
 async def sock_sendto(self: _Loop, sock: socket.socket, data: Any, address: Any) -> int:
-    """Send a message to an address; return how many bytes of it: `asyncio.loop.sock_sendto`."""
     return await _until_done(self, sock, "sendto", data, address, writable=True)  # type: ignore[no-any-return]
 
 
 async def sock_accept(self: _Loop, sock: socket.socket) -> tuple[socket.socket, Any]:
-    """Accept a connection; return its socket, non-blocking, and who connected: `asyncio.loop.sock_accept`."""
     _check(self, sock)
     sock.fileno()  # what is no socket fails as it does in asyncio
     connection, address = await _until_done(self, sock, "accept")

@@ -195,7 +195,7 @@ fn common(name: &'static CStr, doc: &'static CStr) -> Class<Handle> {
 /// Makes the two types.
 pub fn load() -> Res<()> {
     let handle = common(c"aioxide.Handle", docs::HANDLE);
-    let thread_safe = common(c"aioxide.ThreadSafeHandle", docs::THREAD_SAFE_HANDLE);
+    let thread_safe = common(c"aioxide.events._ThreadSafeHandle", docs::THREAD_SAFE_HANDLE);
     let timer = common(c"aioxide.TimerHandle", docs::TIMER_HANDLE)
         .fast(c"when", when, docs::WHEN)
         .get(c"_when", |this| float(this.when.get()))
