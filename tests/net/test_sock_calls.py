@@ -176,6 +176,25 @@ def test_of_a_typed_memoryview_all_bytes_are_sent():
 
 
 @both
+def test_debug_mode_may_be_switched_on_meanwhile(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        with ours, theirs:
+            data = os.urandom(BIG)
+            sending = asyncio.create_task(loop.sock_sendall(ours, data))
+            await turns()
+            loop.set_debug(True)
+            got = bytearray()
+            while len(got) < BIG:
+                got += await loop.sock_recv(theirs, 1 << 20)
+            await sending
+            assert got == data
+
+    run(main, factory)
+
+
+@both
 def test_what_is_sent_cannot_change_its_size_meanwhile(factory):
     async def main():
         loop = asyncio.get_running_loop()

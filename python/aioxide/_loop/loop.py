@@ -237,7 +237,7 @@ _NOTHING_GIVEN = contextlib.nullcontext()
 
 
 def _in_place_of(asyncios: _Method) -> Callable[[Callable[..., Any]], _Method]:
-    """Give a method the type of asyncio's for which it stands, its name in errors and reprs of coroutines, and its docstring."""
+    """Give a method the type of asyncio's for which it stands, its name in errors and reprs, and its docstring."""
 
     def passing(method: Any) -> _Method:
         method.__qualname__ = asyncios.__qualname__

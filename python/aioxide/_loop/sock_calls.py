@@ -1,8 +1,8 @@
 """The `sock_*` methods of the loop: the system call at once, and again each time that the descriptor is ready.
 
 There is no task, and nothing is received or accepted while nobody waits for it: asyncio's own do that in a callback,
-and lose it where the task is cancelled in between. What is called natively is in `net/sock_calls.rs`; the docstrings are in
-`docs`.
+and lose it where the task is cancelled in between. What is called natively is in `net/sock_calls.rs`; the docstrings
+are in `docs`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
     with memoryview(data) as view:
         while sent is not None:
             await until_ready(self, sock.fileno(), writable=True)
-            sent = self._send_now(sock, view, sent)
+            before, sent = sent, self._send_now(sock, view, sent)
+            if sent is NotImplemented:  # debug mode was switched on, or the method replaced
+                await _send_by_method(self, sock, view.tobytes()[before:])
+                return
 
 
 async def _send_by_method(loop: _Loop, sock: socket.socket, data: Any) -> None:
