@@ -39,7 +39,7 @@ tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tes
 tests-of-pools := $(POOLS:%=tests/%)
 tests-of = $(or $(tests-of-$(1)),tests/$(1))
 
-.PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel build tools clean FORCE
+.PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel build tools packages clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ help: ## show this list
 run: build ## build everything and run the guided tour on our event loop
 	$(PY) -m aioxide examples/guide.py
 
-test: build tools test-rust ## build everything and run all tests
+test: build tools packages test-rust ## build everything and run all tests; installs what they need, and says what was skipped
 	$(PY) -m pytest -n $(JOBS) $(TESTS)
 
 test-rust:
@@ -101,6 +101,9 @@ build: $(VENV)/.built ## the environment and the optimised extension
 
 tools: $(VENV)/.test-tools
 
+# What tests of single folders need: not all of it can be had for every Python, and no other target waits for it.
+packages: $(VENV)/.test-packages
+
 $(VENV)/.made: scripts/environment
 	@AIOXIDE_TARGET='$(firstword $(MAKECMDGOALS))' scripts/environment '$(PYTHON)' '$(VENV)'
 	@touch $@
@@ -112,6 +115,10 @@ $(VENV)/.built: $(VENV)/.made $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE) $
 
 $(VENV)/.test-tools: $(VENV)/.made tests/requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/.test-packages: $(VENV)/.made scripts/test-packages $(wildcard tests/*/requirements.txt)
+	scripts/test-packages $(PY)
 	@touch $@
 
 $(VENV)/.lint-tools: $(VENV)/.made tests/requirements-lint.txt

@@ -11,6 +11,7 @@ import aioxide.gunicorn
 import aioxide.shared
 import pytest
 
+from tests.support.packages import needs
 from tests.support.wrong_arguments import INSIDE, VALUES, Index, faults
 
 CONTEXT_VARIABLE = contextvars.ContextVar("CONTEXT_VARIABLE")
@@ -201,6 +202,7 @@ def test_a_start_method_is_not_a_context(method):
         aioxide.ProcessPoolExecutor(mp_context=method)
 
 
+@needs("distributed", "tests/cluster/requirements.txt")
 @pytest.mark.parametrize(
     ("argument", "accepted"),
     [
