@@ -56,9 +56,7 @@ def pytest_make_collect_report(collector):
     report = yield
     if NO_SKIPS and report.skipped and not reason_of(report).startswith(BY_VERSION):
         report.outcome = "failed"
-        report.longrepr = (
-            f"{collector.nodeid} was skipped, and AIOXIDE_NO_SKIPS is set: {reason_of(report)}"
-        )
+        report.longrepr = f"{collector.nodeid} was skipped, and AIOXIDE_NO_SKIPS is set: {reason_of(report)}"
     return report
 
 

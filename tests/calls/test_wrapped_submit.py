@@ -318,7 +318,6 @@ print(aioxide.run(main()))
 """
 
 
-
 @on_one_python
 @needs("sentry_sdk", "tests/calls/requirements.txt")
 def test_sentrys_scope_is_there_in_the_default_executor():
