@@ -145,6 +145,7 @@ def test_arguments_of_shutdown_are_truths(argument):
         assert faults(lambda value, make=make: make(1).shutdown(**{argument: value}), argument, TRUTHS) == []
 
 
+@needs("numpy", "tests/processes/requirements.txt")
 def test_arguments_of_what_shares_memory():
     assert faults(aioxide.shared.buffer, "size", {"0", "2", "index"}) == []
     assert faults(aioxide.shared.empty, "shape", {"0", "2", "list", "index"}) == []

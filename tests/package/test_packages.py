@@ -31,7 +31,8 @@ def install(tmp_path):
     clone, record = tmp_path / "clone", tmp_path / "record"
     (clone / "scripts").mkdir(parents=True)
     (clone / "bin").mkdir()
-    shutil.copy(ROOT / "scripts" / "test-packages", clone / "scripts")
+    for name in ("test-packages", "install"):
+        shutil.copy(ROOT / "scripts" / name, clone / "scripts")
     python = clone / "python"
     python.write_text(f"#!/bin/sh\n{PIP}")
     python.chmod(0o755)
@@ -61,16 +62,25 @@ def test_all_at_once_where_all_can_be_had(install):
     assert call.endswith("--requirement tests/one/requirements.txt --requirement tests/two/requirements.txt")
 
 
-PARTLY = {"one": "# a comment\nnumpy>=2\nnone==1.0\n", "two": 'uvloop>=0.22; python_version < "3.15"  # why\n'}
+PARTLY = {
+    "one": "# a comment\nnumpy>=2\nnone==1.0\n",
+    "two": 'uvloop>=0.22; python_version < "3.15"  # why\n',
+}
 
 
 def test_one_by_one_where_not_and_a_line_for_each_that_is_missing(install):
     done, calls = install(PARTLY)
     assert done.returncode == 0
-    missing = "aioxide: none==1.0 (tests/one/requirements.txt) can't be had here: ERROR: no wheel for none==1.0"
+    missing = (
+        "aioxide: none==1.0 (tests/one/requirements.txt) can't be had here: ERROR: no wheel for none==1.0"
+    )
     assert done.stderr.splitlines()[1:] == [missing]
     tried = [call.partition("--only-binary :all: ")[2] for call in calls[1:]]
-    assert [name.strip() for name in tried] == ["numpy>=2", "none==1.0", 'uvloop>=0.22; python_version < "3.15"']
+    assert [name.strip() for name in tried] == [
+        "numpy>=2",
+        "none==1.0",
+        'uvloop>=0.22; python_version < "3.15"',
+    ]
 
 
 def test_in_the_gate_what_is_missing_is_a_failure(install):
@@ -114,9 +124,10 @@ def test_a_run_says_at_its_end_what_it_skipped(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.partition("what was skipped, and why")[2].splitlines()[1:]
-    assert lines[:4] == list(
-        summary(["numpy is not installed (tests/wire/requirements.txt)", "no such kernel"])
-    )[:4]
+    assert (
+        lines[:4]
+        == list(summary(["numpy is not installed (tests/wire/requirements.txt)", "no such kernel"]))[:4]
+    )
 
 
 def test_whether_a_package_is_installed():
