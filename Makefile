@@ -32,6 +32,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target/$(ID)
 RUST_TESTS := CARGO_TARGET_DIR=$(CURDIR)/target/rust cargo test --quiet --package aioxide-core --package aioxide-sys
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
+OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+DENY_VERSION := 0.20.2
+DENY := target/tools/bin/cargo-deny
+
 # What `make test-NAME` runs: the folder of that name, or these.
 POOLS := calls threads wire processes
 ROOMS := task engine net loop $(POOLS) pools cluster entry ffi house
@@ -39,7 +43,7 @@ tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tes
 tests-of-pools := $(POOLS:%=tests/%)
 tests-of = $(or $(tests-of-$(1)),tests/$(1))
 
-.PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel build tools clean FORCE
+.PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel wheels sdist deny oldest-rust release-check build tools packages clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +53,8 @@ help: ## show this list
 run: build ## build everything and run the guided tour on our event loop
 	$(PY) -m aioxide examples/guide.py
 
-test: build tools test-rust ## build everything and run all tests
-	$(PY) -m pytest -n $(JOBS) $(TESTS)
+test: build tools packages test-rust ## build everything and run all tests; installs what they need, and says what was skipped
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 test-rust:
 	$(RUST_TESTS)
@@ -95,14 +99,38 @@ format: $(VENV)/.lint-tools ## let the formatters and the linter's safe fixes ch
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-wheel: $(VENV)/.made ## an optimised, profile-guided wheel for this Python, into dist/
-	scripts/guided '$(WHEEL_PGO)' $(VENV) build --release --out dist --interpreter $(PY)
+wheel: $(VENV)/.made $(if $(filter own,$(LINKER)),,$(VENV)/.release-tools) ## a wheel for this Python, profile-guided, for the glibc of 2018 or newer, into dist/
+	scripts/wheel '$(WHEEL_PGO)' $(VENV)
+
+wheels: ## a wheel for each CPython that a release supports, each tried where nothing else is installed
+	PGO=$(WHEEL_PGO) scripts/wheels
+
+sdist: $(VENV)/.made ## the source distribution, into dist/; VENDOR=yes: one more with all crates inside
+	scripts/sdist $(VENV)
+
+deny: $(VENV)/.made $(DENY) ## licences and sources of all crates (deny.toml); the advisories are for `make release-check`
+	$(PY) -m release.licences --check
+	$(DENY) check licenses bans sources
+
+oldest-rust: $(VENV)/.made ## does the oldest Rust that we promise (Cargo.toml's rust-version) build it? rustup fetches it
+	rustup toolchain install --profile minimal $(OLDEST_RUST)
+	CARGO_TARGET_DIR=target/oldest-rust PYO3_PYTHON=$(CURDIR)/$(PY) cargo +$(OLDEST_RUST) check --quiet --locked --workspace
+
+release-check: $(VENV)/.made $(DENY) ## is what lies in dist/ a release? every reason why not
+	$(PY) -m release.check
+
+# The package index has none that reads today's Cargo.lock; cargo builds it, which takes some minutes.
+$(DENY):
+	CARGO_TARGET_DIR=$(CURDIR)/target/tools/build cargo install --quiet --locked --root target/tools cargo-deny@$(DENY_VERSION)
 
 build: $(VENV)/.built ## the environment and the optimised extension
 
 tools: $(VENV)/.test-tools
 
-$(VENV)/.made: scripts/environment
+# What tests of single folders need: not all of it can be had for every Python, and no other target waits for it.
+packages: $(VENV)/.test-packages
+
+$(VENV)/.made: scripts/environment scripts/requirements.txt
 	@AIOXIDE_TARGET='$(firstword $(MAKECMDGOALS))' scripts/environment '$(PYTHON)' '$(VENV)'
 	@touch $@
 
@@ -112,11 +140,19 @@ $(VENV)/.built: $(VENV)/.made $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE) $
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.made tests/requirements.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	scripts/install $(PY) --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/.release-tools: $(VENV)/.made release/requirements.txt
+	scripts/install $(PY) --requirement release/requirements.txt
+	@touch $@
+
+$(VENV)/.test-packages: $(VENV)/.made scripts/test-packages $(wildcard tests/*/requirements.txt)
+	scripts/test-packages $(PY)
 	@touch $@
 
 $(VENV)/.lint-tools: $(VENV)/.made tests/requirements-lint.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements-lint.txt
+	scripts/install $(PY) --requirement tests/requirements-lint.txt
 	@touch $@
 
 clean: ## remove what the targets above made

@@ -15,14 +15,13 @@ import threading
 
 import pytest
 
+from tests.support.skips import BY_VERSION, reason_of, summary
+
 NO_SKIPS = os.environ.get("AIOXIDE_NO_SKIPS") == "1"
 COUNTS = os.environ.get("AIOXIDE_COUNTS")
 CONSTANT_GC = os.environ.get("AIOXIDE_GC") == "1"
 
 INTERRUPT = signal.getsignal(signal.SIGINT)
-
-# A skip whose reason starts so depends on the Python alone, not on what is installed on the machine.
-BY_VERSION = "by version: "
 
 
 def pytest_configure(config):
@@ -41,17 +40,11 @@ def pytest_runtest_setup(item):
             pytest.skip(BY_VERSION + reason)
 
 
-def skip_reason(report):
-    """The reason given for a skip; pytest keeps it as (path, line, 'Skipped: reason')."""
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return reason.removeprefix("Skipped: ")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
-        reason = skip_reason(report)
+        reason = reason_of(report)
         if not reason.startswith(BY_VERSION):
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped, and AIOXIDE_NO_SKIPS is set: {reason}"
@@ -61,11 +54,9 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     report = yield
-    if NO_SKIPS and report.skipped and not skip_reason(report).startswith(BY_VERSION):
+    if NO_SKIPS and report.skipped and not reason_of(report).startswith(BY_VERSION):
         report.outcome = "failed"
-        report.longrepr = (
-            f"{collector.nodeid} was skipped, and AIOXIDE_NO_SKIPS is set: {skip_reason(report)}"
-        )
+        report.longrepr = f"{collector.nodeid} was skipped, and AIOXIDE_NO_SKIPS is set: {reason_of(report)}"
     return report
 
 
@@ -103,10 +94,22 @@ def pytest_report_header(config):
     return f"aioxide: {os.path.dirname(aioxide.__file__)}, native module: {getattr(native, '__file__', None)}"
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
+    """After all that pytest says itself: what was left out, and why."""
+    result = yield
     # xdist's workers have a summary too, and so has a pytest that a test starts; the controller counts for them.
-    if not COUNTS or "PYTEST_XDIST_WORKER" in os.environ:
-        return
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return result
+    if lines := list(summary(reason_of(report) for report in terminalreporter.stats.get("skipped", []))):
+        terminalreporter.section("what was skipped, and why")
+        terminalreporter.write_line("\n".join(lines))
+    if COUNTS:
+        note_counts(terminalreporter)
+    return result
+
+
+def note_counts(terminalreporter):
     stats = {name: len(reports) for name, reports in terminalreporter.stats.items()}
     passed = stats.get("passed", 0) + stats.get("xfailed", 0)
     failed = stats.get("failed", 0) + stats.get("error", 0)

@@ -11,6 +11,7 @@ import aioxide.gunicorn
 import aioxide.shared
 import pytest
 
+from tests.support.packages import needs
 from tests.support.wrong_arguments import INSIDE, VALUES, Index, faults
 
 CONTEXT_VARIABLE = contextvars.ContextVar("CONTEXT_VARIABLE")
@@ -144,6 +145,7 @@ def test_arguments_of_shutdown_are_truths(argument):
         assert faults(lambda value, make=make: make(1).shutdown(**{argument: value}), argument, TRUTHS) == []
 
 
+@needs("numpy", "tests/processes/requirements.txt")
 def test_arguments_of_what_shares_memory():
     assert faults(aioxide.shared.buffer, "size", {"0", "2", "index"}) == []
     assert faults(aioxide.shared.empty, "shape", {"0", "2", "list", "index"}) == []
@@ -201,6 +203,7 @@ def test_a_start_method_is_not_a_context(method):
         aioxide.ProcessPoolExecutor(mp_context=method)
 
 
+@needs("distributed", "tests/cluster/requirements.txt")
 @pytest.mark.parametrize(
     ("argument", "accepted"),
     [

@@ -15,6 +15,7 @@ import types
 import aioxide
 import pytest
 
+from tests.support.packages import needs
 from tests.support.programs import DEADLINE, output_of, then_set
 
 STANDARD = {
@@ -318,10 +319,13 @@ print(aioxide.run(main()))
 
 
 @on_one_python
+@needs("sentry_sdk", "tests/calls/requirements.txt")
 def test_sentrys_scope_is_there_in_the_default_executor():
     assert output_of(SENTRY) == ["ann"]
 
 
 @on_one_python
+@needs("opentelemetry.sdk.trace", "tests/calls/requirements.txt")
+@needs("opentelemetry.instrumentation.threading", "tests/calls/requirements.txt")
 def test_opentelemetrys_span_is_there_in_the_default_executor_while_it_is_instrumented():
     assert output_of(OPENTELEMETRY) == ["False", "True", "False"]

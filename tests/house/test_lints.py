@@ -15,6 +15,7 @@ MANIFEST = """
 name = "planted"
 version = "0.1.0"
 edition = "2024"
+rust-version = "{rust_version}"
 
 [lib]
 path = "lib.rs"
@@ -53,8 +54,14 @@ FAULTS = {
         ("    // SAFETY: the caller says so.\n    unsafe { *at }\n", "    *at\n"),
         "E0133",
     ),
+    "what the oldest Rust that we promise does not have": (
+        ("read(bytes.as_ptr())", "read(bytes.as_chunks::<2>().0[0].as_ptr())"),
+        "clippy::incompatible_msrv",
+    ),
     "an unwrap": (("bytes.as_ptr()", "bytes.first().unwrap()"), "clippy::unwrap_used"),
 }
+
+OLDEST = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
 
 
 def tables(prefix):
@@ -66,7 +73,7 @@ def tables(prefix):
 def clippy(folder, source):
     """What clippy finds wrong, by the names of the lints, in a crate of this source under the workspace's rules."""
     (folder / "lib.rs").write_text(source)
-    (folder / "Cargo.toml").write_text(MANIFEST.format(lints=tables("workspace.lints")))
+    (folder / "Cargo.toml").write_text(MANIFEST.format(lints=tables("workspace.lints"), rust_version=OLDEST))
     shutil.copy(ROOT / "clippy.toml", folder)
     command = ["cargo", "clippy", "--quiet", "--offline", "--message-format=json"]
     environment = os.environ | {"CARGO_TARGET_DIR": str(folder / "target"), "RUSTFLAGS": ""}

@@ -8,7 +8,9 @@ import pytest
 
 
 def test_aiodebug_reports_a_slow_step(monkeypatch):
-    slow = pytest.importorskip("aiodebug.log_slow_callbacks", reason="tests/integration/requirements.txt")
+    slow = pytest.importorskip(
+        "aiodebug.log_slow_callbacks", reason="aiodebug is not installed (tests/integration/requirements.txt)"
+    )
     reports = []
 
     async def slow_handler():

@@ -141,8 +141,8 @@ def test_no_python(tmp_path, tools):
 @pytest.mark.parametrize(
     ("tool", "body", "texts"),
     [
-        ("cargo", None, ["cargo is missing", "install Rust 1.85"]),
-        ("cargo", "echo cargo 1.63.0", ["cargo is 1.63.0", "Rust 1.85 or newer"]),
+        ("cargo", None, ["cargo is missing", "install Rust 1.88"]),
+        ("cargo", "echo cargo 1.63.0", ["cargo is 1.63.0", "Rust 1.88 or newer"]),
         ("cc", None, ["no C linker", "apt install gcc"]),
     ],
 )

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COREUTILS = "bash env dirname basename sed grep ls rm mkdir tail printf cat".split()
-# Each writes what it was called with, and the flags that it would hand on to rustc.
-RECORD = 'echo "${0##*/} $* [${RUSTFLAGS:-}]" >>"$RECORD"'
+COREUTILS = "bash env dirname basename sed grep ls rm mkdir tail tr printf cat".split()
+# Each writes what it was called with, and the flags that it would hand on to rustc, without those of every build.
+FLAGS = r"""printf %s "${CARGO_ENCODED_RUSTFLAGS:-}" | tr '\037' '\n' | grep -v '^--remap-path-prefix=' | tr '\n' ' '"""
+RECORD = f'{{ flags=$({FLAGS}); echo "${{0##*/}} $* [${{flags% }}]" >>"$RECORD"; }}'
 RUSTC = """
 case "$*" in
   -vV) printf 'host: x86_64-unknown-linux-gnu\\nLLVM version: 22.1.2\\n' ;;
@@ -27,7 +28,15 @@ class Machine:
     def __init__(self, folder):
         self.clone, self.bin, self.record = folder / "clone", folder / "bin", folder / "record"
         self.library = folder / "rustlib" / "lib"
-        for made in (self.clone / "scripts", self.clone / ".venv" / "x" / "bin", self.bin, self.library):
+        self.cargo_home = folder / "cargo home"
+        fetched = self.cargo_home / "registry" / "src" / "index"
+        for made in (
+            self.clone / "scripts",
+            self.clone / ".venv" / "x" / "bin",
+            self.bin,
+            self.library,
+            fetched,
+        ):
             made.mkdir(parents=True)
         shutil.copy(ROOT / "scripts" / "guided", self.clone / "scripts")
         for name in COREUTILS:
@@ -47,6 +56,7 @@ class Machine:
 
     def guided(self, mode, *arguments, **environment):
         environment |= {"PATH": str(self.bin), "RECORD": str(self.record), "LIBRARY": str(self.library)}
+        environment.setdefault("CARGO_HOME", str(self.cargo_home))
         command = ["bash", self.clone / "scripts" / "guided", mode, ".venv/x", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -100,6 +110,28 @@ def test_no_asks_for_nothing(machine):
     done = machine.guided("no", "develop", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert machine.calls() == ["maturin develop --quiet []"]
+
+
+@pytest.mark.parametrize("mode", ["no", "auto"])
+def test_no_build_names_a_folder_of_this_machine(machine, mode):
+    """Each path is one flag, though it has a space."""
+    maturin = machine.clone / ".venv" / "x" / "bin" / "maturin"
+    machine.program(maturin, r"""printf %s "$CARGO_ENCODED_RUSTFLAGS" | tr '\037' '\n' >>"$RECORD" """)
+    assert machine.guided(mode, "build", RUSTFLAGS="-Cone -Ctwo").returncode == 0
+    assert machine.calls() == [
+        "-Cone",
+        "-Ctwo",
+        f"--remap-path-prefix={machine.cargo_home}/registry/src/index=crates",
+        f"--remap-path-prefix={machine.clone}=.",
+    ]
+
+
+def test_crates_are_fetched_first_where_none_are(machine, tmp_path):
+    """Else the folder that they will be in would have no name yet."""
+    empty = tmp_path / "empty"
+    machine.program(machine.bin / "cargo", f'{RECORD}\nmkdir -p "$CARGO_HOME/registry/src/other"')
+    assert machine.guided("no", "build", CARGO_HOME=str(empty)).returncode == 0
+    assert machine.calls() == ["cargo fetch --quiet --locked []", "maturin build []"]
 
 
 def test_another_mode_is_refused(machine):

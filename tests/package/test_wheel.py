@@ -1,6 +1,8 @@
 """The wheel that `make wheel` builds: what is in it, and that it works where only it is installed."""
 
+import importlib.metadata
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from release import elf, finish, links, paths, project
+
 ROOT = Path(__file__).parents[2]
 # Where `make` has cargo build for this interpreter: nothing is compiled that `make build` has compiled.
 IDENTITY = f"{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
 
-MATURIN = (Path(sys.executable).with_name("maturin"), "build", "--release", "--quiet")
+# As `make wheel` does, but for the linker (zig) and the profile.
+BUILD = (
+    ROOT / "scripts" / "guided",
+    "no",
+    os.path.relpath(sys.prefix, ROOT),
+    *"build --release --quiet --locked".split(),
+)
 
 PROGRAM = """
 import multiprocessing, sys
@@ -35,7 +45,7 @@ if __name__ == "__main__":
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     done = subprocess.run(
-        [*MATURIN, "--out", folder, "--interpreter", sys.executable],
+        [*BUILD, "--out", folder, "--interpreter", sys.executable],
         cwd=ROOT,
         env=os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / IDENTITY)},
         capture_output=True,
@@ -45,7 +55,7 @@ def wheel(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     [path] = folder.iterdir()
-    return path
+    return finish.finish(path, folder / "dist")
 
 
 def test_the_wheel_holds_both_packages_and_one_extension(wheel):
@@ -59,6 +69,55 @@ def test_the_wheel_holds_both_packages_and_one_extension(wheel):
     assert ours <= set(names) and len(ours) > 20
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert [name for name in names if name.endswith(".so")] == [f"aioxide/_aioxide{suffix}"]
+
+
+def test_the_extension_is_stripped_and_says_nothing_of_this_machine(wheel):
+    """Its debug information is apart: it names the extension's build, and our sources from the project's root."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    [extension] = [data for name, data in files.items() if name.endswith(".so")]
+    [debug] = (wheel.parent / "debug").iterdir()
+    assert elf.is_stripped(extension) and ".debug_line" in elf.sections(debug.read_bytes())
+    assert ".gnu_debuglink" in elf.sections(extension)
+    assert debug.name.encode() in extension  # by which gdb finds it
+    assert {name: found for name, data in files.items() if (found := paths.found_in(data))} == {}
+    # Not for want of paths: a panic says where.
+    assert b"crates/aioxide/src/" in extension
+    assert paths.found_in(debug.read_bytes()) == []
+
+
+def test_the_metadata_is_what_a_package_index_shows(wheel):
+    [distribution] = importlib.metadata.distributions(path=[str(wheel)])
+    said = distribution.metadata
+    assert (said["Author"], said["License-Expression"]) == ("The aioxide project", "MIT OR Apache-2.0")
+    assert said["Version"] == project.version() and said["Requires-Python"] == ">=3.11"
+    assert "uvloop" in said["Keywords"] and "Typing :: Typed" in said.get_all("Classifier")
+    urls = dict(line.split(", ") for line in said.get_all("Project-URL"))
+    assert urls == project.metadata()["urls"]
+    assert links.relative(said.get_payload()) == [] and f"{project.repository()}/blob/v" in said.get_payload()
+    licences = {"LICENSE-MIT", "LICENSE-APACHE", "LICENSE-THIRD-PARTY"}
+    assert set(said.get_all("License-File")) == licences
+
+
+def test_the_wheel_carries_the_licences_and_a_bill_of_materials(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    info = f"aioxide-{project.version()}.dist-info"
+    for name in ("LICENSE-MIT", "LICENSE-APACHE", "LICENSE-THIRD-PARTY"):
+        assert files[f"{info}/licenses/{name}"] == (ROOT / name).read_bytes()
+    [bill] = [data for name, data in files.items() if name.startswith(f"{info}/sboms/")]
+    parts = {part["name"] for part in json.loads(bill)["components"]}
+    assert {"rustix", "libc", "memchr", "pyo3-ffi"} <= parts
+    assert (wheel.parent / f"aioxide-{project.version()}.cyclonedx.json").read_bytes() == bill
+    assert f"  {wheel.name}\n" in (wheel.parent / "SHA256SUMS").read_text()
+
+
+def test_it_works_in_an_environment_with_nothing_else(wheel):
+    done = subprocess.run(
+        [sys.executable, ROOT / "release" / "smoke.py", wheel], capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"aioxide {project.version()} works on ")
 
 
 def test_a_process_pool_works_where_only_the_wheel_is(wheel, tmp_path):

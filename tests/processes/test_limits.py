@@ -107,26 +107,28 @@ def test_many_calls_of_short_lived_workers_all_finish():
 # ------------------------------------------------------------------------------------------------------ max_pending
 
 
-def test_run_in_executor_waits_for_its_turn_and_never_blocks_its_loop():
+def test_run_in_executor_waits_for_its_turn_and_never_blocks_its_loop(tmp_path):
+    gate = tmp_path / "open"
     with aioxide.ProcessPoolExecutor(1, max_pending=2) as pool:
         pool.submit(tasks.square, 1).result(DEADLINE)
 
         async def main():
             loop = asyncio.get_running_loop()
-            begun = loop.time()
-            blocker = loop.run_in_executor(pool, tasks.nap, 1.0)
+            blocker = loop.run_in_executor(pool, tasks.nap_until, str(gate))
             calls = [loop.run_in_executor(pool, tasks.square, n) for n in range(50)]
             # Nor does submit() in the loop's own thread: who would start the calls that wait?
             calls += [asyncio.wrap_future(pool.submit(tasks.square, n)) for n in range(50, 60)]
-            assert not blocker.done() and loop.time() - begun < 0.9, "the loop was blocked"
-            assert pool.stats().queued > 2
+            # A loop that had waited for room would have waited for ever: what blocks ends by what comes now.
+            assert not blocker.done() and pool.stats().queued > 2
+            gate.touch()
             await blocker
             return await asyncio.gather(*calls)
 
         assert aioxide.run(main()) == [n * n for n in range(60)]
 
 
-def test_calls_of_a_loop_count_for_the_threads_that_submit():
+def test_calls_of_a_loop_count_for_the_threads_that_submit(tmp_path):
+    gate = tmp_path / "open"
     with aioxide.ProcessPoolExecutor(1, max_pending=2) as pool:
         order = []
 
@@ -136,11 +138,12 @@ def test_calls_of_a_loop_count_for_the_threads_that_submit():
 
         async def main():
             loop = asyncio.get_running_loop()
-            calls = [loop.run_in_executor(pool, tasks.nap, 0.3) for _ in range(5)]
+            calls = [loop.run_in_executor(pool, tasks.nap_until, str(gate)) for _ in range(5)]
             thread = threading.Thread(target=submit)
             thread.start()
             await asyncio.sleep(0.1)
             order.append("blocked")
+            gate.touch()
             await asyncio.gather(*calls)
             order.append("called")
             await asyncio.to_thread(thread.join, DEADLINE)

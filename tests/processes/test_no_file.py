@@ -1,6 +1,5 @@
 """Process pools of programs whose `__main__` no worker can import: `python -c`, standard input, a pipe, the REPL."""
 
-import importlib.util
 import multiprocessing.spawn
 import os
 import subprocess
@@ -12,11 +11,9 @@ import pytest
 from aioxide._processes import by_value
 
 from tests.support.interpreters import environment
+from tests.support.packages import needs
 
-needs_cloudpickle = pytest.mark.skipif(
-    importlib.util.find_spec("cloudpickle") is None,
-    reason="cloudpickle is not installed (tests/processes/requirements.txt)",
-)
+needs_cloudpickle = needs("cloudpickle", "tests/processes/requirements.txt")
 METHODS = ["spawn", "forkserver", "fork"]
 
 # What a program defines in its `__main__`, and does with it; `call` is what it calls in a worker.
@@ -271,6 +268,7 @@ print("done")
 
 
 @needs_cloudpickle
+@needs("numpy", "tests/processes/requirements.txt")
 def test_arrays_beside_functions_by_value_arrive_as_from_the_standard_pool():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ARRAYS],

@@ -78,6 +78,14 @@ def nap(seconds, value=None):
     return value
 
 
+def nap_until(path, value=None):
+    """Sleep until the file is there: however slow the machine is, no call behind this one begins before."""
+    until = time.monotonic() + 60
+    while not Path(path).exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    return value
+
+
 def imported(*names):
     return [name for name in names if name in sys.modules]
 

@@ -9,10 +9,11 @@ import threading
 import warnings
 
 import aioxide
-import numpy
 import pytest
 
 from tests.support.interpreters import output_of
+
+numpy = pytest.importorskip("numpy", reason="numpy is not installed (tests/threads/requirements.txt)")
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default=None)
 LOCAL = threading.local()

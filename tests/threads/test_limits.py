@@ -39,12 +39,17 @@ def test_idle_threads_retire_and_new_ones_start():
 
 def test_threads_in_use_do_not_retire():
     with aioxide.ThreadPoolExecutor(2, idle_timeout=0.2) as pool:
-        names = set()
-        deadline = time.monotonic() + 0.8
-        while time.monotonic() < deadline:
-            names.add(pool.submit(lambda: threading.current_thread().name).result())
+        names, idle, was_idle = [], [], time.monotonic()
+        begun = was_idle
+        while time.monotonic() - begun < 0.8:
+            idle.append(time.monotonic() - was_idle)
+            names.append(pool.submit(lambda: threading.current_thread().name).result())
+            was_idle = time.monotonic()
             time.sleep(0.01)
-        assert len(names) == 1
+        # Another thread comes only after one that had nothing to do for so long, as on a machine that stood still.
+        changes = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
+        assert all(idle[at] >= 0.2 for at in changes)
+        assert len(names) > len(changes) + 1
 
 
 def test_without_idle_timeout_threads_stay():
@@ -474,8 +479,10 @@ aioxide.run(globals()[sys.argv[1]]())
 @pytest.mark.parametrize("situation", ["main", "busy"])
 def test_idle_workers_and_loops_sleep(situation):
     wakeups, milliseconds = map(int, output_of(IDLE, situation))
-    assert wakeups <= 4  # the sleep's own, and what the kernel adds
-    assert milliseconds <= 20
+    # The sleep's own, and what the kernel adds, are a few. A worker that looked every 5 ms would be at 60; one that
+    # spun, at 300 milliseconds of CPU.
+    assert wakeups <= 15
+    assert milliseconds <= 80
 
 
 def test_a_start_that_is_cut_short_at_any_line_costs_no_thread():

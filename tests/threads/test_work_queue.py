@@ -11,6 +11,7 @@ import time
 import aioxide
 import pytest
 
+from tests.support.packages import needs
 from tests.support.programs import DEADLINE, output_of, then_set, wait_until
 
 STANDARD = concurrent.futures.ThreadPoolExecutor
@@ -362,5 +363,6 @@ print(type(scheduler._executor).__module__, len(scheduler.shutdown(await_msg_cal
 
 
 @pytest.mark.by_version(sys.version_info[:2] != (3, 14), "packages are tried on one Python")
+@needs("google.cloud.pubsub_v1", "tests/threads/requirements.txt")
 def test_pubsubs_scheduler_takes_back_what_has_not_begun():
     assert output_of(PUBSUB) == ["aioxide", "3"]

@@ -1,7 +1,6 @@
 """Functions that pickle cannot send, with cloudpickle and without, and what becomes of the error."""
 
 import asyncio
-import importlib.util
 import pickle
 import sys
 from functools import partial
@@ -10,12 +9,10 @@ import aioxide
 import pytest
 
 from tests.support import process_tasks as tasks
+from tests.support.packages import needs
 from tests.support.programs import DEADLINE, output_of
 
-needs_cloudpickle = pytest.mark.skipif(
-    importlib.util.find_spec("cloudpickle") is None,
-    reason="cloudpickle is not installed (tests/wire/requirements.txt)",
-)
+needs_cloudpickle = needs("cloudpickle", "tests/wire/requirements.txt")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ const YIELD_EVERY: usize = 1024;
 /// that no cache has, and that is given back to the system when they have run.
 #[inline(always)]
 pub fn when_behind(state: &LoopState) {
-    if state.ready_len() % YIELD_EVERY == 0 {
+    if state.ready_len().is_multiple_of(YIELD_EVERY) {
         let running = state.thread.get();
         if running != 0 && running != thread_ident() {
             release_for_a_moment();
