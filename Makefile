@@ -86,8 +86,9 @@ lint: build $(VENV)/.lint-tools ## formatters, linters and type checkers, changi
 	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy --strict python/aioxide
-	$(PY) -m mypy.stubtest aioxide --ignore-missing-stub
+	$(PY) -m mypy --strict python
+	$(PY) -m mypy --strict --cache-dir=.mypy_cache/source python/aioxide/__init__.py
+	$(PY) -m mypy.stubtest aioxide --allowlist tests/checkers/stubtest.txt
 
 format: $(VENV)/.lint-tools ## let the formatters and the linter's safe fixes change the files
 	cargo fmt --all

@@ -3,7 +3,15 @@
 A package of its own, so that a worker that is spawned loads this and no more.
 """
 
+from __future__ import annotations
+
 import sys
+
+TYPE_CHECKING = False  # as a worker must not wait for `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, ModuleType
+    from typing import Any
 
 # What is defined in `__main__` comes and goes by value: see `_by_value.py`.
 _sends_by_value = False
@@ -14,6 +22,17 @@ class TaskCancelled(BaseException):
 
     A task may catch it to clean up; if it has not ended when the grace period is over, its process is killed.
     """
+
+    __module__ = "aioxide"  # where users import it from
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made: tuple[Any, ...] = super().__reduce__()  # type: ignore[assignment]
+        # Not by its class: to look that up, a worker would have to import aioxide.
+        return (_task_cancelled, *made[1:]) if type(self) is TaskCancelled else made
+
+
+def _task_cancelled(*args: object) -> TaskCancelled:
+    return TaskCancelled(*args)
 
 
 class Endpoint:
@@ -27,22 +46,29 @@ class Endpoint:
             which has copied it (`multiprocess`).
     """
 
-    def __init__(self, sock, page, lifeline, *, reduction=None):
+    def __init__(self, sock: int, page: int, lifeline: int, *, reduction: Any = None) -> None:
         self.descriptors = (sock, page, lifeline)
         self._reduction = reduction
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         from multiprocessing import reduction
 
         dup_fd = getattr(self._reduction, "DupFd", reduction.DupFd)
         return _arrived, tuple(dup_fd(fd) for fd in self.descriptors)
 
 
-def _arrived(*descriptors):
-    return Endpoint(*(fd.detach() for fd in descriptors))
+def _arrived(*descriptors: Any) -> Endpoint:
+    sock, page, lifeline = (fd.detach() for fd in descriptors)
+    return Endpoint(sock, page, lifeline)
 
 
-def main(endpoint, library, initializer, initargs, options):
+def main(
+    endpoint: Endpoint,
+    library: str,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    options: dict[str, int],
+) -> None:
     """Serve a pool until it says that it is enough; the target of the worker's `multiprocessing.Process`.
 
     Args:
@@ -55,7 +81,7 @@ def main(endpoint, library, initializer, initargs, options):
     import signal
 
     global _sends_by_value
-    _sends_by_value = options["by_value"]
+    _sends_by_value = bool(options["by_value"])
 
     # In a forked child, a signal would otherwise wake the loop of the parent (python/cpython#94454).
     signal.set_wakeup_fd(-1)
@@ -76,7 +102,7 @@ def main(endpoint, library, initializer, initargs, options):
     serve(native)
 
 
-def serve(native):
+def serve(native: Any) -> None:
     """Run tasks until the pool says that it is enough, or is gone.
 
     Ctrl-C interrupts tasks only. What else it is for, the pool's process decides, and with it what becomes of this one.
@@ -93,7 +119,7 @@ def serve(native):
         return
 
 
-def _let_interrupts_through():
+def _let_interrupts_through() -> None:
     import signal
 
     try:
@@ -102,7 +128,7 @@ def _let_interrupts_through():
         pass  # came while this worker started
 
 
-def _load(library):
+def _load(library: str) -> ModuleType:
     name = f"{__name__}._native"
     if name not in sys.modules:
         from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -115,17 +141,17 @@ def _load(library):
     return sys.modules[name]
 
 
-def _stop_by_signal(native, number):
+def _stop_by_signal(native: Any, number: int) -> None:
     import signal
 
-    def stop(_number, _frame):
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if native.stop_wanted():
             raise TaskCancelled
 
     signal.signal(number, stop)
 
 
-def failure(error):
+def failure(error: BaseException) -> tuple[BaseException, str]:
     """Return what is sent of an exception: itself without its frames, and its traceback as text."""
     import traceback
 
@@ -135,14 +161,14 @@ def failure(error):
 
 
 # Objects of `pool.share()` that this process has unpickled, by the number of the slab in which they lie.
-_unshared = {}
+_unshared: dict[int, Any] = {}
 
 
-def _forget(slab):
+def _forget(slab: int) -> None:
     _unshared.pop(slab, None)
 
 
-def unshare(memory, slab, parts):
+def unshare(memory: Any, slab: int, parts: list[int]) -> Any:
     """Return the object that `pool.share()` has put into `memory`; made once in each process.
 
     Args:
@@ -155,7 +181,7 @@ def unshare(memory, slab, parts):
     return _unshared[slab]
 
 
-def make_of_parts(memory, parts):
+def make_of_parts(memory: Any, parts: list[int]) -> Any:
     """Unpickle what `unshare` says, afresh."""
     import pickle
 
@@ -167,7 +193,7 @@ def make_of_parts(memory, parts):
     return pickle.loads(pieces[0], buffers=pieces[1:])
 
 
-def array_of(buffer, dtype, shape, order):
+def array_of(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:
     """Return the numpy array whose memory is `buffer`: writable, as pickle's protocol 4 makes it.
 
     Args:
@@ -184,7 +210,12 @@ def array_of(buffer, dtype, shape, order):
     return numpy.ndarray(shape, dtype, buffer, order=order)
 
 
-def call_in_context(values, fn, args, kwargs):
+def call_in_context(
+    values: list[tuple[str, str, Any]],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     """Call `fn(*args, **kwargs)` with context variables set: one task of `schedule(context=...)`.
 
     Args:
@@ -192,7 +223,7 @@ def call_in_context(values, fn, args, kwargs):
     """
     import contextvars
 
-    def call():
+    def call() -> Any:
         for module, attribute, value in values:
             _variable(module, attribute).set(value)
         return fn(*args, **kwargs)
@@ -200,7 +231,7 @@ def call_in_context(values, fn, args, kwargs):
     return contextvars.copy_context().run(call)
 
 
-def _variable(module, attribute):
+def _variable(module: str, attribute: str) -> Any:
     from importlib import import_module
 
     try:
@@ -213,7 +244,7 @@ def _variable(module, attribute):
     return variable(attribute, True)
 
 
-def call_chunk(fn, chunk):
+def call_chunk(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
     """Call `fn` with each tuple of arguments in turn: one task of `map(chunksize=...)`."""
     return [fn(*args) for args in chunk]
 
@@ -225,20 +256,20 @@ class ByCloudpickle:
         data: what `cloudpickle.dumps` made of it.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _by_cloudpickle, (self.data,)
 
 
-def _by_cloudpickle(data):
+def _by_cloudpickle(data: bytes) -> Any:
     import cloudpickle
 
     return cloudpickle.loads(data)
 
 
-def portable(value, error):
+def portable(value: object, error: object) -> ByCloudpickle | None:
     """Return what stands for a result or failure that pickle could not send, for a pool whose `__main__` has no file.
 
     Args:

@@ -3,6 +3,8 @@
 `aioxide/_processes/by_value.py` is the other side, and says when.
 """
 
+from __future__ import annotations
+
 import contextvars
 import dis
 import functools
@@ -10,16 +12,22 @@ import sys
 
 from cloudpickle import cloudpickle
 
+TYPE_CHECKING = False  # as a worker must not wait for `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FunctionType
+    from typing import Any
+
 # Where functions live whose globals were not those of the module `__main__` itself (the asyncio REPL's, say).
-_elsewhere = {}
+_elsewhere: dict[str, Any] = {}
 
 # Names that functions which have arrived assign (`global x`): what they assigned here is kept.
-_assigned = set()
+_assigned: set[str] = set()
 
 _STORE = (dis.opmap["STORE_GLOBAL"], dis.opmap["DELETE_GLOBAL"])
 
 
-def names(in_main):
+def names(in_main: bool) -> dict[str, Any]:
     """Return the globals of all functions of `__main__` that arrive: an initializer and a call share them.
 
     Args:
@@ -29,7 +37,7 @@ def names(in_main):
     return vars(sys.modules["__main__"]) if in_main else _elsewhere
 
 
-def set_state(function, state):
+def set_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Fill a function that has arrived, as cloudpickle does it.
 
     The globals that came with it replace those that came earlier, but for what a function has assigned here: a
@@ -45,7 +53,7 @@ def set_state(function, state):
     cloudpickle._function_setstate(function, state)
 
 
-def _assigns(code):
+def _assigns(code: CodeType) -> set[str]:
     """The global names that a code object assigns or deletes, and the functions in it."""
     found = set()
     if _STORE[0] in code.co_code[::2] or _STORE[1] in code.co_code[::2]:
@@ -57,21 +65,21 @@ def _assigns(code):
 
 
 # Caches of functions that have arrived, by their names: what they hold is kept from call to call, as in a module.
-_caches = {}
+_caches: dict[str, tuple[Any, Callable[..., Any]]] = {}
 
 
-def cached(function, maxsize, typed):
+def cached(function: FunctionType, maxsize: int | None, typed: bool) -> Callable[..., Any]:
     """Return `functools.lru_cache(maxsize, typed)(function)`: the one that is there, while the function is the same."""
     same = function.__code__, function.__defaults__, function.__kwdefaults__, maxsize, typed
     before = _caches.get(function.__qualname__)
     if before is not None and before[0] == same and function.__closure__ is None:
         return before[1]
-    made = functools.lru_cache(maxsize, typed)(function)
+    made: Callable[..., Any] = functools.lru_cache(maxsize, typed)(function)
     _caches[function.__qualname__] = same, made
     return made
 
 
-def variable(attribute, in_main, *default):
+def variable(attribute: str, in_main: bool, *default: Any) -> Any:
     """Return the context variable that stands for one of the parent's `__main__`.
 
     Args:

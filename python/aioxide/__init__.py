@@ -6,7 +6,9 @@ Importing this module changes nothing in the process.
 """
 
 import sys as _sys
+from typing import Any as _Any
 
+from ._aioxide import SocketTransport as _SelectorSocketTransport  # noqa: F401  (which its type says)
 from ._entry import namespace as _namespace
 from ._entry.build import build_info as build_info
 from ._entry.install import install as install, installed as installed, uninstall as uninstall
@@ -16,6 +18,21 @@ from ._loop import EventLoop as EventLoop, new_event_loop as new_event_loop
 
 if _sys.version_info < (3, 14):  # from 3.14 on, looking it up warns: see namespace.module_getattr
     from ._entry.policy import EventLoopPolicy as EventLoopPolicy
+
+# Its public functions and classes say that they are this module's: in their repr, in tracebacks and in pickles.
+_value: _Any
+for _value in (
+    EventLoop,
+    Runner,
+    build_info,
+    get_event_loop,
+    install,
+    installed,
+    new_event_loop,
+    run,
+    uninstall,
+):
+    _value.__module__ = __name__
 
 # Copied, not forwarded one by one: a module's __getattr__ would cost a program that says `import aioxide as
 # asyncio` a Python call for every `asyncio.sleep`.

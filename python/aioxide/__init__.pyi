@@ -2,7 +2,9 @@
 
 The module itself is put together at import (`_entry/namespace.py`); `python -m mypy.stubtest aioxide` compares them.
 Where a submodule has a name that is ours, its others are listed one by one: type checkers disagree on which
-of two definitions of a name holds.
+of two definitions of a name holds. `Task` and `Future` are asyncio's own classes here: ours derive from them,
+`isinstance` takes each for the other, and what asyncio has annotated means theirs. Told apart, `tasks:
+set[asyncio.Task[Any]] = asyncio.all_tasks()` would be an error in a program that says `import aioxide as asyncio`.
 """
 
 import sys
@@ -52,6 +54,7 @@ from asyncio.events import (
 )
 from asyncio.exceptions import *  # noqa: F403
 from asyncio.futures import (
+    Future as Future,
     isfuture as isfuture,
     wrap_future as wrap_future,
 )
@@ -65,6 +68,7 @@ from asyncio.tasks import (
     ALL_COMPLETED as ALL_COMPLETED,
     FIRST_COMPLETED as FIRST_COMPLETED,
     FIRST_EXCEPTION as FIRST_EXCEPTION,
+    Task as Task,
     _enter_task as _enter_task,
     _leave_task as _leave_task,
     _register_task as _register_task,
@@ -88,19 +92,32 @@ from asyncio.unix_events import (
     SelectorEventLoop as SelectorEventLoop,
 )
 
+from _aioxide_worker import TaskCancelled as TaskCancelled
+
 from . import shared as shared
-from ._aioxide import Future as Future, Task as Task
 from ._cluster import (
     BrokenCluster as BrokenCluster,
     BrokenClusterWorker as BrokenClusterWorker,
     ClusterExecutor as ClusterExecutor,
+    ClusterFuture as ClusterFuture,
 )
 from ._entry.build import build_info as build_info
 from ._entry.install import install as install, installed as installed, uninstall as uninstall
 from ._entry.policy import EventLoopPolicy as EventLoopPolicy, get_event_loop as get_event_loop
 from ._entry.runner import Runner as Runner, run as run
 from ._loop import EventLoop as EventLoop, new_event_loop as new_event_loop
-from ._processes import ProcessPoolExecutor as ProcessPoolExecutor
+from ._pools.futures import AwaitableFuture as AwaitableFuture, PoolFuture as PoolFuture
+from ._pools.stats import (
+    Histogram as Histogram,
+    ProcessPoolStats as ProcessPoolStats,
+    ThreadPoolStats as ThreadPoolStats,
+    WorkerInfo as WorkerInfo,
+)
+from ._processes import (
+    ProcessPoolExecutor as ProcessPoolExecutor,
+    TransferError as TransferError,
+    WorkerDied as WorkerDied,
+)
 from ._threads import ThreadPoolExecutor as ThreadPoolExecutor
 
 if sys.version_info >= (3, 12):

@@ -10,11 +10,16 @@ Each is made when it is first looked up, so that only what is used has to be ins
 import asyncio
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._loop import new_event_loop
 
-__all__ = ["ASGIWorker", "AiohttpWorker", "UvicornWorker"]  # noqa: F822  (made by __getattr__)
+__all__ = ["ASGIWorker", "AiohttpWorker", "UvicornWorker"]
+
+if TYPE_CHECKING:  # made by __getattr__
+    ASGIWorker: type[Any]
+    AiohttpWorker: type[Any]
+    UvicornWorker: type[Any]
 
 
 def _uvicorn_worker() -> type:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import _aioxide_worker
 
 from . import _aioxide
+from ._aioxide import SharedBuffer as Buffer
 from ._pools.checks import checked_count, checked_iterable, refuse
 
 if TYPE_CHECKING:
     import numpy
 
-__all__ = ["buffer", "empty"]
+__all__ = ["Buffer", "Handle", "buffer", "empty"]
 
 _NOT_SHARED = (
     "share() takes what pickle can send, such as arrays, data frames, models, and containers of them; this value, of "
@@ -30,7 +31,7 @@ _NOT_SHARED = (
 _ALIGN = 64
 
 
-def buffer(size: int) -> Any:
+def buffer(size: int) -> Buffer:
     """Return `size` bytes of shared memory, all zero: an object that supports the buffer protocol, writable.
 
     `memoryview(...)`, `numpy.frombuffer(...)` and the like look into it. An array over it that is an argument or a

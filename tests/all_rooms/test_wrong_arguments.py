@@ -284,7 +284,8 @@ def own_callables(threads, processes):
         value = getattr(aioxide, name) if not name.startswith("_") and name != "EventLoopPolicy" else None
         if callable(value) and (getattr(value, "__module__", "") or "").startswith("aioxide"):
             yield f"aioxide.{name}", value
-    for name in aioxide.shared.__all__:
+    # Nobody makes a Buffer: `buffer()` does.
+    for name in set(aioxide.shared.__all__) - {"Buffer"}:
         yield f"aioxide.shared.{name}", getattr(aioxide.shared, name)
     things = (
         threads,

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, InvalidStateError
 
 import aioxide
 import pytest
-from aioxide._pools.futures import Future
+from aioxide import PoolFuture as Future
 
 from tests.support.programs import DEADLINE, output_of
 

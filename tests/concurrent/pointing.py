@@ -43,9 +43,9 @@ def own_pools() -> tuple[type, ...]:
 
 
 def own_future() -> type:
-    from aioxide._pools import futures
+    import aioxide
 
-    return futures.Future
+    return aioxide.PoolFuture
 
 
 def _count(cls: type, count: Callable[[type], None]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import importlib
 import inspect
-import pickle
 import sys
 import types
 import warnings
@@ -104,26 +103,6 @@ def test_unknown_names_are_refused_as_by_any_module():
         exec("from aioxide import no_such_name")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("aioxide.no_such_module")
-
-
-@pytest.mark.parametrize(
-    ("thing", "room"),
-    [
-        (aioxide.EventLoop, "aioxide._loop"),
-        (aioxide.new_event_loop, "aioxide._loop"),
-        (aioxide.ThreadPoolExecutor, "aioxide._threads"),
-        (aioxide.ProcessPoolExecutor, "aioxide._processes"),
-        (aioxide._processes.WorkerDied, "aioxide._processes"),
-        (aioxide._processes.TransferError, "aioxide._processes"),
-        (aioxide.ClusterExecutor, "aioxide._cluster"),
-        (aioxide.BrokenCluster, "aioxide._cluster"),
-        (aioxide.BrokenClusterWorker, "aioxide._cluster"),
-    ],
-)
-def test_pickles_name_the_room_not_the_file(thing, room):
-    """Another process may run another version, in which the files are others."""
-    assert pickle.dumps(thing, 0).startswith(f"c{room}\n{thing.__name__}\n".encode())
-    assert pickle.loads(pickle.dumps(thing)) is thing
 
 
 def test_our_dunders_are_our_own():

@@ -149,5 +149,5 @@ def test_a_frozen_program_has_all_that_it_needs(wheel, tmp_path, freezer):
         assert done.returncode == 0, done.stderr
     *pools, installed, threads = done.stdout.splitlines()
     assert pools == [f"{method} 9 16 True" for method in methods]
-    assert installed.startswith("aioxide._processes EventLoop ") and installed.endswith(" True")
-    assert threads == "aioxide._threads 8 ClusterExecutor"
+    assert installed.startswith("aioxide EventLoop ") and installed.endswith(" True")
+    assert threads == "aioxide 8 ClusterExecutor"

@@ -259,7 +259,7 @@ def test_a_callback_that_is_interrupted_keeps_no_other_from_being_called():
     def interrupt(_):
         raise KeyboardInterrupt
 
-    pending = aioxide._pools.futures.Future()
+    pending = aioxide.PoolFuture()
     for callback in (called.append, interrupt, called.append):
         pending.add_done_callback(callback)
     with pytest.raises(KeyboardInterrupt):

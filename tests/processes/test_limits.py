@@ -173,7 +173,7 @@ def test_a_call_whose_worker_dies_is_tried_again(tmp_path):
     with aioxide.ProcessPoolExecutor(1, on_worker_death="respawn") as pool:
         path = tmp_path / "calls"
         assert pool.schedule(tasks.die_times, (str(path), 2), retries=2).result(DEADLINE) == 3
-        with pytest.raises(aioxide._processes.WorkerDied, match="exited with code 5"):
+        with pytest.raises(aioxide.WorkerDied, match="exited with code 5"):
             pool.schedule(tasks.die_times, (str(tmp_path / "more"), 9), retries=1).result(DEADLINE)
         assert (tmp_path / "more").read_text() == "xx"
 

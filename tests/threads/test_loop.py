@@ -12,7 +12,7 @@ import weakref
 
 import aioxide
 import pytest
-from aioxide._pools.futures import Future
+from aioxide import PoolFuture as Future
 
 from tests.support.programs import DEADLINE, output_of, wait_until
 

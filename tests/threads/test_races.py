@@ -9,7 +9,7 @@ import time
 
 import aioxide
 import pytest
-from aioxide._pools.futures import Future
+from aioxide import PoolFuture as Future
 
 from tests.support.programs import DEADLINE, wait_until
 

@@ -363,4 +363,4 @@ print(type(scheduler._executor).__module__, len(scheduler.shutdown(await_msg_cal
 
 @pytest.mark.by_version(sys.version_info[:2] != (3, 14), "packages are tried on one Python")
 def test_pubsubs_scheduler_takes_back_what_has_not_begun():
-    assert output_of(PUBSUB) == ["aioxide._threads", "3"]
+    assert output_of(PUBSUB) == ["aioxide", "3"]

@@ -51,6 +51,7 @@ fn load(module: Ref) -> Res<()> {
     add(module, c"WorkQueue", threads::queue_type::load()?)?;
     add(module, c"Loop", event_loop::load()?)?;
     add(module, c"ProcessPool", processes::pool_type::load()?)?;
+    add(module, c"SharedBuffer", wire::buffer::class())?;
     BUILD.set(build_info(missing)?);
     Ok(())
 }

@@ -47,7 +47,7 @@ _notifying = threading.RLock()
 class BrokenCluster(concurrent.futures.BrokenExecutor):
     """The cluster has not carried a call out: the scheduler was lost, or the worker (`BrokenClusterWorker`)."""
 
-    __module__ = "aioxide._cluster"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
 
 
 class BrokenClusterWorker(BrokenCluster):
@@ -85,6 +85,7 @@ class ClusterFuture(AwaitableFuture[_T]):
     unless it had begun in these milliseconds.
     """
 
+    __module__ = BrokenCluster.__module__
     call: "Call"
 
     def cancel(self) -> bool:

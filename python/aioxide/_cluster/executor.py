@@ -85,7 +85,7 @@ class ClusterExecutor(concurrent.futures.Executor):
         TypeError, ValueError: arguments that are wrong, or do not go together.
     """
 
-    __module__ = "aioxide._cluster"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
 
     def __init__(
         self,

@@ -50,8 +50,26 @@ def _threads() -> ModuleType:
     return module
 
 
+def _futures() -> ModuleType:
+    import aioxide._pools.futures as module
+
+    return module
+
+
+def _stats() -> ModuleType:
+    import aioxide._pools.stats as module
+
+    return module
+
+
 def _shared() -> ModuleType:
     import aioxide.shared as module
+
+    return module
+
+
+def _worker() -> ModuleType:
+    import _aioxide_worker as module
 
     return module
 
@@ -60,11 +78,21 @@ def _shared() -> ModuleType:
 # import multiprocessing nor register anything to be done when the interpreter ends. The imports are written out because
 # what freezes a program (PyInstaller, cx_Freeze, Nuitka) looks for import statements.
 _LAZY = {
+    "AwaitableFuture": _futures,
     "BrokenCluster": _cluster,
     "BrokenClusterWorker": _cluster,
     "ClusterExecutor": _cluster,
+    "ClusterFuture": _cluster,
+    "Histogram": _stats,
+    "PoolFuture": _futures,
     "ProcessPoolExecutor": _processes,
+    "ProcessPoolStats": _stats,
+    "TaskCancelled": _worker,
     "ThreadPoolExecutor": _threads,
+    "ThreadPoolStats": _stats,
+    "TransferError": _processes,
+    "WorkerDied": _processes,
+    "WorkerInfo": _stats,
     "shared": _shared,
 }
 _PROCESSES = "aioxide._processes"
@@ -112,8 +140,9 @@ def submodules() -> dict[str, ModuleType]:
 
 
 def alias_submodules(package: str) -> None:
-    """Make `import aioxide.streams` and `from aioxide.streams import ...` find asyncio's module, not a second
-    copy.
+    """Make `import aioxide.streams` and `from aioxide.streams import ...` find asyncio's module, not a second copy.
+
+    The files of these names in our package are for type checkers, and are never run.
     """
     for name, module in submodules().items():
         sys.modules.setdefault(f"{package}.{name}", module)

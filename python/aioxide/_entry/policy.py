@@ -25,6 +25,7 @@ class EventLoopPolicy(_DefaultPolicy):  # type: ignore[misc]
     none.
     """
 
+    __module__ = "aioxide"  # where users import it from
     _loop_factory = EventLoop
 
 

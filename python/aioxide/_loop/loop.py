@@ -19,9 +19,8 @@ import threading
 import warnings
 import weakref
 from asyncio import events, sslproto
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .. import _aioxide
 from .._aioxide import Loop, SocketTransport
 from . import patched
 from .registry import add_loop
@@ -29,14 +28,14 @@ from .sockets import TransportSocket
 from .tls import heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from .._aioxide import StandardLoop
+else:
+    StandardLoop = asyncio.SelectorEventLoop
 
 _main_thread = threading.main_thread
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
-
-# CPython's own where this interpreter is not as the native ones need it: `build_info()["features"]` says so.
-Task: type[asyncio.Task[Any]] = getattr(_aioxide, "Task", asyncio.Task)
-Future: type[asyncio.Future[Any]] = getattr(_aioxide, "Future", asyncio.Future)
 
 
 class _Handles(collections.abc.Collection[asyncio.Handle]):
@@ -47,7 +46,7 @@ class _Handles(collections.abc.Collection[asyncio.Handle]):
 
     def __init__(
         self,
-        handles: Callable[[], list[asyncio.Handle]],
+        handles: Callable[[], Sequence[asyncio.Handle]],
         count: Callable[[], int],
         clear: Callable[[], None],
     ) -> None:
@@ -162,6 +161,7 @@ class _Watched:
     """What stands where asyncio keeps its selector: a look at the native table of descriptors."""
 
     __slots__ = ("_loop",)
+    _loop: weakref.ref[EventLoop]
 
     def __init__(self, loop: EventLoop) -> None:
         object.__setattr__(self, "_loop", weakref.ref(loop))
@@ -236,16 +236,19 @@ class _Given:
 _NOTHING_GIVEN = contextlib.nullcontext()
 
 
-def _named_as_asyncios(method: _Method) -> _Method:
-    """Have errors about the arguments, and the repr of a coroutine, name the method that this one stands for."""
-    asyncios = getattr(asyncio.SelectorEventLoop, method.__name__)
-    method.__qualname__ = asyncios.__qualname__
-    # For `inspect.signature`: the options are the running version's.
-    method.__wrapped__ = asyncios  # type: ignore[attr-defined]
-    return method
+def _in_place_of(asyncios: _Method) -> Callable[[Callable[..., Any]], _Method]:
+    """Give a method the type of asyncio's for which it stands, and its name in errors and reprs of coroutines."""
+
+    def passing(method: Any) -> _Method:
+        method.__qualname__ = asyncios.__qualname__
+        # For `inspect.signature`: the options are the running version's.
+        method.__wrapped__ = asyncios
+        return method  # type: ignore[no-any-return]
+
+    return passing
 
 
-class EventLoop(Loop, asyncio.SelectorEventLoop):
+class EventLoop(Loop, StandardLoop):
     """asyncio's event loop with a native core: `asyncio.SelectorEventLoop` in all that it does.
 
     Args:
@@ -257,10 +260,10 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         TypeError: there is a selector.
     """
 
-    __module__ = "aioxide._loop"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
 
     # Refused before there is an object, which would have to be closed.
-    def __new__(cls, *args: Any, **kwargs: Any) -> EventLoop:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         patched.refuse_greenlets()
         return super().__new__(cls)
 
@@ -283,11 +286,11 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # Where the arguments did not fit, `__init__` has not run: there is nothing to close.
         if "_selector" in self.__dict__:
-            super().__del__(_warn)  # type: ignore[misc]
+            super().__del__(_warn)
 
     # ------------------------------------------------------------------------------------------------- running
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.run_forever)
     def run_forever(self) -> None:
         """Run until stop() is called.
 
@@ -343,7 +346,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         if current not in (-1, self._csock.fileno()):
             signal.set_wakeup_fd(current)
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.remove_signal_handler)
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove the handler of a signal; return False if there was none."""
         removed = super().remove_signal_handler(sig)
@@ -364,14 +367,14 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
 
     # ---------------------------------------------------------------------------------------------- transports
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.create_connection)
     async def create_connection(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         host: str | None = None,
         port: int | None = None,
         **options: Any,
-    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+    ) -> Any:
         """Connect to a TCP server: `asyncio.loop.create_connection`, with its options, results and errors.
 
         One address given as a number, and no option, is the case that is native.
@@ -382,7 +385,8 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             begun = self._begin_connect(host, port)
         if begun is None:
             with self._given(options.get("sock")):
-                return await super().create_connection(protocol_factory, host, port, **options)
+                connect: Any = super().create_connection
+                return await connect(protocol_factory, host, port, **options)
         fd, connected = begun
         try:
             if not connected:
@@ -400,21 +404,23 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
             raise
         return transport, protocol
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.create_unix_connection)
     async def create_unix_connection(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], path: Any = None, **options: Any
     ) -> Any:
         """Connect to a Unix socket: `asyncio.loop.create_unix_connection`, with its options, results and errors."""
         with self._given(options.get("sock")):
-            return await super().create_unix_connection(protocol_factory, path, **options)
+            connect: Any = super().create_unix_connection
+            return await connect(protocol_factory, path, **options)
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.connect_accepted_socket)
     async def connect_accepted_socket(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], sock: socket.socket, **options: Any
     ) -> Any:
         """Make a transport of an accepted connection: `asyncio.loop.connect_accepted_socket`."""
         with self._given(sock):
-            return await super().connect_accepted_socket(protocol_factory, sock, **options)
+            connect: Any = super().connect_accepted_socket
+            return await connect(protocol_factory, sock, **options)
 
     def _given(self, sock: socket.socket | None) -> contextlib.nullcontext[None] | _Given:
         """Have the transport that is made of a user's own socket write at once: he may send by it at any time."""
@@ -466,16 +472,16 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         context: contextvars.Context | None = None,
         **timeouts: float,
     ) -> asyncio.Transport:
-        tls = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
-        )
+        make: Any = sslproto.SSLProtocol
+        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return heard(tls._app_transport)  # type: ignore[no-any-return]
 
-    @_named_as_asyncios
+    @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
         """Upgrade a connection to TLS: `asyncio.loop.start_tls`, with its options, results and errors."""
-        return heard(await super().start_tls(*arguments, **options))
+        upgrade: Any = super().start_tls
+        return heard(await upgrade(*arguments, **options))
 
     def _start_serving(
         self,
@@ -484,7 +490,7 @@ class EventLoop(Loop, asyncio.SelectorEventLoop):
         sslcontext: Any = None,
         server: Any = None,
         backlog: int = 100,
-        *timeouts: float | None,
+        *timeouts: Any,
         context: contextvars.Context | None = None,
         **named_timeouts: float | None,
     ) -> None:
@@ -572,7 +578,8 @@ def _is_replaced(loop: EventLoop, names: Iterable[str]) -> bool:
     )
 
 
-_CONNECT_DEFAULTS: dict[str, Any] = asyncio.SelectorEventLoop.create_connection.__kwdefaults__
+_connect: Any = asyncio.SelectorEventLoop.create_connection
+_CONNECT_DEFAULTS: dict[str, Any] = _connect.__kwdefaults__
 
 
 def _is_default(name: str, value: object) -> bool:
@@ -589,6 +596,3 @@ def _set_result_unless_done(future: asyncio.Future[None]) -> None:
 def new_event_loop() -> EventLoop:
     """Return a new `EventLoop`."""
     return EventLoop()
-
-
-new_event_loop.__module__ = EventLoop.__module__

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 _T = TypeVar("_T")
+_FutureT = TypeVar("_FutureT", bound=concurrent.futures.Future[Any])
 
 
 class PoolMeta(abc.ABCMeta):
@@ -40,21 +41,36 @@ class PoolMeta(abc.ABCMeta):
 
 
 class AwaitableFuture(concurrent.futures.Future[_T]):
-    """A `concurrent.futures.Future` that can be awaited too."""
+    """A `concurrent.futures.Future` that can be awaited too: what every pool of ours returns."""
+
+    __module__ = "aioxide"  # where users import it from
 
     def __await__(self) -> Generator[Any, None, _T]:
         return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
 
 
-class Future(_aioxide.PoolFuture, AwaitableFuture[_T]):
-    """The future of a call in a pool of aioxide.
+class PoolFuture(_aioxide.PoolFuture, AwaitableFuture[_T]):
+    """The future of a call in a pool of threads or processes.
 
     Its `threading.Condition` is made when something of the standard library first asks for it; why that is
     sound stands in `calls/future.rs`.
     """
 
+    __module__ = "aioxide"
 
-_aioxide._register_future(Future)
+
+# `<Future at ... state=pending>`, as the standard library shows its own.
+AwaitableFuture.__name__ = PoolFuture.__name__ = concurrent.futures.Future.__name__
+
+
+def passes_for_its_base(kind: type[_FutureT]) -> type[_FutureT]:
+    """Give a private class of futures the names of the public one that it is derived from: to users it is that."""
+    base: type = kind.__mro__[1]
+    kind.__module__, kind.__name__, kind.__qualname__ = base.__module__, base.__name__, base.__qualname__
+    return kind
+
+
+_aioxide._register_future(PoolFuture)
 os.register_at_fork(after_in_child=_aioxide._after_fork)
 
 

@@ -1,9 +1,10 @@
-"""What the pools' `stats()` return."""
+"""What the pools' `stats()` and `workers()` return.
 
-from __future__ import annotations
+No annotation of a field is a string: pydantic and others who read them would look names up in `aioxide`.
+"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .checks import checked_number, refuse
 
@@ -23,13 +24,15 @@ class Histogram:
             a bound is above what it counts by a quarter at most. Empty buckets are left out.
     """
 
+    __module__ = "aioxide"  # where users import it from
+
     count: int
     total: float
     largest: float
     buckets: tuple[tuple[float, int], ...]
 
     @classmethod
-    def from_native(cls, numbers: tuple[int, float, float, list[tuple[float, int]]]) -> Histogram:
+    def from_native(cls, numbers: tuple[int, float, float, list[tuple[float, int]]]) -> Self:
         count, total, largest, buckets = numbers
         return cls(count, total, largest, tuple(buckets))
 
@@ -75,6 +78,8 @@ class ThreadPoolStats:
         run: how long they ran, in seconds.
     """
 
+    __module__ = "aioxide"
+
     queued: int
     busy: int
     idle: int
@@ -87,7 +92,7 @@ class ThreadPoolStats:
     run: Histogram
 
     @classmethod
-    def from_native(cls, busy: int, counts: _aioxide._ThreadPoolCounts) -> ThreadPoolStats:
+    def from_native(cls, busy: int, counts: "_aioxide._ThreadPoolCounts") -> Self:
         return cls(
             queued=counts.queued,
             busy=busy,
@@ -123,6 +128,8 @@ class ProcessPoolStats:
         run: how long they ran, in seconds.
     """
 
+    __module__ = "aioxide"
+
     queued: int
     running: int
     busy: int
@@ -152,6 +159,8 @@ class WorkerInfo:
         idle: seconds since it has had a call; None if it has one.
         ready: it has started up (and run its initializer), and gets calls.
     """
+
+    __module__ = "aioxide"
 
     pid: int
     rss: int

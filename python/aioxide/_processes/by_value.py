@@ -220,8 +220,8 @@ def _reduced_variable(variable: contextvars.ContextVar[Any]) -> Any:
     return _by_value.variable, (names[0], True, *default)
 
 
-# By start of a worker that must not look for the file of `__main__`: its thread. Not by thread alone, for a `with` block that was
-# cut short may end late, in the middle of the next start.
+# By start of a worker that must not look for the file of `__main__`: its thread. Not by thread alone, for a `with`
+# block that was cut short may end late, in the middle of the next start.
 _without_main: dict[object, int] = {}
 _patching = threading.Lock()
 _patched: list[tuple[Any, Any]] = []

@@ -15,7 +15,7 @@ class WorkerDied(BrokenProcessPool):
         exitcode: its exit code; the negative number of the signal that killed it; None where nobody could tell.
     """
 
-    __module__ = "aioxide._processes"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
 
     def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
         super().__init__(message)

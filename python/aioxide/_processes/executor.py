@@ -9,7 +9,7 @@ import os
 import threading
 from concurrent.futures import process as stdlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import _aioxide_worker
 
@@ -26,16 +26,18 @@ from .._pools.checks import (
     refuse,
     shown,
 )
-from .._pools.futures import Future, PoolMeta, map_calls
+from .._pools.futures import PoolFuture, PoolMeta, map_calls, passes_for_its_base
 from .manager import Manager
 from .settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from contextvars import Context, ContextVar
     from multiprocessing.context import BaseContext
 
     from .._pools.stats import ProcessPoolStats, WorkerInfo
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -67,7 +69,8 @@ class _CallQueue:
         """Do nothing."""
 
 
-class _RunningFuture(Future[_T]):
+@passes_for_its_base
+class _RunningFuture(PoolFuture[_T]):
     """The future of a pool with `cancel_running=True`: `cancel()` stops the call too."""
 
     _stop: Callable[[Any], bool] | None = None
@@ -90,9 +93,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         on_worker_death: "break": as in the standard pool, the death of a worker breaks the pool, and fails all calls.
             "respawn": only the call that ran in it fails, with `WorkerDied`; the rest goes on, with a new worker.
             Workers that die again and again without finishing a call break the pool all the same.
-        cancel_running: cancelling a future stops its call even while it runs: an exception (`TaskCancelled`, see
-            `_aioxide_worker`) is raised in it, and if it has not ended two seconds later its process is killed and
-            replaced. Cancelling the asyncio task that awaits it does the same.
+        cancel_running: cancelling a future stops its call even while it runs: an exception (`TaskCancelled`) is
+            raised in it, and if it has not ended two seconds later its process is killed and replaced. Cancelling the
+            asyncio task that awaits it does the same.
         idle_timeout: seconds after which a worker that has nothing to do ends; it is started again when needed.
         max_pending: how many calls may wait for a worker. When so many do, `submit()` blocks until one is sent to one.
             None: any number. In a thread that runs an event loop nothing blocks, `run_in_executor` neither: what holds
@@ -106,7 +109,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         TypeError: an argument is of the wrong type.
     """
 
-    __module__ = "aioxide._processes"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
     _stands_for = stdlib.ProcessPoolExecutor
 
     def __init__(
@@ -117,7 +120,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
-        on_worker_death: str = "break",
+        on_worker_death: Literal["break", "respawn"] = "break",
         cancel_running: bool = False,
         idle_timeout: float | None = None,
         max_pending: int | None = None,
@@ -186,7 +189,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
 
     # ---------------------------------------------------------------------------------------------------------- calls
 
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> PoolFuture[_T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
 
         Raises:
@@ -198,7 +201,9 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
             return super().submit(fn, *args, **kwargs)  # type: ignore[return-value]
         return self._submit_own(fn, args, kwargs)
 
-    def _submit_own(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[_T]:
+    def _submit_own(
+        self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> PoolFuture[_T]:
         if self._cancel_running:
             future: _RunningFuture[_T] = _RunningFuture()
             future._stop = self._pool.stop
@@ -283,8 +288,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor, metaclass=PoolMeta):
         *,
         timeout: float | None = None,
         retries: int = 0,
-        context: Any = None,
-    ) -> Future[_T]:
+        context: Context | Iterable[ContextVar[Any]] | None = None,
+    ) -> PoolFuture[_T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future, which can be awaited too.
 
         Args:

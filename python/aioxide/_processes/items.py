@@ -8,7 +8,7 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _aioxide
-from .._pools.futures import AwaitableFuture
+from .._pools.futures import AwaitableFuture, passes_for_its_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ class Ignored:
         """Do nothing."""
 
 
+@passes_for_its_base
 class _StandingFuture(AwaitableFuture[_T]):
     """A future that the standard `submit` has made; `_inner` is the pool's own, of the same call."""
 

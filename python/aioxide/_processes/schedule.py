@@ -14,7 +14,7 @@ import _aioxide_worker
 
 from .. import _aioxide
 from .._pools.checks import checked_count, checked_iterable, checked_seconds, refuse_item
-from .._pools.futures import Future
+from .._pools.futures import PoolFuture, passes_for_its_base
 from .errors import WorkerDied
 from .items import inner_of
 
@@ -30,7 +30,7 @@ _AHEAD = 64
 
 
 def schedule(
-    submit: Callable[..., Future[Any]],
+    submit: Callable[..., PoolFuture[Any]],
     timers: Timers,
     fn: Callable[..., _T],
     args: tuple[Any, ...],
@@ -38,7 +38,7 @@ def schedule(
     timeout: float | None,
     retries: int,
     context: Any,
-) -> Future[_T]:
+) -> PoolFuture[_T]:
     """See `ProcessPoolExecutor.schedule`; `submit` is the pool's, and `timers` those of its manager."""
     timeout = checked_seconds("timeout", timeout, above_zero=True)
     retries = checked_count("retries", retries, least=0)
@@ -53,7 +53,8 @@ def schedule(
     return call.outcome
 
 
-class _ScheduledFuture(Future[_T]):
+@passes_for_its_base
+class _ScheduledFuture(PoolFuture[_T]):
     _call: _Call | None = None
 
     def cancel(self) -> bool:
@@ -134,7 +135,7 @@ class _Call:
             error = TimeoutError(f"The call ran for longer than {self._timeout} seconds.")
         elif inner.cancelled():
             outcome = self.outcome
-            if Future.cancel(outcome) and outcome._state == "CANCELLED":
+            if PoolFuture.cancel(outcome) and outcome._state == "CANCELLED":
                 outcome.set_running_or_notify_cancel()
             self._end()
             return

@@ -59,7 +59,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
     is assigned: from then on it works as the standard class, with that queue.
     """
 
-    __module__ = "aioxide._threads"  # which pickles name
+    __module__ = "aioxide"  # where users import it from, and what pickles name
     _stands_for = StandardPool
 
     # What the standard class has; typeshed does not, or knows otherwise.

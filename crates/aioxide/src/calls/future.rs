@@ -112,7 +112,7 @@ fn has_begun(this: &PoolFuture) -> bool {
     (unsafe { RECALL.get() }.has_begun)(this)
 }
 
-/// `aioxide._pools.futures.Future`: the native type and the standard one behind it.
+/// `aioxide.PoolFuture`: the native type and the standard one behind it.
 static CLASS: Global<Obj> = Global::new();
 
 pub fn set_class(class: Obj) {

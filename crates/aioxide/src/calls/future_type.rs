@@ -1,5 +1,5 @@
 //! The Python type `aioxide._aioxide.PoolFuture`: what stands before `concurrent.futures.Future` in the bases of
-//! `aioxide._pools.futures.Future`. The names of the standard class's attributes are those that inherited code uses.
+//! `aioxide.PoolFuture`. The names of the standard class's attributes are those that inherited code uses.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -161,7 +161,7 @@ pub fn load() -> Res<*mut PyTypeObject> {
     ]);
     let class = Class::new(c"aioxide._aioxide.PoolFuture").also(|def| {
         def.flags(Py_TPFLAGS_BASETYPE)
-            .doc(c"The native part of aioxide._pools.futures.Future.")
+            .doc(c"PoolFuture()\n--\n\nThe native part of aioxide.PoolFuture.")
             .slot(Py_tp_new, PyType_GenericNew as *mut c_void)
             .slot(Py_tp_init, tp_init as *mut c_void)
             .held::<PoolFuture>()

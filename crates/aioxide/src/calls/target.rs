@@ -9,7 +9,7 @@ use crate::task::future as loop_future;
 use crate::task::marks::Mark;
 
 pub enum Target {
-    /// An `aioxide._pools.futures.Future`.
+    /// An `aioxide.PoolFuture`.
     Future(Obj),
     /// A loop, which has a future of its own.
     Loop(LoopCall),

@@ -199,7 +199,7 @@ pub fn load() -> Res<()> {
         c"A callback scheduled with call_soon, call_soon_threadsafe, add_reader or add_writer.",
     );
     let thread_safe = common(
-        c"aioxide.ThreadSafeHandle",
+        c"aioxide.events._ThreadSafeHandle",
         c"A callback scheduled with call_soon_threadsafe: cancel() waits while another thread runs it.",
     );
     let timer = common(c"aioxide.TimerHandle", c"A callback scheduled with call_later or call_at.")

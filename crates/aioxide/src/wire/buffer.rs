@@ -218,12 +218,18 @@ impl Drop for Buffer {
     }
 }
 
+/// The type, which `load` has made.
+pub fn class() -> *mut PyTypeObject {
+    // SAFETY: set at import.
+    unsafe { *BUFFER.get() }
+}
+
 /// Makes the type, unless the other module of this library has.
 pub fn load() -> Res<()> {
     if BUFFER.is_set() {
         return Ok(());
     }
-    let class = Class::<Buffer>::new(c"aioxide.SharedBuffer").dropped().also(|def| {
+    let class = Class::<Buffer>::new(c"aioxide.shared.Buffer").dropped().also(|def| {
         def.flags(Py_TPFLAGS_DISALLOW_INSTANTIATION)
             .doc(c"Memory that processes share: supports the buffer protocol.")
             .slot(Py_bf_getbuffer, getbuffer as *mut c_void)

@@ -1,0 +1,3 @@
+"""`aioxide.coroutines` is `asyncio.coroutines`."""
+
+from asyncio.coroutines import *  # noqa: F403

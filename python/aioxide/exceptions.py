@@ -1,0 +1,3 @@
+"""`aioxide.exceptions` is `asyncio.exceptions`."""
+
+from asyncio.exceptions import *  # noqa: F403

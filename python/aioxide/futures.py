@@ -1,0 +1,3 @@
+"""`aioxide.futures` is `asyncio.futures`."""
+
+from asyncio.futures import *  # noqa: F403

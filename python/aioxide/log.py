@@ -1,0 +1,3 @@
+"""`aioxide.log` is `asyncio.log`."""
+
+from asyncio.log import *  # noqa: F403

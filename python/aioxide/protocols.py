@@ -1,0 +1,3 @@
+"""`aioxide.protocols` is `asyncio.protocols`."""
+
+from asyncio.protocols import *  # noqa: F403

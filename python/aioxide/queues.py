@@ -1,0 +1,3 @@
+"""`aioxide.queues` is `asyncio.queues`."""
+
+from asyncio.queues import *  # noqa: F403

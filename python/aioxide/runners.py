@@ -1,0 +1,3 @@
+"""`aioxide.runners` is `asyncio.runners`."""
+
+from asyncio.runners import *  # noqa: F403

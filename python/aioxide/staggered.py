@@ -1,0 +1,3 @@
+"""`aioxide.staggered` is `asyncio.staggered`."""
+
+from asyncio.staggered import *  # noqa: F403

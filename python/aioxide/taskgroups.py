@@ -1,0 +1,3 @@
+"""`aioxide.taskgroups` is `asyncio.taskgroups`."""
+
+from asyncio.taskgroups import *  # noqa: F403

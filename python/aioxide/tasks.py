@@ -1,0 +1,3 @@
+"""`aioxide.tasks` is `asyncio.tasks`."""
+
+from asyncio.tasks import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`aioxide.threads` is `asyncio.threads`."""
+
+from asyncio.threads import *  # noqa: F403

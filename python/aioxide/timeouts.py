@@ -1,0 +1,3 @@
+"""`aioxide.timeouts` is `asyncio.timeouts`."""
+
+from asyncio.timeouts import *  # noqa: F403

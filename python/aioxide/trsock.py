@@ -1,0 +1,3 @@
+"""`aioxide.trsock` is `asyncio.trsock`."""
+
+from asyncio.trsock import *  # noqa: F403
