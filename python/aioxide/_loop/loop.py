@@ -491,7 +491,8 @@ class EventLoop(Loop, StandardLoop):
 
     # ------------------------------------------------------------------------------------------- a user's sockets
 
-    sock_recv = _in_place_of(asyncio.SelectorEventLoop.sock_recv)(sock_calls.sock_recv)
+    # typeshed names the second argument as it is not.
+    sock_recv = _in_place_of(asyncio.SelectorEventLoop.sock_recv)(sock_calls.sock_recv)  # type: ignore[assignment]
     sock_recv_into = _in_place_of(asyncio.SelectorEventLoop.sock_recv_into)(sock_calls.sock_recv_into)
     sock_recvfrom = _in_place_of(asyncio.SelectorEventLoop.sock_recvfrom)(sock_calls.sock_recvfrom)
     sock_recvfrom_into = _in_place_of(asyncio.SelectorEventLoop.sock_recvfrom_into)(

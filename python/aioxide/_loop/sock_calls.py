@@ -58,7 +58,7 @@ async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
         return await _until_done(self, sock, "recv", n)  # type: ignore[no-any-return]
-    return received
+    return received  # type: ignore[no-any-return]
 
 
 async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
@@ -66,7 +66,7 @@ async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
         return await _until_done(self, sock, "recv_into", buf)  # type: ignore[no-any-return]
-    return received
+    return received  # type: ignore[no-any-return]
 
 
 async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
