@@ -55,7 +55,7 @@ FAULTS = {
         "E0133",
     ),
     "what the oldest Rust that we promise does not have": (
-        ("read(bytes.as_ptr())", "read(bytes.as_chunks::<2>().0[0].as_ptr())"),
+        ("bytes.as_ptr()", "bytes.as_ptr().wrapping_add(0_usize.strict_add(1))"),
         "clippy::incompatible_msrv",
     ),
     "an unwrap": (("bytes.as_ptr()", "bytes.first().unwrap()"), "clippy::unwrap_used"),

@@ -1,5 +1,6 @@
 """The wheel that `make wheel` builds: what is in it, and that it works where only it is installed."""
 
+import fcntl
 import importlib.metadata
 import importlib.util
 import json
@@ -43,7 +44,19 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+    """The finished wheel: made once, by whichever of pytest's processes comes first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (base / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = base / "wheel" / "dist"
+        if not list(made.glob("*.whl")):
+            build(base / "wheel")
+    [path] = made.glob("*.whl")
+    return path
+
+
+def build(folder):
     done = subprocess.run(
         [*BUILD, "--out", folder, "--interpreter", sys.executable],
         cwd=ROOT,
@@ -54,8 +67,8 @@ def wheel(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    [path] = folder.iterdir()
-    return finish.finish(path, folder / "dist")
+    [path] = folder.glob("*.whl")
+    finish.finish(path, folder / "dist")
 
 
 def test_the_wheel_holds_both_packages_and_one_extension(wheel):
