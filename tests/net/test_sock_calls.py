@@ -4,8 +4,10 @@ import array
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
+import weakref
 
 import aioxide
 import pytest
@@ -311,6 +313,26 @@ def test_who_waits_no_more_is_forgotten(factory):
     run(main, factory)
 
 
+@both
+def test_who_is_cancelled_after_the_socket_was_closed_is_cancelled(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)  # asyncio's own logs that the descriptor is bad
+        ours, theirs = pair()
+        with ours, theirs:
+            fill(ours)
+            calls = loop.sock_recv(ours, 1), loop.sock_sendall(ours, b"x")
+            tasks = [asyncio.create_task(call) for call in calls]
+            await turns()
+            ours.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            assert all(task.cancelled() for task in tasks)
+
+    run(main, factory)
+
+
 def fill(sock):
     sent = 0
     try:
@@ -417,6 +439,82 @@ def test_a_number_that_is_used_again_is_another_descriptor():
             loop.remove_reader(ours)
 
     run(main)
+
+
+@both
+def test_a_number_that_a_transport_had_meanwhile_keeps_nothing_of_who_waited_before(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = over_tcp()
+        number = ours.fileno()
+        waits = asyncio.create_task(loop.sock_recv(ours, 1))
+        await turns()
+        ours.close()
+        near, far = over_tcp()
+        assert number in (near.fileno(), far.fileno())
+        later = near if near.fileno() == number else far
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=later)
+        waits.cancel()
+        await asyncio.wait([waits])
+        transport.abort()
+        await turns()
+        with contextlib.closing(socket.socket()) as again:
+            os.dup2(theirs.fileno(), again.fileno())
+            os.dup2(again.fileno(), number)
+        with socket.socket(fileno=number) as last:
+            gone = weakref.ref(last)
+            loop.add_writer(last, print)
+            assert loop.remove_writer(last) and not loop.remove_writer(last)
+        del last
+        assert gone() is None
+        for sock in (near, far, theirs):
+            with contextlib.suppress(OSError):
+                sock.close()
+
+    run(main, factory)
+
+
+@both
+def test_a_reader_whose_place_is_taken_keeps_no_socket_alive(factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = pair()
+        gone = weakref.ref(ours)
+        loop.add_reader(ours, print)
+        receiving = asyncio.create_task(loop.sock_recv(ours, 1))
+        await turns()
+        theirs.send(b"x")
+        assert await receiving == b"x"
+        theirs.close()
+        ours.close()
+        del ours, receiving
+        await turns()
+        assert gone() is None
+
+    run(main, factory)
+
+
+@both
+def test_what_came_is_not_lost_where_the_program_s_own_clock_raises(factory):
+    loop = factory()
+    ours, theirs = pair()
+    with contextlib.closing(loop), ours, theirs:
+        standard, raises = loop.time, []
+
+        def clock():
+            if raises and select.select([ours], [], [], 0)[0]:
+                raise raises.pop()
+            return standard()
+
+        loop.time = clock
+        loop.call_later(60, print)
+        receiving = loop.create_task(loop.sock_recv(ours, 1))
+        loop.run_until_complete(turns())
+        theirs.send(b"x")
+        raises.append(KeyboardInterrupt())
+        with contextlib.suppress(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.wait_for(asyncio.shield(receiving), 5))
+        assert loop.run_until_complete(asyncio.wait_for(receiving, 5)) == b"x"
 
 
 @both

@@ -393,7 +393,6 @@ fn attach_wake(this: &LoopObject, args: Args) -> Res<()> {
 // In the thread that is about to fork. A loop of another thread does not go on in the child.
 fn before_fork(this: &LoopObject) -> Res<()> {
     if this.state.thread.get() == loop_state::thread_ident() {
-        this.engine.close_due();
         this.engine.flush_now()?;
     }
     Ok(())

@@ -82,7 +82,7 @@ async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
             await until_ready(self, sock.fileno(), writable=True)
             before, sent = sent, self._send_now(sock, view, sent)
             if sent is NotImplemented:  # debug mode was switched on, or the method replaced
-                await _send_by_method(self, sock, view.tobytes()[before:])
+                await _send_by_method(self, sock, memoryview(view.tobytes())[before:])
                 return
 
 
@@ -91,9 +91,10 @@ async def _send_by_method(loop: _Loop, sock: socket.socket, data: Any) -> None:
     with memoryview(data) as view:
         if sent == view.nbytes:
             return
-        rest = view.tobytes()[sent:]
-    while rest:
-        rest = rest[await _until_done(loop, sock, "send", rest, writable=True) :]
+        # Item by item and format by format, a view is not all that `send` takes; of bytes it is.
+        rest = view[sent:] if view.format == "B" and view.ndim == 1 else memoryview(view.tobytes())[sent:]
+        while rest:
+            rest = rest[await _until_done(loop, sock, "send", rest, writable=True) :]
 
 
 async def sock_recvfrom(self: _Loop, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:

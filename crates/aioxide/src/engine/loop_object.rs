@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use aioxide_core::rival::Way;
 use aioxide_sys::epoll::{Epoll, Events, Interest};
-use aioxide_sys::{clock, malloc, socket};
+use aioxide_sys::{clock, malloc};
 use pyo3_ffi::*;
 
 use super::calls::Calls;
@@ -18,7 +18,7 @@ use super::{hold, spin};
 use crate::ffi::cells::{Local, Turn};
 use crate::ffi::class::{Collected, Native, derives, receiver, the};
 use crate::ffi::error::{raise_io, runtime_error};
-use crate::ffi::{Leaf, Obj, Py, Raised, Raw, Ref, Res, error, gil};
+use crate::ffi::{Obj, Py, Raised, Raw, Ref, Res, error, gil};
 use crate::task::loop_state::{LOOP_TYPE, LoopState};
 use crate::task::scheduled;
 
@@ -86,8 +86,6 @@ pub struct Engine {
     pub wake: WakePair,
     /// Objects with bytes to send at the end of this turn.
     flush: RefCell<Vec<(Obj, FlushFn)>>,
-    /// Descriptors to be closed at the end of this turn.
-    closing: Leaf<Vec<i32>>,
     /// Calls that run in threads and processes.
     pub calls: Calls,
     /// Something was sent or registered since: the next turn must look.
@@ -104,7 +102,6 @@ impl Engine {
             sources: Sources::new(),
             wake: WakePair::new(),
             flush: RefCell::new(Vec::new()),
-            closing: Leaf::new(Vec::new()),
             calls: Calls::new(),
             io_touched: Cell::new(true),
             forked: Cell::new(false),
@@ -131,7 +128,6 @@ impl Engine {
             // SAFETY: registered together by `flush_later`. On a loop that is closed it calls nobody.
             let _ = unsafe { flush(object.as_ptr()) };
         }
-        self.close_due();
         let epoll = self.epoll.borrow_mut().take();
         drop(epoll);
         self.sources.clear();
@@ -317,34 +313,6 @@ impl Engine {
         }
         error::restore(leaves);
         Err(Raised)
-    }
-
-    /// Closes `fd` at the end of this turn: to end a connection takes the kernel longer than all that the turn's other connections
-    /// want, and nobody waits for it.
-    pub fn close_later(&self, fd: i32) {
-        let noted = self.closing.with(|list| {
-            let has_room = list.try_reserve(1).is_ok();
-            if has_room {
-                list.push(fd);
-            }
-            has_room
-        });
-        if !noted {
-            socket::close(fd);
-        }
-    }
-
-    /// Closes what was to be closed at the end of this turn.
-    #[inline(always)]
-    pub fn close_due(&self) {
-        if self.closing.with(|list| !list.is_empty()) {
-            self.close_all();
-        }
-    }
-
-    #[inline(never)]
-    fn close_all(&self) {
-        self.closing.with(std::mem::take).into_iter().for_each(socket::close);
     }
 
     /// Whether it is time to look at file descriptors though there is work: something may have become ready by our own

@@ -107,7 +107,7 @@ impl Watch {
         let mut wanted = Interest::empty();
         wanted.set(Interest::IN, self.reader.is_some());
         wanted.set(Interest::OUT, self.writer.is_some());
-        wanted.set(Interest::ONESHOT, !self.once.is_empty());
+        wanted.set(Interest::ONESHOT, self.once.intersects(wanted));
         wanted
     }
 }
@@ -175,6 +175,12 @@ impl Sources {
         .flatten()
     }
 
+    /// Whether a handle stays for more than one event.
+    pub fn is_watched_for_long(&self, fd: i32) -> bool {
+        self.peek(fd, |watch| !(watch.wanted() & !watch.once & !Interest::ONESHOT).is_empty())
+            .unwrap_or(false)
+    }
+
     /// Remembers the object that stands for `fd`; the one before is returned, to be released when the table is whole.
     pub fn set_object(&self, fd: i32, object: Option<Obj>) -> Option<Obj> {
         self.with(fd, |watch| std::mem::replace(&mut watch.object, object))
@@ -195,8 +201,12 @@ impl Sources {
     /// behind our back. What was there is returned, to be released when the table is whole.
     pub fn set_owner(&self, fd: i32, owner: Option<Owner>) -> (Option<Owner>, [Option<Obj>; 2]) {
         self.with(fd, |watch| {
-            let stale =
-                if owner.is_some() { [watch.reader.take(), watch.writer.take()] } else { [None, None] };
+            let stale = if owner.is_some() {
+                watch.once = Interest::empty();
+                [watch.reader.take(), watch.writer.take()]
+            } else {
+                [None, None]
+            };
             (std::mem::replace(&mut watch.owner, owner), stale)
         })
     }

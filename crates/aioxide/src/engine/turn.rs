@@ -33,7 +33,6 @@ pub fn run_until_stopped(this: &LoopObject) -> Res<()> {
         }
     };
     registry_leave(&this.state);
-    engine.close_due();
     // What was written in the last turn still leaves, and what that made others write.
     let pending = error::take();
     let flushed = flush_the_rest(engine);
@@ -88,9 +87,7 @@ pub fn turn(this: &LoopObject) -> Res<()> {
             run_item(state, item)?;
         }
     }
-    let flushed = engine.flush_now();
-    engine.close_due();
-    flushed
+    engine.flush_now()
 }
 
 /// Timers that were due at the last reading of the clock, which each poll renews, are run without another.
@@ -124,9 +121,6 @@ fn poll(this: &LoopObject, turn: Turn) -> Res<()> {
         registry_leave(state);
         engine.wait(turn, timeout)
     };
-    if state.timer_count() > 0 {
-        now(state)?;
-    }
     match events {
         Ok(events) => {
             let result = queue_events(this, &events);
@@ -135,6 +129,10 @@ fn poll(this: &LoopObject, turn: Turn) -> Res<()> {
         }
         Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
         Err(why) => return io_result(Err(why)),
+    }
+    // Behind the events, which come once: the program's own clock may raise.
+    if state.timer_count() > 0 {
+        now(state)?;
     }
     // Python's own signal handlers, in the main thread.
     // SAFETY: needs the GIL only.

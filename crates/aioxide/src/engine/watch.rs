@@ -73,6 +73,10 @@ pub fn once(this: &LoopObject, fd: i32, side: Side, future: Ref) -> Res {
     let made = handle::new(&this.state, finisher(future)?.borrow(), &[], None)?;
     io_result(sources.reserve(fd))?;
     let before = sources.set_once(fd, side, made.clone());
+    if !sources.is_watched_for_long(fd) {
+        // What an `add_reader` was given, whose place this takes.
+        drop(sources.set_object(fd, None));
+    }
     if let Err(why) = this.engine.watch(fd, sources.wanted(fd)) {
         drop(sources.set_handle(fd, side, None));
         return io_result(Err(why));
@@ -85,8 +89,15 @@ pub fn once(this: &LoopObject, fd: i32, side: Side, future: Ref) -> Res {
 
 /// Who waited does so no more: stops watching, unless somebody else watches that side by now.
 pub fn end_once(this: &LoopObject, fd: i32, side: Side, made: Ref) -> Res<()> {
-    if this.engine.sources.handle(fd, side).is_some_and(|handle| handle.borrow() == made) {
-        return remove(this, fd, side).map(drop);
+    let sources = &this.engine.sources;
+    if sources.handle(fd, side).is_some_and(|handle| handle.borrow() == made) {
+        drop(sources.set_handle(fd, side, None));
+        let wanted = sources.wanted(fd);
+        // Closed meanwhile, perhaps: that is no reason to hide why nobody waits any more.
+        let _ = this.engine.watch(fd, wanted);
+        if wanted.is_empty() {
+            drop(sources.set_object(fd, None));
+        }
     }
     handle::cancel(&made.to_obj())
 }

@@ -451,10 +451,7 @@ fn close_socket(this: &Stream) -> Res<()> {
     match this.take_socket() {
         (Some(sock), _) => call_method(interned().close, &[sock.borrow()]).map(drop),
         (None, fd) => {
-            match this.loop_object().filter(|owner| owner.in_turn()) {
-                Some(owner) => owner.engine.close_later(fd),
-                None => socket::close(fd),
-            }
+            socket::close(fd);
             Ok(())
         }
     }

@@ -111,11 +111,7 @@ fn accept_ready(state: &LoopState, this: &Acceptor, _: Turn) -> Res<()> {
             Err(why) if socket::would_block(&why) || why.kind() == io::ErrorKind::ConnectionAborted => {
                 return Ok(());
             }
-            Err(_) => {
-                // What is about to be closed may be what is missing.
-                owner.engine.close_due();
-                return fall_back(owner, this);
-            }
+            Err(_) => return fall_back(owner, this),
         }
     }
     Ok(())
