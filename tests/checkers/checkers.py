@@ -1,13 +1,10 @@
 """mypy and pyright, run over a folder of programs; and what the programs say that they find."""
 
-import importlib.util
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.support.interpreters import PACKAGE_PARENT, run_python
 
@@ -17,11 +14,6 @@ CHECKERS = ["mypy", "pyright"]
 VERSIONS = ["3.11", "3.14"]
 
 EXPECTED = re.compile(r"# mypy: (?P<mypy>[\w-]+(?:, [\w-]+)*); pyright: (?P<pyright>\w+(?:, \w+)*)$")
-
-
-def need(checker):
-    if importlib.util.find_spec(checker) is None:
-        pytest.skip(f"{checker} is not installed (tests/checkers/requirements.txt)")
 
 
 def findings(checker, folder, scratch, version=VERSIONS[-1], mode="strict"):

@@ -14,8 +14,9 @@ import pytest
 from aioxide._entry import namespace
 
 from tests.support.interpreters import run_python
+from tests.support.packages import need
 
-from .checkers import CHECKERS, HERE, VERSIONS, expected, findings, need
+from .checkers import CHECKERS, HERE, VERSIONS, expected, findings
 
 ACCEPTED, REFUSED = HERE / "accepted", HERE / "refused"
 PROGRAMS = sorted(path.name for path in ACCEPTED.glob("*.py"))
@@ -30,7 +31,7 @@ with_checkers = pytest.mark.by_version(
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_what_runs_is_accepted(checker, version, tmp_path):
-    need(checker)
+    need(checker, "tests/checkers/requirements.txt")
     assert not {
         name: found for name, found in findings(checker, ACCEPTED, tmp_path, version).items() if found
     }
@@ -38,8 +39,8 @@ def test_what_runs_is_accepted(checker, version, tmp_path):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_is_accepted_runs(program):
-    if program == "cluster.py" and importlib.util.find_spec("distributed") is None:
-        pytest.skip("distributed is not installed (tests/cluster/requirements.txt)")
+    if program == "cluster.py":
+        need("distributed", "tests/cluster/requirements.txt")
     done = run_python("-W", "error", ACCEPTED / program, timeout=100)
     assert done.returncode == 0, done.stderr
 
@@ -48,7 +49,7 @@ def test_what_is_accepted_runs(program):
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_what_is_wrong_is_refused(checker, tmp_path):
     """The very lines, each for its own reason."""
-    need(checker)
+    need(checker, "tests/checkers/requirements.txt")
     wanted = expected(checker, REFUSED)
     assert all(len(found) > 3 for found in wanted.values())
     assert findings(checker, REFUSED, tmp_path, mode="standard") == wanted
@@ -58,7 +59,7 @@ def test_what_is_wrong_is_refused(checker, tmp_path):
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_an_error_is_seen(checker, tmp_path):
     """The tests above can fail: both checkers read the programs and our annotations."""
-    need(checker)
+    need(checker, "tests/checkers/requirements.txt")
     folder = tmp_path / "programs"
     folder.mkdir()
     (folder / "wrong.py").write_text("import aioxide\n\nnumber: int = aioxide.build_info()\n")

@@ -7,11 +7,9 @@ import textwrap
 import pytest
 
 from tests.support.interpreters import output_of, run_python
+from tests.support.packages import needs
 
-needs_uvloop = pytest.mark.skipif(
-    importlib.util.find_spec("uvloop") is None,
-    reason="uvloop is not installed (tests/entry/requirements.txt)",
-)
+needs_uvloop = needs("uvloop", "tests/entry/requirements.txt")
 IN_ALL = """
 import aioxide, asyncio, selectors, sys, threading
 async def main():

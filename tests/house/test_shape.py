@@ -82,7 +82,6 @@ OTHER_CELLS = {
     "engine/loop_object.rs": "RefCell checks it, and nothing is called meanwhile",
     "engine/wake.rs": "RefCell checks it, and holds no object of Python's",
     "engine/turn.rs": "a local list of numbers and handles, which is released when the table is whole",
-    "engine/watch.rs": "never written",
     "task/callables.rs": "never written",
     "net/state.rs": "chunks are exact bytes, whose end runs no code",
 }

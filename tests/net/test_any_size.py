@@ -4,10 +4,11 @@ of a turn, and of what the kernel takes at once; one that goes as it lies, and o
 
 import asyncio
 import hashlib
-import socket
 
 import aioxide
 import pytest
+
+from .pairs import tcp_pair, unix_pair
 
 READ = 256 * 1024
 GATHERED = 64 * 1024
@@ -61,12 +62,7 @@ WRITES = {
 }
 
 
-def pair(family):
-    if family == "unix":
-        return socket.socketpair()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        return near, listener.accept()[0]
+PAIRS = {"tcp": tcp_pair, "unix": unix_pair}
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -76,7 +72,7 @@ def pair(family):
 def test_a_message_of_any_size_arrives_as_it_was_written(family, receiver, write):
     async def send(size):
         loop = asyncio.get_running_loop()
-        near, far = pair(family)
+        near, far = PAIRS[family]()
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
         _, protocol = await loop.create_connection(receiver, sock=far)
         data = (PATTERN * (size // len(PATTERN) + 1))[:size]
@@ -100,7 +96,7 @@ def test_a_message_of_any_size_arrives_as_it_was_written(family, receiver, write
 
 def test_a_message_of_any_size_goes_through_streams():
     async def main():
-        near, far = pair("tcp")
+        near, far = tcp_pair()
         _, writer = await asyncio.open_connection(sock=near)
         reader, other = await asyncio.open_connection(sock=far)
         for size in SIZES:

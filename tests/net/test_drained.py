@@ -19,23 +19,10 @@ import pytest
 
 from tests.support.scenarios import FACTORIES
 
+from .pairs import tcp_pair, unix_pair
+
 EAGAIN = "EAGAIN"
 MPTCP = 262  # IPPROTO_MPTCP, which socket has from 3.14 on
-
-
-def tcp_pair(protocol=0):
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        far = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
-        far.connect(listener.getsockname())
-        near = listener.accept()[0]
-    far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return near, far
-
-
-def unix_pair(kind=socket.SOCK_STREAM):
-    return socket.socketpair(socket.AF_UNIX, kind)
 
 
 def inline_pair():

@@ -2,7 +2,6 @@
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from release import elf, finish, links, paths, project
+from tests.support.packages import need
 
 ROOT = Path(__file__).parents[2]
 # Where `make` has cargo build for this interpreter: nothing is compiled that `make build` has compiled.
@@ -201,8 +201,7 @@ FREEZERS = {
 @pytest.mark.parametrize("freezer", FREEZERS)
 def test_a_frozen_program_has_all_that_it_needs(wheel, tmp_path, freezer):
     """Of what is installed from the wheel: a freezer must not see that this checkout is installed for development."""
-    if importlib.util.find_spec(freezer) is None:
-        pytest.skip(f"{freezer} is not installed (tests/package/requirements.txt)")
+    need(freezer, "tests/package/requirements.txt")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "frozen.py").write_text(FROZEN)
     # A fork server in a program that cx_Freeze 8.7 made lacks the script's functions: findings/cx_freeze_forkserver.sh.

@@ -13,12 +13,20 @@ def is_installed(package):
         return False
 
 
+def _reason(package, requirements):
+    return f"{package.split('.')[0]} is not installed ({requirements})"
+
+
 def needs(package, requirements):
     """A mark that skips a test where a package is missing.
 
     Args:
         requirements: the file that `make test` installs it from.
     """
-    return pytest.mark.skipif(
-        not is_installed(package), reason=f"{package.split('.')[0]} is not installed ({requirements})"
-    )
+    return pytest.mark.skipif(not is_installed(package), reason=_reason(package, requirements))
+
+
+def need(package, requirements):
+    """The same within a test: skip the rest of it."""
+    if not is_installed(package):
+        pytest.skip(_reason(package, requirements))
