@@ -53,8 +53,8 @@ def compiler() -> Problems:
 
 
 def crates() -> Problems:
-    if not licences.FILE.exists() or licences.FILE.read_text(encoding="utf-8") != licences.written():
-        yield "LICENSE-THIRD-PARTY is not up to date: python -m release.licences"
+    if wrong := licences.problem():
+        yield wrong
     deny = project.ROOT / "target" / "tools" / "bin" / "cargo-deny"
     if not deny.exists():
         yield "there is no cargo-deny: make deny"

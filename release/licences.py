@@ -77,11 +77,18 @@ def written() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def problem() -> str | None:
+    """What is wrong with the file, and what to do."""
+    if FILE.exists() and FILE.read_text(encoding="utf-8") == written():
+        return None
+    return "LICENSE-THIRD-PARTY is not up to date: python -m release.licences"
+
+
 def main() -> None:
     if sys.argv[1:] != ["--check"]:
         FILE.write_text(written(), encoding="utf-8")
-    elif not FILE.exists() or FILE.read_text(encoding="utf-8") != written():
-        raise SystemExit("aioxide: LICENSE-THIRD-PARTY is not up to date: python -m release.licences")
+    elif wrong := problem():
+        raise SystemExit(f"aioxide: {wrong}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,14 @@
 """The docstrings of those methods of the loop that stand in front of asyncio's."""
 
+_SOCKET = """    sock: a non-blocking socket.socket.
+"""
+_REFUSED = """Raises:
+    ValueError: the socket may block, in debug mode.
+    TypeError: it is an ssl.SSLSocket.
+    RuntimeError: a transport has its descriptor.
+    OSError: the call failed.
+"""
+
 TEXTS = {
     "run_forever": """Run until stop() is called.
 
@@ -116,110 +125,74 @@ Raises:
 
 Source: asyncio.loop.start_tls.
 """,
-    "sock_recv": """Receive from a socket.
+    "sock_recv": f"""Receive from a socket.
 
 Args:
-    sock: a non-blocking socket.socket.
-    n: how many bytes at most.
+{_SOCKET}    n: how many bytes at most.
 
 Returns:
     The bytes; none at the end of the stream.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_recv; recv(2).
 """,
-    "sock_recv_into": """Receive from a socket into a buffer.
+    "sock_recv_into": f"""Receive from a socket into a buffer.
 
 Args:
-    sock: a non-blocking socket.socket.
-    buf: a writable buffer; its size is the most that is received.
+{_SOCKET}    buf: a writable buffer; its size is the most that is received.
 
 Returns:
     How many bytes came; 0 at the end of the stream.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_recv_into; recv(2).
 """,
-    "sock_recvfrom": """Receive a message from a socket.
+    "sock_recvfrom": f"""Receive a message from a socket.
 
 Args:
-    sock: a non-blocking socket.socket.
-    bufsize: how many bytes at most; of a longer message the rest is lost.
+{_SOCKET}    bufsize: how many bytes at most; of a longer message the rest is lost.
 
 Returns:
     The bytes, and the address that they came from.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_recvfrom; recvfrom(2).
 """,
-    "sock_recvfrom_into": """Receive a message from a socket into a buffer.
+    "sock_recvfrom_into": f"""Receive a message from a socket into a buffer.
 
 Args:
-    sock: a non-blocking socket.socket.
-    buf: a writable buffer.
+{_SOCKET}    buf: a writable buffer.
     nbytes: how many bytes at most; 0: as many as the buffer has room for.
 
 Returns:
     How many bytes came, and the address that they came from.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_recvfrom_into; recvfrom(2).
 """,
-    "sock_sendall": """Send all of data by a socket.
+    "sock_sendall": f"""Send all of data by a socket.
 
 Of a typed memoryview all bytes are sent. Where it fails or is cancelled, nobody can say how much was.
 
 Args:
-    sock: a non-blocking socket.socket.
-    data: an object with a buffer: bytes, bytearray, memoryview. Its size must not change meanwhile.
+{_SOCKET}    data: an object with a buffer: bytes, bytearray, memoryview. Its size must not change meanwhile.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_sendall; send(2).
 """,
-    "sock_sendto": """Send a message to an address.
+    "sock_sendto": f"""Send a message to an address.
 
 Args:
-    sock: a non-blocking socket.socket.
-    data: an object with a buffer.
+{_SOCKET}    data: an object with a buffer.
     address: as the socket's family has them.
 
 Returns:
     How many bytes were sent.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_sendto; sendto(2).
 """,
-    "sock_accept": """Accept a connection.
+    "sock_accept": f"""Accept a connection.
 
 Args:
     sock: a non-blocking socket.socket that listens.
@@ -227,12 +200,7 @@ Args:
 Returns:
     A non-blocking socket, and the address of who has connected.
 
-Raises:
-    ValueError: the socket may block, in debug mode.
-    TypeError: it is an ssl.SSLSocket.
-    RuntimeError: a transport has its descriptor.
-    OSError: the call failed.
-
+{_REFUSED}
 Source: asyncio.loop.sock_accept; accept(2).
 """,
 }

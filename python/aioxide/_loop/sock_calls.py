@@ -37,8 +37,7 @@ async def until_ready(loop: _Loop, fd: int, writable: bool) -> None:
 async def _until_done(
     loop: _Loop, sock: socket.socket, method: str, *args: Any, writable: bool = False
 ) -> Any:
-    """Return what a method of a socket returns, once it need not wait."""
-    _check(loop, sock)
+    """Return what a method of a socket returns, once it need not wait; what is no socket for this has been refused."""
     while True:
         try:
             return getattr(sock, method)(*args)
@@ -57,6 +56,7 @@ async def sock_recv(self: _Loop, sock: socket.socket, n: int) -> bytes:
     while (received := self._recv_now(sock, n)) is None:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
+        _check(self, sock)
         return await _until_done(self, sock, "recv", n)  # type: ignore[no-any-return]
     return received  # type: ignore[no-any-return]
 
@@ -65,6 +65,7 @@ async def sock_recv_into(self: _Loop, sock: socket.socket, buf: Any) -> int:
     while (received := self._recv_into_now(sock, buf)) is None:
         await until_ready(self, sock.fileno(), writable=False)
     if received is NotImplemented:
+        _check(self, sock)
         return await _until_done(self, sock, "recv_into", buf)  # type: ignore[no-any-return]
     return received  # type: ignore[no-any-return]
 
@@ -87,17 +88,19 @@ async def sock_sendall(self: _Loop, sock: socket.socket, data: Any) -> None:
 
 
 async def _send_by_method(loop: _Loop, sock: socket.socket, data: Any) -> None:
+    _check(loop, sock)
     sent = await _until_done(loop, sock, "send", data, writable=True)
     with memoryview(data) as view:
         if sent == view.nbytes:
             return
-        # Item by item and format by format, a view is not all that `send` takes; of bytes it is.
-        rest = view[sent:] if view.format == "B" and view.ndim == 1 else memoryview(view.tobytes())[sent:]
+        # In bytes: a view may have larger items.
+        rest = memoryview(view.tobytes())[sent:]
         while rest:
             rest = rest[await _until_done(loop, sock, "send", rest, writable=True) :]
 
 
 async def sock_recvfrom(self: _Loop, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+    _check(self, sock)
     return await _until_done(self, sock, "recvfrom", bufsize)  # type: ignore[no-any-return]
 
 
@@ -110,6 +113,7 @@ async def sock_recvfrom_into(self: _Loop, sock: socket.socket, buf: Any, nbytes:
 
 
 async def sock_sendto(self: _Loop, sock: socket.socket, data: Any, address: Any) -> int:
+    _check(self, sock)
     return await _until_done(self, sock, "sendto", data, address, writable=True)  # type: ignore[no-any-return]
 
 

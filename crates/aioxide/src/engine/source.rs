@@ -71,6 +71,13 @@ pub enum Side {
 }
 
 impl Side {
+    pub fn other(self) -> Side {
+        match self {
+            Side::Read => Side::Write,
+            Side::Write => Side::Read,
+        }
+    }
+
     fn interest(self) -> Interest {
         match self {
             Side::Read => Interest::IN,
@@ -89,17 +96,20 @@ pub enum Delivered {
 }
 
 impl Watch {
-    /// The handle of a side that is to run now.
-    fn due(&mut self, side: Side) -> Option<Obj> {
-        let handle = match side {
+    fn slot(&mut self, side: Side) -> &mut Option<Obj> {
+        match side {
             Side::Read => &mut self.reader,
             Side::Write => &mut self.writer,
-        };
+        }
+    }
+
+    /// The handle of a side that is to run now.
+    fn due(&mut self, side: Side) -> Option<Obj> {
         if !self.once.contains(side.interest()) {
-            return handle.clone();
+            return self.slot(side).clone();
         }
         self.once.remove(side.interest());
-        handle.take()
+        self.slot(side).take()
     }
 
     /// What the handles want to know.
@@ -160,10 +170,7 @@ impl Sources {
     fn place(&self, fd: i32, side: Side, handle: Option<Obj>, once: bool) -> Option<Obj> {
         self.with(fd, |watch| {
             watch.once.set(side.interest(), once);
-            match side {
-                Side::Read => std::mem::replace(&mut watch.reader, handle),
-                Side::Write => std::mem::replace(&mut watch.writer, handle),
-            }
+            std::mem::replace(watch.slot(side), handle)
         })
     }
 
@@ -173,12 +180,6 @@ impl Sources {
             Side::Write => watch.writer.clone(),
         })
         .flatten()
-    }
-
-    /// Whether a handle stays for more than one event.
-    pub fn is_watched_for_long(&self, fd: i32) -> bool {
-        self.peek(fd, |watch| !(watch.wanted() & !watch.once & !Interest::ONESHOT).is_empty())
-            .unwrap_or(false)
     }
 
     /// Remembers the object that stands for `fd`; the one before is returned, to be released when the table is whole.
@@ -277,13 +278,10 @@ impl Sources {
     pub fn register_all(&self, epoll: &Epoll) {
         self.0.with(|table| {
             for (fd, watch) in table.iter_mut().enumerate() {
-                let known = watch.registered.take_if(|wanted| wanted.is_empty());
-                if known.is_none()
-                    && let Some(wanted) = watch.registered
-                    && epoll.add(fd as i32, wanted, data_of(fd as i32, watch.generation)).is_err()
-                {
-                    watch.registered = None;
-                }
+                watch.registered = watch.registered.filter(|wanted| {
+                    !wanted.is_empty()
+                        && epoll.add(fd as i32, *wanted, data_of(fd as i32, watch.generation)).is_ok()
+                });
             }
         });
     }

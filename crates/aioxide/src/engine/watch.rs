@@ -1,21 +1,11 @@
 //! Watching descriptors for users: `add_reader` and its kin, level-triggered, as `selectors` does; and once, for who waits for one
 //! thing (`sock_recv`).
 
-use std::cell::UnsafeCell;
-
-use pyo3_ffi::*;
-
 use super::fileno::fileno;
 use super::loop_object::{LoopObject, io_result};
 use super::source::Side;
-use crate::ffi::calls::call;
-use crate::ffi::cells::Locked;
-use crate::ffi::guard::guarded;
 use crate::ffi::names::imported;
-use crate::ffi::object::ret;
-use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, builtin, error, none, number};
-use crate::task::finish::{Outcome, finish};
-use crate::task::future::FutureHead;
+use crate::ffi::{Obj, Raised, Ref, Res, builtin, error, none, number};
 use crate::task::handle;
 
 /// Calls `callback(*args)` whenever `object`, a descriptor or what has one, is ready; replaces, and cancels, the handle that was
@@ -70,10 +60,12 @@ pub fn once(this: &LoopObject, fd: i32, side: Side, future: Ref) -> Res {
     if let Some(owner) = sources.owner(fd) {
         return used_by(fd, &owner);
     }
-    let made = handle::new(&this.state, finisher(future)?.borrow(), &[], None)?;
+    let nothing = none();
+    let args = [future, nothing.borrow()];
+    let made = handle::new(&this.state, imported().set_result_unless_cancelled, &args, None)?;
     io_result(sources.reserve(fd))?;
     let before = sources.set_once(fd, side, made.clone());
-    if !sources.is_watched_for_long(fd) {
+    if sources.handle(fd, side.other()).is_none() {
         // What an `add_reader` was given, whose place this takes.
         drop(sources.set_object(fd, None));
     }
@@ -89,44 +81,21 @@ pub fn once(this: &LoopObject, fd: i32, side: Side, future: Ref) -> Res {
 
 /// Who waited does so no more: stops watching, unless somebody else watches that side by now.
 pub fn end_once(this: &LoopObject, fd: i32, side: Side, made: Ref) -> Res<()> {
-    let sources = &this.engine.sources;
-    if sources.handle(fd, side).is_some_and(|handle| handle.borrow() == made) {
-        drop(sources.set_handle(fd, side, None));
-        let wanted = sources.wanted(fd);
-        // Closed meanwhile, perhaps: that is no reason to hide why nobody waits any more.
-        let _ = this.engine.watch(fd, wanted);
-        if wanted.is_empty() {
-            drop(sources.set_object(fd, None));
-        }
+    if this.engine.sources.handle(fd, side).is_some_and(|handle| handle.borrow() == made) {
+        drop_side(this, fd, side);
     }
     handle::cancel(&made.to_obj())
 }
 
-/// A callable without arguments that finishes `future`, unless it is done.
-fn finisher(future: Ref) -> Res {
-    static FINISH: Locked<UnsafeCell<PyMethodDef>> = Locked::new(UnsafeCell::new(PyMethodDef {
-        ml_name: c"descriptor_ready".as_ptr(),
-        ml_meth: PyMethodDefPointer { PyCFunction: py_finish },
-        ml_flags: METH_NOARGS,
-        ml_doc: std::ptr::null(),
-    }));
-    // SAFETY: a static definition, which nobody writes, and a live receiver.
-    unsafe { Obj::steal(PyCFunction_NewEx(FINISH.get(future.py()).get(), future.as_ptr(), NULL)) }
-}
-
-/// # Safety
-/// `future` is what `finisher` has bound.
-unsafe extern "C" fn py_finish(future: Raw, _: Raw) -> Raw {
-    // SAFETY: the interpreter calls it with a live receiver.
-    guarded(NULL, || unsafe { ret(finish_one(Ref::new(future)).map(|()| none())) })
-}
-
-fn finish_one(future: Ref) -> Res<()> {
-    if future.cast::<FutureHead>().is_some() {
-        // SAFETY: a future of ours.
-        return unsafe { finish(future, Outcome::Returned(none())) };
+/// Stops watching one side. That the descriptor was closed meanwhile is no error: nobody waits for it any more.
+fn drop_side(this: &LoopObject, fd: i32, side: Side) {
+    let sources = &this.engine.sources;
+    drop(sources.set_handle(fd, side, None));
+    let wanted = sources.wanted(fd);
+    let _ = this.engine.watch(fd, wanted);
+    if wanted.is_empty() {
+        drop(sources.set_object(fd, None));
     }
-    call(imported().set_result_unless_cancelled, &[future, none().borrow()]).map(drop)
 }
 
 /// From 3.14 on the interpreter warns of a bool that is used as a descriptor, which is hardly meant.
@@ -177,12 +146,7 @@ pub fn drop_cancelled(this: &LoopObject, fd: i32) {
             unsafe { handle::of(handle).is_cancelled() }
         };
         if this.engine.sources.handle(fd, side).as_ref().is_some_and(cancelled) {
-            drop(this.engine.sources.set_handle(fd, side, None));
-            let wanted = this.engine.sources.wanted(fd);
-            let _ = this.engine.watch(fd, wanted);
-            if wanted.is_empty() {
-                drop(this.engine.sources.set_object(fd, None));
-            }
+            drop_side(this, fd, side);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Floor 4: bytes. Stream transports and the acceptor that makes them.
 //!
-//! From below: `docs` (docstrings), `state` (the fields, and what can be decided) < `info` (`get_extra_info`) < `protocol`, `recv`,
-//! `send` (they decide) < `life` (acts) < `stream_type` (what Python calls), `server` (the acceptor), `connect`. Beside them
-//! `sock_calls`: a user's own socket. ARCHITECTURE.md draws the way of a byte.
+//! From below: `docs` (docstrings), `state` (the fields, and what can be decided) < `info` (`get_extra_info`), `received` (the `bytes`
+//! of a read) < `protocol`, `recv`, `send` (they decide) < `life` (acts) < `stream_type` (what Python calls), `server` (the acceptor),
+//! `connect`. Beside them `sock_calls`: a user's own socket. ARCHITECTURE.md draws the way of a byte.
 
 pub mod connect;
 mod docs;
 pub mod info;
 pub mod life;
 pub mod protocol;
+pub mod received;
 pub mod recv;
 pub mod send;
 pub mod server;

@@ -25,18 +25,10 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::protocol;
+use super::received::{self, LARGE_READ, READ_SIZE};
 use super::state::{Kind, Next, READ_FAILED, Stream};
-use crate::ffi::cells::{Locked, Turn};
-use crate::ffi::object::bytes;
-use crate::ffi::{Leaf, Obj, Raised, Raw, Res, error};
-
-/// What one read takes at most, and with it what one connection may read in a turn: asyncio's `max_size`.
-pub(super) const READ_SIZE: usize = 256 * 1024;
-/// From so many bytes on, the next read goes straight into a `bytes` object: copying costs more than shrinking it.
-pub(super) const LARGE_READ: usize = 32 * 1024;
-
-/// Where small reads land first: one buffer for all, as reading keeps the GIL.
-pub(super) static SCRATCH: Locked<Leaf<Vec<u8>>> = Locked::new(Leaf::new(Vec::new()));
+use crate::ffi::cells::Turn;
+use crate::ffi::{Raised, Res, error};
 
 /// Whether there may be something to read, and somebody wants it.
 #[inline(always)]
@@ -66,78 +58,25 @@ fn note(this: &Stream, turn: Turn, count: usize, room: usize) {
 
 #[inline(always)]
 fn read_bytes(this: &Stream, turn: Turn) -> Res<Next> {
-    let received = if this.reading.was_large(turn) { recv_large(this, turn) } else { recv_small(this, turn) };
+    let read = |room: &mut [MaybeUninit<u8>]| socket::recv(this.fd.get(), room);
+    let received = if this.reading.was_large(turn) {
+        received::large(READ_SIZE, read)
+    } else {
+        received::small(turn.py(), READ_SIZE, read)
+    };
     match received {
-        Ok(Some(data)) => protocol::data_received(this, data),
-        Ok(None) => end_of_stream(this, turn),
-        Err(Failure::Io(why)) => failed(this, turn, &why),
-        Err(Failure::Raised) => Ok(Next::fatal(READ_FAILED)),
-    }
-}
-
-enum Failure {
-    Io(io::Error),
-    Raised,
-}
-
-impl From<Raised> for Failure {
-    fn from(_: Raised) -> Self {
-        Failure::Raised
-    }
-}
-
-/// Reads into the common buffer and copies: nearly all messages are small.
-#[inline(always)]
-fn recv_small(this: &Stream, turn: Turn) -> Result<Option<Obj>, Failure> {
-    SCRATCH.get(turn.py()).with(|scratch| {
-        if scratch.capacity() == 0 && scratch.try_reserve_exact(READ_SIZE).is_err() {
-            return Ok(error::no_memory()?);
+        Ok(Ok(data)) => {
+            // SAFETY: a `bytes` object.
+            let count = unsafe { Py_SIZE(data.as_ptr()) } as usize;
+            if count == 0 {
+                return end_of_stream(this, turn);
+            }
+            note(this, turn, count, READ_SIZE);
+            protocol::data_received(this, data)
         }
-        let room = &mut scratch.spare_capacity_mut()[..READ_SIZE];
-        let count = socket::recv(this.fd.get(), room).map_err(Failure::Io)?;
-        if count == 0 {
-            return Ok(None);
-        }
-        note(this, turn, count, READ_SIZE);
-        // SAFETY: `recv` has filled so many bytes.
-        let filled = unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), count) };
-        Ok(Some(bytes(filled)?))
-    })
-}
-
-/// Reads into a `bytes` object of the largest size, then gives back what was not needed.
-fn recv_large(this: &Stream, turn: Turn) -> Result<Option<Obj>, Failure> {
-    // SAFETY: the object is new, so nobody else sees it change; `_PyBytes_Resize` takes it over.
-    unsafe {
-        let target = Obj::steal(PyBytes_FromStringAndSize(std::ptr::null(), READ_SIZE as Py_ssize_t))?;
-        let data = PyBytes_AsString(target.as_ptr()).cast::<MaybeUninit<u8>>();
-        let room = std::slice::from_raw_parts_mut(data, READ_SIZE);
-        let count = socket::recv(this.fd.get(), room).map_err(Failure::Io)?;
-        if count == 0 {
-            return Ok(None);
-        }
-        note(this, turn, count, READ_SIZE);
-        Ok(Some(shrunk(target, count)?))
+        Ok(Err(why)) => failed(this, turn, &why),
+        Err(Raised) => Ok(Next::fatal(READ_FAILED)),
     }
-}
-
-/// The first `count` bytes of a `bytes` object.
-///
-/// # Safety
-/// Nobody else has seen it.
-pub(super) unsafe fn shrunk(target: Obj, count: usize) -> Res {
-    let mut raw = target.into_raw();
-    // SAFETY: its only reference, which is given up; on failure there is no object any more.
-    unsafe {
-        if _PyBytes_Resize(&mut raw, count as Py_ssize_t) < 0 {
-            return Err(Raised);
-        }
-        Ok(Obj::own(raw))
-    }
-}
-
-unsafe extern "C" {
-    fn _PyBytes_Resize(object: *mut Raw, size: Py_ssize_t) -> std::ffi::c_int;
 }
 
 /// Reads into the protocol's own buffer: `BufferedProtocol`.

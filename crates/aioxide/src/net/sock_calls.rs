@@ -7,17 +7,14 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use aioxide_sys::socket;
-use pyo3_ffi::*;
-
-use super::recv::{LARGE_READ, READ_SIZE, SCRATCH, shrunk};
-use crate::engine::fileno::fileno;
+use super::received::{self, LARGE_READ, READ_SIZE};
 use crate::engine::loop_object::LoopObject;
 use crate::ffi::calls::call_method;
 use crate::ffi::class::Native;
 use crate::ffi::names::{imported, interned, text};
-use crate::ffi::object::{bytes, getattr, import_from, int, not_implemented};
-use crate::ffi::{Global, Obj, Py, Raised, Ref, Res, buffer, error, none, number};
+use crate::ffi::object::{getattr, import_from, int, not_implemented};
+use crate::ffi::{Global, Obj, Raised, Ref, Res, buffer, error, none, number};
+use aioxide_sys::socket;
 
 /// Who asks for no more gets a copy out of the common buffer. Of who asks for more it is asked how much there is.
 const SMALL: usize = 64 * 1024;
@@ -50,9 +47,9 @@ fn plain(this: &LoopObject, sock: Ref, method: &Method) -> Res<Option<i32>> {
     if getattr(class, method.name)?.as_ptr() != method.own.as_ptr() {
         return Ok(None);
     }
-    let fd = call_method(interned().fileno, &[sock])?;
+    let fd = number::as_i64(&call_method(interned().fileno, &[sock])?)?;
     // One that is closed has none: the socket's own method says so.
-    if number::as_i64(&fd)? < 0 { Ok(None) } else { fileno(fd.borrow()).map(Some) }
+    Ok(i32::try_from(fd).ok().filter(|fd| *fd >= 0))
 }
 
 /// `_recv_now(sock, n)`: the bytes.
@@ -68,40 +65,14 @@ pub fn recv(this: &LoopObject, sock: Ref, size: Ref) -> Res {
     }
     let size = size as usize;
     let waiting = if size <= SMALL { 0 } else { socket::waiting(fd).unwrap_or(size) };
+    let read = |room: &mut [MaybeUninit<u8>]| socket::recv_now(fd, room);
     let received = if waiting < LARGE_READ {
-        recv_small(this.py(), fd, size.min(READ_SIZE))?
+        received::small(this.py(), size.min(READ_SIZE), read)?
     } else {
         // No more memory than can be filled: of messages all, of a stream what has come by now, or the next read's worth.
-        recv_large(fd, waiting.max(READ_SIZE).min(size))?
+        received::large(waiting.max(READ_SIZE).min(size), read)?
     };
     answer(received)
-}
-
-fn recv_small(py: Py, fd: i32, size: usize) -> Res<io::Result<Obj>> {
-    SCRATCH.get(py).with(|scratch| {
-        if scratch.capacity() == 0 && scratch.try_reserve_exact(READ_SIZE).is_err() {
-            return error::no_memory();
-        }
-        let room = &mut scratch.spare_capacity_mut()[..size];
-        let filled = match socket::recv_now(fd, room) {
-            // SAFETY: the kernel has filled so many bytes.
-            Ok(count) => unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), count) },
-            Err(why) => return Ok(Err(why)),
-        };
-        bytes(filled).map(Ok)
-    })
-}
-
-fn recv_large(fd: i32, size: usize) -> Res<io::Result<Obj>> {
-    // SAFETY: the object is new, so nobody else sees it change; `shrunk` takes it over.
-    unsafe {
-        let target = Obj::steal(PyBytes_FromStringAndSize(std::ptr::null(), size as Py_ssize_t))?;
-        let data = PyBytes_AsString(target.as_ptr()).cast::<MaybeUninit<u8>>();
-        match socket::recv_now(fd, std::slice::from_raw_parts_mut(data, size)) {
-            Ok(count) => shrunk(target, count).map(Ok),
-            Err(why) => Ok(Err(why)),
-        }
-    }
 }
 
 /// `_recv_into_now(sock, buf)`: how many bytes.
