@@ -1,6 +1,7 @@
 """A real cluster on loopback: a scheduler and its workers, each a process of its own that has no aioxide."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -42,7 +43,7 @@ class Cluster:
             **dict(settings),
         }
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--idle-timeout", "60s")
-        wait_until(self.file.exists)
+        wait_until(self.is_written)
         for number in range(workers):
             options = ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--death-timeout", "100"]
             options += ["--nanny" if nanny else "--no-nanny"]
@@ -51,6 +52,13 @@ class Cluster:
             self.start("worker", *options)
 
     processes = ()
+
+    def is_written(self):
+        """Whether the scheduler's file is whole: it is there before its text is."""
+        try:
+            return "address" in json.loads(self.file.read_text())
+        except (FileNotFoundError, ValueError):
+            return False
 
     def start(self, kind, *options):
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.file)]
