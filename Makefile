@@ -41,6 +41,8 @@ POOLS := calls threads wire processes
 ROOMS := task engine net loop $(POOLS) pools cluster entry ffi house
 tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tests/parity/test_parity_servers.py
 tests-of-pools := $(POOLS:%=tests/%)
+# They have processes of their own: no more of them at a time than most machines have cores.
+WITH_PROCESSES := $(tests-of-pools) tests/concurrent tests/cluster
 tests-of = $(or $(tests-of-$(1)),tests/$(1))
 
 .PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel wheels sdist deny oldest-rust release-check build tools packages clean FORCE
@@ -54,7 +56,14 @@ run: build ## build everything and run the guided tour on our event loop
 	$(PY) -m aioxide examples/guide.py
 
 test: build tools packages test-rust ## build everything and run all tests; installs what they need, and says what was skipped
+ifeq ($(TESTS),tests)
+	status=0; \
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(WITH_PROCESSES:%=--ignore=%) || status=$$?; \
+	$(PY) -m pytest -n 2 --dist worksteal $(WITH_PROCESSES) || status=$$?; \
+	exit $$status
+else
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+endif
 
 test-rust:
 	$(RUST_TESTS)
