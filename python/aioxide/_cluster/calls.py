@@ -110,6 +110,8 @@ class Call:
         self.number = -1
         self.group = calls.group
         self.task: Any = None  # the distributed.Future
+        # Another, for big arguments. Here and in no frame, as a traceback keeps those: the cluster would keep the arguments.
+        self.scattered: Any = None
         self.earlier_starts = 0
         self.sent = False
         self.withdrawn = False
@@ -348,7 +350,7 @@ class Calls:
         except (Exception, asyncio.CancelledError) as error:
             _fail(call.future, error)
         finally:
-            call.task = None
+            call.task = call.scattered = None
             call.parts = []
             with self._guard:
                 self._open.pop(call.number, None)
@@ -364,10 +366,10 @@ class Calls:
                 if call.sent:
                     self._renumber(call)
                 call.sent = True
-            data = await self._scatter(call)
+            await self._scatter(call)
             if call.withdrawn:
                 return _cancel_pending
-            self._submit(call, data)
+            self._submit(call)
             try:
                 answer = await self.client.gather(call.task, asynchronous=True)
             except killed_worker as error:
@@ -377,7 +379,7 @@ class Calls:
                     return _cancel_pending
                 if call.task.status != "cancelled":
                     raise
-                if data is None or self.client.status != "running":
+                if call.scattered is None or self.client.status != "running":
                     raise self._lost(error) from None
                 # The worker that held the scattered arguments is gone. It may have begun the call, or not.
                 if call.starts > call.retries:
@@ -391,23 +393,23 @@ class Calls:
             if refusal["reason"] == "died":
                 raise BrokenClusterWorker(refusal["worker"], call.earlier_starts + refusal["starts"])
 
-    async def _scatter(self, call: Call) -> Any:
-        """Bring big arguments to a worker: the distributed.Future that stands for them, or None."""
+    async def _scatter(self, call: Call) -> None:
+        """Bring big arguments to a worker."""
+        call.scattered = None
         if sum(map(len, call.parts)) <= SCATTER_ABOVE:
-            return None
+            return
         while not call.withdrawn:
             try:
-                [data] = await self.client.scatter([call.parts], hash=False, asynchronous=True)
-                return data
+                [call.scattered] = await self.client.scatter([call.parts], hash=False, asynchronous=True)
+                return
             except TimeoutError:
                 # There is no worker yet. Small calls wait for one as well.
                 if self.client.status != "running":
                     raise
-        return None
 
-    def _submit(self, call: Call, data: Any) -> None:
+    def _submit(self, call: Call) -> None:
         # Tasks with data of their own are another group: to the scheduler they are not all of one kind.
-        call.group = self.group if data is None else f"{self.group}-scattered"
+        call.group = self.group if call.scattered is None else f"{self.group}-scattered"
         call.earlier_starts = call.starts
         request = {
             "group": call.group,
@@ -416,12 +418,12 @@ class Calls:
             "topic": self.group,
             "retries": call.retries - call.earlier_starts,
             "python": PYTHON,
-            "parts": call.parts if data is None else None,
+            "parts": call.parts if call.scattered is None else None,
         }
         spec = pickle.dumps(request, protocol=5)
         key = (call.group, call.number)
         call.task = self.client.submit(
-            self.remote.call, self._name, spec, data, key=key, pure=False, **call.options
+            self.remote.call, self._name, spec, call.scattered, key=key, pure=False, **call.options
         )
 
     def _on_started(self, event: tuple[float, dict[str, Any]]) -> None:
