@@ -14,6 +14,13 @@ from tests.cpython.exclusions import Exclusions
 
 from . import pointing, suite
 
+# Their tearDown() looks for dead children before the clean-up that waits for the pool, whose last worker may have ended
+# by then: so it is with the standard pool.
+REAPED_BY_CHANCE = {
+    "test_shutdown_no_wait_max_tasks_gh119592",
+    "test_gc_during_max_tasks_worker_exit_gh152967",
+}
+
 
 class Recorder(child.Recorder):
     """Fails a test also for what it leaves running; regrtest does that under --fail-env-changed."""
@@ -21,7 +28,8 @@ class Recorder(child.Recorder):
     def stopTest(self, test) -> None:
         from test import support
 
-        if support.environment_altered and self.outcome == "passed":
+        by_chance = test._testMethodName in REAPED_BY_CHANCE
+        if support.environment_altered and self.outcome == "passed" and not by_chance:
             self.outcome = "failed"
             self.detail = "left a thread or a child process behind (see the output above)"
         support.environment_altered = False
