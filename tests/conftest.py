@@ -31,6 +31,21 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "slow: left out by `make test-ROOM`, which is to take less than a minute"
     )
+    if COUNTS and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(FailuresAtOnce(config))
+
+
+class FailuresAtOnce:
+    """Names what failed when it fails: a step of the gate that is stopped for its time never comes to its end."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            last = str(report.longrepr).strip().rpartition("\n")[2]
+            reporter.write_line(f"\nfailed: {report.nodeid}: {last}")
 
 
 def pytest_runtest_setup(item):
