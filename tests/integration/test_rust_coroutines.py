@@ -22,7 +22,7 @@ pytestmark = [
         sys.version_info[:2] != (3, 14), "it is built for one CPython: what it looks at is the same in all"
     ),
     # Not of the fixture, which builds.
-    pytest.mark.timeout(60, func_only=True),
+    pytest.mark.timeout(180, func_only=True),
 ]
 
 CRATE = ROOT / "tests" / "integration" / "rust_coroutine"

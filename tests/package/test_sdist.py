@@ -23,7 +23,7 @@ def made(tmp_path_factory):
         env=os.environ | {"OUT": str(folder), "VENDOR": "yes"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return folder

@@ -127,7 +127,7 @@ def test_the_wheel_carries_the_licences_and_a_bill_of_materials(wheel):
 
 def test_it_works_in_an_environment_with_nothing_else(wheel):
     done = subprocess.run(
-        [sys.executable, ROOT / "release" / "smoke.py", wheel], capture_output=True, text=True, timeout=110
+        [sys.executable, ROOT / "release" / "smoke.py", wheel], capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"aioxide {project.version()} works on ")
@@ -214,7 +214,7 @@ def test_a_frozen_program_has_all_that_it_needs(wheel, tmp_path, freezer):
             env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=280,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -300,7 +300,7 @@ def parity(body=None, *, debug=(False, True)):
     if body is None:
         return lambda function: parity(function, debug=debug)
 
-    @pytest.mark.timeout(30, method="signal")  # a program that hangs fails alone, not the whole run
+    @pytest.mark.timeout(90, method="signal")  # a program that hangs fails alone, not the whole run
     @pytest.mark.parametrize("debug", debug, ids=["debug" if mode else "normal" for mode in debug])
     def test(debug):
         compare(body, debug)
