@@ -46,11 +46,11 @@ async def test_handles_run_by_a_function_of_the_programs(h):
         task.add_done_callback(lambda task: called(task.result()))
         h.loop.call_soon(called, 1, 2)
         h.loop.call_soon(called).cancel()
-        h.loop.call_later(0.03, called, "timer")
         h.loop.call_soon_threadsafe(called, "from a thread")
         await h.idle(3)
         future.set_result(5)
         await task
+        h.loop.call_later(0.03, called, "timer")
         await asyncio.sleep(0.06)
     await h.idle()
     h.log("restored")
