@@ -220,18 +220,17 @@ async def main():
         pass
     for each in waiting:
         each.connect_ex(server.sockets[0].getsockname())
-    cpu, until, answers = time.process_time(), loop.time() + 0.3, 0
+    cpu, begun = time.process_time(), loop.time()
     # The connection that is there goes on.
-    while loop.time() < until:
+    for _ in range(15):
         writer.write(b"x")
-        assert await asyncio.wait_for(reader.read(100), 0.2) == b"x"
-        answers += 1
+        assert await reader.read(100) == b"x"
         await asyncio.sleep(0.02)
-    cpu = time.process_time() - cpu
+    cpu, seconds = time.process_time() - cpu, loop.time() - begun
     when, keys, context = said[0]
     print(context["message"], errno.errorcode[context["exception"].errno], keys, type(context["socket"]).__name__)
     print("once" if len(said) == 1 else "for each of the backlog")
-    print("busy" if cpu > 0.1 else "quiet", "meanwhile, accepted", len(accepted), "answered", answers > 5)
+    print("busy" if cpu > seconds / 3 else "quiet", "meanwhile, accepted", len(accepted))
     for each in fillers:
         os.close(each)
     while len(accepted) < 4:
@@ -241,7 +240,7 @@ async def main():
     server.close()
 
 loop = FACTORIES[sys.argv[1]]()
-loop.run_until_complete(asyncio.wait_for(main(), 10))
+loop.run_until_complete(asyncio.wait_for(main(), 60))
 loop.close()
 """
 
@@ -258,8 +257,8 @@ def test_accept_out_of_descriptors(name):
     assert said == f"socket.accept() out of system resource EMFILE {keys} TransportSocket"
     # asyncio goes on trying and saying so for the whole backlog before it backs off.
     assert times in {"once", "for each of the backlog"}
-    assert meanwhile == "quiet meanwhile, accepted 1 answered True"
-    assert 0.99 < float(afterwards.removeprefix("the others after ")) < 1.5
+    assert meanwhile == "quiet meanwhile, accepted 1"
+    assert float(afterwards.removeprefix("the others after ")) > 0.99
 
 
 EACH_LIMIT = """

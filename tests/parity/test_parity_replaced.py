@@ -163,7 +163,8 @@ async def test_a_clock_that_is_patched(h):
         timer = h.loop.call_later(3, print)
         h.log(timer.when())
         timer.cancel()
-    h.log(h.loop.time() != 5.0, abs(h.loop.time() - time.monotonic()) < 1)
+    before, now, after = time.monotonic(), h.loop.time(), time.monotonic()
+    h.log(before <= now <= after)
     with mock.patch("time.monotonic", side_effect=LookupError("clock")):
         h.attempt(h.loop.time)
     now = [time.monotonic()]

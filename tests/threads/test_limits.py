@@ -39,17 +39,18 @@ def test_idle_threads_retire_and_new_ones_start():
 
 def test_threads_in_use_do_not_retire():
     with aioxide.ThreadPoolExecutor(2, idle_timeout=0.2) as pool:
-        names, idle, was_idle = [], [], time.monotonic()
-        begun = was_idle
-        while time.monotonic() - begun < 0.8:
-            idle.append(time.monotonic() - was_idle)
-            names.append(pool.submit(lambda: threading.current_thread().name).result())
+        name, since = None, time.monotonic()
+        was_idle = since
+        # Until one has been there for four times as long as an idle one may be.
+        while was_idle - since < 0.8:
+            idle = time.monotonic() - was_idle
+            before, name = name, pool.submit(lambda: threading.current_thread().name).result()
             was_idle = time.monotonic()
+            if before != name:
+                # Another comes only after one that had nothing to do for so long, as on a machine that stood still.
+                assert before is None or idle >= 0.2
+                since = was_idle
             time.sleep(0.01)
-        # Another thread comes only after one that had nothing to do for so long, as on a machine that stood still.
-        changes = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
-        assert all(idle[at] >= 0.2 for at in changes)
-        assert len(names) > len(changes) + 1
 
 
 def test_without_idle_timeout_threads_stay():
@@ -459,20 +460,23 @@ def wakeups():
             total += next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt"))
     return total
 
+def tell(before, cpu, begun):
+    print(wakeups() - before, time.process_time() - cpu, time.monotonic() - begun)
+
 async def main():
     await asyncio.gather(*[asyncio.to_thread(time.sleep, 0.01) for _ in range(5)])
     await asyncio.sleep(0.1)
-    before, cpu = wakeups(), time.process_time()
+    before, cpu, begun = wakeups(), time.process_time(), time.monotonic()
     await asyncio.sleep(0.3)
-    print(wakeups() - before, int(1000 * (time.process_time() - cpu)))
+    tell(before, cpu, begun)
 
 async def busy():
     # A call that runs for long: nobody spins for it all the time.
     call = asyncio.ensure_future(asyncio.to_thread(time.sleep, 0.6))
     await asyncio.sleep(0.1)
-    before, cpu = wakeups(), time.process_time()
+    before, cpu, begun = wakeups(), time.process_time(), time.monotonic()
     await asyncio.sleep(0.3)
-    print(wakeups() - before, int(1000 * (time.process_time() - cpu)))
+    tell(before, cpu, begun)
     await call
 
 aioxide.run(globals()[sys.argv[1]]())
@@ -481,11 +485,11 @@ aioxide.run(globals()[sys.argv[1]]())
 
 @pytest.mark.parametrize("situation", ["main", "busy"])
 def test_idle_workers_and_loops_sleep(situation):
-    wakeups, milliseconds = map(int, output_of(IDLE, situation))
-    # The sleep's own, and what the kernel adds, are a few. A worker that looked every 5 ms would be at 60; one that
-    # spun, at 300 milliseconds of CPU.
-    assert wakeups <= 15
-    assert milliseconds <= 80
+    wakeups, cpu, seconds = map(float, output_of(IDLE, situation))
+    # The sleep's own wake-ups, and what the kernel adds, are a few. A worker that looked every 5 ms would have 200 a second; one
+    # that spun would use a processor all the time.
+    assert wakeups <= 50 * seconds
+    assert cpu <= seconds / 4
 
 
 def test_a_start_that_is_cut_short_at_any_line_costs_no_thread():
