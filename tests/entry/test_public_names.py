@@ -129,6 +129,7 @@ async def made_by_a_loop():
     yield server
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     yield writer.transport
+    yield writer.get_extra_info("socket")
     writer.close()
     server.close()
     yield loop.run_in_executor(None, int)
@@ -194,6 +195,8 @@ def test_what_a_loop_makes():
     assert not says_where_it_is_from(made)
     shown = {str(type(each)) for each in made}
     assert {"<class 'aioxide.EventLoop'>", "<class 'aioxide.Future'>", "<class 'aioxide.Task'>"} <= shown
+    assert "<class 'aioxide.trsock.TransportSocket'>" in shown
+    assert not [name for name in shown if re.search(r"'aioxide\._\w+\.", name)]
 
 
 @pytest.mark.parametrize("make", [made_by_threads, made_by_processes])

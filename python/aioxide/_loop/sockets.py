@@ -27,6 +27,7 @@ _slot: Any = _Plain.__dict__["_sock"]
 class TransportSocket(_Plain):
     """A socket of a transport, without what would get in the transport's way: `asyncio.trsock.TransportSocket`."""
 
+    __module__ = "aioxide.trsock"  # where its base is, of which users take it to be
     __slots__ = ("_transport",)
 
     def __init__(self, sock: socket.socket, transport: SocketTransport) -> None:

@@ -18,6 +18,7 @@ from .checks import checked_buffersize, checked_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import Self
 
 _T = TypeVar("_T")
 _FutureT = TypeVar("_FutureT", bound=concurrent.futures.Future[Any])
@@ -47,6 +48,10 @@ class AwaitableFuture(concurrent.futures.Future[_T]):
 
     def __await__(self) -> Generator[Any, None, _T]:
         return asyncio.wrap_future(self, loop=asyncio.get_running_loop()).__await__()
+
+    if TYPE_CHECKING:
+        # It is called with this very future, which a callback may say that it takes.
+        def add_done_callback(self, fn: Callable[[Self], object]) -> None: ...
 
 
 class PoolFuture(_aioxide.PoolFuture, AwaitableFuture[_T]):

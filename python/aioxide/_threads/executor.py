@@ -20,6 +20,7 @@ from .items import IdleSemaphore, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Never
 
 _T = TypeVar("_T")
 
@@ -46,7 +47,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         spin: seconds that a waiting worker, or an aioxide loop or a `result()` that waits for a call of this pool,
             looks for it before it goes to sleep. 0: not at all. None: `AIOXIDE_SPIN`, which is in microseconds, or
             else 50 microseconds. Off if the process can use only one processor.
-        context_options: what the class's `prepare_context()` takes (3.14).
+        context_options: what the `prepare_context()` of a subclass takes (3.14). This class's takes nothing.
 
     Raises:
         ValueError, OverflowError: a number is out of its range.
@@ -77,7 +78,8 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         idle_timeout: float | None = None,
         max_pending: int | None = None,
         spin: float | None = None,
-        **context_options: Any,
+        # This class takes none; a subclass with a `prepare_context()` hands its own on. A misspelt keyword is told.
+        **context_options: Never,
     ) -> None:
         idle_timeout = checked_seconds("idle_timeout", idle_timeout)
         spin = checked_seconds("spin", spin)

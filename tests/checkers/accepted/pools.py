@@ -2,7 +2,7 @@
 
 import concurrent.futures
 from collections.abc import Awaitable
-from typing import TypeVar, assert_type
+from typing import Any, TypeVar, assert_type
 
 import aioxide
 from aioxide import (
@@ -29,8 +29,13 @@ async def awaited(future: Awaitable[T]) -> T:
     return await future
 
 
+def on_done(future: PoolFuture[int]) -> None:
+    assert future.result() == 6
+
+
 async def in_threads(pool: aioxide.ThreadPoolExecutor) -> None:
     assert_type(await pool.submit(times, 3), int)
+    pool.submit(times, 3).add_done_callback(on_done)
     future: PoolFuture[int] = pool.submit(times, 3, by=9)
     standard: concurrent.futures.Future[int] = future
     assert standard.result() == await future == 27
@@ -53,6 +58,14 @@ async def in_processes(pool: aioxide.ProcessPoolExecutor) -> None:
     assert list(pool.map(times, [1, 2], chunksize=2)) == [2, 4]
 
 
+class Named(aioxide.ThreadPoolExecutor):
+    """Hands on what it does not know."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.name = name
+
+
 async def in_each(pool: Pool) -> None:
     future: AwaitableFuture[int] = pool.submit(times, 2)
     assert_type(await future, int)
@@ -65,6 +78,8 @@ async def in_each(pool: Pool) -> None:
 async def main() -> None:
     with aioxide.ThreadPoolExecutor(1, idle_timeout=1.5, max_pending=8, spin=0) as threads:
         await in_threads(threads)
+        await in_each(threads)
+    with Named("mine", max_workers=1, spin=0) as threads:
         await in_each(threads)
     with aioxide.ProcessPoolExecutor(1, on_worker_death="respawn", cancel_running=True) as processes:
         await in_processes(processes)
