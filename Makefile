@@ -43,6 +43,8 @@ tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tes
 tests-of-pools := $(POOLS:%=tests/%)
 # They have processes of their own: no more of them at a time than most machines have cores.
 WITH_PROCESSES := $(tests-of-pools) tests/concurrent tests/cluster
+# Why tests were skipped, for `make test` to say when all have run.
+SKIPPED := target/skipped
 tests-of = $(or $(tests-of-$(1)),tests/$(1))
 
 .PHONY: help run test test-rust test-hard $(ROOMS:%=test-%) bench lint format wheel wheels sdist deny oldest-rust release-check build tools packages clean FORCE
@@ -57,10 +59,12 @@ run: build ## build everything and run the guided tour on our event loop
 
 test: build tools packages test-rust ## build everything and run all tests; installs what they need, and says what was skipped
 ifeq ($(TESTS),tests)
-	status=0; \
-	$(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(WITH_PROCESSES:%=--ignore=%) || status=$$?; \
-	$(PY) -m pytest -n 2 --dist worksteal $(WITH_PROCESSES) || status=$$?; \
-	exit $$status
+	rm -f $(SKIPPED); first=0 second=0; \
+	AIOXIDE_SKIPPED=$(SKIPPED) $(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(WITH_PROCESSES:%=--ignore=%) || first=$$?; \
+	AIOXIDE_SKIPPED=$(SKIPPED) $(PY) -m pytest -n 2 --dist worksteal $(WITH_PROCESSES) || second=$$?; \
+	$(PY) -m tests.support.skips $(SKIPPED); \
+	[ $$first -eq 0 ] || echo 'aioxide: tests of the first of these two runs failed: see above, before the second began'; \
+	exit $$((first | second))
 else
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 endif

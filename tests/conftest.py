@@ -1,9 +1,10 @@
 """What holds for every test here: which skips are honest, what is counted, what a harder run adds.
 
-Environment variables, all set by `.ci/run` or `make test-hard`:
+Environment variables, set by `.ci/run` or `make test-hard`:
 
 * `AIOXIDE_NO_SKIPS=1`: a test that would be skipped fails, unless no machine with this Python could run it.
 * `AIOXIDE_COUNTS=FILE`: a line `passed failed skipped` is appended to FILE when the run ends.
+* `AIOXIDE_SKIPPED=FILE`, set by `make test`: the reasons of what was skipped are appended to FILE, in place of being said.
 * `AIOXIDE_GC=1`: every test body runs under `gc.set_threshold(1)`.
 """
 
@@ -15,10 +16,11 @@ import threading
 
 import pytest
 
-from tests.support.skips import BY_VERSION, reason_of, summary
+from tests.support.skips import BY_VERSION, TITLE, keep, reason_of, summary
 
 NO_SKIPS = os.environ.get("AIOXIDE_NO_SKIPS") == "1"
 COUNTS = os.environ.get("AIOXIDE_COUNTS")
+SKIPPED = os.environ.get("AIOXIDE_SKIPPED")
 CONSTANT_GC = os.environ.get("AIOXIDE_GC") == "1"
 
 INTERRUPT = signal.getsignal(signal.SIGINT)
@@ -116,9 +118,12 @@ def pytest_terminal_summary(terminalreporter):
     # xdist's workers have a summary too, and so has a pytest that a test starts; the controller counts for them.
     if "PYTEST_XDIST_WORKER" in os.environ:
         return result
-    if lines := list(summary(reason_of(report) for report in terminalreporter.stats.get("skipped", []))):
-        terminalreporter.section("what was skipped, and why")
-        terminalreporter.write_line("\n".join(lines))
+    reasons = [reason_of(report) for report in terminalreporter.stats.get("skipped", [])]
+    if SKIPPED:
+        keep(reasons, SKIPPED)
+    elif reasons:
+        terminalreporter.section(TITLE)
+        terminalreporter.write_line("\n".join(summary(reasons)))
     if COUNTS:
         note_counts(terminalreporter)
     return result

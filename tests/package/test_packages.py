@@ -1,6 +1,7 @@
 """`make test` on a machine that cannot have all packages: it goes on, says which, and its end says what was skipped."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.packages import is_installed
-from tests.support.skips import summary
+from tests.support.skips import TITLE, summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,27 +108,49 @@ def test_the_summary_groups_reasons():
     assert list(summary([])) == []
 
 
-def test_a_run_says_at_its_end_what_it_skipped(tmp_path):
-    """A pytest of its own, under this conftest."""
-    (tmp_path / "test_some.py").write_text(
-        "import pytest\ndef test_a():\n    pytest.skip('numpy is not installed (tests/wire/requirements.txt)')\n"
-        "def test_b():\n    pytest.skip('no such kernel')\n"
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", tmp_path, tmp_path]
+NUMPY, KERNEL = "numpy is not installed (tests/wire/requirements.txt)", "no such kernel"
+
+
+def run_with_skips(folder, reasons, **variables):
+    """What a pytest of its own says at its end, under this conftest, of tests that are skipped for these reasons."""
+    folder.mkdir()
+    tests = (f"def test_{n}():\n    pytest.skip({reason!r})\n" for n, reason in enumerate(reasons))
+    (folder / "test_some.py").write_text("import pytest\n" + "".join(tests))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", folder, folder]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOXIDE", "PYTEST"))}
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("AIOXIDE", "PYTEST"))},
-        capture_output=True,
-        text=True,
-        timeout=60,
+        command, cwd=ROOT, env=kept | variables, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.partition("what was skipped, and why")[2].splitlines()[1:]
-    assert (
-        lines[:4]
-        == list(summary(["numpy is not installed (tests/wire/requirements.txt)", "no such kernel"]))[:4]
-    )
+    return done.stdout.partition(TITLE)[2].splitlines()[1:]
+
+
+def test_a_run_says_at_its_end_what_it_skipped(tmp_path):
+    lines = run_with_skips(tmp_path / "run", [NUMPY, KERNEL])
+    wanted = list(summary([NUMPY, KERNEL]))
+    assert lines[: len(wanted)] == wanted
+
+
+def test_of_several_runs_it_is_said_when_all_are_over(tmp_path):
+    kept = str(tmp_path / "kept")
+    for name, reasons in (("first", [NUMPY, KERNEL]), ("second", [NUMPY])):
+        assert run_with_skips(tmp_path / name, reasons, AIOXIDE_SKIPPED=kept) == []
+    tell = [sys.executable, "-m", "tests.support.skips"]
+    for path, wanted in ((kept, list(summary([NUMPY, KERNEL, NUMPY]))), (f"{kept}-not", [])):
+        done = subprocess.run([*tell, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[1:] == wanted
+
+
+def test_make_test_says_it_last():
+    """It runs pytest twice: what the first has skipped would be out of sight."""
+    command = ["make", "--dry-run", "--no-print-directory", "test"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    steps = re.findall(r"(?:AIOXIDE_SKIPPED=(\S+) )?\S+ -m (pytest|tests\.support\.skips [\w/.]+)", done.stdout)
+    file = steps[0][0]
+    assert file and steps == [(file, "pytest"), (file, "pytest"), ("", f"tests.support.skips {file}")]
 
 
 def test_whether_a_package_is_installed():

@@ -1,7 +1,14 @@
-"""What a run of the tests has left out, and why, in a few lines."""
+"""What a run of the tests has left out, and why, in a few lines.
+
+usage: python -m tests.support.skips FILE      of several runs, which wrote into FILE (AIOXIDE_SKIPPED, tests/conftest.py)
+"""
 
 import re
+import sys
 from collections import Counter
+from pathlib import Path
+
+TITLE = "what was skipped, and why"
 
 # A skip whose reason starts so depends on the Python alone, not on what is installed on the machine.
 BY_VERSION = "by version: "
@@ -32,3 +39,20 @@ def summary(reasons):
             yield from (f"{count:6}  {reason}" for reason, count in found.most_common())
     if counts[KINDS[1]]:
         yield "`make test` installs these packages; where it could not, it has said so above."
+
+
+def keep(reasons, path):
+    """Add the reasons of one run to a file, a line each."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(" ".join(reason.split()) + "\n" for reason in reasons)
+
+
+def main(path):
+    """Say what the runs that wrote into a file have left out; nothing where they left nothing out."""
+    reasons = Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+    if reasons:
+        print(f" {TITLE} ".center(80, "="), *summary(reasons), sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
