@@ -57,3 +57,25 @@ def test_native_names_are_native():
         assert native is getattr(aioxide._aioxide, name)
         assert native is not getattr(asyncio, name)
         assert issubclass(native, getattr(asyncio, name))
+
+
+# As an interpreter that was built without OpenSSL.
+WITHOUT_SSL = """
+import sys
+sys.modules["_ssl"] = None
+import asyncio, aioxide
+
+async def main():
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    print(await reader.read())
+    writer.close()
+    server.close()
+    return await asyncio.to_thread(int)
+
+print(aioxide.run(main()), aioxide.build_info()["runtime"]["openssl"], "ssl" in sys.modules)
+"""
+
+
+def test_an_interpreter_without_ssl():
+    assert output_of("-c", WITHOUT_SSL) == "b''\n0 None False\n"

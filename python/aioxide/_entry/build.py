@@ -1,6 +1,5 @@
 """`build_info()`: what a bug report has to say."""
 
-import ssl
 import sys
 from typing import Any
 
@@ -25,8 +24,17 @@ def build_info() -> dict[str, Any]:
         "python_compiler": platform.python_compiler(),
         "debug_build": hasattr(sys, "gettotalrefcount"),
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-        "openssl": ssl.OPENSSL_VERSION,
+        "openssl": _openssl(),
         "libc": " ".join(platform.libc_ver()).strip(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     return info
+
+
+def _openssl() -> str | None:
+    try:
+        import ssl
+    except ImportError:
+        # An interpreter that was built without it: asyncio works there, but for TLS, and so do we.
+        return None
+    return ssl.OPENSSL_VERSION
