@@ -4,7 +4,7 @@ Environment variables, set by `.ci/run` or `make test-hard`:
 
 * `AIOXIDE_NO_SKIPS=1`: a test that would be skipped fails, unless no machine with this Python could run it.
 * `AIOXIDE_COUNTS=FILE`: a line `passed failed skipped` is appended to FILE when the run ends.
-* `AIOXIDE_SKIPPED=FILE`, set by `make test`: the reasons of what was skipped are appended to FILE, in place of being said.
+* `AIOXIDE_SKIPPED=FILE`, set by `make test`: the reasons of what was skipped are appended to FILE, and not said here.
 * `AIOXIDE_GC=1`: every test body runs under `gc.set_threshold(1)`.
 """
 

@@ -118,9 +118,7 @@ def run_with_skips(folder, reasons, **variables):
     (folder / "test_some.py").write_text("import pytest\n" + "".join(tests))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", folder, folder]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOXIDE", "PYTEST"))}
-    done = subprocess.run(
-        command, cwd=ROOT, env=kept | variables, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(command, cwd=ROOT, env=kept | variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.partition(TITLE)[2].splitlines()[1:]
 
@@ -148,7 +146,9 @@ def test_make_test_says_it_last():
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    steps = re.findall(r"(?:AIOXIDE_SKIPPED=(\S+) )?\S+ -m (pytest|tests\.support\.skips [\w/.]+)", done.stdout)
+    steps = re.findall(
+        r"(?:AIOXIDE_SKIPPED=(\S+) )?\S+ -m (pytest|tests\.support\.skips [\w/.]+)", done.stdout
+    )
     file = steps[0][0]
     assert file and steps == [(file, "pytest"), (file, "pytest"), ("", f"tests.support.skips {file}")]
 

@@ -1,6 +1,6 @@
 """What a run of the tests has left out, and why, in a few lines.
 
-usage: python -m tests.support.skips FILE      of several runs, which wrote into FILE (AIOXIDE_SKIPPED, tests/conftest.py)
+usage: python -m tests.support.skips FILE      FILE: where several runs have left the reasons (tests/conftest.py)
 """
 
 import re

@@ -486,8 +486,8 @@ aioxide.run(globals()[sys.argv[1]]())
 @pytest.mark.parametrize("situation", ["main", "busy"])
 def test_idle_workers_and_loops_sleep(situation):
     wakeups, cpu, seconds = map(float, output_of(IDLE, situation))
-    # The sleep's own wake-ups, and what the kernel adds, are a few. A worker that looked every 5 ms would have 200 a second; one
-    # that spun would use a processor all the time.
+    # The sleep's own wake-ups, and what the kernel adds, are a few. A worker that looked every 5 ms would have 200 a
+    # second; one that spun would use a processor all the time.
     assert wakeups <= 50 * seconds
     assert cpu <= seconds / 4
 
