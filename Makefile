@@ -115,7 +115,7 @@ format: $(VENV)/.lint-tools ## let the formatters and the linter's safe fixes ch
 wheel: $(VENV)/.made $(if $(filter own,$(LINKER)),,$(VENV)/.release-tools) ## a wheel for this Python, profile-guided, for the glibc of 2018 or newer, into dist/
 	scripts/wheel '$(WHEEL_PGO)' $(VENV)
 
-wheels: ## a wheel for each CPython that a release supports, each tried where nothing else is installed
+wheels: ## a wheel for each CPython that a release supports, each tried where nothing else is; TARGET=...: for another machine
 	PGO=$(WHEEL_PGO) scripts/wheels
 
 sdist: $(VENV)/.made ## the source distribution, into dist/; VENDOR=yes: one more with all crates inside

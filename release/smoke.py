@@ -1,8 +1,11 @@
 """Installs a wheel into an environment with nothing else in it, and has it do a little of everything there.
 
-usage: PYTHON release/smoke.py WHEEL
+usage: PYTHON release/smoke.py WHEEL                      by this interpreter
+       PYTHON release/smoke.py WHEEL --foreign PROGRAM    by PROGRAM, a CPython for another machine, for which the pip
+                                                          of PYTHON installs, into a folder (scripts/foreign-python)
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 PROGRAM = """
-import asyncio, importlib.metadata, multiprocessing, sys
+import asyncio, importlib.metadata, multiprocessing, platform, sys
 import aioxide
 
 def square(number):
@@ -36,11 +39,11 @@ async def main():
         assert await loop.run_in_executor(pool, square, 7) == 49
 
 if __name__ == "__main__":
-    assert aioxide.__file__.startswith(sys.prefix), aioxide.__file__
+    assert aioxide.__file__.startswith(sys.argv[1]), aioxide.__file__
     aioxide.run(main())
     files = {path.name for path in importlib.metadata.files("aioxide")}
     assert {"LICENSE-MIT", "LICENSE-APACHE", "LICENSE-THIRD-PARTY", "py.typed"} <= files, files
-    print("aioxide", aioxide.__version__, "works on", sys.version.split()[0])
+    print("aioxide", aioxide.__version__, "works on", sys.version.split()[0], "for", platform.machine())
 """
 
 
@@ -86,13 +89,38 @@ def install(wheel: Path, folder: Path) -> Path:
     raise SystemExit(f"aioxide: {wheel.name} could not be installed: {why}")
 
 
+def install_foreign(wheel: Path, python: Path, folder: Path) -> None:
+    """Install a wheel into a folder for a foreign CPython: pip looks whether it is for its machine and version."""
+    asked = "import platform, sys; print(platform.machine(), '%d%d' % sys.version_info[:2])"
+    machine, version = subprocess.check_output([python, "-c", asked], text=True).split()
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    command += ["--only-binary", ":all:", "--implementation", "cp", "--abi", f"cp{version}"]
+    command += ["--python-version", version, "--platform", f"manylinux_2_28_{machine}"]
+    command += ["--target", str(folder), str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"aioxide: {wheel.name} could not be installed: {done.stdout}{done.stderr}")
+
+
 def main() -> None:
-    wheel = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        python = install(wheel, Path(folder) / "environment")
-        program = Path(folder) / "program.py"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--foreign", type=Path)
+    arguments = parser.parse_args()
+    wheel = arguments.wheel.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environment = clean_environment()
+        home = folder / "environment"
+        if arguments.foreign:
+            python, home = arguments.foreign.resolve(), folder / "site"
+            install_foreign(wheel, python, home)
+            environment["PYTHONPATH"] = str(home)
+        else:
+            python = install(wheel, home)
+        program = folder / "program.py"
         program.write_text(PROGRAM)
-        done = subprocess.run([python, program], cwd=folder, env=clean_environment(), timeout=120)
+        done = subprocess.run([python, program, home], cwd=folder, env=environment, timeout=300)
     if done.returncode != 0:
         raise SystemExit(f"aioxide: {wheel.name} does not work where only it is installed")
 
