@@ -396,9 +396,8 @@ class Calls:
     async def _scatter(self, call: Call) -> None:
         """Bring big arguments to a worker."""
         call.scattered = None
-        if sum(map(len, call.parts)) <= SCATTER_ABOVE:
-            return
-        while not call.withdrawn:
+        is_big = sum(map(len, call.parts)) > SCATTER_ABOVE
+        while is_big and not call.withdrawn:
             try:
                 [call.scattered] = await self.client.scatter([call.parts], hash=False, asynchronous=True)
                 return
