@@ -110,7 +110,7 @@ class Call:
         self.number = -1
         self.group = calls.group
         self.task: Any = None  # the distributed.Future
-        # Another, for big arguments. Here and in no frame, as a traceback keeps those: the cluster would keep the arguments.
+        # Another, for big arguments. Here and in no frame, as a traceback keeps those, and with them the arguments.
         self.scattered: Any = None
         self.earlier_starts = 0
         self.sent = False
