@@ -20,7 +20,6 @@ from .items import IdleSemaphore, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Never
 
 _T = TypeVar("_T")
 
@@ -78,8 +77,7 @@ class ThreadPoolExecutor(_aioxide.ThreadPool, StandardPool, metaclass=PoolMeta):
         idle_timeout: float | None = None,
         max_pending: int | None = None,
         spin: float | None = None,
-        # This class takes none; a subclass with a `prepare_context()` hands its own on. A misspelt keyword is told.
-        **context_options: Never,
+        **context_options: Any,
     ) -> None:
         idle_timeout = checked_seconds("idle_timeout", idle_timeout)
         spin = checked_seconds("spin", spin)

@@ -66,6 +66,12 @@ class Named(aioxide.ThreadPoolExecutor):
         self.name = name
 
 
+def chosen(ours: bool) -> concurrent.futures.ThreadPoolExecutor:
+    """One of two classes: what both are."""
+    kind = aioxide.ThreadPoolExecutor if ours else concurrent.futures.ThreadPoolExecutor
+    return kind(max_workers=1)
+
+
 async def in_each(pool: Pool) -> None:
     future: AwaitableFuture[int] = pool.submit(times, 2)
     assert_type(await future, int)
@@ -79,8 +85,9 @@ async def main() -> None:
     with aioxide.ThreadPoolExecutor(1, idle_timeout=1.5, max_pending=8, spin=0) as threads:
         await in_threads(threads)
         await in_each(threads)
-    with Named("mine", max_workers=1, spin=0) as threads:
+    with Named("mine", max_workers=1, spin=0) as threads, chosen(False) as standard:
         await in_each(threads)
+        assert standard.submit(times, 3).result() == 6
     with aioxide.ProcessPoolExecutor(1, on_worker_death="respawn", cancel_running=True) as processes:
         await in_processes(processes)
         await in_each(processes)

@@ -22,7 +22,6 @@ async def main(
 
 
 aioxide.ProcessPoolExecutor(on_worker_death="restart")  # mypy: arg-type; pyright: reportArgumentType
-aioxide.ThreadPoolExecutor(max_worker=1)  # mypy: arg-type; pyright: reportArgumentType
 aioxide.ProcessPoolExecutor(max_worker=1)  # mypy: call-arg; pyright: reportCallIssue
 aioxide.install(1, 2)  # mypy: arg-type; pyright: reportArgumentType
 aioxide.install(spacename=True)  # mypy: call-arg; pyright: reportCallIssue
