@@ -10,7 +10,7 @@ use aioxide_sys::socket;
 use pyo3_ffi::*;
 
 use super::datagram_state::{Arrived, Come, Datagrams};
-use super::info;
+use super::{datagram_send, info};
 use crate::ffi::cells::Locked;
 use crate::ffi::class::Native;
 use crate::ffi::names::interned;
@@ -45,11 +45,16 @@ pub fn next(this: &Datagrams) -> Res<Come> {
 
 /// The error that a datagram of ours has come back with since it was sent.
 fn error_of_sent(this: &Datagrams) -> Res<Option<Obj>> {
-    if this.take_sent() { pending_error(this) } else { Ok(None) }
+    if this.take_sent_to_peer() { pending_error(this) } else { Ok(None) }
+}
+
+/// An event has come though something waits already: it may be of an error.
+pub fn error_of_event(this: &Datagrams) -> Res<Option<Obj>> {
+    if datagram_send::is_connected(this)? { pending_error(this) } else { Ok(None) }
 }
 
 /// The error that the kernel keeps for the next call.
-pub fn pending_error(this: &Datagrams) -> Res<Option<Obj>> {
+fn pending_error(this: &Datagrams) -> Res<Option<Obj>> {
     match socket::connect_result(this.fileno()?) {
         Ok(()) => Ok(None),
         Err(why) => error::os_error(&why).map(Some).ok_or(Raised),

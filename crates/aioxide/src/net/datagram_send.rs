@@ -90,7 +90,7 @@ fn way<'a>(this: &Datagrams, target: Ref<'a>, made_for_one: bool, family: Family
 }
 
 /// `self._extra["peername"]` is true.
-fn is_connected(this: &Datagrams) -> Res<bool> {
+pub fn is_connected(this: &Datagrams) -> Res<bool> {
     let Some(extra) = this.extra.share() else { return Ok(false) };
     // SAFETY: asks a live object, which only a dict answers; the value is borrowed from it.
     let peer = unsafe { Ref::maybe(PyDict_GetItemWithError(extra.as_ptr(), interned().peername.as_ptr())) };
@@ -199,18 +199,21 @@ fn audit(sock: &Obj, addr: Ref) -> Res<()> {
 fn send_natively(this: &Datagrams, data: Ref, to: Option<&Address>) -> Res<io::Result<()>> {
     let fd = this.fileno()?;
     let sent = buffer::lend(data, |bytes| datagram::send(fd, bytes, to));
-    this.note_sent();
-    // What another endpoint of this loop gets it is to see in the next turn.
-    if let Some(owner) = this.loop_object() {
+    if to.is_none() {
+        this.note_sent_to_peer();
+    }
+    // What another endpoint of this loop gets it is to see in the next turn. Amid a batch it is soon enough when the time for a look has
+    // come, as it does while callbacks are ready.
+    if !this.has_ahead()
+        && let Some(owner) = this.loop_object()
+    {
         owner.engine.io_touched.set(true);
     }
     sent
 }
 
 fn by_method(this: &Datagrams, sock: &Obj, data: Ref, addr: Ref) -> Res<Sent> {
-    let done = call_method(interned().sendto, &[sock.borrow(), data, addr]);
-    this.note_sent();
-    match done {
+    match call_method(interned().sendto, &[sock.borrow(), data, addr]) {
         Ok(_) => Ok(Sent::Gone),
         Err(Raised) if error::matches(builtin::blocking_io_error()) => later(),
         Err(Raised) if error::matches(builtin::interrupted_error()) => later(),

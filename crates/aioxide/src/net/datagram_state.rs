@@ -137,7 +137,7 @@ pub struct Datagrams {
     family: Cell<Family>,
     /// The number of the socket when it was given.
     number: Cell<i32>,
-    /// Something was sent since the kernel was last asked for an error.
+    /// Something was sent to the peer of a connected socket since the kernel was last asked for an error: of others it has none.
     sent: Cell<bool>,
     /// How many are received at a time.
     batch: Cell<usize>,
@@ -168,9 +168,9 @@ impl Datagrams {
     pub fn set_paused(&self, paused: bool) { self.paused.set(paused); }
     pub fn family(&self) -> Option<Family> { self.plain.get().then(|| self.family.get()) }
     pub fn number(&self) -> i32 { self.number.get() }
-    pub fn note_sent(&self) { self.sent.set(true); }
+    pub fn note_sent_to_peer(&self) { self.sent.set(true); }
     /// Whether the kernel may have an error that no call has told of yet.
-    pub fn take_sent(&self) -> bool { self.sent.replace(false) }
+    pub fn take_sent_to_peer(&self) -> bool { self.sent.replace(false) }
     pub fn schedule(&self) -> bool { !self.scheduled.replace(true) }
     pub fn is_scheduled(&self) -> bool { self.scheduled.get() }
     pub fn job_begins(&self) { self.scheduled.set(false); }
