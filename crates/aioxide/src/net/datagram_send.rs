@@ -341,7 +341,10 @@ fn send_several(this: &Datagrams, sock: &Obj, family: Family) -> Res<io::Result<
     let fd = this.fileno()?;
     // SAFETY: the queue has bytes only, which live as long as the items here.
     let slice = |data: &Obj| unsafe {
-        std::slice::from_raw_parts(PyBytes_AsString(data.as_ptr()).cast(), PyBytes_Size(data.as_ptr()) as usize)
+        std::slice::from_raw_parts(
+            PyBytes_AsString(data.as_ptr()).cast(),
+            PyBytes_Size(data.as_ptr()) as usize,
+        )
     };
     let messages: Vec<(&[u8], Address)> = items.iter().map(|(data, to)| (slice(data), *to)).collect();
     Ok(datagram::send_many(fd, &messages))
@@ -362,7 +365,9 @@ fn parts(item: &Obj) -> Res<(Obj, Obj)> {
     unsafe {
         let (data, addr) = (PyTuple_GetItem(item.as_ptr(), 0), PyTuple_GetItem(item.as_ptr(), 1));
         match (Ref::maybe(data), Ref::maybe(addr)) {
-            (Some(data), Some(addr)) if PyBytes_Check(data.as_ptr()) != 0 => Ok((data.to_obj(), addr.to_obj())),
+            (Some(data), Some(addr)) if PyBytes_Check(data.as_ptr()) != 0 => {
+                Ok((data.to_obj(), addr.to_obj()))
+            }
             (Some(_), Some(_)) => error::type_error(c"a datagram that waits is bytes"),
             _ => Err(Raised),
         }

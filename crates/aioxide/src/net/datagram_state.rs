@@ -196,7 +196,8 @@ impl Datagrams {
         let sock = present(sock.as_ref().map(Obj::borrow));
         let fd = match &sock {
             Some(sock) if sock.borrow().type_of().cast() == imported().socket_type.as_ptr() => {
-                i32::try_from(number::as_i64(&call_method(interned().fileno, &[sock.borrow()])?)?).unwrap_or(-1)
+                i32::try_from(number::as_i64(&call_method(interned().fileno, &[sock.borrow()])?)?)
+                    .unwrap_or(-1)
             }
             _ => -1,
         };

@@ -158,7 +158,8 @@ Raises:
 
 Source: asyncio.WriteTransport.set_write_buffer_limits.";
 
-pub const DATAGRAM_TRANSPORT: &CStr = c"A datagram endpoint, UDP or Unix: an asyncio.DatagramTransport. The loop makes it.
+pub const DATAGRAM_TRANSPORT: &CStr =
+    c"A datagram endpoint, UDP or Unix: an asyncio.DatagramTransport. The loop makes it.
 
 Datagrams are received many at a time, and told one in an iteration of the loop; each is sent in the call.
 
