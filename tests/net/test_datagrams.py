@@ -1,5 +1,5 @@
-"""Datagram endpoints, beyond what asyncio's history says (`tests/parity/test_parity_datagrams.py`): batches, sources, sizes, other
-sockets, other processes.
+"""Datagram endpoints, beyond what asyncio's history says (`tests/parity/test_parity_datagrams.py`): batches, sources,
+sizes, other sockets, other processes.
 """
 
 import asyncio
@@ -199,7 +199,9 @@ def test_waiting_ones_with_addresses_leave_together_and_one_that_is_refused_does
             with far_end() as far:
                 at = far.getsockname()
                 # As if the kernel had been full: what waits is put there by asyncio's own rule.
-                transport._buffer.extend([(b"a", at), (bytes(70_000), at), (b"b", ("localhost", at[1])), (b"c", at)])
+                transport._buffer.extend(
+                    [(b"a", at), (bytes(70_000), at), (b"b", ("localhost", at[1])), (b"c", at)]
+                )
                 transport._buffer_size = 70_003 + 4 * NATIVE._header_out
                 loop._add_writer(transport._sock_fd, transport._sendto_ready)
                 got = [await loop.run_in_executor(None, far.recv, 100) for _ in range(3)]
@@ -422,7 +424,7 @@ def test_a_child_of_fork_is_not_told_what_its_parent_has_received():
     async def make():
         return await loop.create_datagram_endpoint(lambda: Keeps(seen), local_addr=HERE)
 
-    transport, protocol = loop.run_until_complete(make())
+    transport, _ = loop.run_until_complete(make())
     with far_end(transport.get_extra_info("sockname")) as far:
         for number in range(5):
             far.send(b"%d" % number)
@@ -532,6 +534,42 @@ def test_reading_costs_no_page_faults():
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
                 await rounds(500)
                 assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 500
+
+    run(main)
+
+
+def test_an_error_that_stays_is_told_once_amid_a_batch():
+    async def main():
+        def seen(data, addr):
+            transport._sock.close()
+
+        async with endpoint(seen) as (transport, protocol, at):
+            with far_end(at) as far:
+                for _ in range(3):
+                    far.send(b"x")
+                await asyncio.sleep(0.05)
+            # Who closes the socket behind the transport's back is told of what had come, and of the error.
+            assert len(protocol.got) in (1, 3) and len(protocol.errors) <= 1
+
+    run(main)
+
+
+def test_a_max_size_that_is_set_amid_a_batch_does_not_spin():
+    async def main():
+        def seen(data, addr):
+            transport.max_size = 1000
+
+        async with endpoint(seen) as (transport, protocol, at):
+            with far_end(at) as far:
+                for _ in range(3):
+                    far.send(b"x")
+                await until(lambda: len(protocol.got) == 3)
+                asked, loop = [], asyncio.get_running_loop()
+                standard = asyncio.selector_events._SelectorDatagramTransport
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(standard, "_read_ready", lambda self: asked.append(self))
+                    await asyncio.sleep(0.02)
+                assert len(asked) <= 1 and loop.is_running()
 
     run(main)
 

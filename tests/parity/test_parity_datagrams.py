@@ -26,7 +26,9 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        self._see("made", isinstance(transport, asyncio.DatagramTransport), isinstance(transport, asyncio.Transport))
+        self._see(
+            "made", isinstance(transport, asyncio.DatagramTransport), isinstance(transport, asyncio.Transport)
+        )
 
     def datagram_received(self, data, addr):
         self.senders.append(addr)
@@ -49,7 +51,9 @@ class Datagrams(asyncio.DatagramProtocol):
 
 async def endpoint(h, name="protocol", **options):
     protocol = Datagrams(h, name)
-    transport, _ = await h.loop.create_datagram_endpoint(lambda: protocol, **(options or {"local_addr": HERE}))
+    transport, _ = await h.loop.create_datagram_endpoint(
+        lambda: protocol, **(options or {"local_addr": HERE})
+    )
     h.opened.callback(lambda: transport._sock and transport._sock.close())
     return transport, protocol, transport.get_extra_info("sockname")
 
@@ -92,14 +96,16 @@ async def test_two_endpoints_talk(h):
     for number in range(5):
         client.sendto(b"%d" % number)
         await settle()
-    h.log(client.get_extra_info("peername") == at, server.get_extra_info("peername"), asked.senders == [at] * 5)
+    h.log(
+        client.get_extra_info("peername") == at, server.get_extra_info("peername"), asked.senders == [at] * 5
+    )
     h.log(server, client)
     await end((client, asked), (server, seen))
 
 
 @parity
 async def test_what_sendto_takes(h):
-    transport, protocol, at = await endpoint(h)
+    transport, protocol, _ = await endpoint(h)
     far = udp(h)
     there = far.getsockname()
     for data in (b"bytes", bytearray(b"array"), memoryview(b"view"), type("B", (bytes,), {})(b"derived")):
@@ -114,7 +120,15 @@ async def test_what_sendto_takes(h):
 
 @parity
 async def test_addresses_that_are_none(h):
-    for bad in (None, "text", (), ("127.0.0.1",), ("127.0.0.1", 1, 2, 3), ("127.0.0.1", "1"), ("127.0.0.1", -1)):
+    for bad in (
+        None,
+        "text",
+        (),
+        ("127.0.0.1",),
+        ("127.0.0.1", 1, 2, 3),
+        ("127.0.0.1", "1"),
+        ("127.0.0.1", -1),
+    ):
         transport, protocol, _ = await endpoint(h)
         h.loop.set_exception_handler(
             lambda loop, context: h.log(context["message"], context["exception"], sorted(context))
@@ -178,7 +192,9 @@ async def test_a_refused_datagram_is_told(h):
 
 @parity
 async def test_an_error_comes_before_what_was_received(h):
-    transport, protocol, at = await endpoint(h, sock=None, local_addr=HERE, remote_addr=(far := udp(h)).getsockname())
+    transport, protocol, at = await endpoint(
+        h, sock=None, local_addr=HERE, remote_addr=(far := udp(h)).getsockname()
+    )
     far.connect(at)
     sent = []
 
@@ -239,7 +255,9 @@ async def test_close_and_abort_in_a_callback(h):
     for how in ("close", "abort"):
         transport, protocol, at = await endpoint(h, how)
         far = udp(h, at)
-        protocol.hooks["datagram"] = lambda data, size, end=getattr(transport, how): end()
+        protocol.hooks["datagram"] = lambda data, size, transport=transport, how=how: getattr(
+            transport, how
+        )()
         for number in range(4):
             far.send(b"%d" % number)
         await settle()
@@ -308,7 +326,9 @@ async def test_flow_control(h):
     got = await take(far, count)
     h.log(got == [b"%03d" % number for number in range(count)])
     await settle()
-    h.log(transport.get_write_buffer_size() == 0 or sys.version_info[:3] == (3, 13, 0), transport.is_closing())
+    h.log(
+        transport.get_write_buffer_size() == 0 or sys.version_info[:3] == (3, 13, 0), transport.is_closing()
+    )
     await end((transport, protocol))
 
 
@@ -366,7 +386,7 @@ async def test_marks_that_are_no_numbers_of_bytes(h):
 @parity(debug=(False,))  # in debug mode the log has the folder's name
 async def test_unix_addresses(h):
     with tempfile.TemporaryDirectory() as folder:
-        path, hidden = os.path.join(folder, "a"), "\0parity datagrams %d" % os.getpid()
+        path, hidden = os.path.join(folder, "a"), f"\0parity datagrams {os.getpid()}"
         here, one, _ = await endpoint(h, "path", family=socket.AF_UNIX, local_addr=path)
         there, two, _ = await endpoint(h, "hidden", family=socket.AF_UNIX, local_addr=hidden)
         nameless = h.opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -414,7 +434,9 @@ async def test_options(h):
     two, q, _ = await endpoint(h, "two", local_addr=at, reuse_port=True)
     three, r, _ = await endpoint(h, "three", local_addr=HERE, allow_broadcast=True, remote_addr=at)
     sock = three.get_extra_info("socket")
-    h.log(sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST), three.get_extra_info("peername"), sock.type)
+    h.log(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST), three.get_extra_info("peername"), sock.type
+    )
     four, s, _ = await endpoint(h, "four", family=socket.AF_INET)
     h.log(three.get_extra_info("nothing", 5), type(sock), four)
     await end((one, p), (two, q), (three, r), (four, s))
@@ -444,11 +466,11 @@ async def test_connection_made_that_acts(h):
 
 @parity
 async def test_a_transport_that_is_dropped(h):
-    transport, protocol, at = await endpoint(h)
+    transport, protocol, _ = await endpoint(h)
     transport.pause_reading()
     protocol.transport = None
     gone = weakref.ref(transport)
-    h.opened.pop_all().close  # noqa: B018  (it has the transport)
+    h.opened.pop_all()  # it has the transport
     protocol.lost.cancel()
     del transport, protocol
     await settle()
@@ -458,7 +480,16 @@ async def test_a_transport_that_is_dropped(h):
 @parity
 async def test_attributes(h):
     transport, protocol, _ = await endpoint(h)
-    names = ("_address", "_buffer", "_buffer_size", "_closing", "_conn_lost", "_paused", "_protocol_paused", "_server")
+    names = (
+        "_address",
+        "_buffer",
+        "_buffer_size",
+        "_closing",
+        "_conn_lost",
+        "_paused",
+        "_protocol_paused",
+        "_server",
+    )
     h.log({name: getattr(transport, name) for name in names}, transport.max_size)
     h.log(transport._loop is h.loop, transport._protocol is protocol, transport.get_protocol() is protocol)
     h.log(h.loop._transports[transport._sock_fd] is transport)

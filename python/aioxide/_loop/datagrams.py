@@ -1,7 +1,7 @@
 """The transport of datagrams: what is native of it before asyncio's own class, whose methods do the rest.
 
-What runs for each datagram is native (`sendto`, `_read_ready`, `_sendto_ready`); what runs once for an endpoint, when it
-is paused, closes or fails, is the running version's own code.
+What runs for each datagram is native (`sendto`, `_read_ready`, `_sendto_ready`); what runs once for an endpoint, when
+it is paused, closes or fails, is the running version's own code.
 """
 
 from __future__ import annotations
@@ -10,16 +10,11 @@ import _socket
 import asyncio
 import socket
 from asyncio import selector_events
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._aioxide import DatagramTransport
 
 _Asyncios: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
-
-if TYPE_CHECKING:
-    _Standard = object
-else:
-    _Standard = _Asyncios
 
 # What the running version counts for each datagram that waits, beside its bytes: 3.11 nothing, 3.13.0 puts 8 on and
 # never takes them off, later ones do both.
@@ -31,11 +26,16 @@ _METHODS = ("fileno", "recvfrom", "send", "sendto")
 _Socket = socket.socket
 
 
-class _SelectorDatagramTransport(DatagramTransport, _Standard):
-    """A datagram endpoint: `asyncio.DatagramTransport`."""
-
-    _header_in = _PUT_ON if _HEADER is None else _HEADER
-    _header_out = _HEADER or 0
+# Not by a class statement: type checkers do not know asyncio's class.
+_SelectorDatagramTransport: Any = type(
+    "_SelectorDatagramTransport",
+    (DatagramTransport, _Asyncios),
+    {
+        "__doc__": "A datagram endpoint: `asyncio.DatagramTransport`.",
+        "_header_in": _PUT_ON if _HEADER is None else _HEADER,
+        "_header_out": _HEADER or 0,
+    },
+)
 
 
 def is_plain(sock: object) -> bool:

@@ -37,7 +37,7 @@ pub fn read_ready(this: &Datagrams) -> Res<()> {
     for count in 1.. {
         let (told, done) = match datagram_recv::next(this) {
             Ok(Come::Nothing) => return Ok(()),
-            Ok(come) => (true, act(this, come)),
+            Ok(come) => (matches!(come, Come::Datagram { .. }), act(this, come)),
             Err(Raised) => (false, failed(this)),
         };
         if done.is_err() || !goes_on(this, count) {

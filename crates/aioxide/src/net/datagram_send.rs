@@ -43,7 +43,7 @@ pub fn send(this: &Datagrams, data: Ref, addr: Ref) -> Res<Sent> {
         Way::To(addr) => match address_of(addr, family) {
             Some(to) => audit(&sock, addr).and_then(|()| send_natively(this, data, Some(&to))),
             // A name to look up, or what is no address: the socket's own method does it, or says so.
-            None => return by_method(this, &sock, data, addr),
+            None => return by_method(&sock, data, addr),
         },
     };
     match sent {
@@ -153,7 +153,7 @@ fn whole(value: Ref) -> Option<i64> {
 }
 
 /// The letters of a plain str, if all are ASCII.
-fn ascii(value: Ref) -> Option<&[u8]> {
+fn ascii(value: Ref<'_>) -> Option<&[u8]> {
     let raw = value.as_ptr();
     // SAFETY: the str keeps its UTF-8 for as long as it lives.
     let letters = unsafe {
@@ -171,7 +171,7 @@ fn ascii(value: Ref) -> Option<&[u8]> {
     Some(letters).filter(|letters| letters.is_ascii())
 }
 
-fn path(value: Ref) -> Option<&[u8]> {
+fn path(value: Ref<'_>) -> Option<&[u8]> {
     let raw = value.as_ptr();
     // SAFETY: bytes do not change while they live.
     unsafe {
@@ -212,7 +212,7 @@ fn send_natively(this: &Datagrams, data: Ref, to: Option<&Address>) -> Res<io::R
     sent
 }
 
-fn by_method(this: &Datagrams, sock: &Obj, data: Ref, addr: Ref) -> Res<Sent> {
+fn by_method(sock: &Obj, data: Ref, addr: Ref) -> Res<Sent> {
     match call_method(interned().sendto, &[sock.borrow(), data, addr]) {
         Ok(_) => Ok(Sent::Gone),
         Err(Raised) if error::matches(builtin::blocking_io_error()) => later(),
@@ -309,7 +309,7 @@ fn send_first(this: &Datagrams, first: &Obj) -> Res<Sent> {
         Way::Peer => send_natively(this, data, None).map(|sent| sent.map(|()| 1)),
         Way::To(addr) if address_of(addr, family).is_some() => send_several(this, &sock, family),
         Way::To(addr) => {
-            let sent = by_method(this, &sock, data, addr)?;
+            let sent = by_method(&sock, data, addr)?;
             if matches!(sent, Sent::Gone) {
                 take(this, 1)?;
             }
