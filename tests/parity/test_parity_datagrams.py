@@ -82,8 +82,11 @@ async def test_each_datagram_has_a_turn_of_its_own(h):
     far = udp(h, at)
     for number in range(70):
         far.send(b"%d" % number)
-    for _ in range(150):
+    for _ in range(1000):
         await asyncio.sleep(0)
+        if len(protocol.senders) == 70:
+            break
+    await settle()
     h.log(set(protocol.senders) == {far.getsockname()}, transport)
     await end((transport, protocol))
 
@@ -207,7 +210,10 @@ async def test_an_error_comes_before_what_was_received(h):
     protocol.hooks["datagram"] = answer
     for number in range(4):
         far.send(b"%d" % number)
-    await asyncio.sleep(0.02)
+    for _ in range(1000):
+        await asyncio.sleep(0.001)
+        if len(protocol.senders) == 4:
+            break
     await end((transport, protocol))
 
 
@@ -367,7 +373,11 @@ async def test_the_end_of_the_peer_while_some_wait(h):
     for _ in range(3):
         transport.sendto(bytes(50))
     far.close()
-    await asyncio.sleep(0.02)
+    for _ in range(1000):
+        await asyncio.sleep(0.001)
+        if not transport._buffer:
+            break
+    await settle()
     h.log(transport.get_write_buffer_size() == 0 or sys.version_info[:3] == (3, 13, 0))
     await end((transport, protocol))
 
