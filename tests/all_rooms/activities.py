@@ -59,6 +59,40 @@ class Echo(asyncio.Protocol):
         self.transport.writelines([data[:2], data[2:]])
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, whole):
+        self.whole, self.lost = whole, asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        self.whole(data, addr)
+
+    def connection_lost(self, exc):
+        self.lost.set_result(exc)
+
+
+async def datagrams(count):
+    """An endpoint for each, that asks in several datagrams and closes amid the answers; its last word is for nobody."""
+    make = asyncio.get_running_loop().create_datagram_endpoint
+    server, _ = await make(
+        lambda: Datagrams(lambda data, addr: server.sendto(data, addr)), local_addr=("127.0.0.1", 0)
+    )
+    at = server.get_extra_info("sockname")
+
+    async def talk():
+        client, asked = await make(lambda: Datagrams(lambda data, addr: client.close()), remote_addr=at)
+        for data in (b"", b"one", memoryview(b"two"), bytes(3000), bytes(70_000)):
+            client.sendto(data)
+        client.get_extra_info("socket")
+        await asked.lost
+
+    await in_parallel(count, talk, 10)  # few enough for the kernel to lose none
+    server.abort()
+    await asyncio.sleep(0)
+
+
 class Ask(asyncio.BufferedProtocol):
     def __init__(self):
         self.buffer, self.lost = bytearray(100), asyncio.get_running_loop().create_future()

@@ -19,6 +19,7 @@ SIZES = {
     "refused_connections": (300, 5_000),
     "cancelled_connects": (150, 5_000),
     "tls_connections": (40, 500),
+    "datagrams": (300, 25_000),
     "tasks": (5_000, 250_000),
     "failing_tasks": (2_000, 100_000),
     "timeouts": (2_000, 100_000),

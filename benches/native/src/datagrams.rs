@@ -1,4 +1,4 @@
-//! Datagrams there and back: a server that does epoll, recvfrom and sendto and nothing else, and its clients, each with one
+//! Datagrams there and back: a server that does epoll, recvmmsg and sendmmsg and nothing else, and its clients, each with one
 //! datagram under way.
 
 use std::io::ErrorKind;
@@ -13,6 +13,8 @@ use crate::window::Window;
 const STALLED: Duration = Duration::from_secs(3);
 /// What asyncio reads at most at a time; no datagram is so large.
 const CHUNK: usize = 256 * 1024;
+/// So many are received and sent by one call.
+const BATCH: usize = 32;
 /// Room in the kernel for what is under way of all clients, as the servers under test ask for it: datagrams are not to be
 /// lost. The kernel gives less where its limit (net.core.rmem_max) is lower.
 const ROOM: libc::c_int = 4 << 20;
@@ -34,19 +36,45 @@ pub fn serve(_args: &Args) -> Result<()> {
     println!("port {}", socket.local_addr()?.port());
     let mut epoll = Epoll::new()?;
     epoll.add(&socket, READ, 0)?;
-    let mut chunk = vec![0; CHUNK];
+    let mut room = vec![0_u8; BATCH * CHUNK];
     loop {
         if epoll.wait(-1)?.next().is_none() {
             continue;
         }
-        loop {
-            match socket.recv_from(&mut chunk) {
-                Ok((size, sender)) => drop(socket.send_to(&chunk[..size], sender)?),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        while echo_batch(&socket, &mut room)? == BATCH {}
     }
+}
+
+/// Sends back up to `BATCH` datagrams: one call to receive them, one to send them. Says how many.
+fn echo_batch(socket: &UdpSocket, room: &mut [u8]) -> Result<usize> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: of numbers and pointers; zero is a value of each.
+    let (mut senders, mut parts, mut headers): (
+        [libc::sockaddr_in; BATCH],
+        [libc::iovec; BATCH],
+        [libc::mmsghdr; BATCH],
+    ) = unsafe { std::mem::zeroed() };
+    for (at, chunk) in room.chunks_exact_mut(CHUNK).enumerate() {
+        parts[at] = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: CHUNK };
+        let header = &mut headers[at].msg_hdr;
+        header.msg_iov = &raw mut parts[at];
+        header.msg_iovlen = 1;
+        header.msg_name = (&raw mut senders[at]).cast();
+        header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    }
+    let (list, most) = (headers.as_mut_ptr(), BATCH as libc::c_uint);
+    // SAFETY: as many headers, which name memory that outlives the call.
+    let count = unsafe { libc::recvmmsg(fd, list, most, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+    if count < 0 {
+        let error = std::io::Error::last_os_error();
+        return if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error.into()) };
+    }
+    for at in 0..count as usize {
+        parts[at].iov_len = headers[at].msg_len as usize;
+    }
+    // SAFETY: the same, of which `count` were filled.
+    let sent = unsafe { libc::sendmmsg(fd, list, count as libc::c_uint, 0) };
+    if sent == count { Ok(count as usize) } else { Err(std::io::Error::last_os_error().into()) }
 }
 
 struct Client {

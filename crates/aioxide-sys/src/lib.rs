@@ -7,6 +7,7 @@
 //! |---|---|---|---|---|
 //! | `epoll` | which descriptors are ready: registered once, edge- or level-triggered, a number of ours given back with each event, its own descriptor waitable | epoll(7) | every loop, process pools | `Interest`, `Events`: `is_empty`, `clear`, `iter`; `Epoll`: `new`, `fileno`, `add`, `modify`, `delete`, `wait` |
 //! | `socket` | stream sockets by number, which somebody else may close; whether a short read means that one is drained | send(2), accept4(2), `TCP_ULP` | transports, the loop's wake-up | `recv`, `recv_now`, `waiting`, `is_drained`, `is_plain_tcp`, `send`, `send_now`, `MAX_CHUNKS`, `send_vectored`, `accept`, `has_connection`, `connect`, `connect_result`, `Name`, `local_name`, `peer_name`, `has_known_names`, `shutdown_write`, `set_nodelay`, `close`, `check_open`, `would_block`, `duplicate` |
+//! | `datagram` | datagrams with their addresses, many by one system call | recvmmsg(2), sendmmsg(2) | datagram transports | `MOST`, `SIZE`, `Address`: `ip`, `unix`, `as_bytes`, `name`; `Family`, `family`, `ip`, `Received`; `Room`: `new`, `receive`, `get`; `send`, `send_many` |
 //! | `clock` | a monotonic clock that is Python's, and one that costs a few cycles | clock_gettime(2); the time stamp counter | timers; when to poll, how long to spin | `monotonic`, `nanos`, `ticks`, `ticks_per_second`, `calibrate` |
 //! | `park` | a thread sleeps on a word of memory until it changes, with a time limit | futex(2) | thread pools, futures of pools | `Unparked`, `park`, `unpark` |
 //! | `thread`, `cpus` | whether this is the main thread; giving up the processor; how many there are | sched_yield(2), sched_getaffinity(2) | pools | `yield_core`, `is_main`, `usable` |
@@ -26,6 +27,7 @@ pub mod channel;
 pub mod clock;
 pub mod copy;
 pub mod cpus;
+pub mod datagram;
 pub mod epoll;
 pub mod forks;
 pub mod malloc;

@@ -47,6 +47,7 @@ fn load(module: Ref) -> Res<()> {
     net::server::load()?;
     net::sock_calls::load()?;
     add(module, c"SocketTransport", net::stream_type::load()?)?;
+    add(module, c"DatagramTransport", net::datagram_type::load()?)?;
     add(module, c"PoolFuture", calls::future_type::load()?)?;
     add(module, c"ThreadPool", threads::pool_type::load()?)?;
     add(module, c"WorkQueue", threads::queue_type::load()?)?;

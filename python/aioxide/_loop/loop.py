@@ -22,7 +22,7 @@ from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._aioxide import Loop, SocketTransport
-from . import docs, patched, sock_calls
+from . import datagrams, docs, patched, sock_calls
 from .registry import add_loop
 from .sockets import TransportSocket
 from .tls import heard
@@ -438,6 +438,8 @@ class EventLoop(Loop, StandardLoop):
         if id(sock) in self._given_sockets:
             made._write_at_once()
         return made
+
+    _make_datagram_transport = datagrams.make_transport
 
     def _make_ssl_transport(
         self,

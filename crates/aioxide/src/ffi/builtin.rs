@@ -19,6 +19,8 @@ classes! {
     buffer_error = PyExc_BufferError,
     connection_error = PyExc_ConnectionError,
     import_error = PyExc_ImportError,
+    interrupted_error = PyExc_InterruptedError,
+    blocking_io_error = PyExc_BlockingIOError,
     broken_pipe_error = PyExc_BrokenPipeError,
     connection_reset_error = PyExc_ConnectionResetError,
     exception = PyExc_Exception,

@@ -157,3 +157,26 @@ Raises:
     ValueError: not high >= low >= 0.
 
 Source: asyncio.WriteTransport.set_write_buffer_limits.";
+
+pub const DATAGRAM_TRANSPORT: &CStr =
+    c"A datagram endpoint, UDP or Unix: an asyncio.DatagramTransport. The loop makes it.
+
+Datagrams are received many at a time, and told one in an iteration of the loop; each is sent in the call.
+
+Source: asyncio.DatagramTransport; udp(7), unix(7).";
+
+pub const SENDTO: &CStr = c"sendto($self, data, addr=None)
+--
+
+Send a datagram, in the call. Never blocks: what the kernel does not take waits in a buffer.
+
+Args:
+    data: bytes, a bytearray or a memoryview; may be empty.
+    addr: to whom; None for the peer that the endpoint was made for, or that its socket is connected to.
+
+Raises:
+    AttributeError: the endpoint is closed, and was made for no peer.
+    TypeError: data is nothing of the kind.
+    ValueError: the endpoint was made for another peer.
+
+Source: asyncio.DatagramTransport.sendto; sendto(2).";

@@ -198,7 +198,7 @@ fn keep(
 }
 
 /// A name as the socket module gives it; nothing where the kernel, or we, do not know it.
-fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
+pub fn name_object(name: std::io::Result<Name>) -> Res<Option<Obj>> {
     match name {
         Ok(Name::Ip(address)) => address_tuple(&address).map(Some),
         Ok(Name::Abstract(name)) => bytes(&name).map(Some),

@@ -1,4 +1,4 @@
-//! The one place that calls a Protocol, with asyncio's answer to each exception.
+//! The one place that calls the Protocol of a stream, with asyncio's answer to each exception.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;

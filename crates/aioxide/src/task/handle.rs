@@ -254,6 +254,17 @@ impl Handle {
         self.cancelled.get()
     }
 
+    /// Whether what it calls is a method, written in C, of this object.
+    pub fn calls_method_of(&self, object: Ref) -> bool {
+        let callback = self.callback.get();
+        // SAFETY: null, or a live object; a function in C knows whose method it is.
+        unsafe {
+            !callback.is_null()
+                && PyCFunction_Check(callback) != 0
+                && PyCFunction_GetSelf(callback) == object.as_ptr()
+        }
+    }
+
     /// Takes leave of a handle that will not run again: if others hold it, it is theirs and the collector's from now on.
     #[inline(always)]
     pub fn retire(&self) {
