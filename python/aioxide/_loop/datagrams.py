@@ -16,10 +16,10 @@ from .._aioxide import DatagramTransport
 
 _Asyncios: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 
-# What the running version counts for each datagram that waits, beside its bytes: 3.11 nothing, 3.13.0 puts 8 on and
-# never takes them off, later ones do both.
-_HEADER: int | None = getattr(_Asyncios, "_header_size", None)
-_PUT_ON = 8 if 8 in _Asyncios.sendto.__code__.co_consts else 0
+# What the running version counts for each datagram that waits, beside its bytes: 3.11 nothing, later ones eight, which
+# 3.13.0 puts on in its code and never takes off.
+_IN_CODE = 8 if 8 in _Asyncios.sendto.__code__.co_consts else 0
+_HEADER_SIZE = getattr(_Asyncios, "_header_size", _IN_CODE)
 
 # The socket's own methods that are called natively.
 _METHODS = ("fileno", "recvfrom", "send", "sendto")
@@ -32,8 +32,7 @@ _SelectorDatagramTransport: Any = type(
     (DatagramTransport, _Asyncios),
     {
         "__doc__": "A datagram endpoint: `asyncio.DatagramTransport`.",
-        "_header_in": _PUT_ON if _HEADER is None else _HEADER,
-        "_header_out": _HEADER or 0,
+        "_header_size": _HEADER_SIZE,
     },
 )
 

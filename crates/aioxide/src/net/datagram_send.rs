@@ -258,7 +258,7 @@ pub fn queue(this: &Datagrams, data: Ref, addr: Ref) -> Res<()> {
     let item = tuple(&[data.borrow(), if made_for_one { address.borrow() } else { addr }])?;
     call_method(text(c"append")?, &[buffer.borrow(), item.borrow()])?;
     // SAFETY: bytes.
-    change_size(this, unsafe { PyBytes_Size(data.as_ptr()) } as i64 + header(this, interned().header_in)?)?;
+    change_size(this, unsafe { PyBytes_Size(data.as_ptr()) } as i64 + header_size(this)?)?;
     call_method(text(c"_maybe_pause_protocol")?, &[this.object()]).map(drop)
 }
 
@@ -273,8 +273,8 @@ fn bytes_of(data: Ref) -> Res {
 }
 
 /// What the running version counts for one beside its bytes.
-fn header(this: &Datagrams, name: Ref) -> Res<i64> {
-    getattr_opt(this.object(), name)?.map_or(Ok(0), |bytes| number::as_i64(&bytes))
+fn header_size(this: &Datagrams) -> Res<i64> {
+    getattr_opt(this.object(), interned().header_size)?.map_or(Ok(0), |bytes| number::as_i64(&bytes))
 }
 
 fn change_size(this: &Datagrams, by: i64) -> Res<()> {
@@ -381,7 +381,7 @@ fn take(this: &Datagrams, count: usize) -> Res<()> {
         let (data, _) = parts(&item)?;
         // SAFETY: bytes.
         let size = unsafe { PyBytes_Size(data.as_ptr()) } as i64;
-        change_size(this, -(size + header(this, interned().header_out)?))?;
+        change_size(this, -(size + header_size(this)?))?;
     }
     Ok(())
 }
