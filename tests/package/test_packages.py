@@ -144,7 +144,9 @@ def test_make_test_says_it_last():
     """It runs pytest twice: what the first has skipped would be out of sight."""
     command = ["make", "--dry-run", "--no-print-directory", "test"]
     # What the make that runs these tests was told is in the environment.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "TESTS", "JOBS"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "TESTS", "JOBS"))
+    }
     done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     steps = re.findall(
