@@ -92,8 +92,7 @@ def test_import_loads_no_room_that_only_some_programs_need():
     """Each module costs a tenth of a millisecond; pools and `install()` load theirs when they are asked for."""
     ours = "sorted(name for name in sys.modules if name.startswith('aioxide._') and '.' in name[9:])"
     program = f"import sys, aioxide; print(*{ours})"
-    loop = (
-        "_loop.docs _loop.loop _loop.patched _loop.registry _loop.sock_calls _loop.sockets _loop.tls".split()
-    )
+    names = "datagrams docs loop patched registry sock_calls sockets tls"
+    loop = [f"_loop.{name}" for name in names.split()]
     entry = [f"_entry.{name}" for name in "build install namespace policy runner".split()]
     assert output_of("-c", program).split() == [f"aioxide.{name}" for name in entry + loop]
