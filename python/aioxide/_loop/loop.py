@@ -22,10 +22,9 @@ from asyncio import events, sslproto
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._aioxide import Loop, SocketTransport
-from . import datagrams, docs, patched, sock_calls
+from . import datagrams, docs, patched, sock_calls, tls
 from .registry import add_loop
 from .sockets import TransportSocket
-from .tls import heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -455,15 +454,24 @@ class EventLoop(Loop, StandardLoop):
         context: contextvars.Context | None = None,
         **timeouts: float,
     ) -> asyncio.Transport:
-        make: Any = sslproto.SSLProtocol
-        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return heard(tls._app_transport)  # type: ignore[no-any-return]
+        make: Any = tls.SSLProtocol if tls.is_standard() else sslproto.SSLProtocol
+        made = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        below = self._make_socket_transport(rawsock, made, extra=extra, server=server, context=context)
+        if server is not None and make is tls.SSLProtocol:
+            made.stand_for(below, server)
+        return made._app_transport  # type: ignore[no-any-return]
 
     @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
+        if tls.is_standard():
+            return await tls.start_tls(self, *arguments, **options)
         upgrade: Any = super().start_tls
-        return heard(await upgrade(*arguments, **options))
+        return await upgrade(*arguments, **options)
+
+    @property
+    def tls_engine(self) -> tls.TlsEngine:
+        """How TLS calls OpenSSL, and why so."""
+        return tls.engine()
 
     def _start_serving(
         self,
