@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from asyncio import constants, sslproto
+from asyncio import StreamReaderProtocol, constants, sslproto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._aioxide import SocketTransport, TlsProtocol, _tls_engine
@@ -23,6 +23,8 @@ _AppState = sslproto.AppProtocolState
 # What a native transport lets wait, unless it is told otherwise.
 _HIGH, _LOW = 64 * 1024, 16 * 1024
 _BUFFER_SIZE = 64 * 1024
+# Seconds that a protocol has for an answer, once the peer has ended and its `eof_received` has returned True.
+_LINGER = 1.0
 
 
 class TlsEngine(NamedTuple):
@@ -53,9 +55,15 @@ class _SSLProtocolTransport(sslproto._SSLProtocolTransport):
         return super().is_closing()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._ssl_protocol._start_shutdown()
+        if self._closed and self._ssl_protocol._transport is not None:
+            # Said twice: whoever keeps the transport from here on does not keep the context, as on asyncio.
+            self._ssl_protocol._lets_go = True
+        self._closed = True
+        self._ssl_protocol._start_shutdown()
+
+    def _let_go(self) -> None:
+        self._ssl_protocol = _Ended(self._ssl_protocol)
+        self.write = self._ssl_protocol._write
 
     def abort(self) -> None:
         self._force_close(None)
@@ -109,11 +117,47 @@ class _Backlog(_Pending):
         return bool(self._protocol._backlog_size)
 
 
+class _Ended:
+    """What a transport still has whose connection is lost: no context, and nothing that leads to one."""
+
+    _app_protocol = _transport = None
+    _app_reading_paused = _app_writing_paused = False
+
+    def __init__(self, protocol: Any) -> None:
+        self._extra = {name: protocol._extra.get(name) for name in ("peercert", "cipher", "compression")}
+        self._incoming_low_water = protocol._incoming_low_water
+        self._incoming_high_water = protocol._incoming_high_water
+        self._outgoing_low_water = protocol._outgoing_low_water
+        self._outgoing_high_water = protocol._outgoing_high_water
+
+    def _get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._extra.get(name, default)
+
+    def _is_transport_closing(self) -> bool:
+        return True
+
+    def _size(self) -> int:
+        return 0
+
+    def _nothing(self, *_: object) -> None:
+        pass
+
+    def _write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data: expecting a bytes-like instance, got {type(data).__name__}")
+
+    _get_write_buffer_size = _get_read_buffer_size = _size
+    _asked = _start_shutdown = _abort = _pause_reading = _resume_reading = _set_app_protocol = _nothing
+    _write_appdata = _set_write_buffer_limits = _set_read_buffer_limits = _append = _nothing
+    _control_app_writing = _control_ssl_reading = _nothing
+
+
 class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
     """Stands between a transport that carries ciphertext and the user's protocol."""
 
     _peer_ended = False
-    _failing = False
+    _failing = _lets_go = False
+    _linger: asyncio.TimerHandle | None = None
     _below_limited = False
     _server: Any = None
     _ssl_buffer = bytearray()
@@ -235,7 +279,13 @@ class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
             clients, self._server = self._server._clients, None
             clients.discard(self._app_transport)
             clients.add(self._transport)
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        transport: Any = self._app_transport
         super().connection_lost(exc)
+        if self._lets_go:
+            transport._let_go()
 
     def _start_handshake(self) -> None:
         self._limit_below()
@@ -246,19 +296,37 @@ class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
             # The peer is told why, by OpenSSL's alert.
             self._process_outgoing()
         super()._on_handshake_complete(handshake_exc)
+        # The exception's traceback leads here.
+        handshake_exc = None
 
     def _peer_has_ended(self) -> None:
         """The peer's close_notify was read. Called again by each read that finds it."""
         if self._peer_ended:
             return
         self._peer_ended = True
+        # A stream's handler that runs may have an answer. Over TLS its protocol says no only for fear of asyncio's warning.
         protocol = self._app_protocol
+        handler = getattr(protocol, "_task", None) if isinstance(protocol, StreamReaderProtocol) else None
         keep_open = self._call_eof_received()
-        # Streams say no over TLS only for fear of asyncio's warning.
-        if not keep_open and not (
-            isinstance(protocol, asyncio.StreamReaderProtocol) and getattr(protocol, "_over_ssl", False)
-        ):
+        if self._state is not _State.WRAPPED or self._app_transport is None:
             self._start_shutdown()
+        elif handler is not None and not handler.done():
+            self._app_transport._closed = True
+            handler.add_done_callback(self._start_shutdown_after)
+        elif keep_open:
+            self._app_transport._closed = True
+            self._linger = self._loop.call_later(_LINGER, self._start_shutdown)
+        else:
+            self._start_shutdown()
+
+    def _start_shutdown_after(self, _: object) -> None:
+        self._start_shutdown()
+
+    def _start_shutdown(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        super()._start_shutdown()
 
     def _call_eof_received(self) -> bool:
         try:
@@ -371,6 +439,8 @@ async def start_tls(
         transport.close()
         for callback in callbacks:
             callback.cancel()
+        # It has the exception, whose traceback leads here.
+        del waiter
         raise
     return tls._app_transport
 
@@ -378,7 +448,7 @@ async def start_tls(
 def _read_ahead(protocol: Any) -> bytes:
     """Take what a client has sent already, its ClientHello, out of the stream that it went to."""
     reader = getattr(protocol, "_stream_reader", None)
-    if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
+    if not isinstance(protocol, StreamReaderProtocol) or reader is None:
         return b""
     data = bytes(reader._buffer)
     reader._buffer.clear()
