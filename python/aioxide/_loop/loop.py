@@ -463,7 +463,7 @@ class EventLoop(Loop, StandardLoop):
 
     @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
-        if tls.is_standard():
+        if tls.is_standard() and tls.can_start(self, *arguments, **options):
             return await tls.start_tls(self, *arguments, **options)
         upgrade: Any = super().start_tls
         return await upgrade(*arguments, **options)

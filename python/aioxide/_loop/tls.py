@@ -7,6 +7,7 @@ inherited from the running version's `asyncio.sslproto`, but for what is plainly
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
 from asyncio import StreamReaderProtocol, constants, sslproto
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -443,6 +444,18 @@ async def start_tls(
         del waiter
         raise
     return tls._app_transport
+
+
+_SIGNATURE = inspect.signature(start_tls)
+
+
+def can_start(*arguments: Any, **options: Any) -> bool:
+    """Whether these are arguments of `start_tls`; asyncio's own says what is wrong with others."""
+    try:
+        _SIGNATURE.bind(*arguments, **options)
+    except TypeError:
+        return False
+    return True
 
 
 def _read_ahead(protocol: Any) -> bytes:

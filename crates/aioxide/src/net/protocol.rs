@@ -20,6 +20,8 @@ pub struct Reader {
     pub is_for: fn(*mut PyTypeObject) -> bool,
     /// Has the function read once, and does what that means; no bytes and errors are handed back.
     pub receive: ReceiveFn,
+    /// Hands what waits for the end of the turn to the connection.
+    pub flush: fn(Ref) -> Res<()>,
 }
 
 type Fill<'a> = &'a mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>;
@@ -113,6 +115,16 @@ pub fn receive(this: &Stream, fill: Fill) -> Res<Result<io::Result<usize>, Next>
         Ok(read) => Ok(Ok(read)),
         Err(Raised) => raised(c"Fatal error: protocol.buffer_updated() call failed.").map(Err),
     }
+}
+
+/// What a native protocol keeps for the end of the turn comes now.
+pub fn flush(this: &Stream) -> Res<()> {
+    if this.protocol_kind.get() != Kind::Native {
+        return Ok(());
+    }
+    let Some(protocol) = this.protocol.share() else { return Ok(()) };
+    // SAFETY: as in `receive`.
+    (unsafe { READER.get() }.flush)(protocol.borrow())
 }
 
 /// Hands the memory of the buffer that the protocol gives to `body`, which must not call into Python.

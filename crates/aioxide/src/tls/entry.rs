@@ -29,6 +29,10 @@ fn receive(
     Ok(read)
 }
 
+fn flush(protocol: Ref) -> Res<()> {
+    protocol.cast::<Tls>().map_or(Ok(()), flow::flush)
+}
+
 pub fn load() {
-    protocol::READER.set(Reader { is_for: Tls::is_in, receive });
+    protocol::READER.set(Reader { is_for: Tls::is_in, receive, flush });
 }

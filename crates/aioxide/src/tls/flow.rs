@@ -268,7 +268,13 @@ pub fn flush(this: &Tls) -> Res<()> {
     if this.phase.get() != Phase::Wrapped || this.backlog_size() == 0 || this.below_writing_paused.get() {
         return Ok(());
     }
-    or_fatal(this, send_backlog(this, true))
+    // A failure ends the connection, which flushes, too.
+    if this.flushing.replace(true) {
+        return Ok(());
+    }
+    let sent = or_fatal(this, send_backlog(this, true));
+    this.flushing.set(false);
+    sent
 }
 
 /// asyncio's `_do_write`: encrypts and sends the backlog, until the transport below wants no more.

@@ -7,9 +7,9 @@ use pyo3_ffi::*;
 
 use super::state::{self, Mark, Phase, Tls};
 use super::{attach, engine, entry, flow};
-use crate::ffi::args::{Args, Named};
+use crate::ffi::args::{Args, Named, Overriding};
 use crate::ffi::calls::call_method;
-use crate::ffi::class::Class;
+use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
 use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{getattr, int, ret, string, truth};
@@ -18,8 +18,6 @@ use crate::net::send;
 
 /// Writes to a lost connection before asyncio starts to complain.
 const LOG_THRESHOLD: usize = 5;
-/// What a wrong call of `write` is told.
-const WRITE: &str = "_SSLProtocolTransport.write";
 
 /// # Safety
 /// `kind` is the type, or one derived from it.
@@ -46,8 +44,9 @@ fn feed(this: &Tls, data: Ref) -> Res<()> {
 /// `Transport.write`.
 fn write(this: &Tls, args: Args) -> Res<()> {
     let mut named = Named::default();
-    let args = args.placed(&["data"], WRITE, &mut named)?;
-    args.no_more(1, WRITE)?;
+    let base = Overriding { receiver: this.object(), class: |_| imported().tls_transport, name: c"write" };
+    let args = args.placed(&["data"], base, &mut named)?;
+    args.no_more(1, base)?;
     let data = args.given()[0];
     // SAFETY: type checks on a live object.
     let is_bytes = unsafe {
@@ -115,7 +114,7 @@ fn write_lines(this: &Tls, lines: Ref) -> Res<()> {
     let Some(refused) = refused else { return Ok(()) };
     flow::flush(this)?;
     let message = string("Fatal error on SSL protocol")?;
-    let args = [crate::ffi::class::Native::object(this), refused.borrow(), message.borrow()];
+    let args = [this.object(), refused.borrow(), message.borrow()];
     call_method(text(c"_fatal_error")?, &args).map(drop)
 }
 

@@ -108,6 +108,7 @@ pub struct Tls {
     pub below_writing_paused: Cell<bool>,
     /// In the engine's list for the end of this turn.
     pub flush_due: Cell<bool>,
+    pub flushing: Cell<bool>,
     /// OpenSSL is at work on it: what a callback of the user's, called from there, writes or reads has to wait.
     pub busy: Cell<bool>,
 }
