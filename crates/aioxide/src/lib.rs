@@ -8,8 +8,8 @@ mod ffi;
 mod net;
 mod processes;
 mod task;
-mod tls;
 mod threads;
+mod tls;
 mod wire;
 
 use std::ffi::{CStr, c_int, c_void};

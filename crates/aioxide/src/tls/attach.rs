@@ -224,9 +224,18 @@ unsafe fn word(object: Ref, place: usize) -> *mut Pointer {
 
 /// What `wrap_bio` has made.
 enum Wrapped {
-    Direct { object: Obj, raw: Obj, ssl: Pointer, wire: Arc<Wire> },
+    Direct {
+        object: Obj,
+        raw: Obj,
+        ssl: Pointer,
+        wire: Arc<Wire>,
+    },
     /// It reads and writes the two `MemoryBIO`s.
-    Python { object: Obj, incoming: Obj, outgoing: Obj },
+    Python {
+        object: Obj,
+        incoming: Obj,
+        outgoing: Obj,
+    },
 }
 
 /// Gives the connection its SSL object.
@@ -307,7 +316,8 @@ fn wrap_with_ours(
         // SAFETY: an object of that very type, whose second word is its SSL object (`check`), which it keeps.
         let (ssl, fits) = unsafe {
             let ssl = *word(raw.borrow(), 1);
-            let fits = (functions.SSL_get_rbio)(ssl) == reads_from && (functions.SSL_get_wbio)(ssl) == writes_to;
+            let fits =
+                (functions.SSL_get_rbio)(ssl) == reads_from && (functions.SSL_get_wbio)(ssl) == writes_to;
             (ssl, fits)
         };
         if fits {

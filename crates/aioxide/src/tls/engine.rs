@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::attach;
-use super::library::{self, Functions, Pointer, WANT_NOTHING_ERROR, WANT_NOTHING_END};
+use super::library::{self, Functions, Pointer, WANT_NOTHING_END, WANT_NOTHING_ERROR};
 use super::scratch::RECORD;
 use super::state::Tls;
 use crate::ffi::calls::call_method;

@@ -287,6 +287,10 @@ pub fn send_backlog(this: &Tls, fresh: bool) -> Res<()> {
         let left = encrypt(this, first)?;
         first = false;
         send_out(this)?;
+        if this.below_stream().is_some_and(|stream| stream.lost.get() > 0) {
+            // Nobody will get the rest.
+            drop(this.with_backlog(|backlog| backlog.take()));
+        }
         if !left {
             break;
         }

@@ -19,6 +19,7 @@ pub const RELEASE_BUFFERS: c_long = 0x10;
 /// `SSL *`, `BIO *`, `SSL_CTX *` or `BIO_METHOD *`: what they point to is OpenSSL's alone.
 pub type Pointer = *mut c_void;
 
+// Fields and variables have OpenSSL's own names.
 macro_rules! functions {
     ($($name:ident: fn($($arg:ty),*) $(-> $answer:ty)?,)*) => {
         /// One field a function, by its own name.
@@ -30,6 +31,7 @@ macro_rules! functions {
 
         impl Functions {
             /// Says which one is missing.
+            #[allow(non_snake_case)]
             pub fn find(library: &Library) -> Result<Functions, String> {
                 let find = |name: &str| {
                     CStr::from_bytes_with_nul(name.as_bytes())
@@ -129,10 +131,8 @@ impl Functions {
         let (code, version) = unsafe { ((self.ERR_peek_last_error)(), (self.OpenSSL_version_num)()) };
         let library_at = if version >= 0x3000_0000 { 23 } else { 24 };
         let reasons = if version >= 0x3000_0000 { 0x7f_ffff } else { 0xfff };
-        let failure = Failure {
-            library: (code >> library_at & 0xff) as c_int,
-            reason: (code & reasons) as c_int,
-        };
+        let failure =
+            Failure { library: (code >> library_at & 0xff) as c_int, reason: (code & reasons) as c_int };
         (code != 0).then_some(failure)
     }
 

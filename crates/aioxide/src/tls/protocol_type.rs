@@ -13,7 +13,7 @@ use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
 use crate::ffi::names::{imported, interned, text};
 use crate::ffi::object::{getattr, int, ret, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, error};
+use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, Slot, error};
 use crate::net::send;
 
 /// Writes to a lost connection before asyncio starts to complain.
@@ -140,8 +140,9 @@ fn send_all(this: &Tls) -> Res<()> {
 
 // ---------------------------------------------------------------------------------------------------- attributes
 
-fn set_slot(slot: &crate::ffi::Slot, value: Option<Ref>) {
+fn set_slot(slot: &Slot, value: Option<Ref>) -> Res<()> {
     drop(slot.replace(value.filter(|value| !value.is_none()).map(Ref::to_obj)));
+    Ok(())
 }
 
 fn flag(cell: &std::cell::Cell<bool>, value: Option<Ref>) -> Res<()> {
@@ -160,14 +161,10 @@ fn clear_backlog(this: &Tls) {
 fn attributes(class: Class<Tls>) -> Class<Tls> {
     class
         .getset(c"_state", |this| this.show_phase(), |this, value| this.set_phase(value))
-        .getset(c"_loop", |this| this.owner.or_none(), |this, value| Ok(set_slot(&this.owner, value)))
-        .getset(c"_app_protocol", |this| this.app.or_none(), |this, value| Ok(set_slot(&this.app, value)))
-        .getset(c"_transport", |this| this.below.or_none(), |this, value| Ok(set_slot(&this.below, value)))
-        .getset(
-            c"_sslobj",
-            |this| this.ssl_object.or_none(),
-            |this, value| Ok(set_slot(&this.ssl_object, value)),
-        )
+        .getset(c"_loop", |this| this.owner.or_none(), |this, value| set_slot(&this.owner, value))
+        .getset(c"_app_protocol", |this| this.app.or_none(), |this, value| set_slot(&this.app, value))
+        .getset(c"_transport", |this| this.below.or_none(), |this, value| set_slot(&this.below, value))
+        .getset(c"_sslobj", |this| this.ssl_object.or_none(), |this, value| set_slot(&this.ssl_object, value))
         .getset(
             c"_app_protocol_is_buffer",
             |this| this.buffered.get(),
@@ -280,4 +277,3 @@ pub fn load() -> Res<*mut PyTypeObject> {
 pub fn tell(_: Ref) -> Res {
     attach::tell()
 }
-
