@@ -11,6 +11,7 @@ import collections.abc
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import os
 import selectors
 import socket
@@ -18,7 +19,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import events, sslproto
+from asyncio import events
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._aioxide import Loop, SocketTransport
@@ -446,26 +447,14 @@ class EventLoop(Loop, StandardLoop):
         protocol: asyncio.BaseProtocol,
         sslcontext: Any,
         waiter: asyncio.Future[None] | None = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-        context: contextvars.Context | None = None,
-        **timeouts: float,
+        **options: Any,
     ) -> asyncio.Transport:
-        make: Any = tls.SSLProtocol if tls.is_standard() else sslproto.SSLProtocol
-        made = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        below = self._make_socket_transport(rawsock, made, extra=extra, server=server, context=context)
-        if server is not None and make is tls.SSLProtocol:
-            made.stand_for(below, server)
-        return made._app_transport  # type: ignore[no-any-return]
+        return tls.make_transport(self, rawsock, protocol, sslcontext, waiter, **options)
 
     @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
-        if tls.is_standard() and tls.can_start(self, *arguments, **options):
-            return await tls.start_tls(self, *arguments, **options)
-        upgrade: Any = super().start_tls
+        ours: Any = tls.can_start(self, *arguments, **options)
+        upgrade: Any = functools.partial(tls.start_tls, self) if ours else super().start_tls
         return await upgrade(*arguments, **options)
 
     @property

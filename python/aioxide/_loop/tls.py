@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import ssl
 from asyncio import StreamReaderProtocol, constants, sslproto
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._aioxide import SocketTransport, TlsProtocol, _tls_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import contextvars
 
 _STANDARD = sslproto.SSLProtocol
 _HANDS_DOWN = hasattr(_STANDARD, "_is_transport_closing")
@@ -389,9 +390,32 @@ def _timeout(name: str, given: float | None, default: float) -> float:
     return given
 
 
-def is_standard() -> bool:
+def _is_standard() -> bool:
     """Whether nobody has put a class of his own in place of asyncio's."""
     return sslproto.SSLProtocol is _STANDARD
+
+
+def make_transport(
+    loop: Any,
+    rawsock: socket.socket,
+    protocol: asyncio.BaseProtocol,
+    sslcontext: Any,
+    waiter: asyncio.Future[None] | None = None,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    extra: dict[str, Any] | None = None,
+    server: Any = None,
+    context: contextvars.Context | None = None,
+    **timeouts: float | None,
+) -> Any:
+    """Make the transport of a connection that begins with TLS: `loop._make_ssl_transport`."""
+    kind: Any = SSLProtocol if _is_standard() else sslproto.SSLProtocol
+    made = kind(loop, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+    below = loop._make_socket_transport(rawsock, made, extra=extra, server=server, context=context)
+    if server is not None and kind is SSLProtocol:
+        made.stand_for(below, server)
+    return made._app_transport
 
 
 async def start_tls(
@@ -450,7 +474,9 @@ _SIGNATURE = inspect.signature(start_tls)
 
 
 def can_start(*arguments: Any, **options: Any) -> bool:
-    """Whether these are arguments of `start_tls`; asyncio's own says what is wrong with others."""
+    """Whether ours is to begin TLS: it is asyncio's own that somebody has replaced, and that says what is wrong with arguments."""
+    if not _is_standard():
+        return False
     try:
         _SIGNATURE.bind(*arguments, **options)
     except TypeError:
