@@ -1,1 +1,1 @@
-"""Of the room `tls`, on both engines: what asyncio's TLS does where it is right, and what its user meant where it is not."""
+"""The room `tls`, on both engines: as asyncio where that is right, as its user meant it where it is not."""

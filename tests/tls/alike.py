@@ -19,7 +19,10 @@ async def client_closes(log):
 
 
 async def server_closes_with_data(log):
-    async with pair(log, {"data": lambda end: (end.transport.write(b"answer"), end.transport.close())}) as (near, far):
+    async with pair(log, {"data": lambda end: (end.transport.write(b"answer"), end.transport.close())}) as (
+        near,
+        far,
+    ):
         far.transport.write(b"hi")
         await near.done
         await far.done
@@ -191,7 +194,7 @@ async def pause_then_the_peer_closes(log):
 
 
 async def wrong_types(log):
-    async with pair(log) as (near, far):
+    async with pair(log) as (_near, far):
         for data in ("text", 1, None, [b"x"]):
             try:
                 far.transport.write(data)
@@ -255,7 +258,7 @@ async def protocol_changes_while_data_flows(log):
 
 
 async def what_a_transport_says(log):
-    async with pair(log) as (near, far):
+    async with pair(log) as (_near, far):
         transport = far.transport
         log.append(f"{transport.get_write_buffer_limits()} {transport.get_write_buffer_size()}")
         log.append(f"{transport.can_write_eof()} {transport.is_reading()} {type(transport).__name__}")
@@ -265,7 +268,9 @@ async def what_a_transport_says(log):
             log.append(plain(error))
         found = transport.get_extra_info("ssl_object")
         log.append(f"{type(found)} {found.version()} {found.server_hostname} {found.pending()}")
-        log.append(f"{bool(found.getpeercert())} {transport.get_extra_info('peercert') == found.getpeercert()}")
+        log.append(
+            f"{bool(found.getpeercert())} {transport.get_extra_info('peercert') == found.getpeercert()}"
+        )
         names = ("cipher", "compression", "sslcontext", "nothing")
         log.extend(type(transport.get_extra_info(name)).__name__ for name in names)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.tls.child LOOP MODULE``: runs a module's programs, each on a loop of its own, and prints their histories as JSON."""
+"""``python -m tests.tls.child LOOP MODULE``: runs a module's programs, and prints their histories as JSON."""
 
 import asyncio
 import gc

@@ -123,9 +123,7 @@ def dialled(address, context, body):
     """What a blocking client makes of a server: run in an executor."""
     with socket.create_connection(address, 10) as raw:
         try:
-            with context.wrap_socket(
-                raw, server_hostname="localhost", suppress_ragged_eofs=False
-            ) as sock:
+            with context.wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=False) as sock:
                 return body(sock)
         except OSError as error:
             return plain(error)

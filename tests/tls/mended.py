@@ -10,7 +10,7 @@ from .ends import Sizes, dialled, pair, plain
 
 
 async def two_closes(log):
-    async with pair([]) as (near, far):
+    async with pair([]) as (_near, far):
         transport = far.transport
         transport.close()
         transport.close()
@@ -55,7 +55,7 @@ async def drains(writer):
     try:
         await asyncio.wait_for(writer.drain(), 0.3)
         return "drained"
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return "waits"
 
 
@@ -259,7 +259,7 @@ async def records_of_a_turn(log):
 
 
 async def reply_in_eof_received(log):
-    async with pair(log, {"eof": lambda end: end.transport.write(b"reply")}) as (near, far):
+    async with pair(log, {"eof": lambda end: end.transport.write(b"reply")}) as (_near, far):
         far.transport.close()
         await far.done
     log[:] = [event for event in log if event.startswith("c.")]
@@ -287,7 +287,7 @@ async def written_then_raised(log):
         raise ValueError("no")
 
     events = []
-    async with pair(events, {"data": raises}) as (near, far):
+    async with pair(events, {"data": raises}) as (_near, far):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         far.transport.write(b"x")
         await far.done

@@ -30,7 +30,9 @@ def test_it_stands(name, engine):
 
 
 def engine(prologue="", **env):
-    program = f"{prologue}\nimport aioxide\nloop = aioxide.new_event_loop()\nprint(*loop.tls_engine, sep=': ')"
+    program = (
+        f"{prologue}\nimport aioxide\nloop = aioxide.new_event_loop()\nprint(*loop.tls_engine, sep=': ')"
+    )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=60)
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]

@@ -449,7 +449,9 @@ class EventLoop(Loop, StandardLoop):
         waiter: asyncio.Future[None] | None = None,
         **options: Any,
     ) -> asyncio.Transport:
-        return tls.make_transport(self, rawsock, protocol, sslcontext, waiter, **options)
+        return tls.make_transport(  # type: ignore[no-any-return]
+            self, rawsock, protocol, sslcontext, waiter, **options
+        )
 
     @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:

@@ -1,14 +1,14 @@
 """TLS over a stream transport: a native core first in the bases, asyncio's own `SSLProtocol` behind it.
 
-What runs for each read and write is native (`_aioxide.TlsProtocol`). What runs once for a connection, its handshake and its end, is
-inherited from the running version's `asyncio.sslproto`, but for what is plainly a bug there: docs/explanation/differences.md has these.
+What runs for each read and write is native (`_aioxide.TlsProtocol`). What runs once for a connection, its handshake and
+its end, is inherited from the running version's `asyncio.sslproto`, but for what is plainly a bug there:
+docs/explanation/differences.md has these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
 import ssl
 from asyncio import StreamReaderProtocol, constants, sslproto
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +17,13 @@ from .._aioxide import SocketTransport, TlsProtocol, _tls_engine
 
 if TYPE_CHECKING:
     import contextvars
+    import socket
+
+    from .._aioxide import StandardTls
+else:
+    StandardTls = sslproto.SSLProtocol
 
 _STANDARD = sslproto.SSLProtocol
-_HANDS_DOWN = hasattr(_STANDARD, "_is_transport_closing")
 _State = sslproto.SSLProtocolState
 _AppState = sslproto.AppProtocolState
 # What a native transport lets wait, unless it is told otherwise.
@@ -50,7 +54,7 @@ class _SSLProtocolTransport(sslproto._SSLProtocolTransport):
     def __init__(self, loop: Any, ssl_protocol: Any) -> None:
         super().__init__(loop, ssl_protocol)
         # A call of this runs no Python frame.
-        self.write = ssl_protocol._write
+        self.write = ssl_protocol._write  # type: ignore[method-assign]
 
     def is_closing(self) -> bool:
         self._ssl_protocol._asked()
@@ -65,7 +69,7 @@ class _SSLProtocolTransport(sslproto._SSLProtocolTransport):
 
     def _let_go(self) -> None:
         self._ssl_protocol = _Ended(self._ssl_protocol)
-        self.write = self._ssl_protocol._write
+        self.write = self._ssl_protocol._write  # type: ignore[method-assign]
 
     def abort(self) -> None:
         self._force_close(None)
@@ -154,7 +158,7 @@ class _Ended:
     _control_app_writing = _control_ssl_reading = _nothing
 
 
-class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
+class SSLProtocol(TlsProtocol, StandardTls):
     """Stands between a transport that carries ciphertext and the user's protocol."""
 
     _peer_ended = False
@@ -162,6 +166,7 @@ class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
     _linger: asyncio.TimerHandle | None = None
     _below_limited = False
     _server: Any = None
+    _app_transport: Any
     _ssl_buffer = bytearray()
     _ssl_buffer_view = memoryview(_ssl_buffer)
 
@@ -276,7 +281,7 @@ class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
             clients.discard(transport)
             clients.add(self._app_transport)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._server is not None:
             clients, self._server = self._server._clients, None
             clients.discard(self._app_transport)
@@ -306,7 +311,8 @@ class SSLProtocol(TlsProtocol, sslproto.SSLProtocol):
         if self._peer_ended:
             return
         self._peer_ended = True
-        # A stream's handler that runs may have an answer. Over TLS its protocol says no only for fear of asyncio's warning.
+        # A stream's handler that runs may have an answer. Over TLS its protocol says no only for fear of asyncio's
+        # warning.
         protocol = self._app_protocol
         handler = getattr(protocol, "_task", None) if isinstance(protocol, StreamReaderProtocol) else None
         keep_open = self._call_eof_received()
@@ -474,7 +480,7 @@ _SIGNATURE = inspect.signature(start_tls)
 
 
 def can_start(*arguments: Any, **options: Any) -> bool:
-    """Whether ours is to begin TLS: it is asyncio's own that somebody has replaced, and that says what is wrong with arguments."""
+    """Whether ours is to begin TLS; else asyncio's way, which somebody has replaced, or which says what is wrong."""
     if not _is_standard():
         return False
     try:

@@ -8,7 +8,6 @@ use std::mem::MaybeUninit;
 use super::engine::{self, Got};
 use super::scratch::{self, PLAIN_SIZE, RECORD, Scratch};
 use super::state::{Phase, Tls};
-use crate::engine::LoopObject;
 use crate::ffi::calls::call_method;
 use crate::ffi::class::Native;
 use crate::ffi::names::{interned, text};
@@ -16,7 +15,7 @@ use crate::ffi::object::{bytes, getattr, int, string};
 use crate::ffi::{Obj, Raised, Ref, Res, buffer, builtin, error};
 use crate::net::life;
 use crate::net::send::{self, HIGH_WATER};
-use crate::net::state::Chunk;
+use crate::net::state::{Chunk, Stream};
 
 /// Plaintext that is encrypted between two looks at the transport below.
 const PORTION: usize = 8 * RECORD;
@@ -234,33 +233,37 @@ pub fn appended(this: &Tls) -> Res<()> {
 /// Has it encrypted and sent at the end of the turn, if that is soon enough and there is one.
 fn may_wait(this: &Tls) -> bool {
     let Some(stream) = this.below_stream() else { return false };
-    if this.flush_due.get() && this.backlog_size() <= this.outgoing_high.bytes().min(HIGH_WATER) {
+    let limit = this.outgoing_high.bytes().min(HIGH_WATER);
+    if stream.writing.at_once.get() || this.backlog_size() > limit {
+        return false;
+    }
+    if this.flush_due.get() {
         return true;
     }
-    // SAFETY: the loop is there for as long as the connection: it is released at its end only.
-    let Some(owner) = (unsafe { this.owner.peek() }).and_then(Ref::cast::<LoopObject>) else { return false };
-    let may = this.backlog_size() <= this.outgoing_high.bytes().min(HIGH_WATER)
-        && !stream.writing.at_once.get()
-        && owner.in_turn()
-        && owner.engine.flush_later(this, flush_at_end_of_turn);
-    if may {
-        this.flush_due.set(true);
-    }
+    let owner = stream.loop_object();
+    let may =
+        owner.is_some_and(|owner| owner.in_turn() && owner.engine.flush_later(this, flush_at_end_of_turn));
+    this.flush_due.set(may);
     may
 }
 
 fn flush_at_end_of_turn(this: &Tls) -> Res<()> {
     this.flush_due.set(false);
     let below = this.below.share();
-    let done = match below.as_ref().and_then(|below| below.borrow().cast::<crate::net::state::Stream>()) {
-        Some(stream) => stream.in_context(|| flush(this)),
-        None => flush(this),
+    let Some(stream) = below.as_ref().and_then(|below| below.borrow().cast::<Stream>()) else {
+        return flush(this);
     };
-    if done.is_err() && !error::is_exit() {
-        error::unraisable(this.object());
-        return Ok(());
+    let done = stream.in_context(|| flush(this));
+    if done.is_ok() || error::is_exit() {
+        return done;
     }
-    done
+    if stream.loop_object().is_some_and(|owner| owner.state.closed.get()) {
+        // The kernel has taken what it could; nobody waits for the rest.
+        error::clear();
+    } else {
+        error::unraisable(this.object());
+    }
+    Ok(())
 }
 
 /// Sends what waits for the end of the turn.
