@@ -38,7 +38,7 @@ DENY := target/tools/bin/cargo-deny
 
 # What `make test-NAME` runs: the folder of that name, or these.
 POOLS := calls threads wire processes
-ROOMS := task engine net loop $(POOLS) pools cluster entry ffi house
+ROOMS := task engine net tls loop $(POOLS) pools cluster entry ffi house
 tests-of-net := tests/net $(wildcard tests/parity/test_parity_transport*.py) tests/parity/test_parity_servers.py
 tests-of-pools := $(POOLS:%=tests/%)
 # They have processes of their own: no more of them at a time than most machines have cores.
@@ -76,6 +76,7 @@ test-rust:
 test-task: ## of a room, in a minute: futures, tasks, handles, the ready queue
 test-engine: ## turns, descriptors, wake-ups, signals
 test-net: ## streams and servers
+test-tls: ## TLS, on both engines
 test-loop: ## every method of the loop
 test-pools: ## calls, threads, wire, processes; each also by its own name
 test-calls: ## the futures of pools

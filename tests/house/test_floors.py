@@ -20,6 +20,7 @@ FLOORS = {
     "wire": 4,
     "calls": 4,
     "threads": 5,
+    "tls": 5,
     "child": 5,
     "processes": 5,
     "event_loop": 6,

@@ -83,6 +83,7 @@ OTHER_CELLS = {
     "engine/wake.rs": "RefCell checks it, and holds no object of Python's",
     "engine/turn.rs": "a local list of numbers and handles, which is released when the table is whole",
     "task/callables.rs": "never written",
+    "tls/state.rs": "chunks are exact bytes, whose end runs no code; the wire is set once, before it is read",
     "net/state.rs": "chunks are exact bytes, whose end runs no code",
 }
 

@@ -53,6 +53,11 @@ impl<C: AsRef<[u8]>> SendQueue<C> {
         self.chunks.iter().enumerate().map(move |(i, chunk)| &chunk.as_ref()[if i == 0 { sent } else { 0 }..])
     }
 
+    /// The chunk that leaves next, which may have left in part.
+    pub fn first(&self) -> Option<&C> {
+        self.chunks.front()
+    }
+
     pub fn chunk_count(&self) -> usize {
         self.chunks.len()
     }

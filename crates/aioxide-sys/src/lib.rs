@@ -21,6 +21,7 @@
 //! | `pages` | pages that go back to the system when they are released; may be the allocator's | mmap(2), munmap(2) | the memory that a deep queue leaves | `take`, `give_back` |
 //! | `malloc` | blocks of some 100 KiB that are kept when freed; may do nothing | mallopt(3) | the speed of large reads | `FOR_READS`, `raise_threshold` |
 //! | `copy` | a copy past the caches; may be memcpy(3) | streaming stores | the speed of large arrays | `copy` |
+//! | `library` | functions of a library that is loaded | dlopen(3), dlsym(3) | TLS by OpenSSL itself; else it goes through Python | `Library`: `loaded`, `find` |
 //! | `stdio` | a `FILE *` of a path or a descriptor | fopen(3) | `python -m aioxide` | `open`, `open_fd` |
 
 pub mod channel;
@@ -30,6 +31,7 @@ pub mod cpus;
 pub mod datagram;
 pub mod epoll;
 pub mod forks;
+pub mod library;
 pub mod malloc;
 pub mod memfd;
 pub mod memory;

@@ -9,6 +9,7 @@ mod net;
 mod processes;
 mod task;
 mod threads;
+mod tls;
 mod wire;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -48,6 +49,7 @@ fn load(module: Ref) -> Res<()> {
     net::sock_calls::load()?;
     add(module, c"SocketTransport", net::stream_type::load()?)?;
     add(module, c"DatagramTransport", net::datagram_type::load()?)?;
+    add(module, c"TlsProtocol", tls::protocol_type::load()?)?;
     add(module, c"PoolFuture", calls::future_type::load()?)?;
     add(module, c"ThreadPool", threads::pool_type::load()?)?;
     add(module, c"WorkQueue", threads::queue_type::load()?)?;
@@ -157,7 +159,7 @@ fn refuse_second_interpreter() -> Res<()> {
 
 static mut SLOTS: ffi::module::Slots = ffi::module::slots(exec as *mut c_void);
 
-static mut METHODS: [PyMethodDef; 15] = [
+static mut METHODS: [PyMethodDef; 16] = [
     function_noargs(
         c"build_info",
         show_build_info,
@@ -224,6 +226,11 @@ static mut METHODS: [PyMethodDef; 15] = [
         c"_set_in_type",
         task::foreign::set_in_type,
         c"_set_in_type(class, name[, value]): set or delete an attribute of a class in C.",
+    ),
+    function_noargs(
+        c"_tls_engine",
+        tls::protocol_type::tell,
+        c"Return which engine TLS runs on, \"direct\" or \"memory-bio\", and why.",
     ),
     PyMethodDef::zeroed(),
 ];

@@ -11,6 +11,7 @@ import collections.abc
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import os
 import selectors
 import socket
@@ -18,14 +19,13 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import events, sslproto
+from asyncio import events
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._aioxide import Loop, SocketTransport
-from . import datagrams, docs, patched, sock_calls
+from . import datagrams, docs, patched, sock_calls, tls
 from .registry import add_loop
 from .sockets import TransportSocket
-from .tls import heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -447,23 +447,22 @@ class EventLoop(Loop, StandardLoop):
         protocol: asyncio.BaseProtocol,
         sslcontext: Any,
         waiter: asyncio.Future[None] | None = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-        context: contextvars.Context | None = None,
-        **timeouts: float,
+        **options: Any,
     ) -> asyncio.Transport:
-        make: Any = sslproto.SSLProtocol
-        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return heard(tls._app_transport)  # type: ignore[no-any-return]
+        return tls.make_transport(  # type: ignore[no-any-return]
+            self, rawsock, protocol, sslcontext, waiter, **options
+        )
 
     @_in_place_of(asyncio.SelectorEventLoop.start_tls)
     async def start_tls(self, *arguments: Any, **options: Any) -> Any:
-        upgrade: Any = super().start_tls
-        return heard(await upgrade(*arguments, **options))
+        ours: Any = tls.can_start(self, *arguments, **options)
+        upgrade: Any = functools.partial(tls.start_tls, self) if ours else super().start_tls
+        return await upgrade(*arguments, **options)
+
+    @property
+    def tls_engine(self) -> tls.TlsEngine:
+        """How TLS calls OpenSSL, and why so."""
+        return tls.engine()
 
     def _start_serving(
         self,

@@ -202,6 +202,7 @@ imported! {
     condition = c"threading" . c"Condition",
     socket_type = c"socket" . c"socket",
     tls_protocol = c"asyncio.sslproto" . c"SSLProtocol",
+    tls_transport = c"asyncio.sslproto" . c"_SSLProtocolTransport",
     transport_socket = c"asyncio.trsock" . c"TransportSocket",
 }
 

@@ -87,7 +87,14 @@ fn wait_for_room(this: &Stream) -> Res<()> {
 /// Sends what waits for the end of the turn, so that what the caller does next sees what asyncio's `write` would have
 /// left.
 pub fn flush(this: &Stream) -> Res<()> {
+    protocol::flush(this)?;
     act(this, send::flush_queued(this)?)
+}
+
+/// Somebody else has the socket from here on: what was written leaves before he can use it.
+pub fn write_at_once(this: &Stream) -> Res<()> {
+    flush(this)?;
+    act(this, send::write_at_once(this)?)
 }
 
 /// Queues a read if there may be something to read and somebody wants it. Where there is no memory for that, which

@@ -1,6 +1,7 @@
 //! The one place that calls the Protocol of a stream, with asyncio's answer to each exception.
 
 use std::ffi::CStr;
+use std::io;
 use std::mem::MaybeUninit;
 
 use pyo3_ffi::*;
@@ -10,10 +11,29 @@ use crate::ffi::calls::{call_kw, call_method, tuple};
 use crate::ffi::class::Native;
 use crate::ffi::names::{self, imported, interned};
 use crate::ffi::object::{getattr, int, string, truth};
-use crate::ffi::{Obj, Raised, Ref, Res, buffer, error, none};
+use crate::ffi::{Global, Obj, Raised, Ref, Res, buffer, error, none};
 use crate::task::report;
 
+/// A native protocol of a higher floor, which reads from the connection itself.
+pub struct Reader {
+    /// Whether it is for protocols of a type.
+    pub is_for: fn(*mut PyTypeObject) -> bool,
+    /// Has the function read once, and does what that means; no bytes and errors are handed back.
+    pub receive: ReceiveFn,
+    /// Hands what waits for the end of the turn to the connection.
+    pub flush: fn(Ref) -> Res<()>,
+}
+
+type Fill<'a> = &'a mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>;
+type ReceiveFn = fn(Ref, Fill) -> Res<io::Result<usize>>;
+
+pub static READER: Global<Reader> = Global::new();
+
 pub fn kind_of(protocol: Ref) -> Res<Kind> {
+    // SAFETY: set at import, as all that can make a protocol.
+    if READER.is_set() && (unsafe { READER.get() }.is_for)(protocol.type_of()) {
+        return Ok(Kind::Native);
+    }
     Ok(if is_a(protocol, imported().buffered_protocol)? { Kind::Buffered } else { Kind::Streaming })
 }
 
@@ -85,6 +105,26 @@ pub fn buffer_updated(this: &Stream, count: usize) -> Res<Next> {
 fn updated(this: &Stream, count: &Obj) -> Res<Next> {
     let text = c"Fatal error: protocol.buffer_updated() call failed.";
     tell(this, interned().buffer_updated, &[count.borrow()], text)
+}
+
+/// Has a native protocol read; `Err` is what becomes of the connection.
+pub fn receive(this: &Stream, fill: Fill) -> Res<Result<io::Result<usize>, Next>> {
+    let Some(protocol) = this.protocol.share() else { return Ok(Err(Next::GoOn)) };
+    // SAFETY: a protocol is of this kind only where `READER` is set.
+    match (unsafe { READER.get() }.receive)(protocol.borrow(), fill) {
+        Ok(read) => Ok(Ok(read)),
+        Err(Raised) => raised(c"Fatal error: protocol.buffer_updated() call failed.").map(Err),
+    }
+}
+
+/// What a native protocol keeps for the end of the turn comes now.
+pub fn flush(this: &Stream) -> Res<()> {
+    if this.protocol_kind.get() != Kind::Native {
+        return Ok(());
+    }
+    let Some(protocol) = this.protocol.share() else { return Ok(()) };
+    // SAFETY: as in `receive`.
+    (unsafe { READER.get() }.flush)(protocol.borrow())
 }
 
 /// Hands the memory of the buffer that the protocol gives to `body`, which must not call into Python.

@@ -22,7 +22,7 @@ const LOG_THRESHOLD: u32 = 5;
 const GATHER: usize = 16;
 
 /// A chunk of what the user wrote: the `bytes` object itself, or a copy of what could change later.
-fn chunk_of(data: Ref) -> Res<Chunk> {
+pub fn chunk_of(data: Ref) -> Res<Chunk> {
     if is_fixed(data) { Ok(Chunk(data.to_obj())) } else { buffer::lend(data, copy_of)? }
 }
 
@@ -105,6 +105,34 @@ fn unsent(this: &Stream, data: Ref) -> Res<Result<Chunk, Next>> {
             _ => copy_of(bytes).map(Ok),
         }
     })?
+}
+
+/// Sends what our own TLS has written, which was gathered already: now, from where it lies. Only what the kernel would not take is
+/// copied.
+pub fn write_now(this: &Stream, data: &[u8]) -> Res<Next> {
+    if this.lost.get() > 0 || !this.owner.is_set() {
+        return write_to_lost(this);
+    }
+    let sent = if this.queued() > 0 || this.writing.blocked.get() || this.fd.get() < 0 {
+        0
+    } else {
+        match socket::send(this.fd.get(), data) {
+            Ok(sent) => sent,
+            Err(why) if socket::would_block(&why) => 0,
+            Err(why) => return failed(this, &why),
+        }
+    };
+    if sent == data.len() {
+        return Ok(Next::GoOn);
+    }
+    let rest = copy_of(&data[sent..])?;
+    if this.with_queue(|queue| queue.push(rest)).is_err() {
+        return error::no_memory();
+    }
+    if this.writing.blocked.get() {
+        return maybe_pause_protocol(this).map(|()| Next::GoOn);
+    }
+    send_queued(this)
 }
 
 /// `Transport.writelines`.
@@ -248,7 +276,7 @@ pub fn flush_for_drain(this: &Stream) -> Res<Next> {
 const WRAPPERS: usize = 6;
 
 /// Whether the Python code that runs is a function named `drain`, or a wrapper's `is_closing` that one calls.
-fn asked_by_drain() -> Res<bool> {
+pub fn asked_by_drain() -> Res<bool> {
     let n = interned();
     // SAFETY: the frame that runs is borrowed from the thread, the others are owned; a code object has a name, which the
     // compiler has interned.

@@ -58,6 +58,8 @@ pub enum Kind {
     Streaming,
     /// `asyncio.BufferedProtocol`: `get_buffer` and `buffer_updated`.
     Buffered,
+    /// Our own TLS: `protocol::READER`.
+    Native,
 }
 
 /// Bytes that wait to be sent: `bytes` objects, which cannot change.

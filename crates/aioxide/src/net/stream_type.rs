@@ -254,7 +254,7 @@ fn sock(this: &Stream) -> Res {
     }
     // `loop.sendfile` takes it as well: it gives it back.
     if !this.empty_waiter.is_set() {
-        life::act(this, send::write_at_once(this)?)?;
+        life::write_at_once(this)?;
     }
     info::socket_of(this)
 }
@@ -410,7 +410,7 @@ fn methods(class: Class<Stream>) -> Class<Stream> {
         .noargs(c"_flush", life::flush, c"Send what was written in this turn.")
         .noargs(
             c"_write_at_once",
-            |this| life::act(this, send::write_at_once(this)?),
+            life::write_at_once,
             c"Send what was written, and from now on each write in the call.",
         )
         // The two that `loop._transports` uses while `sock_sendfile` has the descriptor for itself.
