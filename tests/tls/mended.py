@@ -60,7 +60,7 @@ async def drains(writer):
 
 
 async def drain_with_no_buffer(log):
-    server, address = await streams(lambda reader, writer: asyncio.sleep(60))
+    server, address = await streams(lambda reader, writer: reader.read())
     _, writer = await connected(address)
     writer.transport.set_write_buffer_limits(high=0)
     for _ in range(4):
