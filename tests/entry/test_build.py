@@ -59,6 +59,7 @@ def test_native_names_are_native():
         assert issubclass(native, getattr(asyncio, name))
 
 
+TOLD = "stdlib ssl module not available\n" * 2
 # As an interpreter that was built without OpenSSL.
 WITHOUT_SSL = """
 import sys
@@ -74,8 +75,22 @@ async def main():
     return await asyncio.to_thread(int)
 
 print(aioxide.run(main()), aioxide.build_info()["runtime"]["openssl"], "ssl" in sys.modules)
+
+async def over_tls():
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    try:
+        await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=True, server_hostname="")
+    except RuntimeError as error:
+        print(error)
+    try:
+        asyncio.get_running_loop().tls_engine
+    except RuntimeError as error:
+        print(error)
+    server.close()
+
+aioxide.run(over_tls())
 """
 
 
 def test_an_interpreter_without_ssl():
-    assert output_of("-c", WITHOUT_SSL) == "b''\n0 None False\n"
+    assert output_of("-c", WITHOUT_SSL) == "b''\n0 None False\n" + TOLD

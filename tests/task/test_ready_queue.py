@@ -23,7 +23,7 @@ def held():
     return now["bytes"] + now["mapped"]
 
 def run():
-    # What a deep queue has needed is given back when the loop has to wait: behind all that is queued, whatever that takes.
+    # What a deep queue has needed is given back when the loop has to wait: so it does, when all that is queued has run.
     loop.call_soon(loop.call_later, 0.05, loop.stop)
     loop.run_forever()
 

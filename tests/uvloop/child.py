@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import unittest
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,10 @@ def point() -> None:
         return made()
 
     uvloop.new_event_loop = new_event_loop
+
+    # By it one of them tells a deadlock, after five seconds for twenty processes: not on a slow machine.
+    alarm = signal.alarm
+    signal.alarm = lambda seconds: alarm(12 * seconds)
 
 
 def is_for_asyncio(test: unittest.TestCase) -> bool:

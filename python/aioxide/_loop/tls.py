@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import ssl
 from asyncio import StreamReaderProtocol, constants, sslproto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +17,13 @@ from .._aioxide import SocketTransport, TlsProtocol, _tls_engine
 if TYPE_CHECKING:
     import contextvars
     import socket
+    import ssl
 
     from .._aioxide import StandardTls
 else:
     StandardTls = sslproto.SSLProtocol
+    # None where the interpreter was built without it: asyncio works there, but for TLS, and so do we.
+    ssl = sslproto.ssl
 
 _STANDARD = sslproto.SSLProtocol
 _State = sslproto.SSLProtocolState
@@ -182,6 +184,8 @@ class SSLProtocol(TlsProtocol, StandardTls):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
+        if ssl is None:
+            raise RuntimeError("stdlib ssl module not available")
         self._ssl_handshake_timeout = _timeout(
             "ssl_handshake_timeout", ssl_handshake_timeout, constants.SSL_HANDSHAKE_TIMEOUT
         )
@@ -481,7 +485,7 @@ _SIGNATURE = inspect.signature(start_tls)
 
 def can_start(*arguments: Any, **options: Any) -> bool:
     """Whether ours is to begin TLS; else asyncio's way, which somebody has replaced, or which says what is wrong."""
-    if not _is_standard():
+    if not _is_standard() or ssl is None:
         return False
     try:
         _SIGNATURE.bind(*arguments, **options)

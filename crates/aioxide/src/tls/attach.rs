@@ -18,7 +18,7 @@ use crate::ffi::calls::{call, call_method, call_method_kw, tuple};
 use crate::ffi::names::text;
 use crate::ffi::object::{boolean, getattr, getattr_opt, import, import_from, setattr, string};
 use crate::ffi::typedef::size_of_type;
-use crate::ffi::{Global, Obj, Raised, Ref, Res, error, none};
+use crate::ffi::{Global, Obj, Raised, Ref, Res, builtin, error, none};
 
 /// Objects of the modules `ssl` and `_ssl`.
 pub struct Ssl {
@@ -37,11 +37,19 @@ pub struct Ssl {
 static SSL: Global<Ssl> = Global::new();
 
 pub fn ssl() -> &'static Ssl {
-    // SAFETY: set at import.
+    // SAFETY: set at import, or `choice` has raised before anything else could come here.
     unsafe { SSL.get() }
 }
 
+/// Without the ssl module, with which not every interpreter is built, there is no TLS, and everything else is as ever.
 pub fn load() -> Res<()> {
+    if let Err(Raised) = import(c"_ssl") {
+        if error::matches(builtin::import_error()) {
+            error::clear();
+            return Ok(());
+        }
+        return Err(Raised);
+    }
     let object_type = import_from(c"ssl", c"SSLObject")?;
     SSL.set(Ssl {
         memory_bio: import_from(c"ssl", c"MemoryBIO")?,
@@ -71,6 +79,9 @@ const FORCE: &str = "AIOXIDE_TLS_ENGINE";
 pub fn choice() -> Res<&'static Choice> {
     if let Some(choice) = CHOICE.get() {
         return Ok(choice);
+    }
+    if !SSL.is_set() {
+        return error::runtime_error(c"stdlib ssl module not available");
     }
     let forced = std::env::var(FORCE).unwrap_or_default();
     let choice = match forced.as_str() {
