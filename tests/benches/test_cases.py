@@ -36,9 +36,15 @@ def run_one(case, lanes):
 @of_glibc
 @pytest.mark.parametrize("name", ["datagrams@200", "pipe_echo@200", "sock_echo@102400", "echo@102400"])
 def test_a_read_of_ours_costs_no_page_fault_in_a_fresh_process_and_the_case_would_show_it(name):
-    made = run_one(CASES[name], ["asyncio", "aioxide"])
-    assert made.probes["aioxide"] > 0.5, "no process was fresh: this shows nothing"
-    assert made.column("aioxide", "faults") < 1 < made.column("asyncio", "faults")
+    for _ in range(3):
+        made = run_one(CASES[name], ["asyncio", "aioxide"])
+        assert made.probes["aioxide"] > 0.5, "no process was fresh: this shows nothing"
+        assert made.column("aioxide", "faults") < 1
+        # Now and then something that asyncio's process frees as it begins hides it there.
+        if made.column("asyncio", "faults") > 1:
+            break
+    else:
+        pytest.fail("the case does not show what asyncio's reads cost")
 
 
 @pytest.mark.parametrize("name", ["datagrams@20000+freed", "pipe_echo@20000+freed", "sock_echo@1024+freed"])
