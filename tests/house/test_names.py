@@ -12,7 +12,7 @@ PAGES = [path for path in project_files(".md") if path.name != "CHANGELOG.md"]
 RUST = sorted((ROOT / "crates").rglob("src/**/*.rs"))
 
 # What this section of ARCHITECTURE names is to come.
-TO_COME = re.compile(r"^#### Where the next transports will stand$.*?^(?=## )", re.MULTILINE | re.DOTALL)
+TO_COME = re.compile(r"^#### Where the next transport will stand$.*?^(?=## )", re.MULTILINE | re.DOTALL)
 # Words of the two maps that are no names of ours.
 OTHERS = {"writev", "SystemError"}
 
