@@ -133,7 +133,8 @@ async def test_datagram_endpoint(h):
     )
     h.log(isinstance(client, asyncio.DatagramTransport))
     client.sendto(b"one")
-    client.sendto(b"")
+    if sys.version_info >= (3, 13):  # before, asyncio does not send what is empty
+        client.sendto(b"")
     await settle()
     h.attempt(client.sendto, "text")
     h.attempt(client.sendto, b"x", ("127.0.0.1", 1))

@@ -123,7 +123,7 @@ fn try_out() -> Res<Result<(), String>> {
     }
     let context = plain_context()?;
     let (incoming, outgoing) = memory_bios()?;
-    let object = wrap_bio(context.borrow(), &incoming, &outgoing, false, none().borrow())?;
+    let object = wrap_bio(context.borrow(), &incoming, &outgoing, boolean(false).borrow(), none().borrow())?;
     let raw = getattr(&object, text(c"_sslobj")?)?;
     // SAFETY: `has_words` has seen that the words are there, and these are objects of the very types.
     let fits = unsafe {
@@ -144,7 +144,7 @@ fn try_out() -> Res<Result<(), String>> {
 fn try_our_bios(functions: &'static Functions, context: &Obj) -> Res<Result<(), String>> {
     let differs = |what: &str| Ok(Err(format!("{what} with a BIO of ours")));
     let Wrapped::Direct { object, raw, ssl: pointer, wire } =
-        wrap_with_ours(functions, context.borrow(), false, none().borrow())?
+        wrap_with_ours(functions, context.borrow(), boolean(false).borrow(), none().borrow())?
     else {
         return differs("the ssl module does not work");
     };
@@ -250,7 +250,7 @@ enum Wrapped {
 }
 
 /// Gives the connection its SSL object.
-pub fn begin(this: &Tls, context: Ref, server_side: bool, hostname: Ref) -> Res<()> {
+pub fn begin(this: &Tls, context: Ref, server_side: Ref, hostname: Ref) -> Res<()> {
     if this.begun() {
         return error::runtime_error(c"the connection has its SSL object already");
     }
@@ -290,14 +290,13 @@ fn memory_bios() -> Res<(Obj, Obj)> {
     Ok((call(&ssl().memory_bio, &[])?, call(&ssl().memory_bio, &[])?))
 }
 
-fn wrap_bio(context: Ref, incoming: &Obj, outgoing: &Obj, server_side: bool, hostname: Ref) -> Res {
+fn wrap_bio(context: Ref, incoming: &Obj, outgoing: &Obj, server_side: Ref, hostname: Ref) -> Res {
     let kwnames = tuple(&[text(c"server_side")?, text(c"server_hostname")?])?;
-    let side = boolean(server_side);
-    let args = [context, incoming.borrow(), outgoing.borrow(), side.borrow(), hostname];
+    let args = [context, incoming.borrow(), outgoing.borrow(), server_side, hostname];
     call_method_kw(text(c"wrap_bio")?, &args, kwnames.borrow())
 }
 
-fn wrap_with_memory(context: Ref, server_side: bool, hostname: Ref) -> Res<Wrapped> {
+fn wrap_with_memory(context: Ref, server_side: Ref, hostname: Ref) -> Res<Wrapped> {
     let (incoming, outgoing) = memory_bios()?;
     let object = wrap_bio(context, &incoming, &outgoing, server_side, hostname)?;
     Ok(Wrapped::Python { object, incoming, outgoing })
@@ -306,7 +305,7 @@ fn wrap_with_memory(context: Ref, server_side: bool, hostname: Ref) -> Res<Wrapp
 fn wrap_with_ours(
     functions: &'static Functions,
     context: Ref,
-    server_side: bool,
+    server_side: Ref,
     hostname: Ref,
 ) -> Res<Wrapped> {
     let wire = Arc::new(Wire::default());
@@ -382,7 +381,7 @@ fn plain_context() -> Res {
 pub fn raise(functions: &'static Functions, failure: Failure) -> Res<()> {
     let context = plain_context()?;
     let Wrapped::Direct { object, wire, raw: _raw, .. } =
-        wrap_with_ours(functions, context.borrow(), false, none().borrow())?
+        wrap_with_ours(functions, context.borrow(), boolean(false).borrow(), none().borrow())?
     else {
         return Ok(());
     };

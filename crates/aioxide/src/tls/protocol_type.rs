@@ -31,7 +31,7 @@ unsafe extern "C" fn tp_new(kind: *mut PyTypeObject, _: Raw, _: Raw) -> Raw {
 fn begin(this: &Tls, args: Args) -> Res {
     let [context, server_side, hostname] =
         args.first(["sslcontext", "server_side", "server_hostname"], "_begin")?;
-    attach::begin(this, context, truth(server_side)?, hostname)?;
+    attach::begin(this, context, server_side, hostname)?;
     Ok(this.ssl_object.or_none())
 }
 
