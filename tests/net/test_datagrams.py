@@ -420,10 +420,8 @@ def test_a_child_of_fork_is_not_told_what_its_parent_has_received():
             child_is.append(os.fork())
             loop.call_later(0.1, leave)
 
-    async def make():
-        return await loop.create_datagram_endpoint(lambda: Keeps(seen), local_addr=HERE)
-
-    transport, _ = loop.run_until_complete(make())
+    made = loop.create_datagram_endpoint(lambda: Keeps(seen), local_addr=HERE)
+    transport, _ = loop.run_until_complete(made)
     with far_end(transport.get_extra_info("sockname")) as far:
         for number in range(5):
             far.send(b"%d" % number)
@@ -446,10 +444,8 @@ def test_a_loop_that_is_closed_amid_a_batch_leaves_nothing(factory):
     def stop(data, addr):
         loop.stop()
 
-    async def make():
-        return await loop.create_datagram_endpoint(lambda: Keeps(stop), local_addr=HERE)
-
-    transport, protocol = loop.run_until_complete(make())
+    made = loop.create_datagram_endpoint(lambda: Keeps(stop), local_addr=HERE)
+    transport, protocol = loop.run_until_complete(made)
     with far_end(transport.get_extra_info("sockname")) as far:
         for number in range(10):
             far.send(b"%d" % number)
@@ -476,10 +472,8 @@ def test_what_leaves_the_loop_leaves_the_others_for_later(factory, exception):
         if raises:
             raise raises.pop()
 
-    async def make():
-        return await loop.create_datagram_endpoint(lambda: Keeps(seen), local_addr=HERE)
-
-    transport, protocol = loop.run_until_complete(make())
+    made = loop.create_datagram_endpoint(lambda: Keeps(seen), local_addr=HERE)
+    transport, protocol = loop.run_until_complete(made)
     with far_end(transport.get_extra_info("sockname")) as far:
         for number in range(40):
             far.send(b"%d" % number)

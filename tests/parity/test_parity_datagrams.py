@@ -75,6 +75,13 @@ async def end(*pairs):
     await settle()
 
 
+async def until(condition, pause=0.001):
+    for _ in range(1000):
+        await asyncio.sleep(pause)
+        if condition():
+            break
+
+
 @parity
 async def test_each_datagram_has_a_turn_of_its_own(h):
     transport, protocol, at = await endpoint(h)
@@ -82,10 +89,7 @@ async def test_each_datagram_has_a_turn_of_its_own(h):
     far = udp(h, at)
     for number in range(70):
         far.send(b"%d" % number)
-    for _ in range(1000):
-        await asyncio.sleep(0)
-        if len(protocol.senders) == 70:
-            break
+    await until(lambda: len(protocol.senders) == 70, pause=0)
     await settle()
     h.log(set(protocol.senders) == {far.getsockname()}, transport)
     await end((transport, protocol))
@@ -210,10 +214,7 @@ async def test_an_error_comes_before_what_was_received(h):
     protocol.hooks["datagram"] = answer
     for number in range(4):
         far.send(b"%d" % number)
-    for _ in range(1000):
-        await asyncio.sleep(0.001)
-        if len(protocol.senders) == 4:
-            break
+    await until(lambda: len(protocol.senders) == 4)
     await end((transport, protocol))
 
 
@@ -373,10 +374,7 @@ async def test_the_end_of_the_peer_while_some_wait(h):
     for _ in range(3):
         transport.sendto(bytes(50))
     far.close()
-    for _ in range(1000):
-        await asyncio.sleep(0.001)
-        if not transport._buffer:
-            break
+    await until(lambda: not transport._buffer)
     await settle()
     h.log(transport.get_write_buffer_size() == 0 or sys.version_info[:3] == (3, 13, 0))
     await end((transport, protocol))

@@ -13,6 +13,8 @@ import time
 import aioxide
 import pytest
 
+from tests.support.programs import until
+
 from .cut_short import DEADLINE, Raises, outcome, same
 from .test_cut_short import HARD, PROGRAMS, Cancelling
 
@@ -25,14 +27,6 @@ def told(monkeypatch):
     told = []
     monkeypatch.setattr("sys.unraisablehook", lambda hint: told.append(hint.exc_type))
     return told
-
-
-def within(seconds, condition):
-    """Whether it comes true: the pool's thread may still be at its end when whoever waited for the pool goes on."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 # ---------------------------------------------------------------------------------------- by the thread, or by no loop
@@ -99,7 +93,8 @@ class Served:
             self.raises.at = 0
         assert self.pool._manager.finished.is_set()
         assert not concurrent.futures.wait(futures, DEADLINE).not_done
-        assert within(5, lambda: not multiprocessing.active_children())
+        # Here and below: the pool's thread may still be at its end when whoever waited for the pool goes on.
+        until(lambda: not multiprocessing.active_children(), "a worker has not ended", 5)
         return [outcome(future) for future in futures]
 
     def begun(self, first):
@@ -149,7 +144,7 @@ def cut_short_at(at, program, server, told, expected):
     raises = Raises(KeyboardInterrupt, at)
     this = server(program, raises)
     assert this.run() == expected, raises.place
-    assert within(5, lambda: this.caught + len(told) == (raises.place != "")), (raises.place, told)
+    until(lambda: this.caught + len(told) == (raises.place != ""), lambda: (raises.place, told), 5)
 
 
 # ------------------------------------------------------------------------------------------ raised by another thread

@@ -6,7 +6,15 @@ use std::mem::MaybeUninit;
 use pyo3_ffi::*;
 
 use super::object::{Raised, Res, check};
-use super::py::Object;
+use super::py::{Object, Ref};
+
+/// Whether it is of the three types that asyncio's transports take.
+#[inline(always)]
+pub fn is_data(data: Ref) -> bool {
+    let raw = data.as_ptr();
+    // SAFETY: type checks on a live object.
+    unsafe { PyBytes_Check(raw) != 0 || PyByteArray_Check(raw) != 0 || PyMemoryView_Check(raw) != 0 }
+}
 
 /// A buffer of an object, held until it is released.
 pub struct View(Box<Py_buffer>);

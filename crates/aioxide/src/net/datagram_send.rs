@@ -24,7 +24,7 @@ enum Way<'a> {
 
 /// `DatagramTransport.sendto`.
 pub fn send(this: &Datagrams, data: Ref, addr: Ref) -> Res<Sent> {
-    if !is_data(data) {
+    if !buffer::is_data(data) {
         return Ok(Sent::Standard);
     }
     let address = this.address.or_none();
@@ -60,12 +60,6 @@ fn refused(why: &io::Error) -> Res<Sent> {
         return Ok(Sent::Later);
     }
     error::os_error(why).map(Sent::Refused).ok_or(Raised)
-}
-
-fn is_data(data: Ref) -> bool {
-    let raw = data.as_ptr();
-    // SAFETY: type checks on a live object.
-    unsafe { PyBytes_Check(raw) != 0 || PyByteArray_Check(raw) != 0 || PyMemoryView_Check(raw) != 0 }
 }
 
 /// `addr in (None, address)`.

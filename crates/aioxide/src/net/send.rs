@@ -39,9 +39,7 @@ fn copy_of(data: &[u8]) -> Res<Chunk> {
 
 /// `write` takes three types, `writelines` every buffer.
 fn check_type(data: Ref) -> Res<()> {
-    let raw = data.as_ptr();
-    // SAFETY: type checks on a live object.
-    if unsafe { PyBytes_Check(raw) != 0 || PyByteArray_Check(raw) != 0 || PyMemoryView_Check(raw) != 0 } {
+    if buffer::is_data(data) {
         return Ok(());
     }
     // SAFETY: a live object has a type, which is one.

@@ -212,6 +212,11 @@ fn or_fatal(this: &Tls, done: Res<()>) -> Res<()> {
         return Err(Raised);
     }
     let Some(exception) = error::take() else { return Ok(()) };
+    fatal(this, &exception)
+}
+
+/// The end of the connection, by an exception.
+pub fn fatal(this: &Tls, exception: &Obj) -> Res<()> {
     let message = string("Fatal error on SSL protocol")?;
     let args = [this.object(), exception.borrow(), message.borrow()];
     call_method(text(c"_fatal_error")?, &args).map(drop)
@@ -292,7 +297,7 @@ pub fn send_backlog(this: &Tls, fresh: bool) -> Res<()> {
         send_out(this)?;
         if this.below_stream().is_some_and(|stream| stream.lost.get() > 0) {
             // Nobody will get the rest.
-            drop(this.with_backlog(|backlog| backlog.take()));
+            this.drop_backlog();
         }
         if !left {
             break;

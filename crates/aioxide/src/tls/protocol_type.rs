@@ -5,15 +5,15 @@ use std::ffi::c_void;
 
 use pyo3_ffi::*;
 
-use super::state::{self, Mark, Phase, Tls};
+use super::state::{self, Phase, Tls};
 use super::{attach, engine, entry, flow};
 use crate::ffi::args::{Args, Named, Overriding};
 use crate::ffi::calls::call_method;
 use crate::ffi::class::{Class, Native};
 use crate::ffi::guard::guarded;
-use crate::ffi::names::{imported, interned, text};
+use crate::ffi::names::{imported, interned};
 use crate::ffi::object::{getattr, int, ret, string, truth};
-use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, Slot, error};
+use crate::ffi::{NULL, Obj, Raised, Raw, Ref, Res, Slot, buffer, error};
 use crate::net::send;
 
 /// Writes to a lost connection before asyncio starts to complain.
@@ -48,12 +48,7 @@ fn write(this: &Tls, args: Args) -> Res<()> {
     let args = args.placed(&["data"], base, &mut named)?;
     args.no_more(1, base)?;
     let data = args.given()[0];
-    // SAFETY: type checks on a live object.
-    let is_bytes = unsafe {
-        let raw = data.as_ptr();
-        PyBytes_Check(raw) != 0 || PyByteArray_Check(raw) != 0 || PyMemoryView_Check(raw) != 0
-    };
-    if !is_bytes {
+    if !buffer::is_data(data) {
         return refuse_type(data);
     }
     if is_over(this)? {
@@ -113,9 +108,7 @@ fn write_lines(this: &Tls, lines: Ref) -> Res<()> {
     }
     let Some(refused) = refused else { return Ok(()) };
     flow::flush(this)?;
-    let message = string("Fatal error on SSL protocol")?;
-    let args = [this.object(), refused.borrow(), message.borrow()];
-    call_method(text(c"_fatal_error")?, &args).map(drop)
+    flow::fatal(this, &refused)
 }
 
 fn get_write_buffer_size(this: &Tls) -> Res {
@@ -148,14 +141,6 @@ fn set_slot(slot: &Slot, value: Option<Ref>) -> Res<()> {
 fn flag(cell: &std::cell::Cell<bool>, value: Option<Ref>) -> Res<()> {
     cell.set(value.map_or(Ok(false), truth)?);
     Ok(())
-}
-
-fn mark(mark: &Mark, value: Option<Ref>) -> Res<()> {
-    mark.set(value)
-}
-
-fn clear_backlog(this: &Tls) {
-    drop(this.with_backlog(|backlog| backlog.take()));
 }
 
 fn attributes(class: Class<Tls>) -> Class<Tls> {
@@ -192,7 +177,6 @@ fn attributes(class: Class<Tls>) -> Class<Tls> {
         )
         .getset(c"_conn_lost", |this| int(this.lost.get() as i64), set_lost)
         .get(c"_backlog_size", |this| int(this.backlog_size() as i64))
-        .get(c"_is_direct", engine::is_direct)
 }
 
 fn set_lost(this: &Tls, value: Option<Ref>) -> Res<()> {
@@ -206,22 +190,22 @@ fn marks(class: Class<Tls>) -> Class<Tls> {
         .getset(
             c"_incoming_high_water",
             |this| this.incoming_high.show(),
-            |this, value| mark(&this.incoming_high, value),
+            |this, value| this.incoming_high.set(value),
         )
         .getset(
             c"_incoming_low_water",
             |this| this.incoming_low.show(),
-            |this, value| mark(&this.incoming_low, value),
+            |this, value| this.incoming_low.set(value),
         )
         .getset(
             c"_outgoing_high_water",
             |this| this.outgoing_high.show(),
-            |this, value| mark(&this.outgoing_high, value),
+            |this, value| this.outgoing_high.set(value),
         )
         .getset(
             c"_outgoing_low_water",
             |this| this.outgoing_low.show(),
-            |this, value| mark(&this.outgoing_low, value),
+            |this, value| this.outgoing_low.set(value),
         )
 }
 
@@ -234,7 +218,7 @@ fn methods(class: Class<Tls>) -> Class<Tls> {
         .onearg(c"_write_appdata", write_lines, c"Write each of several pieces.")
         .onearg(c"_append", append, c"Put bytes into the backlog, and do nothing about it.")
         .noargs(c"_take_outgoing", engine::take, c"Take the ciphertext that is to be sent.")
-        .noargs(c"_clear_backlog", clear_backlog, c"Drop what was written and not encrypted.")
+        .noargs(c"_clear_backlog", Tls::drop_backlog, c"Drop what was written and not encrypted.")
         .noargs(c"_do_read", flow::read, c"Hand the user what can be decrypted.")
         .noargs(c"_do_write", |this| flow::send_backlog(this, true), c"Encrypt and send what was written.")
         .noargs(c"_send_all", send_all, c"Encrypt all that was written, whatever the transport below wants.")

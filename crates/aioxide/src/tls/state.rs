@@ -127,6 +127,10 @@ impl Tls {
         body(unsafe { &mut *self.backlog.get() })
     }
 
+    pub fn drop_backlog(&self) {
+        drop(self.with_backlog(SendQueue::take));
+    }
+
     pub fn backlog_size(&self) -> usize {
         self.with_backlog(|backlog| backlog.len())
     }
@@ -224,7 +228,7 @@ unsafe impl Collected for Tls {
         self.ssl.set(std::ptr::null_mut());
         self.phase.set(Phase::Unwrapped);
         self.slots().iter().for_each(|slot| slot.clear());
-        drop(self.with_backlog(SendQueue::take));
+        self.drop_backlog();
     }
 }
 

@@ -193,17 +193,29 @@ unsafe fn wire_of<'a>(functions: &Functions, bio: Pointer) -> Option<&'a Wire> {
     unsafe { (functions.BIO_get_data)(bio).cast::<Wire>().as_ref() }
 }
 
+/// What both directions begin with: whose BIO it is, or the answer where there is nothing to do.
+///
+/// # Safety
+/// `bio` is one of ours, which lives for `'a`.
+unsafe fn called<'a>(bio: Pointer, size: c_int) -> Result<(&'static Functions, &'a Wire), c_int> {
+    // SAFETY: the caller's word.
+    unsafe {
+        let functions = library::functions().ok_or(-1)?;
+        let wire = wire_of(functions, bio).ok_or(-1)?;
+        (functions.BIO_clear_flags)(bio, RETRY);
+        if size <= 0 { Err(0) } else { Ok((functions, wire)) }
+    }
+}
+
 /// # Safety
 /// OpenSSL calls it for a BIO of ours, with room for so many bytes.
 unsafe extern "C" fn read(bio: Pointer, room: *mut c_char, size: c_int) -> c_int {
     // SAFETY: the caller's word.
     unsafe {
-        let Some(functions) = library::functions() else { return -1 };
-        let Some(wire) = wire_of(functions, bio) else { return -1 };
-        (functions.BIO_clear_flags)(bio, RETRY);
-        if room.is_null() || size <= 0 {
-            return 0;
-        }
+        let (functions, wire) = match called(bio, if room.is_null() { 0 } else { size }) {
+            Ok(called) => called,
+            Err(answer) => return answer,
+        };
         let mut bytes = wire.bytes();
         let count = bytes.read(std::slice::from_raw_parts_mut(room.cast(), size as usize));
         if count > 0 {
@@ -222,12 +234,10 @@ unsafe extern "C" fn read(bio: Pointer, room: *mut c_char, size: c_int) -> c_int
 unsafe extern "C" fn write(bio: Pointer, data: *const c_char, size: c_int) -> c_int {
     // SAFETY: the caller's word.
     unsafe {
-        let Some(functions) = library::functions() else { return -1 };
-        let Some(wire) = wire_of(functions, bio) else { return -1 };
-        (functions.BIO_clear_flags)(bio, RETRY);
-        if data.is_null() || size <= 0 {
-            return 0;
-        }
+        let wire = match called(bio, if data.is_null() { 0 } else { size }) {
+            Ok((_, wire)) => wire,
+            Err(answer) => return answer,
+        };
         let mut bytes = wire.bytes();
         if bytes.out.try_reserve(size as usize).is_err() {
             return -1;
